@@ -1,0 +1,91 @@
+"""Engine over llama.cpp's ``llama-server`` on a UNIX socket.
+
+The server runs as its own user without a network (sealwright-engine@.service); this adapter is all that reaches it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sealwright_appliance.serve.errors import ApiError, engine_unavailable
+
+CONNECT_S = 5.0
+"""Seconds to connect to the engine's socket."""
+CHAT_PATH = "/v1/chat/completions"
+
+
+class LlamaServer:
+    """One llama-server, one model."""
+
+    def __init__(self, model_id: str, socket: Path, *, max_request_s: float) -> None:
+        self._model_id = model_id
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(
+                uds=str(socket), limits=httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            ),
+            base_url="http://engine",
+            timeout=httpx.Timeout(max_request_s, connect=CONNECT_S),
+            trust_env=False,
+        )
+
+    @property
+    def model_id(self) -> str:
+        """The payload id, which is also llama-server's alias."""
+        return self._model_id
+
+    async def ready(self) -> bool:
+        """Whether ``/health`` says that the model is loaded."""
+        try:
+            return (await self._client.get("/health", timeout=CONNECT_S)).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    async def chat(self, request: dict[str, Any]) -> bytes:
+        """A whole reply."""
+        try:
+            reply = await self._client.post(CHAT_PATH, json=request)
+        except httpx.HTTPError:
+            raise engine_unavailable() from None
+        if reply.status_code != httpx.codes.OK:
+            raise _translated(reply.status_code, reply.content)
+        return reply.content
+
+    async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """The engine's events as they come; leaving the loop closes the connection, which stops the generation."""
+        try:
+            async with self._client.stream("POST", CHAT_PATH, json=request) as reply:
+                if reply.status_code != httpx.codes.OK:
+                    raise _translated(reply.status_code, await reply.aread())
+                async for chunk in reply.aiter_raw():
+                    yield chunk
+        except httpx.HTTPError:
+            raise engine_unavailable() from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+
+def _translated(status: int, body: bytes) -> ApiError:
+    """Our own text for the engine's refusals; its own text stays inside."""
+    try:
+        error = json.loads(body)["error"]
+        kind = error.get("type", "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return engine_unavailable()
+    if kind == "exceed_context_size_error":
+        asked, window = error.get("n_prompt_tokens"), error.get("n_ctx")
+        return ApiError(
+            400,
+            "context_length_exceeded",
+            f"The conversation has {asked} tokens, the model's context holds {window}.",
+            param="messages",
+        )
+    if 400 <= status < 500:
+        return ApiError(400, "invalid_request", "The model cannot take this request.")
+    return engine_unavailable()

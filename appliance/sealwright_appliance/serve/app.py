@@ -1,0 +1,231 @@
+"""The gateway: an OpenAI-compatible API over TLS, and the page on which a box is activated.
+
+It has the network and no weights. What it passes to an engine is an allow-list (:mod:`.chat`); what it says of the box
+comes from the agent (:mod:`.box`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from typing import Any
+from urllib.parse import parse_qs
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as ASGIMessage
+
+from sealwright_appliance.serve import pages
+from sealwright_appliance.serve.admission import Admission
+from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.chat import BODY_LIMIT, ChatRequest, parse_chat_request
+from sealwright_appliance.serve.engine import Engine
+from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unknown_model
+from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin
+
+FORM_LIMIT = 4096
+"""Bytes of an activation or key request."""
+DISCONNECT_POLL_S = 0.25
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+def create_app(box: Box, engines: Mapping[str, Engine], admission: Admission) -> FastAPI:
+    """Build the gateway.
+
+    Args:
+        box: the agent's socket.
+        engines: by model id, for every payload that this boot has opened.
+        admission: the queue in front of all engines.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await box.close()
+
+    app = FastAPI(title="Sealwright box", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    _add_errors(app)
+    _add_box_routes(app, box)
+    _add_openai_routes(app, box, engines, admission)
+    return app
+
+
+class SecurityHeaders:
+    """Adds :data:`SECURITY_HEADERS` to every response; plain ASGI, so that streams pass untouched."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wrap ``send``."""
+
+        async def with_headers(message: ASGIMessage) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def refuse(_: Request, error: ApiError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(404)
+    async def no_route(request: Request, _: Exception) -> JSONResponse:
+        return ApiError(404, "not_found", f"No such address: {request.url.path[:128]}.").response()
+
+    @app.exception_handler(405)
+    async def no_method(request: Request, _: Exception) -> JSONResponse:
+        return ApiError(405, "method_not_allowed", f"{request.method[:16]} is not possible here.").response()
+
+    app.add_middleware(SecurityHeaders)
+
+
+def _add_box_routes(app: FastAPI, box: Box) -> None:
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/status")
+    async def status() -> dict[str, Any]:
+        return await box.status()
+
+    @app.get("/")
+    async def page() -> HTMLResponse:
+        return HTMLResponse(pages.front(await box.status()))
+
+    @app.get("/style.css")
+    async def style() -> Response:
+        return Response(pages.style(), media_type="text/css")
+
+    @app.post("/activation")
+    async def activation(request: Request) -> Response:
+        is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        body = await _read(request, FORM_LIMIT)
+        claim = _form(body) if is_form else _json_object(body)
+        reply = await box.activate(claim)
+        if is_form:
+            return HTMLResponse(pages.activated(reply.json(), ok=reply.is_success), status_code=reply.status_code)
+        return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
+
+    @app.post("/admin/api-keys")
+    async def create_key(request: Request) -> Response:
+        require_admin(await _authenticated(request, box))
+        name = _json_object(await _read(request, FORM_LIMIT)).get("name")
+        if not isinstance(name, str) or not 1 <= len(name) <= 64:
+            raise ApiError(400, "invalid_parameter", "name: 1 to 64 characters.", param="name")
+        reply = await box.create_key(name)
+        return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
+
+
+def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], admission: Admission) -> None:
+    started = int(time.time())
+    names = sorted(engines)
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> dict[str, Any]:
+        await _authenticated(request, box)
+        return {
+            "object": "list",
+            "data": [
+                {"id": name, "object": "model", "created": started, "owned_by": "sealwright"}
+                for name in sorted(engines)
+            ],
+        }
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        await _authenticated(request, box)
+        asked = parse_chat_request(await _read(request, BODY_LIMIT))
+        await box.require_serving()
+        engine = engines.get(asked.model)
+        if engine is None:
+            raise unknown_model(asked.model, names)
+        if asked.stream:
+            return await _streamed(engine, asked, admission)
+        return Response(await _whole(request, engine, asked, admission), media_type="application/json")
+
+
+async def _whole(request: Request, engine: Engine, asked: ChatRequest, admission: Admission) -> bytes:
+    """Generate a whole reply; stop at once when the client is gone."""
+    async with admission.slot():
+        work = asyncio.ensure_future(engine.chat(asked.for_engine()))
+        try:
+            while not (await asyncio.wait({work}, timeout=DISCONNECT_POLL_S))[0]:
+                if await request.is_disconnected():
+                    raise ApiError(499, "client_closed_request", "The client has gone.")
+            return work.result()
+        finally:
+            work.cancel()
+
+
+async def _streamed(engine: Engine, asked: ChatRequest, admission: Admission) -> Response:
+    """Pass events on as they come. The first is awaited here, so that a refusal still has its own status."""
+    events = _admitted(engine, asked, admission)
+    try:
+        first = await anext(events)
+    except StopAsyncIteration:
+        raise engine_unavailable() from None
+
+    async def body() -> AsyncIterator[bytes]:
+        async with aclosing(events):
+            yield first
+            # An engine that dies in mid-stream ends the stream without [DONE]: a broken reply, not a short one.
+            with suppress(ApiError):
+                async for chunk in events:
+                    yield chunk
+
+    return StreamingResponse(body(), media_type="text/event-stream")
+
+
+async def _admitted(engine: Engine, asked: ChatRequest, admission: Admission) -> AsyncGenerator[bytes, None]:
+    async with admission.slot(), aclosing(engine.stream_chat(asked.for_engine())) as events:
+        async for chunk in events:
+            yield chunk
+
+
+async def _authenticated(request: Request, box: Box) -> ApiKey:
+    return authenticate(request.headers.get("authorization"), await box.keys())
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    """The body, at most ``limit`` bytes of it in memory."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ApiError(400, "invalid_json", "The body is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise ApiError(400, "invalid_json", "The body is not a JSON object.")
+    return value
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=8)
+    except ValueError:
+        raise ApiError(400, "invalid_form", "The form is not readable.") from None
+    return {name: values[0].strip() for name, values in fields.items()}

@@ -1,0 +1,87 @@
+"""The gateway's view of the box: what the agent says over its UNIX socket, remembered for a second."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sealwright_appliance.serve.errors import ApiError, not_serving
+from sealwright_appliance.serve.keys import ApiKey
+
+REMEMBER_S = 1.0
+"""How old an answer of the agent may be; a lease that ends is noticed within this time."""
+SERVING = "serving"
+AGENT_TIMEOUT_S = 10.0
+ACTIVATION_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    at: float
+    status: dict[str, Any]
+    keys: tuple[ApiKey, ...]
+
+
+class Box:
+    """The agent behind its socket."""
+
+    def __init__(self, agent_socket: Path) -> None:
+        self._client = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(agent_socket)),
+            base_url="http://agent",
+            timeout=AGENT_TIMEOUT_S,
+            trust_env=False,
+        )
+        self._seen: _Seen | None = None
+
+    async def status(self) -> dict[str, Any]:
+        """The agent's status document (:mod:`sealwright_appliance.status`)."""
+        return (await self._look()).status
+
+    async def keys(self) -> tuple[ApiKey, ...]:
+        """All API keys, hashed."""
+        return (await self._look()).keys
+
+    async def require_serving(self) -> None:
+        """Refuse new requests when the box has no lease to serve under.
+
+        Raises:
+            ApiError: 503 with the reason and, where there was a warning, since when.
+        """
+        status = await self.status()
+        if status["state"] != SERVING:
+            raise not_serving(status.get("code") or status["state"].upper().replace("-", "_"), status["sentence"])
+
+    async def activate(self, claim: dict[str, Any]) -> httpx.Response:
+        """Pass an activation on; the reply holds secrets that are shown once."""
+        self._seen = None
+        return await self._ask("POST", "/activation", json=claim, timeout=ACTIVATION_TIMEOUT_S)
+
+    async def create_key(self, name: str) -> httpx.Response:
+        """Have the agent draw a key."""
+        self._seen = None
+        return await self._ask("POST", "/api-keys", json={"name": name})
+
+    async def close(self) -> None:
+        """Close the connection to the agent."""
+        await self._client.aclose()
+
+    async def _look(self) -> _Seen:
+        now = time.monotonic()
+        if self._seen is None or now - self._seen.at > REMEMBER_S:
+            status = (await self._ask("GET", "/status")).json()
+            keys = (await self._ask("GET", "/api-keys")).json()["keys"]
+            self._seen = _Seen(now, status, tuple(ApiKey(**key) for key in keys))
+        return self._seen
+
+    async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return await self._client.request(method, path, **options)
+        except httpx.HTTPError:
+            raise ApiError(
+                503, "agent_unavailable", "The box is starting; try again shortly.", retry_after_s=2
+            ) from None

@@ -1,0 +1,63 @@
+"""Errors of the OpenAI-compatible API, in OpenAI's shape, with texts from this file only.
+
+Engine and library texts never reach a client: they could carry prompts or paths.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+
+class ApiError(Exception):
+    """A refusal that a client sees: status, OpenAI's error fields, and how long to wait where waiting helps."""
+
+    def __init__(
+        self, status: int, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def response(self) -> JSONResponse:
+        """The reply on the wire."""
+        headers = {"Retry-After": str(self.retry_after_s)} if self.retry_after_s is not None else None
+        return JSONResponse(self.body(), status_code=self.status, headers=headers)
+
+    def body(self) -> dict[str, Any]:
+        """OpenAI's error object."""
+        kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
+            self.status, "invalid_request_error" if self.status < 500 else "server_error"
+        )
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+
+def invalid_key() -> ApiError:
+    """No key, a malformed one or an unknown one: the same answer for all three."""
+    return ApiError(401, "invalid_api_key", "An API key of this box is required: Authorization: Bearer sw-…")
+
+
+def unknown_model(name: str, known: list[str]) -> ApiError:
+    """The model is not on this box. ``name`` came from the client and is shortened."""
+    return ApiError(
+        404, "model_not_found", f"No model {name[:64]!r} here; there is: {', '.join(known)}.", param="model"
+    )
+
+
+def engine_unavailable() -> ApiError:
+    """The engine of a model does not answer; it is being restarted."""
+    return ApiError(503, "engine_unavailable", "The model is being loaded; try again shortly.", retry_after_s=2)
+
+
+def not_serving(code: str, sentence: str) -> ApiError:
+    """The box is locked, not activated, or its lease has ended."""
+    return ApiError(503, code, sentence, retry_after_s=30)
+
+
+def busy(retry_after_s: int) -> ApiError:
+    """The queue is full."""
+    return ApiError(429, "queue_full", "Too many requests are waiting; try again later.", retry_after_s=retry_after_s)

@@ -1,0 +1,59 @@
+"""Runs the gateway in the box: one uvicorn server, TLS 1.3, the key from the state volume."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from sealwright_appliance.engine_llama_server import LlamaServer
+from sealwright_appliance.serve.admission import Admission
+from sealwright_appliance.serve.app import create_app
+from sealwright_appliance.serve.box import Box
+
+ACTIVE_REQUESTS = 64
+WAITING_REQUESTS = 256
+KEEP_ALIVE_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Where the gateway finds its neighbours."""
+
+    agent_socket: Path
+    engine_directory: Path
+    """Holds ``<model id>.sock`` per engine."""
+    certificate: Path
+    private_key: Path
+    model_ids: tuple[str, ...]
+    max_request_s: float
+    host: str = "::"
+    port: int = 8443
+
+
+def run_gateway(config: GatewayConfig) -> None:
+    """Serve until told to stop; running replies are finished first."""
+    engines = {
+        name: LlamaServer(name, config.engine_directory / f"{name}.sock", max_request_s=config.max_request_s)
+        for name in config.model_ids
+    }
+    app = create_app(Box(config.agent_socket), engines, Admission(active=ACTIVE_REQUESTS, waiting=WAITING_REQUESTS))
+    settings = uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        ssl_certfile=config.certificate,
+        ssl_keyfile=str(config.private_key),
+        ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(config.max_request_s),
+    )
+    settings.load()
+    if settings.ssl is not None:
+        settings.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    uvicorn.Server(settings).run()
