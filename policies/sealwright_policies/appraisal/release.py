@@ -1,0 +1,66 @@
+"""A release: the manifest, once its signature is verified (policies/spec/manifest.md)."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sealwright_policies.appraisal.reference_values import (
+    MANIFEST_LIMIT,
+    PAYLOAD_TYPE,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    Manifest,
+    Statement,
+    Subject,
+)
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.envelope import sign_dsse, verify_dsse
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A verified manifest and its id, SHA-256 of the DSSE payload in lower-case hex."""
+
+    release_id: str
+    manifest: Manifest
+
+
+def verify_release(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey) -> Release:
+    """Verify a release manifest.
+
+    Raises:
+        FormatError: not an envelope, or its payload is no statement about a manifest.
+        VerificationError: ``DOCUMENT_TYPE``, ``DOCUMENT_SIGNATURE``; ``MANIFEST_MISMATCH`` if the statement's subject
+            is not the list of the manifest's artefacts.
+    """
+    payload = verify_dsse(envelope, PAYLOAD_TYPE, manifest_key, limit=MANIFEST_LIMIT)
+    statement = parse_json(Statement, payload, limit=MANIFEST_LIMIT)
+    if statement.subject != _subjects(statement.predicate):
+        raise VerificationError(
+            RejectionCode.MANIFEST_MISMATCH, "The statement's subject is not the list of the manifest's artefacts."
+        )
+    return Release(hashlib.sha256(payload).hexdigest(), statement.predicate)
+
+
+def sign_release(manifest: Manifest, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The DSSE envelope of a manifest, signed by the manifest key."""
+    statement = Statement.model_validate(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": _subjects(manifest),
+            "predicateType": PREDICATE_TYPE,
+            "predicate": manifest,
+        }
+    )
+    return sign_dsse(document_bytes(statement), PAYLOAD_TYPE, key)
+
+
+def _subjects(manifest: Manifest) -> list[Subject]:
+    return [
+        Subject(name=artefact.name, digest={"sha256": artefact.sha256})
+        for artefact in (*manifest.artefacts, manifest.sbom)
+    ]

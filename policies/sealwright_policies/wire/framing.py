@@ -1,0 +1,66 @@
+"""Length-framed digest inputs (policies/spec/framing.md).
+
+``framed(label, a, b)`` is ``uint32_be(len(label)) ‖ label ‖ uint32_be(len(a)) ‖ a ‖ …``. Every signature, key
+derivation and qualifying data of Sealwright that is not a whole document hashes such a sequence, so that no two
+different sequences of fields share an encoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+ATTEST_LABEL = "sealwright/v1/attest"
+VOLUME_KEY_LABEL = "sealwright/v1/volume-key"
+LEASE_SHARE_LABEL = "sealwright/v1/lease-share"
+RELEASE_SHARE_LABEL = "sealwright/v1/release-share"
+STATE_LABEL = "sealwright/v1/state"
+CUSTODIAN_WRAP_LABEL = "sealwright/v1/custodian-wrap"
+BOOT_LOGS_LABEL = "sealwright/v1/boot-logs"
+UNLOCKED_WORD = "sealwright/v1/unlocked"
+"""What the box extends into PCR 15 after the last unseal of a boot; nothing unseals behind it."""
+
+
+def framed(label: str, *fields: bytes) -> bytes:
+    """Encode a label and fields so that no other sequence has the same encoding."""
+    parts = [label.encode("ascii"), *fields]
+    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def framed_digest(label: str, *fields: bytes) -> bytes:
+    """SHA-256 of :func:`framed`, 32 bytes."""
+    return hashlib.sha256(framed(label, *fields)).digest()
+
+
+def qualifying_data(
+    *, nonce: bytes, device_id: str, license_id: str, release_id: str, purpose: str, payload: bytes
+) -> bytes:
+    """What a quote, certify or nv_certify of the box carries as qualifying data, 32 bytes.
+
+    The same value stands in all attestation structures of one message, so that none of them can be taken from
+    another message, device, licence, release or purpose.
+    """
+    return framed_digest(
+        ATTEST_LABEL,
+        nonce,
+        device_id.encode("ascii"),
+        license_id.encode("ascii"),
+        release_id.encode("ascii"),
+        purpose.encode("ascii"),
+        hashlib.sha256(payload).digest(),
+    )
+
+
+def lease_share_reference(srk_name: bytes, partition_id: bytes) -> bytes:
+    """policyRef under which the lease key approves the unsealing of share A on one device, 32 bytes."""
+    return framed_digest(LEASE_SHARE_LABEL, srk_name, partition_id)
+
+
+def release_share_reference(partition_id: bytes) -> bytes:
+    """policyRef under which the release key approves the unsealing of share B on any device, 32 bytes."""
+    return framed_digest(RELEASE_SHARE_LABEL, partition_id)
+
+
+def state_reference() -> bytes:
+    """policyRef under which the customer key approves a release for the state volume, 32 bytes."""
+    return framed_digest(STATE_LABEL)

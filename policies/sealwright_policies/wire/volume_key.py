@@ -1,0 +1,32 @@
+"""The volume key of an encrypted partition (policies/spec/custodian-wrap.md): from two shares, stored nowhere."""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from sealwright_policies.errors import FormatError
+from sealwright_policies.wire.framing import VOLUME_KEY_LABEL, framed
+
+SHARE_SIZE = 32
+"""Bytes of each share."""
+VOLUME_KEY_SIZE = 64
+"""Bytes: AES-256-XTS takes two 256-bit keys."""
+
+
+def derive_volume_key(lease_share: bytes, release_share: bytes, partition_id: bytes) -> bytes:
+    """HKDF-SHA-256(ikm = lease share ‖ release share, salt = 32 zero bytes, info = framed(label, partition id)).
+
+    Args:
+        lease_share: share A, 32 bytes.
+        release_share: share B, 32 bytes.
+        partition_id: the partition's verity root hash, 32 bytes.
+
+    Returns:
+        64 bytes.
+    """
+    for field in (lease_share, release_share, partition_id):
+        if len(field) != SHARE_SIZE:
+            raise FormatError(f"A key share or partition id has {len(field)} bytes, not {SHARE_SIZE}.")
+    info = framed(VOLUME_KEY_LABEL, partition_id)
+    return HKDF(SHA256(), VOLUME_KEY_SIZE, salt=bytes(32), info=info).derive(lease_share + release_share)
