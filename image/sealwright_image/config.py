@@ -1,0 +1,209 @@
+"""What the vendor asks for: ``product.toml``, read once and passed down.
+
+Intent only; the state of a run is :class:`sealwright_image.context.Context`. Paths in the file are relative to the
+file. Nothing here reads a model or a key: that is checked before the build starts (:mod:`sealwright_image.preflight`).
+"""
+
+from __future__ import annotations
+
+import tomllib
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from sealwright_image.toml_location import dotted, find_line
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.errors import UsageError
+from sealwright_policies.wire.encoding import Identifier
+
+PRODUCT_FILE_LIMIT = 1024 * 1024
+"""Bytes of the longest product file that is read."""
+SEED_NAMESPACE = uuid.UUID("5f0a9d3e-1c55-5c0e-9a53-6b8d2f1f7a10")
+
+Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$", max_length=128)]
+PayloadId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,27}$")]
+"""Short enough for the GPT label ``payload-<id>`` (36 characters)."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OsTable(_Table):
+    """``[os]``: what goes into the root beside the base."""
+
+    packages: tuple[Package, ...] = ()
+    mirror: Annotated[str, StringConstraints(pattern=r"^(https?|file)://\S+$")] | None = None
+    """Debian mirror; default: that of the build host's own apt."""
+
+
+class StateTable(_Table):
+    """``[state]``: the volume that the box encrypts for itself."""
+
+    size_mib: Annotated[int, Field(ge=64, le=16 * 1024 * 1024)] = 512
+
+
+class PayloadTable(_Table):
+    """``[[payload]]``: one encrypted partition."""
+
+    id: PayloadId
+    kind: PayloadKind = PayloadKind.MODEL
+    domain: Identifier
+    path: Path
+    license: Path
+    """Text file: the licence of the payload, shown to the customer."""
+    policy: Path | None = None
+    """Security-domain policy; reserved."""
+
+
+class ProductFile(_Table):
+    """The whole file, as written."""
+
+    vendor: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    product: Identifier
+    version: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+){0,3}$")]
+    flavour: Literal["production", "test"] = "production"
+    keys: Path
+    license_service: Path
+    os: OsTable = OsTable()
+    state: StateTable = StateTable()
+    payload: Annotated[tuple[PayloadTable, ...], Field(min_length=1, max_length=64)]
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadConfig:
+    """One payload, paths absolute."""
+
+    payload_id: str
+    kind: PayloadKind
+    domain: str
+    path: Path
+    license: Path
+    policy: Path | None
+
+    @property
+    def partition_label(self) -> str:
+        return f"payload-{self.payload_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A product file, checked for form, paths absolute."""
+
+    product_file: Path
+    vendor: str
+    product: str
+    version: str
+    flavour: Literal["production", "test"]
+    keys: Path
+    license_service: Path
+    packages: tuple[str, ...]
+    mirror: str | None
+    state_bytes: int
+    payloads: tuple[PayloadConfig, ...]
+
+    @property
+    def seed(self) -> uuid.UUID:
+        """Fixes every UUID that does not follow from content: the same product and version give the same ones."""
+        return uuid.uuid5(SEED_NAMESPACE, "/".join((self.vendor, self.product, self.version, self.flavour)))
+
+
+def parse_config(text: str, product_file: Path) -> Config:
+    """Parse the text of a product file.
+
+    Raises:
+        UsageError: not TOML, a key missing, unknown or out of its range, an id used twice; names line and key.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{product_file}: not TOML: {error}") from error
+    try:
+        product = ProductFile.model_validate(document)
+    except ValidationError as error:
+        raise UsageError(_schema_problems(error, text, product_file)) from error
+    _refuse_duplicates(product, text, product_file)
+    base = product_file.resolve().parent
+    return Config(
+        product_file=product_file.resolve(),
+        vendor=product.vendor,
+        product=product.product,
+        version=product.version,
+        flavour=product.flavour,
+        keys=_absolute(base, product.keys),
+        license_service=_absolute(base, product.license_service),
+        packages=product.os.packages,
+        mirror=product.os.mirror,
+        state_bytes=product.state.size_mib * 1024 * 1024,
+        payloads=tuple(
+            PayloadConfig(
+                payload_id=payload.id,
+                kind=payload.kind,
+                domain=payload.domain,
+                path=_absolute(base, payload.path),
+                license=_absolute(base, payload.license),
+                policy=_absolute(base, payload.policy) if payload.policy else None,
+            )
+            for payload in product.payload
+        ),
+    )
+
+
+def load_config(product_file: Path) -> Config:
+    """Read and parse a product file.
+
+    Raises:
+        UsageError: as :func:`parse_config`; also a file that cannot be read.
+    """
+    try:
+        with product_file.open("rb") as stream:
+            data = stream.read(PRODUCT_FILE_LIMIT + 1)
+        if len(data) > PRODUCT_FILE_LIMIT:
+            raise UsageError(f"{product_file}: longer than {PRODUCT_FILE_LIMIT} bytes; that is no product file.")
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"{product_file}: cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(f"{product_file}: line {line}: not UTF-8.") from error
+    return parse_config(text, product_file)
+
+
+def _absolute(base: Path, path: Path) -> Path:
+    return (base / path.expanduser()).absolute()
+
+
+def _schema_problems(error: ValidationError, text: str, product_file: Path) -> str:
+    """One line per problem, each with line and key."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        location = problem["loc"]
+        lines.append(
+            f"{product_file}: line {find_line(text, location)}: {dotted(location)}: {_sentence(problem['type'], problem)}"
+        )
+    return "\n".join(lines)
+
+
+def _sentence(kind: str, problem: Any) -> str:
+    match kind:
+        case "missing":
+            return "this key is missing."
+        case "extra_forbidden":
+            return "no such key."
+        case _:
+            return f"{problem['msg']} (found {problem['input']!r})."
+
+
+def _refuse_duplicates(product: ProductFile, text: str, product_file: Path) -> None:
+    first: dict[str, int] = {}
+    for index, payload in enumerate(product.payload):
+        line = find_line(text, ("payload", index, "id"))
+        if payload.id in first:
+            raise UsageError(
+                f"{product_file}: line {line}: payload[{index}].id: {payload.id!r} is already the id of the payload"
+                f" in line {first[payload.id]}; each needs its own."
+            )
+        first[payload.id] = line
