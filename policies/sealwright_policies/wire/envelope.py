@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import warnings
 from typing import Annotated, TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -33,6 +34,9 @@ from sealwright_policies.wire.encoding import Bytes4K, Bytes4M, Document, docume
 JWS_ALGORITHM = "EdDSA"
 """RFC 8037, with Ed25519 keys alone. RFC 9864 names the same signature Ed25519; the older name is the one that all
 supported versions of joserfc know."""
+
+# Newer joserfc warns that the older name is deprecated; the signature is the same and the name is pinned here.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated via RFC 9864")
 
 D = TypeVar("D", bound=BaseModel)
 

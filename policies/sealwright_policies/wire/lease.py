@@ -6,12 +6,36 @@ the same fields, so a box refuses a lease whose TPM signature is for other terms
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
-from sealwright_policies.wire.encoding import Bytes4K, Document, Identifier, NameHex, PcrValues, Sha256Hex
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.tcg.policy import (
+    EMPTY_POLICY,
+    CommandCode,
+    Operation,
+    TimeInfoOffset,
+    policy_command_code,
+    policy_counter_timer,
+    policy_nv,
+    policy_pcr,
+    sign_policy,
+    verify_policy_signature,
+)
+from sealwright_policies.wire.encoding import Bytes4K, Document, Identifier, NameHex, PcrValues, Sha256Hex, pcr_bytes
+from sealwright_policies.wire.envelope import (
+    load_ed25519_public_key,
+    load_p256_public_key,
+    sign_jws,
+    verify_jws,
+)
+from sealwright_policies.wire.framing import lease_share_reference
 from sealwright_policies.wire.messages import DeviceId
+from sealwright_policies.wire.service import LicenseService
 
 LEASE_TYPE = "sealwright-lease+jwt"
 LEASE_LIMIT = 64 * 1024
@@ -34,7 +58,7 @@ class LeaseWarning(Document):
     message: str
 
 
-class Lease(Document):
+class LeaseTerms(Document):
     """Terms under which one device may open partitions of one release."""
 
     version: Annotated[int, Field(ge=1, le=1)]
@@ -64,5 +88,82 @@ class Lease(Document):
     """A request that runs when the lease ends may go on this long."""
     renew_after_s: Annotated[int, Field(ge=1)]
     """Contact interval: seconds after issue from which the box renews."""
-    partitions: Annotated[list[LeasePartition], Field(min_length=1, max_length=64)]
     warnings: Annotated[list[LeaseWarning], Field(max_length=16)]
+
+
+class Lease(LeaseTerms):
+    """The terms and, for each partition, the TPM's form of the service's signature under them."""
+
+    partitions: Annotated[list[LeasePartition], Field(min_length=1, max_length=64)]
+
+
+def lease_policy(terms: LeaseTerms) -> bytes:
+    """The TPM policy that the terms stand for, as the digest that the lease-policy key approves; 32 bytes.
+
+    PolicyPCR(unseal set) ∧ CounterTimer(Clock ≤ end) ∧ CounterTimer(resetCount ≤ R) ∧ PolicyNV(ticks ≤ most) ∧
+    PolicyNV(lease counter = N) ∧ PolicyCommandCode(Unseal), in this order (protocol.md, 'Key release and lease').
+    """
+    digest = policy_pcr(EMPTY_POLICY, pcr_bytes(terms.unseal_pcrs))
+    digest = policy_counter_timer(
+        digest, terms.clock_end_ms.to_bytes(8, "big"), TimeInfoOffset.CLOCK, Operation.UNSIGNED_LE
+    )
+    digest = policy_counter_timer(
+        digest, terms.max_reset_count.to_bytes(4, "big"), TimeInfoOffset.RESET_COUNT, Operation.UNSIGNED_LE
+    )
+    tick_name, lease_name = bytes.fromhex(terms.tick_counter_name), bytes.fromhex(terms.lease_counter_name)
+    digest = policy_nv(digest, terms.max_ticks.to_bytes(8, "big"), 0, Operation.UNSIGNED_LE, tick_name)
+    # Never left out: without it, a lease replaced by a shorter one would still open (protocol.md).
+    digest = policy_nv(digest, terms.number.to_bytes(8, "big"), 0, Operation.EQ, lease_name)
+    return policy_command_code(digest, CommandCode.UNSEAL)
+
+
+def sign_lease_partition(
+    terms: LeaseTerms, partition_id: str, payload_id: str, policy_key: ec.EllipticCurvePrivateKey
+) -> LeasePartition:
+    """Approve the terms for share A of one partition on the device of the terms."""
+    reference = lease_share_reference(bytes.fromhex(terms.srk_name), bytes.fromhex(partition_id))
+    signature = sign_policy(policy_key, lease_policy(terms), reference)
+    return LeasePartition(partition_id=partition_id, payload_id=payload_id, signature=signature)
+
+
+def sign_lease(
+    terms: LeaseTerms,
+    partitions: Mapping[str, str],
+    policy_key: ec.EllipticCurvePrivateKey,
+    document_key: Ed25519PrivateKey,
+) -> str:
+    """The lease as a compact JWS.
+
+    Args:
+        terms: what is allowed.
+        partitions: partition id (hex) to payload id.
+        policy_key: P-256, approves the TPM policy of each partition.
+        document_key: Ed25519, signs the document.
+    """
+    signed = [sign_lease_partition(terms, part, payload, policy_key) for part, payload in partitions.items()]
+    fields = {name: getattr(terms, name) for name in LeaseTerms.model_fields}
+    return sign_jws(Lease(**fields, partitions=signed), LEASE_TYPE, document_key)
+
+
+def verify_lease(token: str, service: LicenseService) -> Lease:
+    """Verify a lease against the service's keys, as the box does before it stores or tries one.
+
+    Raises:
+        FormatError: not a lease.
+        VerificationError: ``DOCUMENT_TYPE``, ``DOCUMENT_SIGNATURE``; ``LEASE_MISMATCH`` if a partition's TPM signature
+            is for other terms than the document shows.
+    """
+    document_key = load_ed25519_public_key(service.lease_document_key)
+    lease = verify_jws(token, Lease, LEASE_TYPE, document_key, limit=LEASE_LIMIT)
+    policy_key = load_p256_public_key(service.lease_policy_key)
+    policy = lease_policy(lease)
+    for partition in lease.partitions:
+        reference = lease_share_reference(bytes.fromhex(lease.srk_name), bytes.fromhex(partition.partition_id))
+        try:
+            verify_policy_signature(policy_key, policy, reference, partition.signature)
+        except VerificationError as error:
+            raise VerificationError(
+                RejectionCode.LEASE_MISMATCH,
+                f"The lease-policy key has not approved these terms for the partition of {partition.payload_id}.",
+            ) from error
+    return lease
