@@ -1,7 +1,8 @@
 """Protection of a secret to a storage or endorsement key, without a TPM.
 
-TPM 2.0 Library, Part 1, 23, 24, annexes B and C. Both MakeCredential and Import blobs are an *outer wrapper*: a seed
-encrypted to the key, a symmetric key and an HMAC key derived from it, the plain text in CFB, and an HMAC over the cipher text and the Name of the object it belongs to.
+TPM 2.0 Library, Part 1, 23, 24, annexes B and C. MakeCredential and Import blobs are both an *outer wrapper*: a seed
+encrypted to the key, a symmetric and an HMAC key derived from it, the plain text in CFB, and an HMAC over the cipher
+text and the Name of the object it belongs to.
 """
 
 from __future__ import annotations

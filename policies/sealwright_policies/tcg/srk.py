@@ -1,7 +1,8 @@
 """The Storage Root Key: the listed templates, and the check that a public area has one of them.
 
-Templates of the TCG TPM v2.0 Provisioning Guidance 1.0, 7.5.1 (attributes, AES-128-CFB, empty policy) with noDA. A secret is wrapped to the SRK, so anything
-that could be exported, used under another policy or taken for another object is refused by comparing bytes.
+Templates of the TCG TPM v2.0 Provisioning Guidance 1.0, 7.5.1 (attributes, AES-128-CFB, empty policy) with noDA. A
+secret is wrapped to the SRK, so anything that could be exported, used under another policy or taken for another object
+is refused by comparing bytes.
 """
 
 from __future__ import annotations
