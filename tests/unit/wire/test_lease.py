@@ -10,7 +10,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.wire.envelope import sign_jws
 from sealwright_policies.wire.lease import LEASE_TYPE, Lease, LeaseTerms, lease_policy, sign_lease, verify_lease
