@@ -1,0 +1,261 @@
+"""What the licence service remembers: one frozen record per kind of fact.
+
+Times are seconds since the epoch by the service's clock. Bytes are kept as received wherever something was signed over
+them. No record holds a volume key, a key share in the clear or an activation code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class LicenseStatus(StrEnum):
+    """What the operator has decided about a licence; expiry follows from the clock and is not stored."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    REVOKED = "revoked"
+
+
+class DeviceStatus(StrEnum):
+    """LIVE devices occupy a seat; HELD ones too, but renew nothing until an operator resumes them."""
+
+    LIVE = "live"
+    HELD = "held"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class License:
+    """What the operator has granted: a product, a number of boxes, for a time, on tiers of TPM."""
+
+    license_id: str
+    product: str
+    seats: int
+    tiers: str
+    """Allowed tiers, comma-separated."""
+    issued_at: int
+    expires_at: int
+    lease_s: int
+    """Seconds that a lease lasts."""
+    renew_after_s: int
+    """Contact interval, seconds."""
+    max_request_s: int
+    tick_budget: int
+    """Ticks (hours of running, and boots) that one box may use over the licence's whole time."""
+    version_floor: str
+    """Lowest product version that is accepted, e.g. "0"."""
+    allow_test_images: bool
+    status: LicenseStatus
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationCodeRecord:
+    """An activation code, known by its hash alone; one use."""
+
+    code_hash: str
+    license_id: str
+    created_at: int
+    spent_at: int | None
+    enrollment_id: str | None
+    """The enrolment that spent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MakerCertificate:
+    """A trust anchor with its tier, or an intermediate (tier empty), which is trusted no further than its chain."""
+
+    fingerprint: str
+    tier: str
+    subject: str
+    encoded: bytes
+    added_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRecord:
+    """An imported release: the signed manifest and the release key's approvals."""
+
+    release_id: str
+    product: str
+    version: str
+    flavour: str
+    payload: bytes
+    """The in-toto statement; verified at import, so the appraisal need not verify it again."""
+    approvals: str
+    """JSON list of ReleaseApproval."""
+    imported_at: int
+    withdrawn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseShares:
+    """Both wrapped shares of one partition, JSON PartitionWrappedShares."""
+
+    release_id: str
+    partition_id: str
+    wrapped: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEnrollment:
+    """Between challenge and proof. Occupies no seat."""
+
+    enrollment_id: str
+    device_id: str
+    license_id: str
+    code_hash: str
+    release_id: str
+    tier: str
+    tpm: str
+    """Maker, model and version from the EK certificate, JSON."""
+    ek_certificate: bytes
+    ek_public: bytes
+    ak_public: bytes
+    srk_public: bytes
+    secret_hash: bytes
+    """SHA-256 of the credential's secret."""
+    nonce: bytes
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentReply:
+    """The Grant of an enrolment, kept so that a lost reply locks nobody out."""
+
+    enrollment_id: str
+    device_id: str
+    ak_public: bytes
+    secret_hash: bytes
+    reply: bytes
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """An enrolled box and the state it last proved."""
+
+    device_id: str
+    license_id: str
+    status: DeviceStatus
+    held_because: str
+    tier: str
+    tpm: str
+    ek_certificate: bytes
+    ak_public: bytes
+    srk_public: bytes
+    tick_counter_name: bytes
+    lease_counter_name: bytes
+    enrolled_at: int
+    enrollment_id: str
+    revision: int
+    """Counts changes: a decision prepared on an older revision is made again."""
+    pinned_pcrs: str
+    """PCR 0, 2 and 3 of the first accepted quote, JSON."""
+    seen_at: int
+    clock_ms: int
+    reset_count: int
+    restart_count: int
+    ticks: int
+    lease_number: int
+    """N, the value of the lease counter that was last proved."""
+    first_ticks: int
+    """Ticks at activation: the budget counts from here."""
+    charged_ticks: int
+    """Ticks used up by earlier enrolments of this EK under this licence."""
+    granted_ticks: int
+    """Highest max_ticks of any lease of this enrolment; charged in full when it ends early."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRelease:
+    """A release that a device has shares for, and its PCR values at the unseal point."""
+
+    device_id: str
+    release_id: str
+    unseal_pcrs: str
+    """JSON."""
+    seen_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TickLedger:
+    """Ticks that one EK has used up under one licence in enrolments that are over."""
+
+    license_id: str
+    device_id: str
+    charged_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalReply:
+    """A stored reply for (device, N, nonce), until N + 1 is proved."""
+
+    device_id: str
+    lease_number: int
+    nonce: bytes
+    reply: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NextNonce:
+    """A nonce that a lease of number N carries: good for a renewal that proves N."""
+
+    device_id: str
+    nonce: bytes
+    lease_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpentNonce:
+    """Replay record of a stateless nonce, kept until the nonce itself runs out."""
+
+    nonce: bytes
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """A lease that was signed."""
+
+    lease_id: str
+    device_id: str
+    license_id: str
+    release_id: str
+    number: int
+    issued_at: int
+    expires_at: int
+    clock_end_ms: int
+    max_reset_count: int
+    max_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCertificateRecord:
+    """A device certificate that was issued."""
+
+    serial: str
+    device_id: str
+    issued_at: int
+    expires_at: int
+    pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One verdict about one device: what was asked, the code, and the appraisal's result."""
+
+    decision_id: str
+    device_id: str
+    license_id: str
+    purpose: str
+    code: str
+    """"ok" or a RejectionCode."""
+    sentence: str
+    result: str
+    """EAR-shaped JSON of the appraisal, "" if it did not come to one."""
+    words: str
+    """The result for humans."""
+    decided_at: int

@@ -1,0 +1,263 @@
+"""The tables of the records, SQLAlchemy Core. The migrations build the same; a test compares them."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+from sealwright_licensing import records
+
+metadata = MetaData(
+    naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"},
+)
+
+
+def _text(name: str, *, key: bool = False) -> Column[str]:
+    return Column(name, Text, primary_key=key, nullable=False)
+
+
+def _bytes(name: str, *, key: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, primary_key=key, nullable=False)
+
+
+def _number(name: str, *, key: bool = False, nullable: bool = False) -> Column[int]:
+    # SQLite's BIGINT is an INTEGER of 8 bytes; autoincrement would need the other spelling and is never wanted.
+    return Column(name, BigInteger, primary_key=key, nullable=nullable, autoincrement=False)
+
+
+def _flag(name: str) -> Column[bool]:
+    return Column(name, Boolean, nullable=False)
+
+
+licenses = Table(
+    "licenses",
+    metadata,
+    _text("license_id", key=True),
+    _text("product"),
+    Column("seats", Integer, nullable=False),
+    _text("tiers"),
+    _number("issued_at"),
+    _number("expires_at"),
+    _number("lease_s"),
+    _number("renew_after_s"),
+    _number("max_request_s"),
+    _number("tick_budget"),
+    _text("version_floor"),
+    _flag("allow_test_images"),
+    _text("status"),
+    _text("note"),
+)
+
+activation_codes = Table(
+    "activation_codes",
+    metadata,
+    _text("code_hash", key=True),
+    _text("license_id"),
+    _number("created_at"),
+    _number("spent_at", nullable=True),
+    Column("enrollment_id", Text, nullable=True),
+    Index(None, "license_id"),
+)
+
+maker_certificates = Table(
+    "maker_certificates",
+    metadata,
+    _text("fingerprint", key=True),
+    _text("tier"),
+    _text("subject"),
+    _bytes("encoded"),
+    _number("added_at"),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    _text("release_id", key=True),
+    _text("product"),
+    _text("version"),
+    _text("flavour"),
+    _bytes("payload"),
+    _text("approvals"),
+    _number("imported_at"),
+    _flag("withdrawn"),
+)
+
+release_shares = Table(
+    "release_shares",
+    metadata,
+    _text("release_id", key=True),
+    _text("partition_id", key=True),
+    _text("wrapped"),
+)
+
+pending_enrollments = Table(
+    "pending_enrollments",
+    metadata,
+    _text("enrollment_id", key=True),
+    _text("device_id"),
+    _text("license_id"),
+    _text("code_hash"),
+    _text("release_id"),
+    _text("tier"),
+    _text("tpm"),
+    _bytes("ek_certificate"),
+    _bytes("ek_public"),
+    _bytes("ak_public"),
+    _bytes("srk_public"),
+    _bytes("secret_hash"),
+    _bytes("nonce"),
+    _number("expires_at"),
+    Index(None, "code_hash"),
+    Index(None, "expires_at"),
+)
+
+enrollment_replies = Table(
+    "enrollment_replies",
+    metadata,
+    _text("enrollment_id", key=True),
+    _text("device_id"),
+    _bytes("ak_public"),
+    _bytes("secret_hash"),
+    _bytes("reply"),
+    _number("expires_at"),
+    Index(None, "expires_at"),
+)
+
+devices = Table(
+    "devices",
+    metadata,
+    _text("device_id", key=True),
+    _text("license_id"),
+    _text("status"),
+    _text("held_because"),
+    _text("tier"),
+    _text("tpm"),
+    _bytes("ek_certificate"),
+    _bytes("ak_public"),
+    _bytes("srk_public"),
+    _bytes("tick_counter_name"),
+    _bytes("lease_counter_name"),
+    _number("enrolled_at"),
+    _text("enrollment_id"),
+    _number("revision"),
+    _text("pinned_pcrs"),
+    _number("seen_at"),
+    _number("clock_ms"),
+    _number("reset_count"),
+    _number("restart_count"),
+    _number("ticks"),
+    _number("lease_number"),
+    _number("first_ticks"),
+    _number("charged_ticks"),
+    _number("granted_ticks"),
+    Index(None, "license_id"),
+)
+
+device_releases = Table(
+    "device_releases",
+    metadata,
+    _text("device_id", key=True),
+    _text("release_id", key=True),
+    _text("unseal_pcrs"),
+    _number("seen_at"),
+)
+
+tick_ledgers = Table(
+    "tick_ledgers",
+    metadata,
+    _text("license_id", key=True),
+    _text("device_id", key=True),
+    _number("charged_ticks"),
+)
+
+renewal_replies = Table(
+    "renewal_replies",
+    metadata,
+    _text("device_id", key=True),
+    _number("lease_number", key=True),
+    _bytes("nonce", key=True),
+    _bytes("reply"),
+)
+
+next_nonces = Table(
+    "next_nonces",
+    metadata,
+    _text("device_id", key=True),
+    _bytes("nonce", key=True),
+    _number("lease_number"),
+)
+
+spent_nonces = Table(
+    "spent_nonces",
+    metadata,
+    _bytes("nonce", key=True),
+    _number("expires_at"),
+    Index(None, "expires_at"),
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    _text("lease_id", key=True),
+    _text("device_id"),
+    _text("license_id"),
+    _text("release_id"),
+    _number("number"),
+    _number("issued_at"),
+    _number("expires_at"),
+    _number("clock_end_ms"),
+    _number("max_reset_count"),
+    _number("max_ticks"),
+    Index(None, "device_id"),
+)
+
+device_certificates = Table(
+    "device_certificates",
+    metadata,
+    _text("serial", key=True),
+    _text("device_id"),
+    _number("issued_at"),
+    _number("expires_at"),
+    _text("pem"),
+    Index(None, "device_id"),
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    _text("decision_id", key=True),
+    _text("device_id"),
+    _text("license_id"),
+    _text("purpose"),
+    _text("code"),
+    _text("sentence"),
+    _text("result"),
+    _text("words"),
+    _number("decided_at"),
+    Index(None, "device_id"),
+)
+
+TABLES: dict[type[object], Table] = {
+    records.License: licenses,
+    records.ActivationCodeRecord: activation_codes,
+    records.MakerCertificate: maker_certificates,
+    records.ReleaseRecord: releases,
+    records.ReleaseShares: release_shares,
+    records.PendingEnrollment: pending_enrollments,
+    records.EnrollmentReply: enrollment_replies,
+    records.Device: devices,
+    records.DeviceRelease: device_releases,
+    records.TickLedger: tick_ledgers,
+    records.RenewalReply: renewal_replies,
+    records.NextNonce: next_nonces,
+    records.SpentNonce: spent_nonces,
+    records.LeaseRecord: leases,
+    records.DeviceCertificateRecord: device_certificates,
+    records.Decision: decisions,
+}
+"""Table of each record; column names are the record's field names."""
+
+ENUMS: dict[tuple[type[object], str], type[records.LicenseStatus] | type[records.DeviceStatus]] = {
+    (records.License, "status"): records.LicenseStatus,
+    (records.Device, "status"): records.DeviceStatus,
+}
+"""Fields that are closed sets; stored as their text."""
