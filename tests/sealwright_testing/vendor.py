@@ -1,0 +1,233 @@
+"""A vendor in a folder: keys, a licence service with its process, a product and its image.
+
+Everything goes through the real commands, as a vendor would give them; the demo and the VM tests are both built on it.
+
+    license/      the licence service's folder (sealwright-license init)
+    keys/         signing keys of the build (sealwright-image keygen)
+    product.toml
+    image/        the build's output
+    service.log, service.pid
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+GUEST_VIEW_OF_HOST = "10.0.2.2"
+"""Address of the host in QEMU's user network."""
+VENDOR_NAME = "Example Vendor"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A payload for product.toml."""
+
+    payload_id: str
+    domain: str
+    path: Path
+    license: Path
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedLicense:
+    """What ``sealwright-license license issue`` printed."""
+
+    license_id: str
+    activation_code: str
+
+
+class CommandFailed(AssertionError):
+    """A command of ours exited with an error; the message holds its output."""
+
+    def __init__(self, argv: Sequence[str], code: int, output: str) -> None:
+        super().__init__(f"{' '.join(argv)} exited with {code}:\n{output}")
+        self.code = code
+        self.output = output
+
+
+def command(name: str, *arguments: str | Path, show: bool = False) -> str:
+    """Run one of our commands from this environment; returns its standard output.
+
+    Args:
+        show: pass its standard error, where progress is written, through to ours.
+
+    Raises:
+        CommandFailed: it exited with an error.
+    """
+    argv = [str(Path(sys.executable).parent / name), *map(str, arguments)]
+    done = subprocess.run(
+        argv, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise CommandFailed(argv, done.returncode, done.stdout + (done.stderr or ""))
+    return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """One vendor's folder."""
+
+    directory: Path
+
+    @property
+    def license_directory(self) -> Path:
+        """The licence service's folder."""
+        return self.directory / "license"
+
+    @property
+    def image(self) -> Path:
+        """The build's output folder."""
+        return self.directory / "image"
+
+    @property
+    def port(self) -> int:
+        """Where the service listens: the port of the URL that the image knows."""
+        document = json.loads((self.license_directory / "license-service.json").read_text())
+        return int(document["url"].rsplit(":", 1)[1])
+
+    def initialise(self) -> None:
+        """Make the licence service's folder and the signing keys."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        url = f"https://{GUEST_VIEW_OF_HOST}:{_free_port()}"
+        command("sealwright-license", "init", self.license_directory, "--url", url)
+        command("sealwright-image", "keygen", self.directory / "keys")
+
+    def write_product(self, models: Sequence[Model], *, version: str = "1.0", flavour: str = "production") -> Path:
+        """Write product.toml; returns its path."""
+        lines = [
+            f'vendor = "{VENDOR_NAME}"',
+            'product = "sealed-advisor"',
+            f'version = "{version}"',
+            f'flavour = "{flavour}"',
+            'keys = "keys"',
+            'license_service = "license/license-service.json"',
+        ]
+        for model in models:
+            lines += [
+                "",
+                "[[payload]]",
+                f'id = "{model.payload_id}"',
+                'kind = "model"',
+                f'domain = "{model.domain}"',
+                f'path = "{model.path}"',
+                f'license = "{model.license}"',
+            ]
+        target = self.directory / "product.toml"
+        target.write_text("\n".join(lines) + "\n")
+        return target
+
+    def build(self, *, show: bool = False) -> None:
+        """Build the image of product.toml."""
+        command("sealwright-image", "build", self.directory / "product.toml", "--output", self.image, show=show)
+
+    def trust_tpm_maker(self, root_pem: Path) -> None:
+        """Let this deployment accept the software TPMs of one maker."""
+        command("sealwright-license", "roots", "add", self.license_directory, root_pem, "--tier", "software")
+
+    def import_release(self) -> str:
+        """Register the built release; returns its id."""
+        key = self.image / "manifest-key.pem"
+        reply = self.license("release", "import", self.license_directory, self.image, "--manifest-key", key)
+        return str(reply["release_id"])
+
+    def issue_license(self, *options: str) -> IssuedLicense:
+        """Issue a licence for one box with a software TPM."""
+        reply = self.license(
+            "license", "issue", self.license_directory, "--product", "sealed-advisor", "--tier", "software", *options
+        )
+        return IssuedLicense(reply["license_id"], reply["activation_code"])
+
+    def revoke(self, license_id: str) -> None:
+        """Revoke a licence."""
+        self.license("license", "revoke", self.license_directory, license_id)
+
+    def device_words(self, device_id: str) -> str:
+        """What ``device show`` says about a device, the last appraisal in words among it."""
+        return command("sealwright-license", "device", "show", self.license_directory, device_id)
+
+    def license(self, *arguments: str | Path) -> Any:
+        """Run ``sealwright-license … --json`` and parse what it prints."""
+        return json.loads(command("sealwright-license", *arguments, "--json"))
+
+    def start_service(self) -> int:
+        """Start the licence service on loopback, in a session of its own; returns its pid."""
+        argv = [str(Path(sys.executable).parent / "sealwright-license"), "serve", str(self.license_directory)]
+        with (self.directory / "service.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*argv, "--host", "127.0.0.1", "--port", str(self.port)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        (self.directory / "service.pid").write_text(str(process.pid))
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise RuntimeError(f"the licence service ended:\n{(self.directory / 'service.log').read_text()}")
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return process.pid
+            time.sleep(0.1)
+        raise RuntimeError("the licence service did not listen in time")
+
+    def stop_service(self) -> None:
+        """Stop the service that this folder's pid file names, if it runs."""
+        pid_file = self.directory / "service.pid"
+        if pid_file.exists():
+            end_process(int(pid_file.read_text()), expect="sealwright-license")
+            pid_file.unlink()
+
+
+def end_process(pid: int, *, expect: str, how: signal.Signals = signal.SIGTERM) -> None:
+    """End a process that we started, if it still is that process; wait until it is gone."""
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while expect in _command_line(pid):
+        os.kill(pid, how if time.monotonic() < deadline else signal.SIGKILL)
+        time.sleep(0.1)
+        _reap(pid)
+
+
+def bundled_models(models: Mapping[str, Any], directory: Path) -> list[Model]:
+    """The bundled models of ``make models``, each in its domain."""
+    return [
+        Model(name, name, directory / f"{name}.gguf", directory / entry["license"]) for name, entry in models.items()
+    ]
+
+
+def remove(directory: Path) -> None:
+    """Remove a vendor's or a box's folder."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
