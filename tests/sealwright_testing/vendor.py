@@ -49,7 +49,7 @@ class IssuedLicense:
     activation_code: str
 
 
-class CommandFailed(AssertionError):
+class CommandError(AssertionError):
     """A command of ours exited with an error; the message holds its output."""
 
     def __init__(self, argv: Sequence[str], code: int, output: str) -> None:
@@ -65,14 +65,14 @@ def command(name: str, *arguments: str | Path, show: bool = False) -> str:
         show: pass its standard error, where progress is written, through to ours.
 
     Raises:
-        CommandFailed: it exited with an error.
+        CommandError: it exited with an error.
     """
     argv = [str(Path(sys.executable).parent / name), *map(str, arguments)]
     done = subprocess.run(
         argv, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True, check=False
     )
     if done.returncode != 0:
-        raise CommandFailed(argv, done.returncode, done.stdout + (done.stderr or ""))
+        raise CommandError(argv, done.returncode, done.stdout + (done.stderr or ""))
     return done.stdout
 
 
