@@ -1,0 +1,241 @@
+"""The gateway's rules, seen by an HTTP client: keys, locked boxes, unknown models, queues, streams, limits.
+
+The agent is a real server on a UNIX socket that says what the test wants said; the engine is a scripted one behind the
+Engine protocol. The real ones meet the gateway in tests/integration/serve and tests/vm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+from sealwright_appliance.serve.admission import Admission
+from sealwright_appliance.serve.app import create_app
+from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.errors import ApiError, engine_unavailable
+
+KEY = "sw-" + "k" * 43
+ADMIN_KEY = "sw-" + "a" * 43
+AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
+HELLO = {"model": "medical", "messages": [{"role": "user", "content": "hello"}]}
+SERVING = {
+    "state": "serving",
+    "code": None,
+    "sentence": "Serving.",
+    "since": 0,
+    "device_id": "d" * 52,
+    "release": {"product": "p", "product_version": "1.0", "release_id": "0" * 64},
+    "payloads": [{"payload_id": "medical", "kind": "model", "domain": "medical", "state": "open"}],
+    "lease": {"expires_at": 0, "number": 1, "warnings": []},
+}
+
+
+class ScriptedEngine:
+    """Counts what it is asked and answers as told."""
+
+    model_id = "medical"
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
+        self.cancelled = 0
+        self.failure: ApiError | None = None
+
+    async def ready(self) -> bool:
+        return True
+
+    async def chat(self, request: dict[str, Any]) -> bytes:
+        self.asked.append(request)
+        try:
+            await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.failure:
+            raise self.failure
+        return json.dumps({"choices": []}).encode()
+
+    async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        self.asked.append(request)
+        if self.failure:
+            raise self.failure
+        for part in (b"data: 1\n\n", b"data: [DONE]\n\n"):
+            yield part
+
+
+class Scene:
+    """A gateway, its scripted neighbours and a client."""
+
+    def __init__(self, client: httpx.AsyncClient, engine: ScriptedEngine, said: dict[str, Any]) -> None:
+        self.client = client
+        self.engine = engine
+        self.said = said
+
+    async def chat(self, **change: Any) -> httpx.Response:
+        return await self.client.post("/v1/chat/completions", json=HELLO | change, headers=AUTHORIZED)
+
+
+@asynccontextmanager
+async def scene(directory: Path, *, active: int = 4, waiting: int = 4, **status: Any) -> AsyncIterator[Scene]:
+    said = SERVING | status
+    agent = FastAPI()
+    keys = [
+        {"name": "ward", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "admin": False},
+        {"name": "admin", "sha256": hashlib.sha256(ADMIN_KEY.encode()).hexdigest(), "admin": True},
+    ]
+    agent.get("/status")(lambda: said)
+    agent.get("/api-keys")(lambda: {"keys": keys})
+    agent.post("/api-keys")(lambda: {"name": "new", "api_key": "sw-new"})
+    agent.post("/activation")(lambda: {"api_key": "sw-1", "customer_key_pem": "PEM", "recovery_key": "R"})
+    server = uvicorn.Server(uvicorn.Config(agent, uds=str(directory / "agent.sock"), log_level="error"))
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    engine = ScriptedEngine()
+    box = Box(directory / "agent.sock")
+    app = create_app(box, {"medical": engine}, Admission(active=active, waiting=waiting))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
+        yield Scene(client, engine, said)
+    await box.close()
+    server.should_exit = True
+    await running
+
+
+@pytest.fixture
+def short_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose path leaves room for a socket name (108 bytes)."""
+    return tmp_path_factory.mktemp("s")
+
+
+def test_every_model_route_wants_a_key(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            assert (await s.client.get("/v1/models")).status_code == 401
+            reply = await s.client.post("/v1/chat/completions", json=HELLO)
+            assert reply.status_code == 401
+            assert reply.json()["error"]["code"] == "invalid_api_key"
+            assert s.engine.asked == []
+
+    asyncio.run(run())
+
+
+def test_a_whole_reply_and_a_stream_pass_through(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            assert (await s.client.get("/v1/models", headers=AUTHORIZED)).json()["data"][0]["id"] == "medical"
+            assert (await s.chat()).json() == {"choices": []}
+            reply = await s.chat(stream=True)
+            assert reply.headers["content-type"].startswith("text/event-stream")
+            assert reply.content == b"data: 1\n\ndata: [DONE]\n\n"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("state", ["locked", "ended", "waiting-for-activation"])
+def test_a_box_without_a_lease_refuses_and_says_why(short_tmp: Path, state: str) -> None:
+    async def run() -> None:
+        async with scene(short_tmp, state=state, code="LEASE_EXPIRED", sentence="The lease ended.") as s:
+            reply = await s.chat()
+            assert reply.status_code == 503
+            assert reply.json()["error"] == {
+                "message": "The lease ended.",
+                "type": "server_error",
+                "param": None,
+                "code": "LEASE_EXPIRED",
+            }
+            assert s.engine.asked == []
+
+    asyncio.run(run())
+
+
+def test_an_unknown_model_is_a_404_that_names_the_known(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            reply = await s.chat(model="gpt-x")
+            assert reply.status_code == 404
+            assert "medical" in reply.json()["error"]["message"]
+
+    asyncio.run(run())
+
+
+def test_a_full_queue_is_a_429_with_a_time(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp, active=1, waiting=1) as s:
+            s.engine.hold.clear()
+            first, second = (asyncio.create_task(s.chat()) for _ in range(2))
+            while not s.engine.asked:
+                await asyncio.sleep(0.01)
+            third = await s.chat()
+            assert third.status_code == 429
+            assert int(third.headers["retry-after"]) > 0
+            s.engine.hold.set()
+            assert (await first).status_code == (await second).status_code == 200
+            assert (await s.chat()).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_engine_trouble_before_the_first_event_has_its_own_status(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            s.engine.failure = engine_unavailable()
+            for stream in (False, True):
+                reply = await s.chat(stream=stream)
+                assert reply.status_code == 503
+                assert reply.json()["error"]["code"] == "engine_unavailable"
+
+    asyncio.run(run())
+
+
+def test_a_body_over_the_limit_is_a_413(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            reply = await s.chat(user="x" * (1024 * 1024))
+            assert reply.status_code == 413
+
+    asyncio.run(run())
+
+
+def test_only_an_administrator_makes_keys(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            path, name = "/admin/api-keys", {"name": "new"}
+            assert (await s.client.post(path, json=name, headers=AUTHORIZED)).status_code == 403
+            made = await s.client.post(path, json=name, headers={"Authorization": f"Bearer {ADMIN_KEY}"})
+            assert made.json()["api_key"] == "sw-new"
+
+    asyncio.run(run())
+
+
+def test_pages_show_the_state_and_carry_strict_headers(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp, state="waiting-for-activation", sentence="<b>Waiting</b>.", lease=None) as s:
+            page = await s.client.get("/")
+            assert "default-src 'none'" in page.headers["content-security-policy"]
+            assert "&lt;b&gt;Waiting" in page.text
+            assert 'name="claim_code"' in page.text
+            form = {"claim_code": "A", "activation_code": "B"}
+            shown = await s.client.post("/activation", data=form)
+            assert "sw-1" in shown.text
+            assert shown.headers["cache-control"] == "no-store"
+
+    asyncio.run(run())
+
+
+def test_unknown_addresses_are_errors_in_openai_shape(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            assert (await s.client.get("/nowhere")).json()["error"]["code"] == "not_found"
+            assert (await s.client.get("/docs")).status_code == 404
+
+    asyncio.run(run())
