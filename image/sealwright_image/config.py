@@ -10,14 +10,15 @@ import tomllib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-
-from sealwright_image.toml_location import dotted, find_line
+from pydantic_core import ErrorDetails
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import UsageError
 from sealwright_policies.wire.encoding import Identifier
+
+from sealwright_image.toml_location import dotted, find_line
 
 PRODUCT_FILE_LIMIT = 1024 * 1024
 """Bytes of the longest product file that is read."""
@@ -182,13 +183,13 @@ def _schema_problems(error: ValidationError, text: str, product_file: Path) -> s
     for problem in error.errors(include_url=False):
         location = problem["loc"]
         lines.append(
-            f"{product_file}: line {find_line(text, location)}: {dotted(location)}: {_sentence(problem['type'], problem)}"
+            f"{product_file}: line {find_line(text, location)}: {dotted(location)}: {_sentence(problem)}"
         )
     return "\n".join(lines)
 
 
-def _sentence(kind: str, problem: Any) -> str:
-    match kind:
+def _sentence(problem: ErrorDetails) -> str:
+    match problem["type"]:
         case "missing":
             return "this key is missing."
         case "extra_forbidden":

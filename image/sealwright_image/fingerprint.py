@@ -18,8 +18,8 @@ def fingerprint(files: Iterable[Path], values: Mapping[str, str]) -> str:
     The folder that holds an entry does not count, so that two checkouts share one cache.
     """
     digest = hashlib.sha256()
-    for name, value in sorted(values.items()):
-        digest.update(framed(_LABEL, b"value", name.encode(), value.encode()))
+    for key, value in sorted(values.items()):
+        digest.update(framed(_LABEL, b"value", key.encode(), value.encode()))
     for top in sorted(files):
         for path in [top, *sorted(top.rglob("*"))]:
             if _IGNORED.intersection(path.parts) or path.name.endswith(".egg-info") or path.is_dir():
