@@ -111,10 +111,14 @@ def hash_bytes(algorithm: int, data: bytes) -> bytes:
     """Digest ``data``. Raises UnsupportedError for an algorithm that this host's OpenSSL or we do not know."""
     if algorithm == AlgorithmId.SHA256:
         return hashlib.sha256(data).digest()
-    name = _HASHLIB_NAMES.get(algorithm)
-    if name is None or name not in hashlib.algorithms_available:
+    if not hash_available(algorithm):
         raise UnsupportedError(f"hash algorithm {algorithm_name(algorithm)} is not available")
-    return hashlib.new(name, data, usedforsecurity=False).digest()
+    return hashlib.new(_HASHLIB_NAMES[algorithm], data, usedforsecurity=False).digest()
+
+
+def hash_available(algorithm: int) -> bool:
+    """Say whether :func:`hash_bytes` knows the algorithm; SM3 hangs on how the host's OpenSSL was built."""
+    return _HASHLIB_NAMES.get(algorithm) in hashlib.algorithms_available
 
 
 def hashlib_name(algorithm: int) -> str:

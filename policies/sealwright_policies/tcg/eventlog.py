@@ -38,6 +38,7 @@ MAX_UNKNOWN_DIGEST_SIZE = 128
 
 SPEC_ID_EVENT_03 = b"Spec ID Event03\0"
 STARTUP_LOCALITY = b"StartupLocality\0"
+HCRTM_LOCALITY = 4
 _SHA1_EVENT_SIZE = 32
 _EVENT2_SIZE = 16
 
@@ -173,21 +174,14 @@ def parse_event_log(data: bytes) -> EventLog:
     else:
         log_format, banks = LogFormat.SHA1, {int(AlgorithmId.SHA1): DIGEST_SIZES[AlgorithmId.SHA1]}
     events = [first]
-    locality = _startup_locality(first)
-    sealed = first.extends and first.pcr == 0
     while reader.remaining and not _is_padding(reader, log_format):
         if len(events) == MAX_EVENTS:
             raise FormatError(f"event log: more than {MAX_EVENTS} events")
         if log_format is LogFormat.SHA1:
-            event = _read_sha1_event(reader, len(events))
+            events.append(_read_sha1_event(reader, len(events)))
         else:
-            event = _read_event2(reader, len(events), banks)
-        events.append(event)
-        if event.pcr == 0 and not sealed:
-            # 10.4.5.3: the locality counts only before the first measurement into PCR 0; the TPM began with it.
-            sealed = event.extends
-            locality = _startup_locality(event) or locality
-    return EventLog(log_format, banks, tuple(events), locality or 0, reader.remaining)
+            events.append(_read_event2(reader, len(events), banks))
+    return EventLog(log_format, banks, tuple(events), _startup_locality(events), reader.remaining)
 
 
 def _is_padding(reader: LittleEndianReader, log_format: LogFormat) -> bool:
@@ -250,10 +244,19 @@ def _read_spec_id(data: bytes) -> dict[int, int]:
     return banks
 
 
-def _startup_locality(event: Event) -> int | None:
-    """Return the locality of an EV_NO_ACTION 'StartupLocality' event (10.4.5.3), else None."""
-    if event.extends or not event.data.startswith(STARTUP_LOCALITY):
-        return None
-    if len(event.data) != len(STARTUP_LOCALITY) + 1:
-        raise FormatError(f"event {event.index}: a StartupLocality event of {len(event.data)} bytes")
-    return event.data[-1]
+def _startup_locality(events: list[Event]) -> int:
+    """Return the last byte with which PCR 0 began.
+
+    It is the locality of TPM2_Startup, told by an EV_NO_ACTION 'StartupLocality' event (10.4.5.3), and 4 after a
+    hardware CRTM, whose EV_EFI_HCRTM_EVENT is then the first measurement (TPM 2.0 Library, Part 1, 34.3). Whatever
+    comes after the first measurement into PCR 0 can no longer change where it began.
+    """
+    locality = 0
+    for event in events:
+        if event.pcr == 0 and event.extends:
+            return HCRTM_LOCALITY if event.type is EventType.EV_EFI_HCRTM_EVENT else locality
+        if event.type is EventType.EV_NO_ACTION and event.data.startswith(STARTUP_LOCALITY):
+            if len(event.data) != len(STARTUP_LOCALITY) + 1:
+                raise FormatError(f"event {event.index}: a StartupLocality event of {len(event.data)} bytes")
+            locality = event.data[-1]
+    return locality

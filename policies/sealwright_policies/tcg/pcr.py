@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sealwright_policies.errors import FormatError, UnsupportedError, UsageError
-from sealwright_policies.tcg.algorithms import DIGEST_SIZES, AlgorithmId, algorithm_name, hash_bytes
+from sealwright_policies.tcg.algorithms import DIGEST_SIZES, AlgorithmId, algorithm_name, hash_available, hash_bytes
 
 __all__ = [
     "DIGEST_SIZES",
@@ -21,6 +21,7 @@ __all__ = [
     "initial_value",
     "parse_selection",
     "replay_digests",
+    "replayable",
     "selection_bytes",
 ]
 
@@ -47,6 +48,11 @@ def bank_by_name(name: str) -> AlgorithmId:
         return _BANKS[name]
     except KeyError:
         raise UnsupportedError(f"PCR bank {name!r} is not one of {', '.join(_BANKS)}") from None
+
+
+def replayable(bank: int) -> bool:
+    """Say whether values of a bank can be computed on this host."""
+    return hash_available(bank)
 
 
 def initial_value(index: int, bank: int = AlgorithmId.SHA256, *, startup_locality: int = 0) -> bytes:

@@ -24,7 +24,7 @@ _BANK_NAMES = {algorithm_name(algorithm) for algorithm in DIGEST_SIZES}
 
 @dataclass(frozen=True, slots=True)
 class UserspaceEvent:
-    """One measurement. ``pcr`` is None where systemd measured into an NV index instead (systemd 259 and later)."""
+    """One measurement. ``pcr`` is None where systemd measured into an NV index and not into a PCR."""
 
     index: int
     pcr: int | None
@@ -102,7 +102,7 @@ def _read_record(index: int, record: bytes) -> UserspaceEvent:
 
 def _read_pcr(index: int, entry: dict[str, Any]) -> int | None:
     pcr = entry.get("pcr")
-    if pcr is None and "nv_index" in entry:
+    if pcr is None:
         return None
     if type(pcr) is not int or not 0 <= pcr < PCR_COUNT:
         raise _wrong(index, "pcr is not a number from 0 to 23")

@@ -1,0 +1,84 @@
+"""``sealwright-policy``: the stand-alone tools over the pure core.
+
+Each command is a module of its own with ``register(commands)``, which adds its parser and sets ``run``; this module
+only lists them, and turns every error into one line and an exit code: 0 done, 2 usage, 10 rejected, 20 unsupported, 30
+malformed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from sealwright_policies import cli_eventlog, cli_verify_quote
+from sealwright_policies.errors import (
+    FormatError,
+    SealwrightError,
+    UnsupportedError,
+    UsageError,
+    VerificationError,
+)
+
+PROGRAM = "sealwright-policy"
+
+COMMANDS = (cli_eventlog, cli_verify_quote)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a usage error in one line, as every other error is."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser with all commands."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Read boot event logs and check what a TPM has signed.",
+        epilog="Exit codes: 0 done, 2 usage, 10 rejected, 20 unsupported, 30 malformed.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.register(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    try:
+        options = build_parser().parse_args(arguments)
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except SealwrightError as error:
+        print(f"{PROGRAM}: {error_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader, `head` for one, has gone; keep the interpreter from complaining again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def error_line(error: SealwrightError) -> str:
+    """Return 'CODE: sentence' in one line, the code being that of the rejection or the kind of error."""
+    sentence = " ".join(str(error).split())
+    match error:
+        case VerificationError():
+            return f"REJECTED {sentence}"
+        case UsageError():
+            return f"USAGE: {sentence}"
+        case UnsupportedError():
+            return f"UNSUPPORTED: {sentence}"
+        case FormatError():
+            return f"MALFORMED: {sentence}"
+        case _:
+            return f"FAILED: {sentence}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+"""Reading the files that are named on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sealwright_policies.errors import FormatError, UsageError
+
+
+def read_file(path: Path, *, max_size: int) -> bytes:
+    """Return the contents of a file that the user named.
+
+    Raises:
+        UsageError: it is not there or cannot be read.
+        FormatError: it is longer than ``max_size`` bytes.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_size + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    if len(data) > max_size:
+        raise FormatError(f"{path}: longer than {max_size} bytes")
+    return data
