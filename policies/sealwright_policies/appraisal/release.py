@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,7 +19,7 @@ from sealwright_policies.appraisal.reference_values import (
 )
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.encoding import document_bytes, parse_json
-from sealwright_policies.wire.envelope import sign_dsse, verify_dsse
+from sealwright_policies.wire.envelope import DsseEnvelope, sign_dsse, verify_dsse
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,28 @@ def verify_release(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey) -> 
             RejectionCode.MANIFEST_MISMATCH, "The statement's subject is not the list of the manifest's artefacts."
         )
     return Release(hashlib.sha256(payload).hexdigest(), statement.predicate)
+
+
+def find_release(release_id: str, releases: Mapping[str, Release]) -> Release:
+    """The release that a message names.
+
+    Raises:
+        VerificationError: ``RELEASE_UNKNOWN``.
+    """
+    release = releases.get(release_id)
+    if release is None:
+        raise VerificationError(RejectionCode.RELEASE_UNKNOWN, f"No release {release_id[:16]} was registered.")
+    return release
+
+
+def read_unverified_release(envelope: bytes) -> Release:
+    """Read a manifest without checking its signature: for ``what-if``, which trusts nobody and decides nothing.
+
+    Raises:
+        FormatError: not an envelope, or its payload is no statement about a manifest.
+    """
+    payload = parse_json(DsseEnvelope, envelope, limit=MANIFEST_LIMIT).payload
+    return Release(hashlib.sha256(payload).hexdigest(), parse_json(Statement, payload, limit=MANIFEST_LIMIT).predicate)
 
 
 def sign_release(manifest: Manifest, key: ec.EllipticCurvePrivateKey) -> bytes:

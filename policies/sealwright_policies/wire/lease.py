@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import Field
 
+from sealwright_policies.appraisal.clock import ClockReading
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.tcg.policy import (
     EMPTY_POLICY,
@@ -167,3 +168,29 @@ def verify_lease(token: str, service: LicenseService) -> Lease:
                 f"The lease-policy key has not approved these terms for the partition of {partition.payload_id}.",
             ) from error
     return lease
+
+
+def require_in_force(terms: LeaseTerms, reading: ClockReading) -> None:
+    """Say in words why the TPM would not unseal under these terms; the TPM itself is what enforces them.
+
+    Raises:
+        VerificationError: ``LEASE_EXPIRED`` with the bound that is passed, ``LEASE_MISMATCH`` if the lease counter has
+            moved on or is not there yet.
+    """
+    if reading.lease_number != terms.number:
+        raise VerificationError(
+            RejectionCode.LEASE_MISMATCH,
+            f"The lease is number {terms.number}, the TPM's lease counter is at {reading.lease_number}.",
+        )
+    for what, found, most in (
+        ("TPM clock", reading.clock_ms, terms.clock_end_ms),
+        ("number of TPM resets", reading.reset_count, terms.max_reset_count),
+        ("powered-on time in ticks", reading.ticks, terms.max_ticks),
+    ):
+        if found > most:
+            raise VerificationError(
+                RejectionCode.LEASE_EXPIRED,
+                f"The lease is used up: the {what} is {found}, at most {most} was allowed.",
+                expected=f"at most {most}",
+                found=str(found),
+            )

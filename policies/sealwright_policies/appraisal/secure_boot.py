@@ -1,0 +1,136 @@
+"""The rule for PCR 7: Secure Boot is on, with the release's keys and nothing else (policies/spec/appraisal.md)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from sealwright_policies.appraisal.events import EventsByPcr, digest_mismatch, not_allowed, printable
+from sealwright_policies.appraisal.measurements import GLOBAL_VARIABLE, IMAGE_SECURITY_DATABASE
+from sealwright_policies.appraisal.mismatch import Mismatch
+from sealwright_policies.appraisal.reference_values import SecureBoot
+from sealwright_policies.appraisal.uefi import (
+    VariableData,
+    describe_certificate,
+    describe_signature_database,
+    parse_variable_data,
+)
+from sealwright_policies.errors import FormatError, RejectionCode
+from sealwright_policies.tcg.algorithms import AlgorithmId
+from sealwright_policies.tcg.eventlog import Event, EventType
+
+_GUIDS: dict[str, uuid.UUID] = {
+    "SecureBoot": GLOBAL_VARIABLE,
+    "PK": GLOBAL_VARIABLE,
+    "KEK": GLOBAL_VARIABLE,
+    "db": IMAGE_SECURITY_DATABASE,
+    "dbx": IMAGE_SECURITY_DATABASE,
+}
+_SHA256 = int(AlgorithmId.SHA256)
+
+
+def judge_secure_boot(events: EventsByPcr, expected: SecureBoot) -> list[Mismatch]:
+    """PCR 7: each variable once, in the profile's order and with the release's content; separator; authorities."""
+    mismatches: list[Mismatch] = []
+    awaited: list[str] = [variable.name for variable in expected.variables]
+    authorities: list[Event] = []
+    separated = False
+    for event in events.get(7, ()):
+        if event.type is EventType.EV_SEPARATOR:
+            separated = True
+        elif event.type is EventType.EV_EFI_VARIABLE_DRIVER_CONFIG and not separated:
+            mismatches += _judge_variable(event, expected, awaited)
+        elif event.type is EventType.EV_EFI_VARIABLE_AUTHORITY:
+            mismatches += digest_mismatch(event)
+            if separated:
+                authorities.append(event)
+            else:
+                mismatches.append(_early_authority(event))
+        else:
+            mismatches.append(not_allowed(event, _stranger_sentence(event)))
+    mismatches += [
+        Mismatch(_code(name), f"The firmware did not measure {name}.", "boot", pcr=7, expected="one event")
+        for name in awaited
+    ]
+    return mismatches + _judge_authorities(authorities, expected.authorities)
+
+
+def _judge_variable(event: Event, expected: SecureBoot, awaited: list[str]) -> list[Mismatch]:
+    """Check one variable event; takes its name off ``awaited``."""
+    try:
+        variable = parse_variable_data(event.data)
+    except FormatError as error:
+        return [not_allowed(event, f"The event does not hold a variable: {error}.")]
+    mismatches = digest_mismatch(event)
+    name = variable.name
+    if name not in awaited or variable.guid != _GUIDS[name]:
+        return [*mismatches, not_allowed(event, f"No rule allows the variable {printable(name.encode())} here.")]
+    if name != awaited[0]:
+        mismatches.append(not_allowed(event, f"{name} was measured out of order, before {awaited[0]}."))
+    awaited.remove(name)
+    reference = next(each for each in expected.variables if each.name == name)
+    # The content is judged as recorded, because its digest was recomputed; where that failed, both are reported.
+    if variable.content != reference.data:
+        mismatches.append(not_allowed(event, _variable_sentence(variable), code=_code(name), expected=reference.digest))
+    return mismatches
+
+
+def _code(name: str) -> RejectionCode:
+    return RejectionCode.SECURE_BOOT_DISABLED if name == "SecureBoot" else RejectionCode.SECURE_BOOT_KEYS
+
+
+def _variable_sentence(variable: VariableData) -> str:
+    if variable.name == "SecureBoot":
+        return "Secure Boot is off."
+    try:
+        entries = describe_signature_database(variable.content)
+    except FormatError:
+        entries = ["content that is no signature list"]
+    holds = "; ".join(entries[:8]) + ("; …" if len(entries) > 8 else "") if entries else "nothing"
+    return f"{variable.name} does not hold the release's keys, but {holds}."
+
+
+def _stranger_sentence(event: Event) -> str:
+    if event.type in (EventType.EV_EFI_ACTION, EventType.EV_ACTION):
+        return f"The firmware says {printable(event.data)}: Secure Boot does not mean what it says."
+    return f"{event.type_name} does not belong here: no rule allows it in PCR 7."
+
+
+def _early_authority(event: Event) -> Mismatch:
+    return not_allowed(
+        event,
+        f"Before the boot loader, firmware ran code that {_authority(event)} vouches for (an option ROM or a driver).",
+        code=RejectionCode.SECURE_BOOT_KEYS,
+    )
+
+
+def _judge_authorities(found: Sequence[Event], expected: Sequence[str]) -> list[Mismatch]:
+    mismatches: list[Mismatch] = []
+    for position, event in enumerate(found):
+        wanted = expected[position] if position < len(expected) else None
+        digest = event.digests.get(_SHA256)
+        if digest is not None and digest.hex() != wanted:
+            sentence = f"A boot application was accepted because of {_authority(event)}, not of the release's key."
+            mismatches.append(
+                not_allowed(event, sentence, code=RejectionCode.SECURE_BOOT_KEYS, expected=wanted or "no further event")
+            )
+    if len(found) < len(expected):
+        mismatches.append(
+            Mismatch(
+                RejectionCode.SECURE_BOOT_KEYS,
+                "No boot application was verified by the release's key.",
+                "boot",
+                pcr=7,
+                expected=expected[len(found)],
+            )
+        )
+    return mismatches
+
+
+def _authority(event: Event) -> str:
+    try:
+        variable = parse_variable_data(event.data)
+    except FormatError:
+        return "something unreadable"
+    # EFI_SIGNATURE_DATA: SignatureOwner, then the certificate.
+    return f"{describe_certificate(variable.content[16:])} in {printable(variable.name.encode())}"
