@@ -9,17 +9,13 @@ from sealwright_policies.appraisal.events import EventsByPcr, digest_mismatch, n
 from sealwright_policies.appraisal.measurements import GLOBAL_VARIABLE, IMAGE_SECURITY_DATABASE
 from sealwright_policies.appraisal.mismatch import Mismatch
 from sealwright_policies.appraisal.reference_values import SecureBoot
-from sealwright_policies.appraisal.uefi import (
-    VariableData,
-    describe_certificate,
-    describe_signature_database,
-    parse_variable_data,
-)
+from sealwright_policies.appraisal.signers import describe_certificate, describe_signature_database
 from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.eventlog import Event, EventType
+from sealwright_policies.tcg.events import UefiVariable, parse_uefi_variable
 
-_GUIDS: dict[str, uuid.UUID] = {
+_VENDORS: dict[str, uuid.UUID] = {
     "SecureBoot": GLOBAL_VARIABLE,
     "PK": GLOBAL_VARIABLE,
     "KEK": GLOBAL_VARIABLE,
@@ -58,19 +54,19 @@ def judge_secure_boot(events: EventsByPcr, expected: SecureBoot) -> list[Mismatc
 def _judge_variable(event: Event, expected: SecureBoot, awaited: list[str]) -> list[Mismatch]:
     """Check one variable event; takes its name off ``awaited``."""
     try:
-        variable = parse_variable_data(event.data)
+        variable = parse_uefi_variable(event.data)
     except FormatError as error:
         return [not_allowed(event, f"The event does not hold a variable: {error}.")]
     mismatches = digest_mismatch(event)
     name = variable.name
-    if name not in awaited or variable.guid != _GUIDS[name]:
+    if name not in awaited or variable.vendor != str(_VENDORS[name]):
         return [*mismatches, not_allowed(event, f"No rule allows the variable {printable(name.encode())} here.")]
     if name != awaited[0]:
         mismatches.append(not_allowed(event, f"{name} was measured out of order, before {awaited[0]}."))
     awaited.remove(name)
     reference = next(each for each in expected.variables if each.name == name)
     # The content is judged as recorded, because its digest was recomputed; where that failed, both are reported.
-    if variable.content != reference.data:
+    if variable.data != reference.data:
         mismatches.append(not_allowed(event, _variable_sentence(variable), code=_code(name), expected=reference.digest))
     return mismatches
 
@@ -79,15 +75,10 @@ def _code(name: str) -> RejectionCode:
     return RejectionCode.SECURE_BOOT_DISABLED if name == "SecureBoot" else RejectionCode.SECURE_BOOT_KEYS
 
 
-def _variable_sentence(variable: VariableData) -> str:
+def _variable_sentence(variable: UefiVariable) -> str:
     if variable.name == "SecureBoot":
         return "Secure Boot is off."
-    try:
-        entries = describe_signature_database(variable.content)
-    except FormatError:
-        entries = ["content that is no signature list"]
-    holds = "; ".join(entries[:8]) + ("; …" if len(entries) > 8 else "") if entries else "nothing"
-    return f"{variable.name} does not hold the release's keys, but {holds}."
+    return f"{variable.name} does not hold the release's keys, but {describe_signature_database(variable.data)}."
 
 
 def _stranger_sentence(event: Event) -> str:
@@ -129,8 +120,8 @@ def _judge_authorities(found: Sequence[Event], expected: Sequence[str]) -> list[
 
 def _authority(event: Event) -> str:
     try:
-        variable = parse_variable_data(event.data)
+        variable = parse_uefi_variable(event.data)
     except FormatError:
         return "something unreadable"
     # EFI_SIGNATURE_DATA: SignatureOwner, then the certificate.
-    return f"{describe_certificate(variable.content[16:])} in {printable(variable.name.encode())}"
+    return f"{describe_certificate(variable.data[16:])} in {printable(variable.name.encode())}"

@@ -1,0 +1,35 @@
+"""Who stands in a Secure Boot database, in words for people; no rule depends on these."""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography import x509
+
+from sealwright_policies.errors import FormatError
+from sealwright_policies.tcg.events import EFI_CERT_X509, parse_signature_lists
+
+MAX_NAMED = 8
+"""Certificates named in one sentence."""
+
+
+def describe_signature_database(content: bytes) -> str:
+    """What PK, KEK, db or dbx holds: its certificates by subject, its hashes counted."""
+    try:
+        lists = parse_signature_lists(content)
+    except FormatError:
+        return "content that is no signature list"
+    names = [describe_certificate(entry.data) for each in lists if each.type == EFI_CERT_X509 for entry in each.entries]
+    if len(names) > MAX_NAMED:
+        names = [*names[:MAX_NAMED], f"{len(names) - MAX_NAMED} certificates more"]
+    hashes = sum(len(each.entries) for each in lists if each.type != EFI_CERT_X509)
+    return "; ".join(names + ([f"{hashes} hashes"] if hashes else [])) or "nothing"
+
+
+def describe_certificate(der: bytes) -> str:
+    """A certificate's subject, or its fingerprint where there is none to read."""
+    try:
+        subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
+    except ValueError:
+        subject = ""
+    return subject or f"certificate sha256:{hashlib.sha256(der).hexdigest()[:16]}"
