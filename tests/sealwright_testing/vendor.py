@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from sealwright_testing.models import ModelStore
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -201,16 +202,9 @@ def end_process(pid: int, *, expect: str, how: signal.Signals = signal.SIGTERM) 
         _reap(pid)
 
 
-def bundled_models(models: Mapping[str, Any], directory: Path) -> list[Model]:
-    """The bundled models of ``make models``, each in its domain."""
-    return [
-        Model(name, name, directory / f"{name}.gguf", directory / entry["license"]) for name, entry in models.items()
-    ]
-
-
-def remove(directory: Path) -> None:
-    """Remove a vendor's or a box's folder."""
-    shutil.rmtree(directory, ignore_errors=True)
+def bundled_models(store: ModelStore) -> list[Model]:
+    """The models of ``make models``, each in a domain of its own name."""
+    return [Model(name, name, store.path(name), store.license(name)) for name in store.names]
 
 
 def _command_line(pid: int) -> str:

@@ -33,7 +33,7 @@ SERVING = {
     "sentence": "Serving.",
     "since": 0,
     "device_id": "d" * 52,
-    "release": {"product": "p", "product_version": "1.0", "release_id": "0" * 64},
+    "release": {"product": "p", "version": "1.0", "release_id": "0" * 64},
     "payloads": [{"payload_id": "medical", "kind": "model", "domain": "medical", "state": "open"}],
     "lease": {"expires_at": 0, "number": 1, "warnings": []},
 }

@@ -1,0 +1,131 @@
+"""The customer's side of a virtual box: reads its console, activates it, asks its models.
+
+TLS is trusted as an administrator would: the certificate whose fingerprint stands on the console, and no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+
+from sealwright_testing.vendor import command
+from sealwright_testing.virtual_box import VirtualBox
+
+ANSWER_TOKENS = 160
+ASK_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Placard:
+    """What a fresh box says on its console."""
+
+    device_id: str
+    tls_fingerprint: str
+    claim_code: str
+
+
+def read_placard(box: VirtualBox) -> Placard:
+    """Wait until a fresh box shows its ids and asks to be activated."""
+    lines = {
+        name: box.expect(rf"sealwright: {text} (\S+)")
+        for name, text in (
+            ("device_id", "device"),
+            ("tls_fingerprint", "tls fingerprint"),
+            ("claim_code", "claim code"),
+        )
+    }
+    box.expect("sealwright: state waiting-for-activation")
+    return Placard(**lines)
+
+
+def activate(box: VirtualBox, placard: Placard, activation_code: str) -> dict[str, Any]:
+    """Activate with the customer's own command; returns the secrets that are shown once."""
+    url = f"https://127.0.0.1:{box.port}"
+    wait_for_https(box)
+    shown = command(
+        "sealwright-box", "activate", url, "--claim-code", placard.claim_code,
+        "--activation-code", activation_code, "--fingerprint", placard.tls_fingerprint, "--json",
+    )  # fmt: skip
+    secrets: dict[str, Any] = json.loads(shown)
+    return secrets
+
+
+def wait_for_https(box: VirtualBox) -> None:
+    """Wait until the gateway answers; QEMU accepts connections before it does."""
+
+    def answers() -> bool:
+        try:
+            _certificate(box.port)
+        except OSError:
+            return False
+        return True
+
+    box.wait_until(answers, "HTTPS")
+
+
+def status(box: VirtualBox) -> dict[str, Any]:
+    """``GET /status``, without comparing the fingerprint: there is no secret in it."""
+    url = f"https://127.0.0.1:{box.port}/status"
+    reply = httpx.get(url, verify=_trust(box.port, None), timeout=ASK_TIMEOUT_S, trust_env=False)
+    document: dict[str, Any] = reply.raise_for_status().json()
+    return document
+
+
+@contextmanager
+def colleague(box: VirtualBox, api_key: str, fingerprint: str) -> Iterator[openai.OpenAI]:
+    """An OpenAI client that trusts the box's certificate by its fingerprint."""
+    session = openai.DefaultHttpxClient(verify=_trust(box.port, fingerprint), timeout=ASK_TIMEOUT_S, trust_env=False)
+    with openai.OpenAI(
+        api_key=api_key, base_url=f"https://127.0.0.1:{box.port}/v1", http_client=session, max_retries=0
+    ) as client:
+        yield client
+
+
+def ask(client: openai.OpenAI, model: str, question: str) -> str:
+    """One question, one answer, greedy."""
+    reply = client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": question}], temperature=0, max_tokens=ANSWER_TOKENS
+    )
+    return (reply.choices[0].message.content or "").strip()
+
+
+def _trust(port: int, fingerprint: str | None) -> ssl.SSLContext:
+    """Trust in the certificate that the box shows, if its fingerprint is the expected one."""
+    certificate = _certificate(port)
+    found = "sha256:" + hashlib.sha256(certificate).hexdigest()
+    if fingerprint is not None and found != fingerprint:
+        raise AssertionError(f"the box shows {found} on the network and {fingerprint} on its console")
+    context = ssl.create_default_context(cadata=ssl.DER_cert_to_PEM_cert(certificate))
+    context.check_hostname = False
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def _certificate(port: int) -> bytes:
+    """The certificate shown on a port, DER; whether it is the right one is compared by fingerprint."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        context.wrap_socket(plain) as secure,
+    ):
+        certificate = secure.getpeercert(binary_form=True)
+    if certificate is None:
+        raise OSError("no certificate")
+    return certificate
+
+
+def save_certificate(box: VirtualBox, target: Path) -> None:
+    """Keep the box's certificate, PEM, for clients that want a file."""
+    target.write_text(ssl.DER_cert_to_PEM_cert(_certificate(box.port)))
