@@ -1,0 +1,206 @@
+"""What the VM tests start from: one vendor with one image, and one box that was activated and has served.
+
+``python -m sealwright_testing.world`` makes it and prints its folder. It is cached by a hash over everything that goes
+into the image, so a second run boots no more than the cases need. Tests never change it: they work on copies, and the
+licence service of a run works on a copy of the folder made here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sealwright_testing import customer
+from sealwright_testing.firmware_variables import SecureBootKeys
+from sealwright_testing.models import ModelStore
+from sealwright_testing.swtpm import SoftwareTpm
+from sealwright_testing.tools_root import ToolsRoot, cache_directory
+from sealwright_testing.vendor import IssuedLicense, Vendor, bundled_models
+from sealwright_testing.virtual_box import Machine, VirtualBox
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+INPUTS = ("image", "appliance", "policies", "licensing", "requirements.lock", "tests/sealwright_testing/world.py")
+TEST_MACHINE = Machine(cpus=1, memory_mib=1536)
+"""Two of them run side by side on two cores faster than two cores each run one after the other."""
+MAX_AGE_S = 7 * 86400
+"""A world is made anew before the lease in it ends by the calendar."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The folder of one world."""
+
+    directory: Path
+
+    @property
+    def vendor(self) -> Vendor:
+        """The vendor, whose licence service knows the activated box."""
+        return Vendor(self.directory / "vendor")
+
+    @property
+    def secure_boot_keys(self) -> SecureBootKeys:
+        """The keys that belong to the image."""
+        return SecureBootKeys.of_image(self.vendor.image)
+
+    @property
+    def activated(self) -> ActivatedBox:
+        """The box that was activated."""
+        return ActivatedBox.load(self.directory / "activated")
+
+    def partition(self, label: str) -> tuple[int, int]:
+        """Offset and size in bytes of a partition of the image, by its GPT label."""
+        disk = self.vendor.image / "disk.raw"
+        printed = ToolsRoot.find().run_inside("sfdisk", "--json", disk, binds=[self.directory])
+        table = json.loads(printed)["partitiontable"]
+        entry = next(entry for entry in table["partitions"] if entry["name"] == label)
+        return int(entry["start"]) * int(table["sectorsize"]), int(entry["size"]) * int(table["sectorsize"])
+
+    def fresh_box(
+        self,
+        directory: Path,
+        *,
+        keys: SecureBootKeys | None = None,
+        secure_boot: bool = True,
+        machine: Machine = TEST_MACHINE,
+    ) -> tuple[VirtualBox, SoftwareTpm]:
+        """A new machine with a TPM of its own, the image installed, never switched on."""
+        tpm = SoftwareTpm.manufacture(directory / "tpm")
+        box = VirtualBox.create(
+            directory / "box",
+            self.vendor.image / "disk.raw",
+            keys or self.secure_boot_keys,
+            tpm.state_directory,
+            secure_boot=secure_boot,
+            machine=machine,
+        )
+        return box, tpm
+
+
+@dataclass(frozen=True, slots=True)
+class ActivatedBox:
+    """A box that was activated, served once and was switched off; its disk, firmware variables and TPM."""
+
+    directory: Path
+    placard: customer.Placard
+    license: IssuedLicense
+    api_key: str
+
+    @classmethod
+    def load(cls, directory: Path) -> ActivatedBox:
+        """Read what :meth:`save` wrote."""
+        document = json.loads((directory / "activated.json").read_text())
+        return cls(
+            directory,
+            customer.Placard(**document["placard"]),
+            IssuedLicense(**document["license"]),
+            document["api_key"],
+        )
+
+    def save(self) -> None:
+        """Write ids and the API key beside the disk."""
+        document = {
+            "placard": dataclasses.asdict(self.placard),
+            "license": dataclasses.asdict(self.license),
+            "api_key": self.api_key,
+        }
+        (self.directory / "activated.json").write_text(json.dumps(document))
+
+    def copy(self, directory: Path, *, machine: Machine = TEST_MACHINE) -> VirtualBox:
+        """The same box, off, in another folder: disk, variables and TPM."""
+        shutil.copytree(self.directory, directory)
+        return VirtualBox(directory / "box", directory / "tpm/state", machine)
+
+
+def activate_box(world: World, directory: Path) -> ActivatedBox:
+    """Take a new box through activation until it has served, and switch it off. The licence service must run."""
+    box, tpm = world.fresh_box(directory)
+    world.vendor.trust_tpm_maker(tpm.ca_directory / "swtpm-localca-rootca-cert.pem")
+    issued = world.vendor.issue_license()
+    with box:
+        box.start()
+        placard = customer.read_placard(box)
+        secrets = customer.activate(box, placard, issued.activation_code)
+        box.expect("sealwright: state serving: ")
+        box.power_off()
+    activated = ActivatedBox(directory, placard, issued, secrets["api_key"])
+    activated.save()
+    return activated
+
+
+def prepare() -> World:
+    """Make the world of the present sources, unless it is in the cache."""
+    target = cache_directory() / "worlds" / _fingerprint()
+    mark = target / "complete"
+    if not mark.exists() or time.time() - mark.stat().st_mtime > MAX_AGE_S:
+        shutil.rmtree(target, ignore_errors=True)
+        _build(World(target))
+    _remove_others(target)
+    return World(target)
+
+
+def _build(world: World) -> None:
+    start = time.monotonic()
+
+    def say(what: str) -> None:
+        print(f"{time.monotonic() - start:7.1f} s  {what}", file=sys.stderr, flush=True)
+
+    say("vendor: licence service, keys, product")
+    vendor = world.vendor
+    vendor.initialise()
+    vendor.write_product(bundled_models(ModelStore.load()))
+    say("image")
+    vendor.build(show=True)
+    vendor.start_service()
+    try:
+        vendor.import_release()
+        say("box: first boot, activation, restart, serving")
+        activate_box(world, world.directory / "activated")
+    finally:
+        vendor.stop_service()
+    (world.directory / "complete").touch()
+    say("world complete")
+
+
+def _remove_others(kept: Path) -> None:
+    for other in kept.parent.iterdir():
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for name in INPUTS:
+        path = REPOSITORY / name
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if _is_source(file))
+        for file in files:
+            digest.update(str(file.relative_to(REPOSITORY)).encode() + b"\0")
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for model in bundled_models(ModelStore.load()):
+        digest.update(hashlib.sha256(model.path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _is_source(file: Path) -> bool:
+    made = any(part == "__pycache__" or part.endswith(".egg-info") for part in file.parts)
+    return file.is_file() and not made
+
+
+def facts(world: World) -> dict[str, Any]:
+    """What a person may want to know of a world."""
+    return {"directory": str(world.directory), "device": world.activated.placard.device_id}
+
+
+def main() -> None:
+    """Prepare the world and print where it is."""
+    print(json.dumps(facts(prepare()), indent=2))
+
+
+if __name__ == "__main__":
+    main()
