@@ -19,11 +19,12 @@ from typing import Any
 
 from sealwright_testing import customer
 from sealwright_testing.firmware_variables import SecureBootKeys
+from sealwright_testing.machine import Machine
 from sealwright_testing.models import ModelStore
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tools_root import ToolsRoot, cache_directory
 from sealwright_testing.vendor import IssuedLicense, Vendor, bundled_models
-from sealwright_testing.virtual_box import Machine, VirtualBox
+from sealwright_testing.virtual_box import VirtualBox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 INPUTS = ("image", "appliance", "policies", "licensing", "requirements.lock", "tests/sealwright_testing/world.py")
