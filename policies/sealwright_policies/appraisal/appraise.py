@@ -161,7 +161,9 @@ def _appraise_state(
         notes += clock.notes
     boot_log = parse_event_log(evidence.boot_log)
     userspace_log = parse_userspace_log(evidence.userspace_log)
-    mismatches += _judge_replay(boot_log, userspace_log, quote.pcrs)  # (3)
+    firmware = boot_log.replay() if SHA256 in boot_log.banks else None
+    if firmware is not None:  # without that bank, judge_bank has the reason
+        mismatches += _judge_replay(userspace_log.replay(SHA256, firmware), quote.pcrs)  # (3)
     judgement = judge_boot(boot_log, userspace_log, measurements)  # (4)
     mismatches += judgement.mismatches
     mismatches += _judge_values(quote.pcrs, measurements, mismatches)  # (5)
@@ -180,7 +182,7 @@ def _appraise_state(
         boot=judgement.summary,
         notes=tuple(notes),
         clock_loss_ms=clock.loss_ms if clock is not None else 0,
-        unseal_pcrs=unseal_point(boot_log, release) if affirming else {},
+        unseal_pcrs=_unseal_values(firmware, measurements) if affirming and firmware else {},
         baseline=_next_baseline(reading, quote.pcrs) if affirming and reading else None,
     )
 
@@ -215,10 +217,12 @@ def unseal_point(boot_log: EventLog, release: Release) -> dict[int, bytes]:
     measures (0, 2, 4, 7) is replayed from the log, which ends before userspace; what the release measures (11 to 15)
     is in the manifest.
     """
-    firmware = boot_log.replay()
-    expected = release.manifest.measurements.unseal
+    return _unseal_values(boot_log.replay(), release.manifest.measurements)
+
+
+def _unseal_values(firmware: Mapping[int, bytes], measurements: Measurements) -> dict[int, bytes]:
     return {
-        pcr: bytes.fromhex(expected[str(pcr)]) if pcr >= 8 else firmware.get(pcr, initial_value(pcr))
+        pcr: bytes.fromhex(measurements.unseal[str(pcr)]) if pcr >= 8 else firmware.get(pcr, initial_value(pcr))
         for pcr in UNSEAL_SET
     }
 
@@ -280,10 +284,7 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(numbers + [0] * (4 - len(numbers)))
 
 
-def _judge_replay(boot_log: EventLog, userspace_log: UserspaceLog, quoted: Mapping[int, bytes]) -> list[Mismatch]:
-    if SHA256 not in boot_log.banks:
-        return []  # judge_bank has the reason
-    replayed = userspace_log.replay(SHA256, boot_log.replay(SHA256))
+def _judge_replay(replayed: Mapping[int, bytes], quoted: Mapping[int, bytes]) -> list[Mismatch]:
     mismatches = []
     for pcr in QUOTE_SET:
         value = replayed.get(pcr, initial_value(pcr))
