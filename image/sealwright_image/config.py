@@ -39,6 +39,10 @@ class OsTable(_Table):
     packages: tuple[Package, ...] = ()
     mirror: Annotated[str, StringConstraints(pattern=r"^(https?|file)://\S+$")] | None = None
     """Debian mirror; default: that of the build host's own apt."""
+    extra_tree: Path | None = None
+    """Test images only: a folder that is copied over the root."""
+    extra_command_line: tuple[str, ...] = ()
+    """Test images only: words at the end of the signed kernel command line."""
 
 
 class StateTable(_Table):
@@ -103,6 +107,8 @@ class Config:
     license_service: Path
     packages: tuple[str, ...]
     mirror: str | None
+    extra_tree: Path | None
+    extra_command_line: tuple[str, ...]
     state_bytes: int
     payloads: tuple[PayloadConfig, ...]
 
@@ -127,6 +133,7 @@ def parse_config(text: str, product_file: Path) -> Config:
     except ValidationError as error:
         raise UsageError(_schema_problems(error, text, product_file)) from error
     _refuse_duplicates(product, text, product_file)
+    _refuse_test_keys(product, text, product_file)
     base = product_file.resolve().parent
     return Config(
         product_file=product_file.resolve(),
@@ -138,6 +145,8 @@ def parse_config(text: str, product_file: Path) -> Config:
         license_service=_absolute(base, product.license_service),
         packages=product.os.packages,
         mirror=product.os.mirror,
+        extra_tree=_absolute(base, product.os.extra_tree) if product.os.extra_tree else None,
+        extra_command_line=product.os.extra_command_line,
         state_bytes=product.state.size_mib * 1024 * 1024,
         payloads=tuple(
             PayloadConfig(
@@ -182,9 +191,7 @@ def _schema_problems(error: ValidationError, text: str, product_file: Path) -> s
     lines = []
     for problem in error.errors(include_url=False):
         location = problem["loc"]
-        lines.append(
-            f"{product_file}: line {find_line(text, location)}: {dotted(location)}: {_sentence(problem)}"
-        )
+        lines.append(f"{product_file}: line {find_line(text, location)}: {dotted(location)}: {_sentence(problem)}")
     return "\n".join(lines)
 
 
@@ -208,3 +215,13 @@ def _refuse_duplicates(product: ProductFile, text: str, product_file: Path) -> N
                 f" in line {first[payload.id]}; each needs its own."
             )
         first[payload.id] = line
+
+
+def _refuse_test_keys(product: ProductFile, text: str, product_file: Path) -> None:
+    """A production image has nothing planted in it; a test image says so in its manifest and is licensed apart."""
+    if product.flavour == "test":
+        return
+    for key in ("extra_tree", "extra_command_line"):
+        if getattr(product.os, key):
+            line = find_line(text, ("os", key))
+            raise UsageError(f'{product_file}: line {line}: os.{key}: only with flavour = "test".')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,9 +49,9 @@ class Step:
     def _line(self, now: float) -> str:
         elapsed = now - self.started
         line = f"  {self.name}: {elapsed:.0f} s"
-        if self.total:
-            line += f", {100 * self.done // self.total} %"
-        return line + (f", {self.done / 1e6 / elapsed:.0f} MB/s" if elapsed > 0 else "")
+        if self.total and elapsed > 0:
+            line += f", {100 * self.done // self.total} %, {self.done / 1e6 / elapsed:.0f} MB/s"
+        return line
 
 
 @dataclass(slots=True)
@@ -59,6 +60,24 @@ class Progress:
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     steps: list[StepTime] = field(default_factory=list)
+
+    @contextmanager
+    def ticking(self, name: str) -> Iterator[None]:
+        """Show a step that cannot tell how far it is: the time passes on, from a thread."""
+        over = threading.Event()
+        with self.step(name) as step:
+
+            def tick() -> None:
+                while not over.wait(_REDRAW_S):
+                    step.advance(0)
+
+            thread = threading.Thread(target=tick, daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                over.set()
+                thread.join()
 
     @contextmanager
     def step(self, name: str, total: int = 0) -> Iterator[Step]:

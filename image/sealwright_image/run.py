@@ -15,8 +15,8 @@ from typing import IO
 
 from sealwright_policies.errors import OperationError
 
-IN_TOOLS_ROOT = Path(__file__).resolve().parents[1] / "toolchain" / "in-tools-root"
-"""The wrapper of a source checkout; images are built from one, as image/mkosi/ is needed too."""
+TOOLCHAIN = Path(__file__).resolve().parents[1] / "toolchain"
+"""Of a source checkout; images are built from one, as image/mkosi/ is needed too."""
 _REPORTED_LINES = 15
 
 
@@ -24,7 +24,7 @@ _REPORTED_LINES = 15
 class Tools:
     """Runs commands in the tools root."""
 
-    wrapper: Path = IN_TOOLS_ROOT
+    wrapper: Path = TOOLCHAIN / "in-tools-root"
 
     def run(
         self,
@@ -54,6 +54,12 @@ class Tools:
             return _run(command, argv[0], cwd=cwd, stdin=stdin, output=None)
         with log.open("ab") as stream:
             return _run(command, argv[0], cwd=cwd, stdin=stdin, output=stream)
+
+
+def toolchain(script: str, *arguments: str) -> str:
+    """Run one of the scripts of image/toolchain on the build host; its standard output, stripped."""
+    command = ["setpriv", "--pdeathsig", "KILL", str(TOOLCHAIN / script), *arguments]
+    return _run(command, f"image/toolchain/{script}", cwd=None, stdin=None, output=None).decode("utf-8").strip()
 
 
 def tools_argv(

@@ -1,0 +1,147 @@
+"""The OS part of an image, built once for the same inputs and then taken from the cache.
+
+It does not depend on the payloads, so a build with other models does not repeat it. What is cached also freezes the
+Debian packages: ``refresh`` builds it with today's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from sealwright_policies.errors import OperationError
+
+from sealwright_image.config import Config
+from sealwright_image.context import Context
+from sealwright_image.custodians import Custodians
+from sealwright_image.fingerprint import fingerprint
+from sealwright_image.keys import BuildKeys
+from sealwright_image.mkosi import DEFINITIONS, build_os
+from sealwright_image.os_build import OsBuild, OsConfig, SecureBootSigner
+from sealwright_image.run import TOOLCHAIN, toolchain
+
+REPOSITORY = TOOLCHAIN.parents[1]
+PYTHON_PACKAGES = (
+    REPOSITORY / "policies" / "sealwright_policies",
+    REPOSITORY / "appliance" / "sealwright_appliance",
+)
+OS_MODULES = ("os_build", "mkosi", "apt_sources", "root_tree", "initrd", "lists", "uki", "cpio", "elf")
+"""Modules of this package that decide what the OS part is; any change to them makes it anew."""
+FACTS = "facts.json"
+_PATH_FIELDS = ("root", "verity", "verity_signature", "uki", "package_manifest")
+_DAY_S = 86_400
+
+
+def os_config(config: Config, keys: BuildKeys, custodians: Custodians, engine: Path) -> OsConfig:
+    """What the product file asks of the OS."""
+    product = {
+        "vendor": config.vendor,
+        "product": config.product,
+        "version": config.version,
+        "flavour": config.flavour,
+    }
+    return OsConfig(
+        product=config.product,
+        version=config.version,
+        python_packages=PYTHON_PACKAGES,
+        engine=engine,
+        shared_files={
+            "license-service.json": custodians.service_file,
+            "manifest-key.pem": keys.manifest_pem.encode("ascii"),
+            "release-key.pem": keys.release_pem.encode("ascii"),
+            "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
+        },
+        signer=SecureBootSigner(keys.db.key, keys.db.certificate_file),
+        packages=config.packages,
+        mirror=config.mirror,
+        extra_tree=config.extra_tree,
+        extra_command_line=config.extra_command_line,
+    )
+
+
+def build_or_reuse(config: OsConfig, context: Context, *, refresh: bool = False) -> OsBuild:
+    """The OS part, from the cache if nothing that it depends on has changed. Its files must not be written to.
+
+    Args:
+        config: What is asked for.
+        context: The run.
+        refresh: Build it in any case, e.g. for Debian's security updates.
+    """
+    kept = _place(config, context)
+    if not refresh and (kept / FACTS).exists():
+        days = (time.time() - (kept / FACTS).stat().st_mtime) / _DAY_S
+        context.progress.say(f"  OS: unchanged, built {days:.0f} days ago (--refresh-os takes today's packages)")
+        return load_build(kept)
+    partial = kept.with_name(f"{kept.name[:16]}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        save_build(build_os(config, context, partial), partial)
+        shutil.rmtree(kept, ignore_errors=True)
+        partial.rename(kept)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return load_build(kept)
+
+
+def is_cached(config: OsConfig, context: Context) -> bool:
+    """Whether :func:`build_or_reuse` would take it from the cache."""
+    return (_place(config, context) / FACTS).exists()
+
+
+def _place(config: OsConfig, context: Context) -> Path:
+    return context.cache / "os-images" / cache_key(config, context)
+
+
+def cache_key(config: OsConfig, context: Context) -> str:
+    """Hash of everything that the OS part follows from."""
+    here = Path(__file__).parent
+    files = [
+        DEFINITIONS,
+        *config.python_packages,
+        *(here / f"{name}.py" for name in OS_MODULES),
+        config.engine,
+        config.signer.certificate,
+    ]
+    if config.extra_tree:
+        files.append(config.extra_tree)
+    values = {
+        "product": config.product,
+        "version": config.version,
+        "packages": " ".join(config.packages),
+        "mirror": config.mirror or "",
+        "command line": " ".join(config.extra_command_line),
+        "epoch": str(context.epoch),
+        "tools": (context.cache / "tools-root").resolve().name,
+        **{f"file {name}": content.decode("utf-8") for name, content in config.shared_files.items()},
+    }
+    return fingerprint(files, values)
+
+
+def engine_path() -> Path:
+    """llama-server, compiled by the toolchain if it is not there yet."""
+    return Path(toolchain("llama", "server").splitlines()[-1])
+
+
+def save_build(build: OsBuild, folder: Path) -> None:
+    """Write the facts of a build beside its files, which lie in the same folder."""
+    facts = dataclasses.asdict(build)
+    for field in _PATH_FIELDS:
+        facts[field] = str(facts[field].relative_to(folder)) if facts[field] else None
+    (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+
+
+def load_build(folder: Path) -> OsBuild:
+    """What :func:`save_build` wrote."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_bytes())
+        for field in _PATH_FIELDS:
+            facts[field] = folder / facts[field] if facts[field] else None
+        return OsBuild(**facts | {"executables": tuple(facts["executables"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise OperationError(f"{folder}: the cached OS part is damaged.", cure=f"Remove {folder}.") from error

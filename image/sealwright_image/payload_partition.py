@@ -1,0 +1,123 @@
+"""One encrypted partition: erofs with its verity tree inside plain dm-crypt (protocol.md, On-disk formats).
+
+    payload file ─▶ erofs ─▶ ‖ verity tree ‖ zeros to a whole MiB ─▶ AES-256-XTS ─▶ its place in the disk image
+
+Constant memory throughout. The plaintext image lies in the work folder until it is encrypted, then it is deleted.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwright_policies.appraisal.reference_values import PartitionWrappedShares, Payload, Verity
+
+from sealwright_image.config import PayloadConfig
+from sealwright_image.context import Context
+from sealwright_image.custodians import Custodians
+from sealwright_image.dm_crypt import DM_CRYPT, Extent, encrypt_extent
+from sealwright_image.erofs import FileDigest, make_erofs, stage_file
+from sealwright_image.shares import KeyShares
+from sealwright_image.verity import append_tree, draw_salt, tree_blocks
+
+MIB = 1024 * 1024
+MODEL_FILE = "model.gguf"
+POLICY_FILE = "policy"
+LICENSE_LIMIT = 256 * 1024
+"""Bytes of the longest licence text."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPartition:
+    """The content of a partition before encryption."""
+
+    image: Path
+    size: int
+    """Bytes, whole MiB."""
+    verity: Verity
+    model_sha256: str
+    """Of the payload file as it was packed."""
+
+    @property
+    def partition_id(self) -> bytes:
+        return bytes.fromhex(self.verity.root_hash)
+
+
+@dataclass(frozen=True, slots=True)
+class SealedPartition:
+    """What remains of an encrypted partition beside its ciphertext."""
+
+    payload: Payload
+    shares: PartitionWrappedShares
+    offset: int
+    """Bytes from the start of the disk."""
+    model_sha256: str
+
+
+def whole_mib(size: int) -> int:
+    """Round up to whole MiB, the alignment of partitions."""
+    return -(-size // MIB) * MIB
+
+
+def predicted_size(file_sizes: int) -> int:
+    """Upper bound for a partition that holds files of this size together, bytes."""
+    blocks = -(-file_sizes // 4096) + 16
+    return whole_mib((blocks + tree_blocks(blocks)) * 4096) + MIB
+
+
+def build_plain_partition(context: Context, payload: PayloadConfig, identity: uuid.UUID) -> PlainPartition:
+    """Pack a payload file and append its verity tree, in the work folder."""
+    stage = context.work / f"{payload.payload_id}.stage"
+    image = context.work / f"{payload.payload_id}.plain"
+    stage.mkdir()
+    stage_file(payload.path, stage / MODEL_FILE)
+    if payload.policy:
+        stage_file(payload.policy, stage / POLICY_FILE)
+    size = payload.path.stat().st_size
+    with context.progress.step(f"{payload.payload_id}: file system", size):
+        digest = FileDigest(stage / MODEL_FILE)
+        make_erofs(context.tools, stage, image, identity, context.epoch)
+        model_sha256 = digest.result()
+    for staged in stage.iterdir():
+        staged.unlink()
+    stage.rmdir()
+    with context.progress.step(f"{payload.payload_id}: integrity tree", size):
+        verity = append_tree(context.tools, image, draw_salt())
+    whole = whole_mib(image.stat().st_size)
+    with image.open("r+b") as stream:
+        stream.truncate(whole)
+    return PlainPartition(image, whole, verity, model_sha256)
+
+
+def seal_partition(
+    plain: PlainPartition,
+    payload: PayloadConfig,
+    shares: KeyShares,
+    custodians: Custodians,
+    *,
+    disk: Path,
+    offset: int,
+    identity: uuid.UUID,
+    advance: Callable[[int], object] = lambda _: None,
+) -> SealedPartition:
+    """Encrypt a partition into its place on the disk and delete its plaintext."""
+    extent = Extent(plain.image, disk, offset, plain.size)
+    ciphertext_sha256 = encrypt_extent(extent, shares.volume_key(plain.partition_id), advance=advance)
+    plain.image.unlink()
+    description = Payload(
+        payload_id=payload.payload_id,
+        kind=payload.kind,
+        domain=payload.domain,
+        partition_label=payload.partition_label,
+        partition_uuid=str(identity),
+        size=plain.size,
+        file_system="erofs",
+        file_name=MODEL_FILE,
+        license_text=payload.license.read_text("utf-8"),
+        ciphertext_sha256=ciphertext_sha256,
+        dm_crypt=DM_CRYPT,
+        verity=plain.verity,
+    )
+    return SealedPartition(description, shares.wrap(custodians, plain.partition_id), offset, plain.model_sha256)

@@ -1,0 +1,147 @@
+"""What is checked before a build starts, so that it does not fail after minutes: models, texts, keys, space, tools."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, UsageError
+
+from sealwright_image.config import Config, PayloadConfig
+from sealwright_image.context import Context
+from sealwright_image.custodians import Custodians, load_custodians
+from sealwright_image.gguf import Gguf, read_gguf
+from sealwright_image.keys import BuildKeys, load_keys
+from sealwright_image.payload_partition import LICENSE_LIMIT, MIB, predicted_size
+
+OS_IN_OUTPUT = 1024 * MIB
+"""Bytes that root, verity tree, ESP, UKI and documents take in the output, with room."""
+OS_IN_CACHE = 4096 * MIB
+"""Bytes that a first build of the OS part takes in the cache, with room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything a build starts from, checked."""
+
+    keys: BuildKeys
+    custodians: Custodians
+    models: Mapping[str, Gguf]
+    """By payload id."""
+
+
+def check_inputs(config: Config) -> Inputs:
+    """Read keys, licence service and payloads.
+
+    Raises:
+        UsageError, FormatError, UnsupportedError: with the file that is wrong, and why.
+    """
+    keys = load_keys(config.keys)
+    custodians = load_custodians(config.license_service)
+    if config.extra_tree and not config.extra_tree.is_dir():
+        raise UsageError(f"{config.extra_tree}: no such folder (os.extra_tree).")
+    return Inputs(keys, custodians, {payload.payload_id: _check_payload(payload) for payload in config.payloads})
+
+
+def _check_payload(payload: PayloadConfig) -> Gguf:
+    if payload.kind is not PayloadKind.MODEL:
+        raise UnsupportedError(
+            f"Payload {payload.payload_id!r}: kind {payload.kind.value!r} is reserved; only models can be built yet."
+        )
+    try:
+        if not payload.path.is_file():
+            raise UsageError(f"Payload {payload.payload_id!r}: {payload.path} is missing or not a file.")
+        model = read_gguf(payload.path)
+        if payload.policy and not payload.policy.is_file():
+            raise UsageError(f"Payload {payload.payload_id!r}: {payload.policy} is missing or not a file.")
+        text = payload.license.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"Payload {payload.payload_id!r}: {error.filename} cannot be read: {error.strerror}."
+        ) from error
+    except FormatError as error:
+        raise FormatError(f"Payload {payload.payload_id!r}: {error}") from error
+    _check_license_text(payload, text)
+    return model
+
+
+def _check_license_text(payload: PayloadConfig, text: bytes) -> None:
+    problem = ""
+    if not text.strip():
+        problem = "is empty"
+    elif len(text) > LICENSE_LIMIT:
+        problem = f"is longer than {LICENSE_LIMIT} bytes"
+    else:
+        try:
+            text.decode("utf-8")
+        except UnicodeDecodeError:
+            problem = "is not UTF-8 text"
+    if problem:
+        raise UsageError(f"Payload {payload.payload_id!r}: the licence text {payload.license} {problem}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes needed at one place."""
+
+    folder: Path
+    needed: int
+    purpose: str
+
+
+def space_needed(config: Config, output: Path, context: Context, *, os_cached: bool) -> list[Space]:
+    """Most bytes that the build takes at a time, by place."""
+    payloads = [predicted_size(_payload_bytes(payload)) for payload in config.payloads]
+    # Every ciphertext stays; of the plaintexts one lies in the work folder at a time, and its model once more where it
+    # cannot be linked there.
+    needs = [Space(output.absolute().parent, sum(payloads) + 2 * max(payloads) + OS_IN_OUTPUT, "the image")]
+    if not os_cached:
+        needs.append(Space(context.cache, OS_IN_CACHE, "the OS part, which is kept for later builds"))
+    return needs
+
+
+def check_space(needs: list[Space]) -> None:
+    """Refuse a build that would fill a disk.
+
+    Raises:
+        OperationError: says how much is needed where, and how much is free.
+    """
+    by_device: dict[int, list[Space]] = {}
+    for need in needs:
+        by_device.setdefault(_existing(need.folder).stat().st_dev, []).append(need)
+    for together in by_device.values():
+        total = sum(need.needed for need in together)
+        free = shutil.disk_usage(_existing(together[0].folder)).free
+        if free < total:
+            parts = " and ".join(f"{_gib(need.needed)} in {need.folder} for {need.purpose}" for need in together)
+            raise OperationError(
+                f"Not enough space: {parts} are needed, {_gib(free)} are free.",
+                cure="Free some space, or build on another disk.",
+            )
+
+
+def check_tools(context: Context) -> None:
+    """Refuse to start without the tools root.
+
+    Raises:
+        OperationError: it is not there.
+    """
+    if not (context.cache / "tools-root" / "usr" / "bin" / "env").exists():
+        raise OperationError(f"There is no tools root in {context.cache}.", cure="Make it with `make setup`.")
+
+
+def _payload_bytes(payload: PayloadConfig) -> int:
+    return payload.path.stat().st_size + (payload.policy.stat().st_size if payload.policy else 0)
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
