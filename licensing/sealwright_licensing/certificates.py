@@ -15,9 +15,9 @@ from functools import lru_cache
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from sealwright_policies.errors import FormatError, UnsupportedError
 
 from sealwright_licensing import der
-from sealwright_policies.errors import FormatError, UnsupportedError
 
 MAX_CERTIFICATE = 8192
 """Bytes; makers' certificates have 700 to 2000."""
@@ -223,6 +223,7 @@ def _decode_time(element: der.Element) -> int:
     return calendar.timegm((year, *parsed[1:6]))
 
 
+@lru_cache(maxsize=1024)
 def normalised_name(encoded: bytes) -> NormalisedName:
     """A Name for comparison: order inside a SET, string type, case and runs of blanks do not count (RFC 5280, 7.1)."""
     parts: list[frozenset[tuple[str, str | bytes]]] = []
@@ -233,7 +234,9 @@ def normalised_name(encoded: bytes) -> NormalisedName:
             if len(pair) != 2:
                 raise FormatError("Certificate: name attribute not readable.")
             text = der.decode_text(pair[1])
-            attributes.add((der.decode_oid(pair[0]), pair[1].raw if text is None else " ".join(text.split()).casefold()))
+            attributes.add(
+                (der.decode_oid(pair[0]), pair[1].raw if text is None else " ".join(text.split()).casefold())
+            )
         parts.append(frozenset(attributes))
     return tuple(parts)
 

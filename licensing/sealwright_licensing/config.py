@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-
 from sealwright_policies.errors import OperationError, UsageError
 from sealwright_policies.wire.encoding import Identifier
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
-
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
 from sealwright_policies.wire.custodian_wrap import unwrap_share
 
@@ -42,9 +41,7 @@ class Custodians:
         partition_id = bytes.fromhex(shares.partition_id)
         lease, release = self.lease_share, self.release_share
         return (
-            unwrap_share(
-                lease.exchange, lease.public_key, shares.lease_share, partition_id=partition_id, name="lease"
-            ),
+            unwrap_share(lease.exchange, lease.public_key, shares.lease_share, partition_id=partition_id, name="lease"),
             unwrap_share(
                 release.exchange, release.public_key, shares.release_share, partition_id=partition_id, name="release"
             ),

@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from sealwright_policies.tcg.signature import PublicKey
 
 from sealwright_licensing.keys import SigningKeys
-from sealwright_policies.tcg.signature import PublicKey
 
 _CLOCK_SLACK = datetime.timedelta(minutes=10)
 
@@ -58,9 +58,7 @@ def issue_device_certificate(
         .add_extension(usage, critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(urn) for urn in urns]), False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ak), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(keys.device_ca.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(keys.device_ca.public_key()), critical=False)
         .sign(keys.device_ca, SHA256())
     )
     return DeviceCertificate(f"{serial:x}", certificate.public_bytes(Encoding.PEM).decode("ascii"))

@@ -13,6 +13,8 @@ from enum import StrEnum
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
+from sealwright_policies.tcg.structures import Public
 
 from sealwright_licensing.certificates import (
     BASIC_CONSTRAINTS,
@@ -26,8 +28,6 @@ from sealwright_licensing.certificates import (
     normalised_name,
     verify_signature,
 )
-from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
-from sealwright_policies.tcg.structures import Public
 
 EK_CERTIFICATE_USAGE = "2.23.133.8.1"
 """tcg-kp-EKCertificate (TCG EK Credential Profile 2.x, 3.1)."""
@@ -135,9 +135,7 @@ def _check_validity(certificate: Certificate, now: int, which: str) -> None:
 
 
 def _check_critical(certificate: Certificate) -> None:
-    unknown = sorted(
-        oid for oid, extension in certificate.extensions if extension.critical and oid not in _UNDERSTOOD
-    )
+    unknown = sorted(oid for oid, extension in certificate.extensions if extension.critical and oid not in _UNDERSTOOD)
     if unknown:
         raise _invalid(f"a certificate has critical extensions that are not understood: {', '.join(unknown)}")
 

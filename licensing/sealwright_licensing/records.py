@@ -154,6 +154,8 @@ class Device:
     """Counts changes: a decision prepared on an older revision is made again."""
     pinned_pcrs: str
     """PCR 0, 2 and 3 of the first accepted quote, JSON."""
+    reported_pcrs: str
+    """PCR 1, 5 and 6 of the last accepted quote, JSON."""
     seen_at: int
     clock_ms: int
     reset_count: int
@@ -164,7 +166,7 @@ class Device:
     first_ticks: int
     """Ticks at activation: the budget counts from here."""
     charged_ticks: int
-    """Ticks used up by earlier enrolments of this EK under this licence."""
+    """Ticks used up by earlier enrolments of this EK under this licence, and Clock lost at power cuts, as ticks."""
     granted_ticks: int
     """Highest max_ticks of any lease of this enrolment; charged in full when it ends early."""
 

@@ -8,10 +8,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sealwright_policies.errors import OperationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
-
-from sealwright_policies.errors import OperationError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -37,7 +36,9 @@ def current_revision(engine: Engine) -> str | None:
         with engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
     except DBAPIError as error:
-        raise OperationError(f"The database cannot be read: {error.orig}.", cure="Check its path and rights.") from error
+        raise OperationError(
+            f"The database cannot be read: {error.orig}.", cure="Check its path and rights."
+        ) from error
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, cast
 
+from sealwright_policies.errors import OperationError
 from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.store import Transaction, Value
 from sealwright_licensing.tables import ENUMS, TABLES
-from sealwright_policies.errors import OperationError
 
 R = TypeVar("R")
 
@@ -83,8 +83,9 @@ class _SqlTransaction:
     def get(self, kind: type[R], *key: Value) -> R | None:
         table = _table(kind)
         names = [column.name for column in table.primary_key]
-        found = self.find(kind, **dict(zip(names, key, strict=True)))
-        return found[0] if found else None
+        query = select(table).filter_by(**dict(zip(names, key, strict=True)))
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else _record(kind, row)
 
     def find(
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value

@@ -140,6 +140,7 @@ devices = Table(
     _text("enrollment_id"),
     _number("revision"),
     _text("pinned_pcrs"),
+    _text("reported_pcrs"),
     _number("seen_at"),
     _number("clock_ms"),
     _number("reset_count"),

@@ -1,4 +1,4 @@
-"""Alembic's entry point: runs on the connection that :mod:`sealwright_licensing.schema` hands over, never on its own."""
+"""Alembic's entry point: runs on the connection that :mod:`sealwright_licensing.schema` hands over."""
 
 from __future__ import annotations
 

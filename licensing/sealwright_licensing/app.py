@@ -1,0 +1,99 @@
+"""The licence service as an ASGI application: wires store, keys and services to the endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio import CapacityLimiter
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from sealwright_policies.errors import SealwrightError
+from sealwright_policies.wire.messages import (
+    MESSAGE_LIMIT,
+    EnrollmentProof,
+    EnrollmentRequest,
+    NonceRequest,
+    RenewalRequest,
+)
+from starlette.exceptions import HTTPException
+
+from sealwright_licensing import problems
+from sealwright_licensing.config import Limits
+from sealwright_licensing.custodian import Custodians
+from sealwright_licensing.endpoints import enrollments, health, nonces, renewals
+from sealwright_licensing.endpoints.calls import WORKERS, Caller
+from sealwright_licensing.enrollment import EnrollmentService
+from sealwright_licensing.grants import Grantor
+from sealwright_licensing.keys import SigningKeys
+from sealwright_licensing.limits import AddressBuckets
+from sealwright_licensing.logs import logger
+from sealwright_licensing.middleware import BodyLimit, RateLimit, RequestLog
+from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.release import KeyRelease
+from sealwright_licensing.renewal import RenewalService
+from sealwright_licensing.store_sql import SqlStore
+
+TITLE = "Sealwright licence service"
+_READ_BY_US = (EnrollmentRequest, EnrollmentProof, NonceRequest, RenewalRequest)
+
+
+def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, limits: Limits) -> FastAPI:
+    """Build the application; the store is closed when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        store.close()
+
+    grantor = Grantor(keys, KeyRelease(custodians, keys.lease_policy.public_key()))
+    renewal = RenewalService(store, grantor, StatelessNonces(keys.nonce))
+    failed_codes = AddressBuckets(tokens=limits.failed_codes_per_hour, period_s=3600)
+    caller = Caller(CapacityLimiter(WORKERS))
+
+    app = FastAPI(title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(enrollments.router(caller, EnrollmentService(store, grantor), failed_codes))
+    app.include_router(nonces.router(caller, renewal))
+    app.include_router(renewals.router(caller, renewal))
+    app.include_router(health.router(store))
+    app.add_exception_handler(SealwrightError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse_route)
+    app.add_exception_handler(Exception, _fail)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    # The last one added is the outermost: log, then rate, then body.
+    app.add_middleware(BodyLimit, limit=MESSAGE_LIMIT, timeout_s=limits.body_s)
+    app.add_middleware(RateLimit, buckets=AddressBuckets(tokens=limits.requests_per_minute, period_s=60))
+    app.add_middleware(RequestLog)
+    return app
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, SealwrightError)  # noqa: S101 - registered for it
+    shown = problems.problem_of(error)
+    if shown.status >= 500:
+        logger.error("failed", exc_info=error, extra={"code": shown.code})
+    return problems.response(shown)
+
+
+async def _refuse_route(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    code = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}.get(error.status_code, problems.MALFORMED)
+    return problems.response(problems.problem(error.status_code, code, str(error.detail)))
+
+
+async def _fail(_request: Request, error: Exception) -> Response:
+    logger.error("failed", exc_info=error, extra={"code": problems.INTERNAL})
+    return problems.response(problems.problem(500, problems.INTERNAL, "The service failed; its log says more."))
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, and the schemas of the bodies that we read ourselves."""
+    if app.openapi_schema is None:
+        described = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        template = "#/components/schemas/{model}"
+        _, schemas = models_json_schema([(kind, "validation") for kind in _READ_BY_US], ref_template=template)
+        described.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+        app.openapi_schema = described
+    return app.openapi_schema

@@ -1,0 +1,47 @@
+"""What is held of a device between two evidence messages, as records and as the appraisal wants it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
+from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.wire.encoding import pcr_bytes, pcr_values
+
+from sealwright_licensing.records import Device
+
+
+def pcrs_json(values: Mapping[int, bytes]) -> str:
+    """PCR values as they are stored."""
+    return json.dumps(pcr_values(values), separators=(",", ":"))
+
+
+def stored_pcrs(text: str) -> dict[str, str]:
+    """PCR values of a record, as documents want them."""
+    values: dict[str, str] = json.loads(text)
+    return values
+
+
+def device_baseline(device: Device) -> DeviceBaseline:
+    """What the next evidence of a device is held against."""
+    return DeviceBaseline(
+        reset_count=device.reset_count,
+        restart=device.restart_count,
+        clock_ms=device.clock_ms,
+        ticks=device.ticks,
+        lease_number=device.lease_number,
+        pinned=pcr_bytes(stored_pcrs(device.pinned_pcrs)),
+        reported=pcr_bytes(stored_pcrs(device.reported_pcrs)),
+    )
+
+
+def affirmed(result: AttestationResult) -> tuple[ClockReading, DeviceBaseline]:
+    """Reading and new baseline of a result; an affirming one has both.
+
+    Raises:
+        VerificationError: the result is contraindicated.
+    """
+    result.require_affirming()
+    assert result.reading is not None and result.baseline is not None  # noqa: S101, PT018 - by its contract
+    return result.reading, result.baseline

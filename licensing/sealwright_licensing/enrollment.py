@@ -1,0 +1,391 @@
+"""Enrolment (policies/spec/enrollment.md): from an activation code to a device with keys and a lease.
+
+Two calls. The challenge checks who the box says it is and writes one pending enrolment; the proof checks what only the
+TPM with that EK and AK could answer, and takes the seat. Nothing is written before the EK's chain is verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, replace
+
+from sealwright_policies.appraisal.appraise import appraise
+from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.tcg.attestation import verify_certify
+from sealwright_policies.tcg.credential import make_credential
+from sealwright_policies.tcg.structures import Public, parse_public
+from sealwright_policies.wire.encoding import pcr_values
+from sealwright_policies.wire.framing import qualifying_data
+from sealwright_policies.wire.messages import EnrollmentChallenge, EnrollmentProof, EnrollmentRequest, Purpose
+
+from sealwright_licensing import enrollment_identity, journal
+from sealwright_licensing.activation_codes import code_hash
+from sealwright_licensing.baselines import affirmed, pcrs_json
+from sealwright_licensing.endorsement import Endorsement, Tier
+from sealwright_licensing.enrollment_identity import ClaimedIdentity
+from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant, Recipient
+from sealwright_licensing.leases import LeaseSubject, ProvenState, bound_lease, lease_warnings
+from sealwright_licensing.licenses import require_release, require_tier, require_usable
+from sealwright_licensing.records import (
+    ActivationCodeRecord,
+    Device,
+    DeviceRelease,
+    DeviceStatus,
+    EnrollmentReply,
+    License,
+    PendingEnrollment,
+    ReleaseRecord,
+    ReleaseShares,
+    TickLedger,
+)
+from sealwright_licensing.release_import import stored_release
+from sealwright_licensing.seats import require_free_seat, require_own_result
+from sealwright_licensing.store import Store, Transaction
+
+PENDING_S = 600
+"""Online; by file it would be 14 days."""
+REPLY_KEPT_S = 14 * 86_400
+MOST_PENDING_PER_CODE = 8
+SECRET_SIZE = NONCE_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the store says about a request."""
+
+    license_: License
+    record: ReleaseRecord
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """A proof that holds, and the ticks that earlier enrolments of this EK have used up."""
+
+    pending: PendingEnrollment
+    license_: License
+    granted: GrantedRelease
+    charged_ticks: int
+    result: AttestationResult
+    reading: ClockReading
+    baseline: DeviceBaseline
+    srk: Public
+    ak: Public
+
+
+class EnrollmentService:
+    """Decides about enrolments."""
+
+    def __init__(self, store: Store, grantor: Grantor) -> None:
+        self._store = store
+        self._grantor = grantor
+
+    def challenge(self, request: EnrollmentRequest, *, now: int) -> EnrollmentChallenge:
+        """Answer the first message.
+
+        (1) keys are of the listed kinds, (2) the code names a usable licence, (3) the EK's chain leads to a root of a
+        tier that the licence allows, (4) the release may be used, (5) the TPM has no other live enrolment and a seat
+        is free, (6) a credential for that EK and AK is made and the pending enrolment stored.
+
+        Raises:
+            FormatError, UnsupportedError: the request cannot be read.
+            VerificationError: the denial.
+        """
+        claimed = enrollment_identity.read_identity(request)  # (1)
+        hashed = code_hash(request.activation_code)
+        with self._store.read() as transaction:
+            license_ = _license_of_code(transaction, hashed)  # (2)
+            require_usable(license_, now=now)
+            endorsement = enrollment_identity.verify_identity(transaction, claimed, now=now)  # (3)
+            require_tier(license_, endorsement.tier)
+            record = _release(transaction, request.release_id)  # (4)
+            require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
+            code = transaction.get(ActivationCodeRecord, hashed)
+            if code is not None and code.spent_at is not None:
+                require_own_result(transaction, code, claimed.device_id, claimed.ak.area)
+            else:
+                require_free_seat(transaction, license_, claimed.device_id)  # (5)
+        return self._open(request, claimed, endorsement, license_, now=now)  # (6)
+
+    def _open(
+        self,
+        request: EnrollmentRequest,
+        claimed: ClaimedIdentity,
+        endorsement: Endorsement,
+        license_: License,
+        *,
+        now: int,
+    ) -> EnrollmentChallenge:
+        secret, nonce = secrets.token_bytes(SECRET_SIZE), secrets.token_bytes(NONCE_SIZE)
+        credential_blob, encrypted_secret = make_credential(claimed.ek, secret, claimed.ak.name)
+        pending = PendingEnrollment(
+            enrollment_id=secrets.token_hex(16),
+            device_id=claimed.device_id,
+            license_id=license_.license_id,
+            code_hash=code_hash(request.activation_code),
+            release_id=request.release_id,
+            tier=endorsement.tier.value,
+            tpm=enrollment_identity.describe_tpm(endorsement),
+            ek_certificate=endorsement.certificate.encoded,
+            ek_public=claimed.ek.area,
+            ak_public=claimed.ak.area,
+            srk_public=claimed.srk.area,
+            secret_hash=hashlib.sha256(secret).digest(),
+            nonce=nonce,
+            expires_at=now + PENDING_S,
+        )
+        with self._store.write() as transaction:
+            transaction.delete_below(PendingEnrollment, "expires_at", now)
+            if transaction.count(PendingEnrollment, code_hash=pending.code_hash) >= MOST_PENDING_PER_CODE:
+                raise VerificationError(
+                    RejectionCode.RATE_LIMITED,
+                    "too many enrolments with this activation code are open; wait 10 minutes",
+                )
+            transaction.add(pending)
+        return EnrollmentChallenge(
+            enrollment_id=pending.enrollment_id,
+            device_id=pending.device_id,
+            license_id=pending.license_id,
+            credential_blob=credential_blob,
+            encrypted_secret=encrypted_secret,
+            nonce=nonce,
+            expires_at=pending.expires_at,
+        )
+
+    def prove(self, proof: EnrollmentProof, *, now: int) -> bytes:
+        """Answer the second message with a Grant, as JSON; the same proof gets the same bytes for 14 days.
+
+        (1) the secret is that of the credential, (2) the SRK is a primary of the Owner hierarchy of the AK's TPM,
+        (3) evidence is appraised, (4) grant prepared, (5) code, seat and device written in one transaction.
+
+        Raises:
+            FormatError, UnsupportedError: the proof cannot be read.
+            VerificationError: the denial.
+        """
+        with self._store.read() as transaction:
+            stored = transaction.get(EnrollmentReply, proof.enrollment_id)
+            pending = transaction.get(PendingEnrollment, proof.enrollment_id)
+            if stored is not None and now <= stored.expires_at:
+                _check_secret(proof.secret, stored.secret_hash)
+                require_usable(_license_of_device(transaction, stored.device_id), now=now)
+                return stored.reply
+            if pending is None or now > pending.expires_at:
+                raise VerificationError(
+                    RejectionCode.ENROLLMENT_EXPIRED, "no such enrolment is open; begin again with the activation code"
+                )
+            asked = _asked(transaction, pending)
+        _check_secret(proof.secret, pending.secret_hash)  # (1)
+        release = stored_release(asked.record)
+        result: AttestationResult | None = None
+        try:
+            _verify_storage_key(pending, proof)  # (2)
+            result = _appraise(pending, proof, asked.license_, release, now=now)  # (3)
+            proven = self._proven(pending, asked, release, result)
+            return self._complete(proven, now=now)
+        except VerificationError as denial:
+            with self._store.write() as transaction:
+                journal.record_decision(
+                    transaction,
+                    device_id=pending.device_id,
+                    license_id=pending.license_id,
+                    purpose=Purpose.ENROLL,
+                    denial=denial,
+                    result=result,
+                    now=now,
+                )
+            raise
+
+    def _proven(
+        self, pending: PendingEnrollment, asked: _Asked, release: Release, result: AttestationResult
+    ) -> _Proven:
+        reading, baseline = affirmed(result)
+        with self._store.read() as transaction:
+            shares = transaction.find(ReleaseShares, release_id=release.release_id)
+            ledger = transaction.get(TickLedger, pending.license_id, pending.device_id)
+        return _Proven(
+            pending=pending,
+            license_=asked.license_,
+            granted=GrantedRelease(asked.record, release, pcr_values(result.unseal_pcrs), shares),
+            charged_ticks=ledger.charged_ticks if ledger else 0,
+            result=result,
+            reading=reading,
+            baseline=baseline,
+            srk=parse_public(pending.srk_public),
+            ak=parse_public(pending.ak_public),
+        )
+
+    def _complete(self, proven: _Proven, *, now: int) -> bytes:
+        pending = proven.pending
+        prepared = self._prepare(proven, now=now)  # (4)
+        with self._store.write() as transaction:  # (5)
+            code = transaction.get(ActivationCodeRecord, pending.code_hash)
+            license_ = transaction.get(License, pending.license_id)
+            if code is None or license_ is None:
+                raise VerificationError(RejectionCode.ACTIVATION_CODE_INVALID, "the activation code is gone")
+            require_usable(license_, now=now)
+            if code.spent_at is not None:
+                reply = require_own_result(transaction, code, pending.device_id, pending.ak_public).reply
+                transaction.delete(PendingEnrollment, enrollment_id=pending.enrollment_id)
+                return reply
+            require_free_seat(transaction, license_, pending.device_id)
+            transaction.put(replace(code, spent_at=now, enrollment_id=pending.enrollment_id))
+            _store_enrollment(transaction, proven, prepared, now=now)
+        return prepared.reply
+
+    def _prepare(self, proven: _Proven, *, now: int) -> PreparedGrant:
+        pending, reading = proven.pending, proven.reading
+        state = ProvenState(reading.clock_ms, reading.reset_count, reading.ticks, reading.ticks, proven.charged_ticks)
+        subject = LeaseSubject(
+            device_id=pending.device_id,
+            license_id=pending.license_id,
+            srk_name=proven.srk.name,
+            tick_counter_name=proven.result.tick_counter_name,
+            lease_counter_name=proven.result.lease_counter_name,
+        )
+        return self._grantor.prepare(
+            proven.license_,
+            Recipient(subject, proven.ak, proven.srk, pending.tier),
+            bound_lease(proven.license_, state, now=now),
+            [proven.granted],
+            number=reading.lease_number,
+            warnings=lease_warnings(proven.license_, state, resets=0, elapsed_s=0, now=now),
+            now=now,
+        )
+
+
+def _license_of_code(transaction: Transaction, hashed: str) -> License:
+    code = transaction.get(ActivationCodeRecord, hashed)
+    license_ = transaction.get(License, code.license_id) if code else None
+    if license_ is None:
+        raise VerificationError(RejectionCode.ACTIVATION_CODE_INVALID, "no licence has this activation code")
+    return license_
+
+
+def _license_of_device(transaction: Transaction, device_id: str) -> License:
+    device = transaction.get(Device, device_id)
+    license_ = transaction.get(License, device.license_id) if device else None
+    if device is None or license_ is None or device.status is DeviceStatus.RETIRED:
+        raise VerificationError(RejectionCode.DEVICE_UNKNOWN, "the device is not enrolled")
+    return license_
+
+
+def _release(transaction: Transaction, release_id: str) -> ReleaseRecord:
+    record = transaction.get(ReleaseRecord, release_id)
+    if record is None:
+        raise VerificationError(
+            RejectionCode.RELEASE_UNKNOWN, f"release {release_id[:16]} has not been imported into this service"
+        )
+    return record
+
+
+def _asked(transaction: Transaction, pending: PendingEnrollment) -> _Asked:
+    license_ = transaction.get(License, pending.license_id)
+    if license_ is None:
+        raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the licence is gone")
+    record = _release(transaction, pending.release_id)
+    require_tier(license_, Tier(pending.tier))
+    require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
+    return _Asked(license_, record)
+
+
+def _check_secret(secret: bytes, expected_hash: bytes) -> None:
+    if not hmac.compare_digest(hashlib.sha256(secret).digest(), expected_hash):
+        raise VerificationError(
+            RejectionCode.CREDENTIAL_SECRET_MISMATCH,
+            "the secret is not that of the credential: it was not opened by the TPM with this EK and AK",
+        )
+
+
+def _verify_storage_key(pending: PendingEnrollment, proof: EnrollmentProof) -> None:
+    verify_certify(
+        parse_public(pending.ak_public),
+        proof.srk_certify.attest,
+        proof.srk_certify.signature,
+        qualifying_data=qualifying_data(
+            nonce=pending.nonce,
+            device_id=pending.device_id,
+            license_id=pending.license_id,
+            release_id=pending.release_id,
+            purpose=Purpose.ENROLL,
+            payload=proof.evidence.payload,
+        ),
+        public=parse_public(pending.srk_public),
+    )
+
+
+def _appraise(
+    pending: PendingEnrollment, proof: EnrollmentProof, license_: License, release: Release, *, now: int
+) -> AttestationResult:
+    return appraise(
+        proof.evidence,
+        ak=parse_public(pending.ak_public),
+        nonce=pending.nonce,
+        device_id=pending.device_id,
+        license_id=pending.license_id,
+        release=release,
+        purpose=Purpose.ENROLL,
+        version_floor=license_.version_floor,
+        now=now,
+    )
+
+
+def _store_enrollment(transaction: Transaction, proven: _Proven, prepared: PreparedGrant, *, now: int) -> None:
+    pending, result, reading = proven.pending, proven.result, proven.reading
+    transaction.put(
+        Device(
+            device_id=pending.device_id,
+            license_id=pending.license_id,
+            status=DeviceStatus.LIVE,
+            held_because="",
+            tier=pending.tier,
+            tpm=pending.tpm,
+            ek_certificate=pending.ek_certificate,
+            ak_public=pending.ak_public,
+            srk_public=pending.srk_public,
+            tick_counter_name=result.tick_counter_name,
+            lease_counter_name=result.lease_counter_name,
+            enrolled_at=now,
+            enrollment_id=pending.enrollment_id,
+            revision=0,
+            pinned_pcrs=pcrs_json(proven.baseline.pinned),
+            reported_pcrs=pcrs_json(proven.baseline.reported),
+            seen_at=now,
+            clock_ms=reading.clock_ms,
+            reset_count=reading.reset_count,
+            restart_count=reading.restart_count,
+            ticks=reading.ticks,
+            lease_number=reading.lease_number,
+            first_ticks=reading.ticks,
+            charged_ticks=proven.charged_ticks,
+            granted_ticks=prepared.max_ticks,
+        )
+    )
+    transaction.delete_below(EnrollmentReply, "expires_at", now)
+    transaction.add(
+        EnrollmentReply(
+            enrollment_id=pending.enrollment_id,
+            device_id=pending.device_id,
+            ak_public=pending.ak_public,
+            secret_hash=pending.secret_hash,
+            reply=prepared.reply,
+            expires_at=now + REPLY_KEPT_S,
+        )
+    )
+    transaction.delete(PendingEnrollment, code_hash=pending.code_hash)
+    prepared.store(transaction)
+    for granted in prepared.releases:
+        unseal = pcrs_json(result.unseal_pcrs)
+        transaction.put(DeviceRelease(pending.device_id, granted.release.release_id, unseal, now))
+    journal.record_decision(
+        transaction,
+        device_id=pending.device_id,
+        license_id=pending.license_id,
+        purpose=Purpose.ENROLL,
+        denial=None,
+        result=result,
+        now=now,
+    )

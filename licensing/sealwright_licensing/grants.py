@@ -1,0 +1,176 @@
+"""Grants: what an accepted evidence earns. Leases for every release still allowed, shares, a device certificate.
+
+A grant is prepared before the deciding transaction begins, because signing and wrapping take time, and is stored in it
+together with everything that the decision changes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.tcg.structures import Public
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.lease import LeaseWarning
+from sealwright_policies.wire.messages import MESSAGE_LIMIT, Grant, PartitionShares
+
+from sealwright_licensing.device_certificates import DeviceCertificate, issue_device_certificate
+from sealwright_licensing.keys import SigningKeys
+from sealwright_licensing.leases import LeaseBounds, LeaseSubject, SignedLease, issue_lease
+from sealwright_licensing.records import (
+    DeviceCertificateRecord,
+    LeaseRecord,
+    License,
+    NextNonce,
+    ReleaseRecord,
+    ReleaseShares,
+)
+from sealwright_licensing.release import KeyRelease
+from sealwright_licensing.release_import import stored_approvals
+from sealwright_licensing.store import Transaction
+
+MOST_RELEASES = 16
+"""Leases that one grant holds."""
+NEXT_NONCE_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class GrantedRelease:
+    """A release to lease: its record, its manifest, its PCR values at the unseal point, and shares if it is new."""
+
+    record: ReleaseRecord
+    release: Release
+    unseal_pcrs: dict[str, str]
+    shares: Sequence[ReleaseShares]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """The device that a grant is for."""
+
+    subject: LeaseSubject
+    ak: Public
+    srk: Public
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedGrant:
+    """A grant ready to be sent, and what is to be stored with it."""
+
+    reply: bytes
+    number: int
+    next_nonce: bytes
+    leases: tuple[SignedLease, ...]
+    certificate: DeviceCertificate
+    releases: tuple[GrantedRelease, ...]
+    device_id: str
+    issued_at: int
+
+    @property
+    def max_ticks(self) -> int:
+        """Highest tick count that a lease of the grant allows."""
+        return max(int(lease.terms.max_ticks) for lease in self.leases)
+
+    def store(self, transaction: Transaction) -> None:
+        """Record leases, certificate, provisioned releases and the next nonce."""
+        for lease in self.leases:
+            terms = lease.terms
+            transaction.add(
+                LeaseRecord(
+                    lease_id=terms.lease_id,
+                    device_id=terms.device_id,
+                    license_id=terms.license_id,
+                    release_id=terms.release_id,
+                    number=terms.number,
+                    issued_at=terms.issued_at,
+                    expires_at=terms.expires_at,
+                    clock_end_ms=terms.clock_end_ms,
+                    max_reset_count=terms.max_reset_count,
+                    max_ticks=terms.max_ticks,
+                )
+            )
+        expires_at = self.leases[0].terms.expires_at
+        transaction.add(
+            DeviceCertificateRecord(
+                self.certificate.serial, self.device_id, self.issued_at, expires_at, self.certificate.pem
+            )
+        )
+        transaction.add(NextNonce(self.device_id, self.next_nonce, self.number))
+
+
+@dataclass(frozen=True, slots=True)
+class Grantor:
+    """Prepares grants."""
+
+    keys: SigningKeys
+    key_release: KeyRelease
+
+    def prepare(
+        self,
+        license_: License,
+        recipient: Recipient,
+        bounds: LeaseBounds,
+        releases: Sequence[GrantedRelease],
+        *,
+        number: int,
+        warnings: list[LeaseWarning],
+        now: int,
+    ) -> PreparedGrant:
+        """Sign leases of number N and the device certificate, wrap the shares of new releases.
+
+        Args:
+            releases: the one that was attested first.
+            number: N of the leases.
+        """
+        chosen = tuple(releases[:MOST_RELEASES])
+        next_nonce = secrets.token_bytes(NEXT_NONCE_SIZE)
+        leases = tuple(
+            issue_lease(
+                self.keys,
+                license_,
+                recipient.subject,
+                bounds,
+                one.release.manifest,
+                lease_id=secrets.token_hex(8),
+                release_id=one.release.release_id,
+                unseal_pcrs=one.unseal_pcrs,
+                number=number,
+                next_nonce=next_nonce,
+                warnings=warnings,
+                now=now,
+            )
+            for one in chosen
+        )
+        subject = recipient.subject
+        certificate = issue_device_certificate(
+            self.keys,
+            recipient.ak.key(),
+            device_id=subject.device_id,
+            license_id=subject.license_id,
+            tier=recipient.tier,
+            now=now,
+            expires_at=bounds.expires_at,
+        )
+        grant = Grant(
+            device_id=subject.device_id,
+            license_id=subject.license_id,
+            leases=[lease.token for lease in leases],
+            shares=[share for one in chosen for share in self._shares(recipient.srk, one)],
+            release_approvals=[approval for one in chosen for approval in stored_approvals(one.record)],
+            device_certificate=certificate.pem,
+            service_time=now,
+        )
+        return PreparedGrant(
+            document_bytes(grant), number, next_nonce, leases, certificate, chosen, subject.device_id, now
+        )
+
+    def _shares(self, srk: Public, granted: GrantedRelease) -> list[PartitionShares]:
+        wrapped = [
+            parse_json(PartitionWrappedShares, one.wrapped.encode("ascii"), limit=MESSAGE_LIMIT)
+            for one in granted.shares
+        ]
+        return self.key_release.release_shares(srk, wrapped, granted.release.manifest.release_key)

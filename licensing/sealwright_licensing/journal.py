@@ -1,0 +1,52 @@
+"""The journal of decisions: what was asked by which device, the verdict, and the appraisal behind it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+
+from sealwright_policies.appraisal.result import AttestationResult, describe, to_ear
+from sealwright_policies.errors import VerificationError
+from sealwright_policies.wire.messages import Purpose
+
+from sealwright_licensing.records import Decision
+from sealwright_licensing.store import Transaction
+
+OK = "ok"
+KEPT_PER_DEVICE = 100
+"""Older decisions about a device are dropped: a box must not be able to fill the disk."""
+
+
+def record_decision(
+    transaction: Transaction,
+    *,
+    device_id: str,
+    license_id: str,
+    purpose: Purpose,
+    denial: VerificationError | None,
+    result: AttestationResult | None,
+    now: int,
+) -> None:
+    """Add a decision to the journal; ``denial`` is None for a grant."""
+    recent = transaction.find(Decision, newest_first="decided_at", limit=KEPT_PER_DEVICE, device_id=device_id)
+    if len(recent) == KEPT_PER_DEVICE:
+        transaction.delete_below(Decision, "decided_at", recent[-1].decided_at + 1, device_id=device_id)
+    transaction.add(
+        Decision(
+            decision_id=secrets.token_hex(16),
+            device_id=device_id,
+            license_id=license_id,
+            purpose=purpose.value,
+            code=denial.code.value if denial else OK,
+            sentence=str(denial).removeprefix(f"{denial.code}: ") if denial else "",
+            result=json.dumps(to_ear(result), separators=(",", ":")) if result else "",
+            words="\n".join(describe(result)) if result else "",
+            decided_at=now,
+        )
+    )
+
+
+def last_decision(transaction: Transaction, device_id: str) -> Decision | None:
+    """The newest decision about a device."""
+    found = transaction.find(Decision, newest_first="decided_at", limit=1, device_id=device_id)
+    return found[0] if found else None

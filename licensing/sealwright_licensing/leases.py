@@ -1,0 +1,174 @@
+"""Leases: how long, how many boots and how many ticks (protocol.md, Key release and lease). Pure but for signing.
+
+Calendar time is mapped onto the TPM's Clock at the quote. Clock stands still while the box is off and may go back at a
+power cut, so boots and ticks bound the same lease a second and a third time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sealwright_policies.appraisal.reference_values import Manifest
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.wire.lease import LeaseTerms, LeaseWarning, sign_lease
+
+from sealwright_licensing.keys import SigningKeys
+from sealwright_licensing.records import License
+
+DAY_S = 86_400
+TICK_INTERVAL_S = 3_600
+"""The box ticks once per boot and then at this interval."""
+LEAST_BOOTS = 50
+BOOTS_PER_DAY = 4
+SPARE_TICKS = 24
+"""For renewals that come late and ticks that come early."""
+ENDING_SOON_S = 30 * DAY_S
+BUDGET_LOW = 0.9
+_LAST_CLOCK_MS = 2**62
+"""Above this only TPM2_Clear and a new enrolment help."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenState:
+    """What an accepted evidence proved, and the device's account of ticks."""
+
+    clock_ms: int
+    reset_count: int
+    ticks: int
+    first_ticks: int
+    charged_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseBounds:
+    """The ends of a lease. ``expires_at`` in seconds since the epoch."""
+
+    expires_at: int
+    clock_end_ms: int
+    max_reset_count: int
+    max_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSubject:
+    """Whose lease it is. Names are bytes."""
+
+    device_id: str
+    license_id: str
+    srk_name: bytes
+    tick_counter_name: bytes
+    lease_counter_name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignedLease:
+    """A lease as it travels, with its terms."""
+
+    token: str
+    terms: LeaseTerms
+
+
+def tick_budget(duration_s: int) -> int:
+    """Ticks of a box that runs all the time: one an interval, and one per planned boot."""
+    return math.ceil(duration_s / TICK_INTERVAL_S) + planned_boots(duration_s) + SPARE_TICKS
+
+
+def planned_boots(duration_s: int) -> int:
+    """Resets that a time of this length has room for."""
+    return max(LEAST_BOOTS, math.ceil(duration_s / DAY_S * BOOTS_PER_DAY))
+
+
+def bound_lease(license_: License, state: ProvenState, *, now: int) -> LeaseBounds:
+    """Decide the ends of a lease that is issued now.
+
+    Raises:
+        VerificationError: BUDGET_EXHAUSTED: the licence's ticks for this box are used up, or its Clock is.
+    """
+    expires_at = min(license_.expires_at, now + license_.lease_s)
+    duration_s = expires_at - now
+    budget_end = state.first_ticks + license_.tick_budget - state.charged_ticks
+    if state.ticks >= budget_end:
+        raise VerificationError(
+            RejectionCode.BUDGET_EXHAUSTED,
+            f"the licence's running time for this box is used up ({license_.tick_budget} ticks)",
+            expected=budget_end,
+            found=state.ticks,
+        )
+    clock_end_ms = state.clock_ms + duration_s * 1000
+    if clock_end_ms >= _LAST_CLOCK_MS:
+        raise VerificationError(
+            RejectionCode.BUDGET_EXHAUSTED, "the TPM's Clock was set so far ahead that no lease can follow it"
+        )
+    return LeaseBounds(
+        expires_at=expires_at,
+        clock_end_ms=clock_end_ms,
+        max_reset_count=min(state.reset_count + planned_boots(duration_s), 2**32 - 1),
+        max_ticks=min(budget_end, state.ticks + tick_budget(duration_s)),
+    )
+
+
+def lease_warnings(
+    license_: License, state: ProvenState, *, resets: int, elapsed_s: int, now: int
+) -> list[LeaseWarning]:
+    """What the customer's administrator should know.
+
+    Args:
+        resets: resets of the TPM since the last contact.
+        elapsed_s: seconds since the last contact.
+    """
+    warnings: list[LeaseWarning] = []
+    left_s = license_.expires_at - now
+    if left_s < ENDING_SOON_S:
+        days = left_s // DAY_S
+        warnings.append(LeaseWarning(code="LICENSE_ENDS", message=f"The licence ends in {days} days."))
+    used = state.charged_ticks + state.ticks - state.first_ticks
+    if used > BUDGET_LOW * license_.tick_budget:
+        message = f"{used} of {license_.tick_budget} hours of running time are used."
+        warnings.append(LeaseWarning(code="BUDGET_LOW", message=message))
+    if resets > planned_boots(elapsed_s):
+        message = f"The TPM was reset {resets} times since the last contact: check the power supply."
+        warnings.append(LeaseWarning(code="RESETS_BEYOND_PLAN", message=message))
+    return warnings
+
+
+def issue_lease(
+    keys: SigningKeys,
+    license_: License,
+    subject: LeaseSubject,
+    bounds: LeaseBounds,
+    manifest: Manifest,
+    *,
+    lease_id: str,
+    release_id: str,
+    unseal_pcrs: Mapping[str, str],
+    number: int,
+    next_nonce: bytes,
+    warnings: list[LeaseWarning],
+    now: int,
+) -> SignedLease:
+    """Sign a lease of number N for one release on one device."""
+    terms = LeaseTerms(
+        version=1,
+        lease_id=lease_id,
+        device_id=subject.device_id,
+        license_id=subject.license_id,
+        release_id=release_id,
+        srk_name=subject.srk_name.hex(),
+        tick_counter_name=subject.tick_counter_name.hex(),
+        lease_counter_name=subject.lease_counter_name.hex(),
+        unseal_pcrs=dict(unseal_pcrs),
+        clock_end_ms=bounds.clock_end_ms,
+        max_reset_count=bounds.max_reset_count,
+        max_ticks=bounds.max_ticks,
+        number=number,
+        next_nonce=next_nonce,
+        issued_at=now,
+        expires_at=bounds.expires_at,
+        max_request_s=license_.max_request_s,
+        renew_after_s=license_.renew_after_s,
+        warnings=warnings,
+    )
+    partitions = {payload.verity.root_hash: payload.payload_id for payload in manifest.payloads}
+    return SignedLease(sign_lease(terms, partitions, keys.lease_policy, keys.lease_document), terms)

@@ -1,0 +1,125 @@
+"""What stands before every endpoint: rate limit, body limits, and one log line a request. Plain ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from sealwright_policies.errors import RejectionCode
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sealwright_licensing import problems
+from sealwright_licensing.limits import AddressBuckets
+from sealwright_licensing.logs import logger
+
+
+def client_address(scope: Scope) -> str:
+    """The address of the connection; no header is believed."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+class RequestLog:
+    """Logs method, path, status and duration."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, and log at the end."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun, status = time.monotonic(), 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            logger.info(
+                "request",
+                extra={
+                    "method": scope["method"],
+                    "path": scope["path"][:128],
+                    "status": status,
+                    "address": client_address(scope),
+                    "duration_ms": round((time.monotonic() - begun) * 1000, 1),
+                },
+            )
+
+
+class RateLimit:
+    """Answers 429 to an address that asks too often."""
+
+    def __init__(self, app: ASGIApp, buckets: AddressBuckets, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._buckets = buckets
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or refuse."""
+        if scope["type"] == "http" and not self._buckets.take(client_address(scope), now=self._clock()):
+            shown = problems.problem(429, RejectionCode.RATE_LIMITED.value, "Too many requests from this address.")
+            await problems.response(shown)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class BodyTooLargeError(Exception):
+    """The body went over the limit."""
+
+
+class BodyLimit:
+    """Bounds the body's size while it streams in, and the time that it takes."""
+
+    def __init__(self, app: ASGIApp, *, limit: int, timeout_s: float) -> None:
+        self._app = app
+        self._limit = limit
+        self._timeout_s = timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on a body that is read as a whole first, or refuse."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            body = await asyncio.wait_for(self._read(receive), self._timeout_s)
+        except BodyTooLargeError:
+            shown = problems.problem(413, problems.TOO_LARGE, f"The body has more than {self._limit} bytes.")
+            await problems.response(shown)(scope, receive, send)
+            return
+        except TimeoutError:
+            shown = problems.problem(408, problems.TOO_SLOW, f"The body took over {self._timeout_s:g} seconds.")
+            await problems.response(shown)(scope, receive, send)
+            return
+        sent = False
+
+        async def replay() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await self._app(scope, replay, send)
+
+    async def _read(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return b""
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._limit:
+                raise BodyTooLargeError
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)

@@ -1,0 +1,172 @@
+"""Import of a release: a build's output is verified whole, then becomes known to the service.
+
+Everything that could make an activation fail later is tried here: signatures of manifest and approvals, the wraps of
+both shares, and that no partition or boot variant is left without an approval.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import RootModel
+from sealwright_policies.appraisal.reference_values import (
+    MANIFEST_LIMIT,
+    PAYLOAD_TYPE,
+    RELEASE_APPROVAL_SET,
+    Manifest,
+    Statement,
+    WrappedShares,
+)
+from sealwright_policies.appraisal.release import Release, verify_release
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.envelope import load_p256_public_key, verify_dsse
+from sealwright_policies.wire.messages import MESSAGE_LIMIT, ReleaseApproval
+from sealwright_policies.wire.release_approval import verify_release_approval
+
+from sealwright_licensing.custodian import Custodians
+from sealwright_licensing.records import ReleaseRecord, ReleaseShares
+from sealwright_licensing.store import Store
+
+MANIFEST_FILE, SHARES_FILE, APPROVALS_FILE = "manifest.json", "shares.json", "approvals.json"
+
+
+class ReleaseApprovals(RootModel[list[ReleaseApproval]]):
+    """``approvals.json``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOutput:
+    """The three files of a build that the service wants, unverified."""
+
+    manifest: bytes
+    shares: bytes
+    approvals: bytes
+
+
+def read_build_output(folder: Path) -> BuildOutput:
+    """Read the files from a build's output folder."""
+    try:
+        return BuildOutput(*((folder / name).read_bytes() for name in (MANIFEST_FILE, SHARES_FILE, APPROVALS_FILE)))
+    except OSError as error:
+        raise OperationError(
+            f"{error.filename} cannot be read: {error.strerror}.",
+            cure="Give the output folder of `sealwright-image build`.",
+        ) from error
+
+
+def import_release(
+    store: Store,
+    custodians: Custodians,
+    output: BuildOutput,
+    manifest_key: ec.EllipticCurvePublicKey,
+    *,
+    service_id: str,
+    now: int,
+) -> tuple[Release, bool]:
+    """Verify a build's output and store it; importing the same again changes nothing but its approvals.
+
+    Returns:
+        The release, and whether it is new.
+
+    Raises:
+        VerificationError: DOCUMENT_SIGNATURE, DOCUMENT_TYPE, MANIFEST_MISMATCH.
+        FormatError: a file is not what it should be.
+    """
+    release = verify_release(output.manifest, manifest_key)
+    payload = verify_dsse(output.manifest, PAYLOAD_TYPE, manifest_key, limit=MANIFEST_LIMIT)
+    shares = parse_json(WrappedShares, output.shares, limit=MESSAGE_LIMIT)
+    approvals = parse_json(ReleaseApprovals, output.approvals, limit=MESSAGE_LIMIT).root
+    _check_service(release.manifest, shares, service_id)
+    _check_shares(release, shares, custodians)
+    check_approvals(release, approvals)
+    manifest = release.manifest
+    with store.write() as transaction:
+        known = transaction.get(ReleaseRecord, release.release_id)
+        transaction.put(
+            ReleaseRecord(
+                release_id=release.release_id,
+                product=manifest.product,
+                version=manifest.product_version,
+                flavour=manifest.flavour,
+                payload=payload,
+                approvals=json.dumps([one.model_dump(mode="json") for one in approvals], separators=(",", ":")),
+                imported_at=known.imported_at if known else now,
+                withdrawn=known.withdrawn if known else False,
+            )
+        )
+        for partition in shares.partitions:
+            wrapped = partition.model_dump_json()
+            transaction.put(ReleaseShares(release.release_id, partition.partition_id, wrapped))
+    return release, known is None
+
+
+def stored_release(record: ReleaseRecord) -> Release:
+    """The release of a record; its signature was verified at the import."""
+    return _parsed_release(record.release_id, record.payload)
+
+
+@lru_cache(maxsize=32)
+def _parsed_release(release_id: str, payload: bytes) -> Release:
+    return Release(release_id, parse_json(Statement, payload, limit=MANIFEST_LIMIT).predicate)
+
+
+def stored_approvals(record: ReleaseRecord) -> list[ReleaseApproval]:
+    """The release key's approvals of a record."""
+    return list(_parsed_approvals(record.approvals))
+
+
+@lru_cache(maxsize=32)
+def _parsed_approvals(text: str) -> tuple[ReleaseApproval, ...]:
+    return tuple(parse_json(ReleaseApprovals, text.encode("utf-8"), limit=MESSAGE_LIMIT).root)
+
+
+def _mismatch(sentence: str) -> VerificationError:
+    return VerificationError(RejectionCode.MANIFEST_MISMATCH, sentence)
+
+
+def _check_service(manifest: Manifest, shares: WrappedShares, service_id: str) -> None:
+    for found, what in ((manifest.service_id, "image"), (shares.service_id, "key shares")):
+        if found != service_id:
+            raise _mismatch(f"the {what} were made for licence service {found!r}, this is {service_id!r}")
+
+
+def _check_shares(release: Release, shares: WrappedShares, custodians: Custodians) -> None:
+    if shares.release_id != release.release_id:
+        raise _mismatch("the key shares belong to another release than the manifest")
+    listed = sorted(payload.verity.root_hash for payload in release.manifest.payloads)
+    if sorted(partition.partition_id for partition in shares.partitions) != listed:
+        raise _mismatch("the key shares are not for the partitions that the manifest lists")
+    for partition in shares.partitions:
+        custodians.unwrap(partition)
+
+
+def check_approvals(release: Release, approvals: Iterable[ReleaseApproval]) -> None:
+    """Verify the release key's approvals, and that every partition and boot variant has one.
+
+    Raises:
+        VerificationError: MANIFEST_MISMATCH, DOCUMENT_SIGNATURE.
+    """
+    manifest = release.manifest
+    key = load_p256_public_key(manifest.release_key)
+    partitions = {payload.verity.root_hash for payload in manifest.payloads}
+    fixed = {pcr: manifest.measurements.unseal[str(pcr)] for pcr in RELEASE_APPROVAL_SET if pcr != 4}
+    wanted = {
+        (part, application.pcr4) for part in partitions for application in manifest.measurements.boot_applications
+    }
+    for approval in approvals:
+        values = {str(pcr): value for pcr, value in fixed.items()} | {"4": approval.pcrs.get("4", "")}
+        if approval.release_id != release.release_id or approval.partition_id not in partitions:
+            raise _mismatch("an approval is for another release or partition")
+        if approval.pcrs != values:
+            raise _mismatch("an approval is for other PCR values at the unseal point than the manifest's")
+        verify_release_approval(approval, key)
+        wanted.discard((approval.partition_id, approval.pcrs["4"]))
+    if wanted:
+        partition, pcr4 = min(wanted)
+        raise _mismatch(f"partition {partition[:16]} has no approval for the boot application with PCR 4 {pcr4[:16]}")

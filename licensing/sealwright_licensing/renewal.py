@@ -1,0 +1,338 @@
+"""Renewal (policies/spec/renewal.md): proof of the lease counter N and of the state, for leases of N + 1.
+
+The decision is prepared on a snapshot and committed only if device, licence and release are still as they were; then
+nothing slow happens while the database is locked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sealwright_policies.appraisal.appraise import appraise
+from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
+from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.tcg.structures import parse_public
+from sealwright_policies.wire.encoding import pcr_values
+from sealwright_policies.wire.messages import CounterNames, Nonce, NonceRequest, Purpose, RenewalRequest
+
+from sealwright_licensing import journal
+from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs
+from sealwright_licensing.endorsement import Tier
+from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant, Recipient
+from sealwright_licensing.leases import (
+    TICK_INTERVAL_S,
+    LeaseSubject,
+    ProvenState,
+    bound_lease,
+    lease_warnings,
+)
+from sealwright_licensing.licenses import require_release, require_tier, require_usable
+from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.records import (
+    Device,
+    DeviceRelease,
+    DeviceStatus,
+    License,
+    NextNonce,
+    ReleaseRecord,
+    ReleaseShares,
+    RenewalReply,
+    SpentNonce,
+)
+from sealwright_licensing.release_import import stored_release
+from sealwright_licensing.store import Store, Transaction
+
+ATTEMPTS = 4
+"""How often a decision is made again because another one about the same device came between."""
+MOST_OPEN_REPLIES = 16
+"""Stored replies for one N; a box that asks more often without counting on gets no repetition of the older ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What the store knows when a request comes in."""
+
+    device: Device
+    license_: License
+    record: ReleaseRecord
+    replies: tuple[RenewalReply, ...]
+    """Stored replies to this nonce."""
+    next_nonce: NextNonce | None
+    spent: bool
+    provisioned: tuple[DeviceRelease, ...]
+    others: tuple[ReleaseRecord, ...]
+    """Further releases that the device has shares for."""
+    shares: tuple[ReleaseShares, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """A granted renewal, not yet stored."""
+
+    result: AttestationResult
+    reading: ClockReading
+    baseline: DeviceBaseline
+    charged_ticks: int
+    prepared: PreparedGrant
+    nonce_expires_at: int | None
+    """Of a stateless nonce; None for a lease's next_nonce."""
+
+
+class RenewalService:
+    """Decides about renewals."""
+
+    def __init__(self, store: Store, grantor: Grantor, nonces: StatelessNonces) -> None:
+        self._store = store
+        self._grantor = grantor
+        self._nonces = nonces
+
+    def nonce(self, request: NonceRequest, *, now: int) -> Nonce:
+        """A nonce for a known device; nothing is stored.
+
+        Raises:
+            VerificationError: DEVICE_UNKNOWN.
+        """
+        with self._store.read() as transaction:
+            _known_device(transaction, request.device_id)
+        nonce = self._nonces.issue(request.device_id, Purpose.RENEW, now=now)
+        return Nonce(nonce=nonce, expires_at=self._nonces.verify(nonce, request.device_id, Purpose.RENEW, now=now))
+
+    def renew(self, request: RenewalRequest, *, now: int) -> bytes:
+        """Answer with a Grant, as JSON; a repeated request gets the same bytes until N + 1 is proved.
+
+        (1) device, licence and release are known, (2) the nonce is ours and fresh, (3) evidence is appraised against
+        the device's baseline, (4) licence, tier and release are still allowed, (5) a stored reply is repeated, (6) or
+        a grant is prepared and (7) committed with the new baseline.
+
+        Raises:
+            FormatError, UnsupportedError: the request cannot be read.
+            VerificationError: the denial.
+            OperationError: the device sends so much at once that no decision gets through.
+        """
+        for _ in range(ATTEMPTS):
+            held = self._look_up(request)  # (1)
+            result: AttestationResult | None = None
+            try:
+                nonce_expires_at = self._check_nonce(request, held, now=now)  # (2)
+                result = _appraise(request, held, now=now)  # (3)
+                reading, baseline = affirmed(result)
+                _check_rights(held, now=now)  # (4)
+                repeated = [one for one in held.replies if one.lease_number == reading.lease_number]
+                if repeated:
+                    return repeated[0].reply  # (5)
+                _check_next_nonce(held, reading.lease_number, nonce_expires_at)
+                verdict = self._prepare(held, result, reading, baseline, nonce_expires_at, now=now)  # (6)
+            except VerificationError as denial:
+                self._deny(held, denial, result, now=now)
+                raise
+            if self._commit(request, held, verdict, now=now):  # (7)
+                return verdict.prepared.reply
+        raise OperationError("Another renewal of this device is being decided.", cure="Ask again.")
+
+    def _look_up(self, request: RenewalRequest) -> _Held:
+        with self._store.read() as transaction:
+            device = _known_device(transaction, request.device_id)
+            license_ = transaction.get(License, device.license_id)
+            if license_ is None or device.license_id != request.license_id:
+                raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the device is enrolled under another licence")
+            record = transaction.get(ReleaseRecord, request.release_id)
+            if record is None:
+                raise VerificationError(
+                    RejectionCode.RELEASE_UNKNOWN,
+                    f"release {request.release_id[:16]} has not been imported into this service",
+                )
+            provisioned = transaction.find(DeviceRelease, newest_first="seen_at", device_id=device.device_id)
+            known = {one.release_id for one in provisioned}
+            others = (transaction.get(ReleaseRecord, one) for one in known - {record.release_id})
+            is_new = record.release_id not in known
+            return _Held(
+                device=device,
+                license_=license_,
+                record=record,
+                replies=tuple(transaction.find(RenewalReply, device_id=device.device_id, nonce=request.nonce)),
+                next_nonce=transaction.get(NextNonce, device.device_id, request.nonce),
+                spent=transaction.get(SpentNonce, request.nonce) is not None,
+                provisioned=tuple(provisioned),
+                others=tuple(one for one in others if one is not None),
+                shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)) if is_new else (),
+            )
+
+    def _check_nonce(self, request: RenewalRequest, held: _Held, *, now: int) -> int | None:
+        """Accept a nonce of a stored reply, of a lease, or an unused one of ours; returns when the last runs out."""
+        if held.replies or held.next_nonce is not None:
+            return None
+        expires_at = self._nonces.verify(request.nonce, request.device_id, Purpose.RENEW, now=now)
+        if held.spent:
+            raise VerificationError(RejectionCode.NONCE_INVALID, "the nonce has been used")
+        return expires_at
+
+    def _prepare(
+        self,
+        held: _Held,
+        result: AttestationResult,
+        reading: ClockReading,
+        baseline: DeviceBaseline,
+        nonce_expires_at: int | None,
+        *,
+        now: int,
+    ) -> _Verdict:
+        device, license_ = held.device, held.license_
+        # Clock that a power cut took back was running time all the same.
+        charged = device.charged_ticks + math.ceil(result.clock_loss_ms / 1000 / TICK_INTERVAL_S)
+        state = ProvenState(reading.clock_ms, reading.reset_count, reading.ticks, device.first_ticks, charged)
+        srk = parse_public(device.srk_public)
+        subject = LeaseSubject(
+            device_id=device.device_id,
+            license_id=device.license_id,
+            srk_name=srk.name,
+            tick_counter_name=device.tick_counter_name,
+            lease_counter_name=device.lease_counter_name,
+        )
+        attested = GrantedRelease(held.record, stored_release(held.record), pcr_values(result.unseal_pcrs), held.shares)
+        resets = reading.reset_count - device.reset_count
+        prepared = self._grantor.prepare(
+            license_,
+            Recipient(subject, parse_public(device.ak_public), srk, device.tier),
+            bound_lease(license_, state, now=now),
+            [attested, *_still_allowed(held)],
+            number=reading.lease_number + 1,
+            warnings=lease_warnings(license_, state, resets=resets, elapsed_s=now - device.seen_at, now=now),
+            now=now,
+        )
+        return _Verdict(result, reading, baseline, charged, prepared, nonce_expires_at)
+
+    def _commit(self, request: RenewalRequest, held: _Held, verdict: _Verdict, *, now: int) -> bool:
+        """Store the verdict, unless what it was made from has changed."""
+        with self._store.write() as transaction:
+            device = transaction.get(Device, held.device.device_id)
+            if (
+                device != held.device
+                or transaction.get(License, held.license_.license_id) != held.license_
+                or transaction.get(ReleaseRecord, held.record.release_id) != held.record
+            ):
+                return False
+            _store_renewal(transaction, request, held, verdict, now=now)
+        return True
+
+    def _deny(self, held: _Held, denial: VerificationError, result: AttestationResult | None, *, now: int) -> None:
+        """Record a denial. A device whose authentic evidence shows a state put back is held until an operator acts."""
+        with self._store.write() as transaction:
+            journal.record_decision(
+                transaction,
+                device_id=held.device.device_id,
+                license_id=held.device.license_id,
+                purpose=Purpose.RENEW,
+                denial=denial,
+                result=result,
+                now=now,
+            )
+            device = transaction.get(Device, held.device.device_id)
+            found = result.mismatches if result else ()
+            sentence = next((one.sentence for one in found if one.code is RejectionCode.ROLLED_BACK), None)
+            if sentence is not None and device is not None and device.status is DeviceStatus.LIVE:
+                transaction.put(
+                    replace(device, status=DeviceStatus.HELD, held_because=sentence, revision=device.revision + 1)
+                )
+
+
+def _known_device(transaction: Transaction, device_id: str) -> Device:
+    device = transaction.get(Device, device_id)
+    if device is None or device.status is DeviceStatus.RETIRED:
+        raise VerificationError(RejectionCode.DEVICE_UNKNOWN, "the device is not enrolled")
+    return device
+
+
+def _appraise(request: RenewalRequest, held: _Held, *, now: int) -> AttestationResult:
+    return appraise(
+        request.evidence,
+        ak=parse_public(held.device.ak_public),
+        nonce=request.nonce,
+        device_id=request.device_id,
+        license_id=request.license_id,
+        release=stored_release(held.record),
+        purpose=Purpose.RENEW,
+        baseline=device_baseline(held.device),
+        counter_names=CounterNames(
+            tick=held.device.tick_counter_name.hex(), lease=held.device.lease_counter_name.hex()
+        ),
+        version_floor=held.license_.version_floor,
+        now=now,
+    )
+
+
+def _check_rights(held: _Held, *, now: int) -> None:
+    require_usable(held.license_, now=now)
+    require_tier(held.license_, Tier(held.device.tier))
+    require_release(held.license_, stored_release(held.record).manifest, withdrawn=held.record.withdrawn)
+    if held.device.status is DeviceStatus.HELD:
+        raise VerificationError(
+            RejectionCode.ROLLED_BACK, f"the device is held until the operator resumes it: {held.device.held_because}"
+        )
+
+
+def _check_next_nonce(held: _Held, lease_number: int, nonce_expires_at: int | None) -> None:
+    """A lease's nonce is good for proving that lease's number, and a kept reply's nonce for nothing else."""
+    if nonce_expires_at is None and (held.next_nonce is None or held.next_nonce.lease_number != lease_number):
+        raise VerificationError(
+            RejectionCode.NONCE_INVALID, "the nonce belongs to another lease than the lease counter stands at"
+        )
+
+
+def _still_allowed(held: _Held) -> Sequence[GrantedRelease]:
+    """Other releases on the device, e.g. the one before an update, as far as the licence still allows them."""
+    allowed = []
+    values = {one.release_id: one.unseal_pcrs for one in held.provisioned}
+    for record in held.others:
+        release = stored_release(record)
+        try:
+            require_release(held.license_, release.manifest, withdrawn=record.withdrawn)
+        except VerificationError:
+            continue
+        allowed.append(GrantedRelease(record, release, stored_pcrs(values[record.release_id]), ()))
+    return allowed
+
+
+def _store_renewal(
+    transaction: Transaction, request: RenewalRequest, held: _Held, verdict: _Verdict, *, now: int
+) -> None:
+    device, reading, prepared = held.device, verdict.reading, verdict.prepared
+    proved = reading.lease_number
+    for kind in (RenewalReply, NextNonce):  # N is proved: what was kept for lower numbers is spent
+        transaction.delete_below(kind, "lease_number", proved, device_id=device.device_id)
+    transaction.delete_below(SpentNonce, "expires_at", now)
+    if transaction.count(RenewalReply, device_id=device.device_id) >= MOST_OPEN_REPLIES:
+        transaction.delete(RenewalReply, device_id=device.device_id)
+        transaction.delete(NextNonce, device_id=device.device_id, lease_number=proved + 1)
+    if verdict.nonce_expires_at is not None:
+        transaction.add(SpentNonce(request.nonce, verdict.nonce_expires_at))
+    transaction.add(RenewalReply(device.device_id, proved, request.nonce, prepared.reply))
+    prepared.store(transaction)
+    transaction.put(DeviceRelease(device.device_id, held.record.release_id, pcrs_json(verdict.result.unseal_pcrs), now))
+    transaction.put(
+        replace(
+            device,
+            revision=device.revision + 1,
+            pinned_pcrs=pcrs_json(verdict.baseline.pinned),
+            reported_pcrs=pcrs_json(verdict.baseline.reported),
+            seen_at=now,
+            clock_ms=reading.clock_ms,
+            reset_count=reading.reset_count,
+            restart_count=reading.restart_count,
+            ticks=reading.ticks,
+            lease_number=proved,
+            charged_ticks=verdict.charged_ticks,
+            granted_ticks=max(device.granted_ticks, prepared.max_ticks),
+        )
+    )
+    journal.record_decision(
+        transaction,
+        device_id=device.device_id,
+        license_id=device.license_id,
+        purpose=Purpose.RENEW,
+        denial=None,
+        result=verdict.result,
+        now=now,
+    )

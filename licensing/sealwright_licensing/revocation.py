@@ -1,0 +1,91 @@
+"""What an operator decides: revoke, suspend and resume licences; hold off, resume and retire devices.
+
+Revoked means: with the network up, within one contact interval; cut off, until the lease ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
+
+from sealwright_licensing.records import (
+    Device,
+    DeviceRelease,
+    DeviceStatus,
+    EnrollmentReply,
+    License,
+    LicenseStatus,
+    NextNonce,
+    RenewalReply,
+    TickLedger,
+)
+from sealwright_licensing.store import Store, Transaction
+
+
+def set_license_status(store: Store, license_id: str, status: LicenseStatus) -> License:
+    """Revoke, suspend or resume a licence; revocation is for ever.
+
+    Raises:
+        VerificationError: LICENSE_UNKNOWN.
+        UsageError: the licence was revoked before.
+    """
+    with store.write() as transaction:
+        license_ = transaction.get(License, license_id)
+        if license_ is None:
+            raise VerificationError(RejectionCode.LICENSE_UNKNOWN, f"there is no licence {license_id}")
+        if license_.status is LicenseStatus.REVOKED and status is not LicenseStatus.REVOKED:
+            raise UsageError(f"Licence {license_id} was revoked; issue a new one.")
+        changed = replace(license_, status=status)
+        transaction.put(changed)
+    return changed
+
+
+def resume_device(store: Store, device_id: str) -> Device:
+    """Let a held device go on. What it shows next is held against the old baseline's counters no more.
+
+    The operator has looked into why the TPM's state was put back. The lease counter still protects old leases, for
+    its value is proved again before the next ones are signed.
+
+    Raises:
+        VerificationError: DEVICE_UNKNOWN.
+    """
+    with store.write() as transaction:
+        device = _device(transaction, device_id)
+        changed = replace(
+            device,
+            status=DeviceStatus.LIVE if device.status is DeviceStatus.HELD else device.status,
+            held_because="",
+            clock_ms=0,
+            reset_count=0,
+            restart_count=0,
+            ticks=0,
+            lease_number=0,
+            revision=device.revision + 1,
+        )
+        transaction.put(changed)
+    return changed
+
+
+def retire_device(store: Store, device_id: str) -> Device:
+    """End a device's enrolment: its seat is free, its whole outstanding lease counts as used.
+
+    Raises:
+        VerificationError: DEVICE_UNKNOWN.
+    """
+    with store.write() as transaction:
+        device = _device(transaction, device_id)
+        used = device.charged_ticks + device.granted_ticks - device.first_ticks
+        transaction.put(TickLedger(device.license_id, device_id, used))
+        for kind in (RenewalReply, NextNonce, DeviceRelease, EnrollmentReply):
+            transaction.delete(kind, device_id=device_id)
+        changed = replace(device, status=DeviceStatus.RETIRED, revision=device.revision + 1)
+        transaction.put(changed)
+    return changed
+
+
+def _device(transaction: Transaction, device_id: str) -> Device:
+    device = transaction.get(Device, device_id)
+    if device is None or device.status is DeviceStatus.RETIRED:
+        raise VerificationError(RejectionCode.DEVICE_UNKNOWN, f"there is no live device {device_id}")
+    return device

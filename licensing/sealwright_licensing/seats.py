@@ -1,0 +1,47 @@
+"""Seats: one live device per EK, no more devices than seats, one use of an activation code.
+
+Called inside the deciding transaction; what they read still holds when it commits.
+"""
+
+from __future__ import annotations
+
+from sealwright_policies.errors import RejectionCode, VerificationError
+
+from sealwright_licensing.records import ActivationCodeRecord, Device, DeviceStatus, EnrollmentReply, License
+from sealwright_licensing.store import Transaction
+
+
+def require_own_result(
+    transaction: Transaction, code: ActivationCodeRecord, device_id: str, ak_public: bytes
+) -> EnrollmentReply:
+    """A spent code still fetches the result that it was spent for, for the same EK and AK."""
+    reply = transaction.get(EnrollmentReply, code.enrollment_id) if code.enrollment_id else None
+    if reply is None or reply.device_id != device_id or reply.ak_public != ak_public:
+        raise VerificationError(
+            RejectionCode.ACTIVATION_CODE_INVALID, "the activation code has been used", spent_at=code.spent_at
+        )
+    return reply
+
+
+def require_free_seat(transaction: Transaction, license_: License, device_id: str) -> None:
+    """One live device per EK, and no more devices than seats.
+
+    Raises:
+        VerificationError: TOO_MANY_DEVICES.
+    """
+    known = transaction.get(Device, device_id)
+    if known is not None and known.status is not DeviceStatus.RETIRED:
+        raise VerificationError(
+            RejectionCode.TOO_MANY_DEVICES,
+            f"this TPM is enrolled already, under licence {known.license_id}; "
+            "the operator must retire that device first",
+        )
+    devices = transaction.find(Device, license_id=license_.license_id)
+    taken = sum(device.status is not DeviceStatus.RETIRED for device in devices)
+    if taken >= license_.seats:
+        raise VerificationError(
+            RejectionCode.TOO_MANY_DEVICES,
+            f"all {license_.seats} seats of the licence are taken",
+            expected=license_.seats,
+            found=taken + 1,
+        )
