@@ -42,8 +42,16 @@ def enroll_variables(
     if keys is None:
         shutil.copyfile(template, output)
         return
-    switch = ["--sb"] if secure_boot else ["--sb", "--set-false", "SecureBootEnable"]
-    command: list[str | Path] = ["virt-fw-vars", "--input", "/usr/share/OVMF/OVMF_VARS_4M.fd", "--output", output]
+    command: list[str | Path] = [
+        "virt-fw-vars",
+        "--input",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+        "--output",
+        output,
+        "--sb",
+    ]
     command += ["--set-pk", keys.owner, keys.pk, "--add-kek", keys.owner, keys.kek, "--add-db", keys.owner, keys.db]
-    folders = {path.resolve().parent for path in (output, keys.pk, keys.kek, keys.db)}
-    tools.run_inside(*command, *switch, binds=sorted(folders))
+    tools.run_inside(*command, binds=sorted({path.resolve().parent for path in (output, keys.pk, keys.kek, keys.db)}))
+    if not secure_boot:
+        switch: list[str | Path] = ["--inplace", output, "--set-false", "SecureBootEnable"]
+        tools.run_inside("virt-fw-vars", *switch, binds=[output.resolve().parent])
