@@ -1,28 +1,16 @@
 """What the OS build takes and gives: the seam between the pipeline and ``build_os``.
 
-Everything here is data. The build itself is in ``mkosi`` (packages to a verity root), ``initrd``, ``uki`` and ``esp``.
+Everything here is data. The build itself is ``mkosi.build_os`` (packages to a verity root), with ``initrd`` and
+``uki``; ``esp`` makes the ESP once the manifest is signed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 DEFAULT_KERNEL = "linux-image-cloud-amd64"
-
-
-class Tools(Protocol):
-    """Runs one command in the tools root and returns its standard output; OperationError if it fails."""
-
-    def __call__(
-        self,
-        argv: Sequence[str | Path],
-        *,
-        binds: Sequence[Path] = (),
-        environment: Mapping[str, str] | None = None,
-    ) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +36,10 @@ class OsConfig:
     shared_files: Mapping[str, bytes]
     """Files of /usr/share/sealwright by name: license-service.json, manifest-key.pem, product.json."""
     signer: SecureBootSigner
-    kernel_package: str = DEFAULT_KERNEL
-    extra_packages: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    """Debian packages beside the base; one that starts with linux-image- takes the place of the default kernel."""
     mirror: str | None = None
     """Debian mirror to use in place of the one that the tools root was made from."""
-    engine_libraries: tuple[Path, ...] = ()
-    """Shared libraries that lie beside the engine, if it was not linked statically."""
     extra_tree: Path | None = None
     """Copied over the root last; test images plant their payload with it. A production image has none."""
     extra_command_line: tuple[str, ...] = ()
@@ -61,27 +47,8 @@ class OsConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class OsContext:
-    """Run state: where things are and how commands are run."""
-
-    tools: Tools
-    tools_root: Path
-    """Root folder of the tools, for its apt sources."""
-    definitions: Path
-    """The repository's ``image/mkosi``."""
-    output: Path
-    """Empty or missing folder that gets the results."""
-    cache: Path
-    """Package and tree caches, kept between builds; on the file system of ``output`` if it can be."""
-    source_date_epoch: int
-    """Seconds since the epoch: every time stamp in the image, and the signing time of the UKI."""
-    timings: dict[str, float] = field(default_factory=dict)
-    """Filled by the build: seconds per step."""
-
-
-@dataclass(frozen=True, slots=True)
 class OsBuild:
-    """Result of ``build_os``: files under ``OsContext.output`` and the facts that the release manifest repeats."""
+    """Result of ``build_os``: files under the output folder and the facts that the release manifest repeats."""
 
     root: Path
     """erofs."""
@@ -102,4 +69,4 @@ class OsBuild:
     package_manifest: Path
     """mkosi's manifest, JSON: every package with its version."""
     executables: tuple[str, ...]
-    """Every executable file of the root, absolute paths, sorted: compared with ``image/mkosi/executables.txt``."""
+    """Every executable file of the root, absolute paths, sorted; equal to ``image/mkosi/executables.txt``."""

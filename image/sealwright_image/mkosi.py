@@ -1,0 +1,228 @@
+"""The OS: Debian packages to a verity root by mkosi, then initrd and UKI.
+
+What is constant lies in image/mkosi as mkosi's own configuration files; what depends on the product goes onto mkosi's
+command line here. The build refuses a root that holds an executable beside image/mkosi/executables.txt, or lacks one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwright_policies.errors import OperationError
+
+from sealwright_image.apt_sources import debian_sources
+from sealwright_image.context import Context
+from sealwright_image.initrd import InitrdLists, build_initrd, kernel_version
+from sealwright_image.lists import parse_list
+from sealwright_image.os_build import DEFAULT_KERNEL, OsBuild, OsConfig
+from sealwright_image.root_tree import RootTree
+from sealwright_image.uki import UkiParts, build_uki, command_line
+
+DEFINITIONS = Path(__file__).resolve().parents[1] / "mkosi"
+"""image/mkosi of the source checkout."""
+IMAGE_ID = "sealwright"
+SHARED_FOLDER = "usr/share/sealwright"
+PYTHON_FOLDER = "usr/lib/sealwright/python"
+ENGINE_PATH = "usr/lib/sealwright/bin/llama-server"
+
+
+@dataclass(frozen=True, slots=True)
+class MkosiFolders:
+    """Where mkosi works."""
+
+    output: Path
+    packages: Path
+    trees: Path
+    workspace: Path
+    sandbox: Path
+    """etc/apt/sources.list.d/mkosi.sources lies in it."""
+    extra: Path
+    """Our own files, copied over the packages."""
+
+    def all(self) -> tuple[Path, ...]:
+        return (self.output, self.packages, self.trees, self.workspace, self.sandbox, self.extra)
+
+
+def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
+    """Build root, verity tree and UKI into ``output``, an empty or missing folder.
+
+    Raises:
+        OperationError: a tool failed, or the root is not as the lists demand.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    cache = context.cache / "mkosi"
+    work = context.work / "os"
+    folders = MkosiFolders(
+        output=work / "mkosi",
+        packages=cache / "packages",
+        trees=cache / "trees",
+        workspace=work / "workspace",
+        sandbox=work / "sandbox",
+        extra=work / "extra",
+    )
+    for folder in folders.all():
+        folder.mkdir(parents=True, exist_ok=True)
+    stage_apt_sources(config, context, folders.sandbox)
+    stage_extra_tree(config, folders.extra)
+    with context.progress.step("operating system (mkosi)"), _exclusive(cache / "lock"):
+        context.tools.run(
+            mkosi_argv(config, folders, context.epoch),
+            binds=[work, cache],
+            cwd=DEFINITIONS,
+            environment={"SOURCE_DATE_EPOCH": str(context.epoch)},
+            log=work / "mkosi.log",
+        )
+    tree = RootTree.load(folders.output / "tree.tar")
+    executables = check_executables(tree.executables(), config)
+    root, verity, root_hash = _take_partitions(context, folders.output, output)
+    command = (*parse_list((DEFINITIONS / "command-line.txt").read_text()), *config.extra_command_line)
+    parts = _boot_parts(tree, context, folders.output, command_line(root_hash, command))
+    uki = output / "uki.efi"
+    with context.progress.step("unified kernel image"):
+        build_uki(parts, config.signer, context.tools, uki, context.epoch)
+    manifest = output / "packages.json"
+    shutil.move(folders.output / f"{IMAGE_ID}.manifest", manifest)
+    halves = uuid.UUID(root_hash[:32]), uuid.UUID(root_hash[32:])
+    return OsBuild(
+        root=root,
+        verity=verity,
+        verity_signature=None,
+        root_hash=root_hash,
+        root_partition_uuid=str(halves[0]),
+        verity_partition_uuid=str(halves[1]),
+        uki=uki,
+        command_line=parts.command_line,
+        kernel_version=parts.kernel_version,
+        systemd_version=package_version(manifest.read_text(), "systemd"),
+        mkosi_version=context.tools.run(["mkosi", "--version"]).decode().split()[-1],
+        package_manifest=manifest,
+        executables=executables,
+    )
+
+
+def _take_partitions(context: Context, made: Path, output: Path) -> tuple[Path, Path, str]:
+    """Move root and hash tree to the output; the root hash, checked over all of the root."""
+    root, verity = output / "root.raw", output / "root-verity.raw"
+    shutil.move(made / f"{IMAGE_ID}.root-x86-64.raw", root)
+    shutil.move(made / f"{IMAGE_ID}.root-x86-64-verity.raw", verity)
+    table = context.tools.run(["sfdisk", "--json", made / f"{IMAGE_ID}.raw"], binds=[made]).decode()
+    root_hash = root_hash_of(table)
+    with context.progress.step("root hash"):
+        context.tools.run(["veritysetup", "verify", root, verity, root_hash], binds=[output])
+    return root, verity, root_hash
+
+
+def _boot_parts(tree: RootTree, context: Context, made: Path, command: str) -> UkiParts:
+    """The UKI's sections: what mkosi.finalize exported, and the initrd."""
+    os_release = made / "os-release"
+    os_release.write_bytes(tree.read("/usr/lib/os-release"))
+    scratch = made / "initrd-work"
+    scratch.mkdir()
+    initrd = made / "initrd"
+    lists = InitrdLists.load(DEFINITIONS / "initrd")
+    with context.progress.step("initrd"):
+        build_initrd(tree, lists, context.tools, work=scratch, output=initrd, epoch=context.epoch)
+    return UkiParts(
+        kernel=made / "vmlinuz",
+        kernel_version=kernel_version(tree),
+        initrd=initrd,
+        stub=made / "linux.efi.stub",
+        os_release=os_release,
+        command_line=command,
+    )
+
+
+def mkosi_argv(config: OsConfig, folders: MkosiFolders, epoch: int) -> list[str]:
+    """The mkosi call; everything else stands in image/mkosi."""
+    argv = [
+        "mkosi",
+        f"--output={IMAGE_ID}",
+        f"--image-id={config.product}",
+        f"--image-version={config.version}",
+        f"--source-date-epoch={epoch}",
+        f"--output-directory={folders.output}",
+        f"--package-cache-dir={folders.packages}",
+        f"--cache-directory={folders.trees}",
+        f"--workspace-directory={folders.workspace}",
+        f"--sandbox-tree={folders.sandbox}",
+        f"--extra-tree={folders.extra}",
+    ]
+    argv += [f"--package={package}" for package in os_packages(config.packages)]
+    if config.extra_tree is not None:
+        argv.append(f"--extra-tree={config.extra_tree}")
+    return [*argv, "--force", "build"]
+
+
+def os_packages(packages: Sequence[str]) -> list[str]:
+    """The product's packages, with a kernel."""
+    has_kernel = any(package.startswith("linux-image-") for package in packages)
+    return sorted({*packages, *(() if has_kernel else (DEFAULT_KERNEL,))})
+
+
+def stage_apt_sources(config: OsConfig, context: Context, sandbox: Path) -> None:
+    """mkosi's own default sources name a mirror of their own, and a debug archive that few mirrors carry."""
+    listing = (context.cache / "tools-root/etc/apt/sources.list").read_text()
+    target = sandbox / "etc/apt/sources.list.d/mkosi.sources"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(debian_sources(listing, config.mirror))
+
+
+def stage_extra_tree(config: OsConfig, extra: Path) -> None:
+    """Our packages, the engine, and the files that tie the image to its licence service."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "py.typed")
+    for package in config.python_packages:
+        shutil.copytree(package, extra / PYTHON_FOLDER / package.name, ignore=ignored)
+    engine = extra / ENGINE_PATH
+    engine.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(config.engine, engine)
+    engine.chmod(0o755)
+    for name, data in config.shared_files.items():
+        target = extra / SHARED_FOLDER / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+    for path in (extra / PYTHON_FOLDER).rglob("*.py"):
+        path.chmod(0o644)
+
+
+def check_executables(found: Sequence[str], config: OsConfig) -> tuple[str, ...]:
+    """The root's executables, if they are exactly the allowed ones.
+
+    Raises:
+        OperationError: names each one too many and each one missing.
+    """
+    allowed = set(parse_list((DEFINITIONS / "executables.txt").read_text()))
+    wrong = [f"{path} is not allowed" for path in sorted(set(found) - allowed)]
+    wrong += [f"{path} is missing" for path in sorted(allowed - set(found))]
+    if wrong:
+        raise OperationError(
+            f"The root of {config.product} does not hold exactly the allowed executables: {'; '.join(wrong)}.",
+            cure="Change image/mkosi/executables.txt or the packages.",
+        )
+    return tuple(sorted(found))
+
+
+def root_hash_of(table: str) -> str:
+    """The root hash, of which systemd-repart makes the two partition UUIDs, from ``sfdisk --json`` output."""
+    partitions = json.loads(table)["partitiontable"]["partitions"]
+    by_name = {partition["name"]: uuid.UUID(partition["uuid"]) for partition in partitions}
+    return by_name["root"].hex + by_name["root-verity"].hex
+
+
+def package_version(manifest: str, package: str) -> str:
+    """Version of an installed package, from mkosi's manifest."""
+    return str(next(entry["version"] for entry in json.loads(manifest)["packages"] if entry["name"] == package))
+
+
+@contextmanager
+def _exclusive(lock: Path) -> Iterator[None]:
+    """One build at a time in mkosi's caches."""
+    with lock.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
