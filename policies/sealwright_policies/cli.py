@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sealwright_policies import cli_eventlog, cli_verify_quote
+from sealwright_policies import cli_eventlog, cli_verify_quote, cli_what_if
 from sealwright_policies.errors import (
     FormatError,
     SealwrightError,
@@ -24,7 +24,7 @@ from sealwright_policies.errors import (
 
 PROGRAM = "sealwright-policy"
 
-COMMANDS = (cli_eventlog, cli_verify_quote)
+COMMANDS = (cli_eventlog, cli_verify_quote, cli_what_if)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
     parser = _Parser(
         prog=PROGRAM,
-        description="Read boot event logs and check what a TPM has signed.",
+        description="Read boot event logs, check what a TPM has signed, judge a machine against a release.",
         epilog="Exit codes: 0 done, 2 usage, 10 rejected, 20 unsupported, 30 malformed.",
         allow_abbrev=False,
     )

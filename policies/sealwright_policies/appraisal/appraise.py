@@ -38,12 +38,13 @@ from sealwright_policies.appraisal.events import (
 from sealwright_policies.appraisal.evidence import VerifiedEvidence, verify_evidence
 from sealwright_policies.appraisal.measurements import ZERO
 from sealwright_policies.appraisal.mismatch import Mismatch
-from sealwright_policies.appraisal.reference_values import QUOTE_SET, UNSEAL_SET, Measurements
+from sealwright_policies.appraisal.reference_values import QUOTE_SET, UNSEAL_SET, BootApplication, Measurements
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.appraisal.result import AttestationResult, BootSummary, Status
 from sealwright_policies.appraisal.secure_boot import judge_secure_boot
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.tcg.attestation import VerifiedCounter, VerifiedQuote
+from sealwright_policies.tcg.device_path import guid_text
 from sealwright_policies.tcg.eventlog import (
     EventLog,
     EventType,
@@ -190,7 +191,22 @@ def _appraise_state(
 def judge_boot(boot_log: EventLog, userspace_log: UserspaceLog, measurements: Measurements) -> BootJudgement:
     """Judge every event of both logs against a release; says nothing about whether the logs are genuine."""
     events = events_by_pcr(boot_log)
-    mismatches = judge_bank(boot_log, events)
+    mismatches, variant = judge_boot_log(boot_log, events, measurements)
+    in_userspace, phases = judge_userspace(userspace_log, measurements.boot_phases)
+    summary = BootSummary(
+        firmware_version=firmware_version(events),
+        boot_application=variant.name if variant else "",
+        option_rom_drivers=sum(event.type is not EventType.EV_SEPARATOR for event in events.get(2, ())),
+        phases=phases,
+    )
+    return BootJudgement((*mismatches, *in_userspace), summary)
+
+
+def judge_boot_log(
+    log: EventLog, events: EventsByPcr, measurements: Measurements
+) -> tuple[list[Mismatch], BootApplication | None]:
+    """Judge every event of a firmware log; also returns the listed way through PCR 4 that was taken, if any."""
+    mismatches = judge_bank(log, events)
     mismatches += judge_separators(events)
     mismatches += judge_firmware_events(events)
     mismatches += judge_secure_boot(events, measurements.secure_boot)
@@ -198,16 +214,7 @@ def judge_boot(boot_log: EventLog, userspace_log: UserspaceLog, measurements: Me
     mismatches += in_pcr4
     mismatches += judge_kernel_stub(events, measurements.pcr9_events)
     mismatches += judge_uki(events, measurements.boot_phases.sections)
-    mismatches += judge_untouched(events)
-    in_userspace, phases = judge_userspace(userspace_log, measurements.boot_phases)
-    mismatches += in_userspace
-    summary = BootSummary(
-        firmware_version=firmware_version(events),
-        boot_application=variant.name if variant else "",
-        option_rom_drivers=sum(event.type is not EventType.EV_SEPARATOR for event in events.get(2, ())),
-        phases=phases,
-    )
-    return BootJudgement(tuple(mismatches), summary)
+    return mismatches + judge_untouched(events), variant
 
 
 def unseal_point(boot_log: EventLog, release: Release) -> dict[int, bytes]:
@@ -231,7 +238,9 @@ def firmware_version(events: EventsByPcr) -> str:
     """What EV_S_CRTM_VERSION says, for people: nothing but the maker's word."""
     for event in events.get(0, ()):
         if event.type is EventType.EV_S_CRTM_VERSION:
-            return printable(event.data)
+            data = event.data
+            # Some makers put a GUID here, most a text.
+            return guid_text(data) if len(data) == 16 and not data.isascii() else printable(data).strip("'")
     return ""
 
 

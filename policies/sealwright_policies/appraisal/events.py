@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from sealwright_policies.appraisal.measurements import SEPARATOR
+from sealwright_policies.appraisal.measurements import SEPARATOR, ZERO
 from sealwright_policies.appraisal.mismatch import Mismatch
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.tcg.algorithms import AlgorithmId
@@ -93,13 +93,13 @@ def judge_bank(log: EventLog, events: EventsByPcr) -> list[Mismatch]:
     mismatches = [
         Mismatch(
             RejectionCode.BANK_INCOMPLETE,
-            "The event has no SHA-256 digest: the firmware leaves the bank unextended here.",
+            "The event has no SHA-256 digest, or zeros for one: the firmware leaves the bank unextended here.",
             "boot",
             event.index,
             event.pcr,
         )
         for event in log.events
-        if SHA256 not in event.digests and event.type is not EventType.EV_NO_ACTION
+        if event.type is not EventType.EV_NO_ACTION and event.digests.get(SHA256, ZERO) == ZERO
     ]
     for pcr in FIRMWARE_PCRS:
         if not any(event.type is EventType.EV_SEPARATOR for event in events.get(pcr, ())):

@@ -27,28 +27,31 @@ _SHA256 = int(AlgorithmId.SHA256)
 
 def judge_secure_boot(events: EventsByPcr, expected: SecureBoot) -> list[Mismatch]:
     """PCR 7: each variable once, in the profile's order and with the release's content; separator; authorities."""
+    before, after = split_at_separator(events.get(7, ()))
+    return judge_enrolled_keys(before, expected) + _judge_authorities(after, expected.authorities)
+
+
+def split_at_separator(events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+    """What firmware measured before it looked for a boot loader, and what came after. Separators are left out."""
+    first = next((index for index, event in enumerate(events) if event.type is EventType.EV_SEPARATOR), len(events))
+    return list(events[:first]), [event for event in events[first:] if event.type is not EventType.EV_SEPARATOR]
+
+
+def judge_enrolled_keys(before: Sequence[Event], expected: SecureBoot) -> list[Mismatch]:
+    """The part of PCR 7 that does not depend on what boots: the variables, and nothing run by other keys."""
     mismatches: list[Mismatch] = []
     awaited: list[str] = [variable.name for variable in expected.variables]
-    authorities: list[Event] = []
-    separated = False
-    for event in events.get(7, ()):
-        if event.type is EventType.EV_SEPARATOR:
-            separated = True
-        elif event.type is EventType.EV_EFI_VARIABLE_DRIVER_CONFIG and not separated:
+    for event in before:
+        if event.type is EventType.EV_EFI_VARIABLE_DRIVER_CONFIG:
             mismatches += _judge_variable(event, expected, awaited)
         elif event.type is EventType.EV_EFI_VARIABLE_AUTHORITY:
-            mismatches += digest_mismatch(event)
-            if separated:
-                authorities.append(event)
-            else:
-                mismatches.append(_early_authority(event))
+            mismatches += [*digest_mismatch(event), _early_authority(event)]
         else:
             mismatches.append(not_allowed(event, _stranger_sentence(event)))
-    mismatches += [
+    return mismatches + [
         Mismatch(_code(name), f"The firmware did not measure {name}.", "boot", pcr=7, expected="one event")
         for name in awaited
     ]
-    return mismatches + _judge_authorities(authorities, expected.authorities)
 
 
 def _judge_variable(event: Event, expected: SecureBoot, awaited: list[str]) -> list[Mismatch]:
@@ -95,26 +98,22 @@ def _early_authority(event: Event) -> Mismatch:
     )
 
 
-def _judge_authorities(found: Sequence[Event], expected: Sequence[str]) -> list[Mismatch]:
+def _judge_authorities(after: Sequence[Event], expected: Sequence[str]) -> list[Mismatch]:
     mismatches: list[Mismatch] = []
-    for position, event in enumerate(found):
-        wanted = expected[position] if position < len(expected) else None
-        digest = event.digests.get(_SHA256)
-        if digest is not None and digest.hex() != wanted:
+    found = 0
+    for event in after:
+        if event.type is not EventType.EV_EFI_VARIABLE_AUTHORITY:
+            mismatches.append(not_allowed(event, _stranger_sentence(event)))
+            continue
+        mismatches += digest_mismatch(event)
+        wanted = expected[found] if found < len(expected) else "no further event"
+        found += 1
+        if event.digests.get(_SHA256, b"").hex() != wanted:
             sentence = f"A boot application was accepted because of {_authority(event)}, not of the release's key."
-            mismatches.append(
-                not_allowed(event, sentence, code=RejectionCode.SECURE_BOOT_KEYS, expected=wanted or "no further event")
-            )
-    if len(found) < len(expected):
-        mismatches.append(
-            Mismatch(
-                RejectionCode.SECURE_BOOT_KEYS,
-                "No boot application was verified by the release's key.",
-                "boot",
-                pcr=7,
-                expected=expected[len(found)],
-            )
-        )
+            mismatches.append(not_allowed(event, sentence, code=RejectionCode.SECURE_BOOT_KEYS, expected=wanted))
+    if found < len(expected):
+        sentence = "No boot application was verified by the release's key."
+        mismatches.append(Mismatch(RejectionCode.SECURE_BOOT_KEYS, sentence, "boot", pcr=7, expected=expected[found]))
     return mismatches
 
 
