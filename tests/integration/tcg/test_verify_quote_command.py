@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 from sealwright_policies.cli import main
 from sealwright_testing.swtpm import SoftwareTpm
+from sealwright_testing.tpm2_tools import parse_pcr_listing
 
 NONCE = "00112233445566778899aabbccddeeff"
 ATTRIBUTES = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign"
@@ -50,12 +50,8 @@ def make_quote(tpm: SoftwareTpm, directory: Path, *, key: str, select: str, opti
     run("tpm2_readpublic", "-c", "ak.ctx", "-f", "pem", "-o", "ak.pem")
     run("tpm2_quote", "-c", "ak.ctx", "-l", select, "-q", NONCE, "-m", "quote.msg", "-s", "quote.sig", *options)
     run("tpm2_flushcontext", "-t")
-    read = yaml.safe_load(run("tpm2_pcrread", select))
-    values = {
-        bank: {str(index): f"{value:0{width}x}" for index, value in pcrs.items()}
-        for bank, pcrs in read.items()
-        if (width := {"sha1": 40, "sha256": 64, "sha384": 96}[bank])
-    }
+    banks = parse_pcr_listing(run("tpm2_pcrread", select))
+    values = {bank: {str(pcr): value.hex() for pcr, value in pcrs.items()} for bank, pcrs in banks.items()}
     (directory / "pcrs.json").write_text(json.dumps({"pcrs": values}))
     return Files(directory, select)
 

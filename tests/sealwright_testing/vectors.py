@@ -1,0 +1,59 @@
+"""Reads test vectors: one folder each, with manifest.json, input.json or input.bin, and expected.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sealwright_policies.errors import FormatError, UnsupportedError, VerificationError
+
+
+@dataclass(frozen=True)
+class LoadedVector:
+    """A vector as read. ``input`` is None where the input is binary."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    expected: dict[str, Any]
+
+    @property
+    def input(self) -> Any:
+        """The JSON input."""
+        return json.loads((self.folder / "input.json").read_text())
+
+    @property
+    def input_bytes(self) -> bytes:
+        """The binary input."""
+        return (self.folder / "input.bin").read_bytes()
+
+
+def load_vectors(directory: Path) -> list[LoadedVector]:
+    """Return all vectors below a directory, by name."""
+    return [
+        LoadedVector(
+            folder,
+            json.loads((folder / "manifest.json").read_text()),
+            json.loads((folder / "expected.json").read_text()),
+        )
+        for folder in sorted(directory.iterdir())
+        if folder.is_dir() and (folder / "manifest.json").exists()
+    ]
+
+
+def check_outcome(vector: LoadedVector, operation: Callable[[], object]) -> object:
+    """Run the operation and demand the vector's outcome; return what an accepted one returns."""
+    outcome = vector.expected["outcome"]
+    if outcome == "accepted":
+        return operation()
+    if outcome == "rejected":
+        with pytest.raises(VerificationError) as error:
+            operation()
+        assert error.value.code == vector.expected["code"]
+    else:
+        with pytest.raises({"malformed": FormatError, "unsupported": UnsupportedError}[outcome]):
+            operation()
+    return None
