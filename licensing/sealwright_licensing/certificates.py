@@ -138,8 +138,8 @@ class Certificate:
         names: dict[str, str] = {}
         for entry in der.read_element(extension.value).expect(der.SEQUENCE).children():
             if entry.tag == der.context(4):
-                for attribute in normalised_name(entry.content):
-                    names.update({oid: text for oid, text in attribute if isinstance(text, str)})
+                for attributes in name_attributes(entry.content):
+                    names.update({oid: text for oid, text in attributes if isinstance(text, str)})
         return names
 
     def key(self) -> PublicKey:
@@ -190,7 +190,8 @@ def _parse(outer: der.Element) -> Certificate:
         key_info=key_info.raw,
         extensions=_parse_extensions(fields[6:]),
     )
-    normalised_name(certificate.issuer), normalised_name(certificate.subject)
+    for name in (certificate.issuer, certificate.subject):
+        normalised_name(name)  # so that nobody meets an unreadable name later
     return certificate
 
 
@@ -223,22 +224,28 @@ def _decode_time(element: der.Element) -> int:
     return calendar.timegm((year, *parsed[1:6]))
 
 
-@lru_cache(maxsize=1024)
-def normalised_name(encoded: bytes) -> NormalisedName:
-    """A Name for comparison: order inside a SET, string type, case and runs of blanks do not count (RFC 5280, 7.1)."""
-    parts: list[frozenset[tuple[str, str | bytes]]] = []
+def name_attributes(encoded: bytes) -> list[list[tuple[str, str | bytes]]]:
+    """A Name as it stands: for each RDN its attributes, undecodable values as bytes."""
+    parts: list[list[tuple[str, str | bytes]]] = []
     for relative in der.read_element(encoded).expect(der.SEQUENCE).children():
-        attributes: set[tuple[str, str | bytes]] = set()
+        attributes: list[tuple[str, str | bytes]] = []
         for attribute in relative.expect(der.SET).children():
             pair = attribute.expect(der.SEQUENCE).children()
             if len(pair) != 2:
                 raise FormatError("Certificate: name attribute not readable.")
             text = der.decode_text(pair[1])
-            attributes.add(
-                (der.decode_oid(pair[0]), pair[1].raw if text is None else " ".join(text.split()).casefold())
-            )
-        parts.append(frozenset(attributes))
-    return tuple(parts)
+            attributes.append((der.decode_oid(pair[0]), pair[1].raw if text is None else text))
+        parts.append(attributes)
+    return parts
+
+
+@lru_cache(maxsize=1024)
+def normalised_name(encoded: bytes) -> NormalisedName:
+    """A Name for comparison: order inside a SET, string type, case and runs of blanks do not count (RFC 5280, 7.1)."""
+    return tuple(
+        frozenset((oid, " ".join(value.split()).casefold() if isinstance(value, str) else value) for oid, value in rdn)
+        for rdn in name_attributes(encoded)
+    )
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,99 @@
+"""``release import | list | withdraw``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.wire.envelope import load_p256_public_key
+
+from sealwright_licensing.cli_context import open_service
+from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
+from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.records import ReleaseRecord
+from sealwright_licensing.release_import import import_release, read_build_output
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the command line."""
+    group = add_group(commands, "release", "releases that boxes may run")
+    take = add_leaf(
+        group, "import", _import, help_="verify a build's output and make its release known",
+        example="sealwright-license release import /srv/license build/out --manifest-key build/out/manifest-key.pem",
+    )  # fmt: skip
+    take.add_argument("output", metavar="OUTPUT", type=Path, help="output folder of `sealwright-image build`")
+    take.add_argument("--manifest-key", required=True, type=Path, metavar="PEM",
+                      help="public key that the manifest must be signed with")  # fmt: skip
+    add_leaf(group, "list", _list, help_="list releases", example="sealwright-license release list /srv/license")
+    withdraw = add_leaf(
+        group, "withdraw", _withdraw, help_="sign no more leases for a release",
+        example="sealwright-license release withdraw /srv/license 3f1c…",
+    )  # fmt: skip
+    withdraw.add_argument("release_id", metavar="RELEASE", help="its id, 64 hex digits")
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    try:
+        key = load_p256_public_key(arguments.manifest_key.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperationError(
+            f"{arguments.manifest_key} cannot be read: {error}.", cure="Give manifest-key.pem of the build."
+        ) from error
+    output = read_build_output(arguments.output)
+    with open_service(arguments.directory) as context:
+        release, is_new = import_release(
+            context.store,
+            load_file_custodians(context.folder.keys),
+            output,
+            key,
+            service_id=context.config.service_id,
+            now=int(time.time()),
+        )
+    manifest = release.manifest
+    result = {
+        "release_id": release.release_id,
+        "product": manifest.product,
+        "version": manifest.product_version,
+        "flavour": manifest.flavour,
+        "partitions": [payload.payload_id for payload in manifest.payloads],
+        "new": is_new,
+    }
+    verb = "imported" if is_new else "was known already; approvals refreshed"
+    words = [f"Release {release.release_id} of {manifest.product} {manifest.product_version} {verb}."]
+    print_result(result, words, as_json=arguments.json)
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    with open_service(arguments.directory) as context, context.store.read() as transaction:
+        found = transaction.find(ReleaseRecord, newest_first="imported_at")
+    shown = [
+        {
+            "release_id": one.release_id,
+            "product": one.product,
+            "version": one.version,
+            "flavour": one.flavour,
+            "imported_at": one.imported_at,
+            "withdrawn": one.withdrawn,
+        }
+        for one in found
+    ]
+    rows = [
+        (one.release_id[:16], one.product, one.version, one.flavour, day(one.imported_at),
+         "withdrawn" if one.withdrawn else "") for one in found
+    ]  # fmt: skip
+    print_result(
+        shown, table(("release", "product", "version", "flavour", "imported", ""), rows), as_json=arguments.json
+    )
+
+
+def _withdraw(arguments: argparse.Namespace) -> None:
+    with open_service(arguments.directory) as context, context.store.write() as transaction:
+        known = transaction.get(ReleaseRecord, arguments.release_id)
+        if known is None:
+            raise VerificationError(RejectionCode.RELEASE_UNKNOWN, f"there is no release {arguments.release_id}")
+        transaction.put(replace(known, withdrawn=True))
+    result = {"release_id": known.release_id, "withdrawn": True}
+    print_result(result, [f"Release {known.release_id} is withdrawn."], as_json=arguments.json)

@@ -1,0 +1,89 @@
+"""``init``, ``serve`` and ``migrate``."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from urllib.parse import urlsplit
+
+from sealwright_policies.errors import UsageError
+
+from sealwright_licensing import schema
+from sealwright_licensing.cli_output import Commands, add_leaf, print_result
+from sealwright_licensing.config import ServiceFolder, load_config
+from sealwright_licensing.initialisation import create_service
+from sealwright_licensing.store_sql import open_engine
+
+
+def add_commands(commands: Commands) -> None:
+    """Add them to the command line."""
+    init = add_leaf(
+        commands, "init", _init,
+        help_="make a new service: keys, certificates, database, and license-service.json for builds",
+        example="sealwright-license init /srv/license --url https://license.example:8444",
+    )  # fmt: skip
+    init.add_argument("--url", required=True, help="where boxes reach the service: https://HOST or https://HOST:PORT")
+    init.add_argument("--name", metavar="ID", help="id of the service (default: made from the URL's host)")
+    serve = add_leaf(
+        commands, "serve", _serve, help_="run the service until it is told to stop (SIGTERM)",
+        example="sealwright-license serve /srv/license --host 0.0.0.0 --port 8444",
+    )  # fmt: skip
+    serve.add_argument("--host", help="address to listen on (default: from config.toml)")
+    serve.add_argument("--port", type=_port, help="port to listen on, 0 for any free one (default: from config.toml)")
+    migrate = add_leaf(
+        commands, "migrate", _migrate, help_="bring the database to this version's schema; back it up before",
+        example="sealwright-license migrate /srv/license",
+    )  # fmt: skip
+    migrate.add_argument("--to", metavar="REVISION", help="take it back to an older schema instead")
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("expected a number from 0 to 65535")
+    return int(text)
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    service_id = arguments.name or _id_of_host(urlsplit(arguments.url).hostname or "")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", service_id):
+        raise UsageError(f"--name {service_id}: expected lower-case letters, digits, '.', '_' and '-'.")
+    folder = create_service(arguments.directory, url=arguments.url, service_id=service_id, now=int(time.time()))
+    result = {"directory": str(folder.path), "service_id": service_id, "license_service": str(folder.service_file)}
+    words = [
+        f"Licence service {service_id} made in {folder.path}.",
+        f"Back up {folder.keys}: without it no lease can be renewed.",
+        f"For builds (license_service in product.toml): {folder.service_file}",
+        f"Start it: sealwright-license serve {folder.path}",
+    ]
+    print_result(result, words, as_json=arguments.json)
+
+
+def _id_of_host(host: str) -> str:
+    return re.sub(r"[^a-z0-9._-]", "-", f"license-{host.lower()}")[:64]
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from sealwright_licensing.server import serve  # noqa: PLC0415 - the web stack takes a second to import
+
+    folder = ServiceFolder(arguments.directory)
+    config = load_config(folder)
+    port = config.port if arguments.port is None else arguments.port
+    serve(folder, config, host=arguments.host or config.host, port=port)
+
+
+def _migrate(arguments: argparse.Namespace) -> None:
+    folder = ServiceFolder(arguments.directory)
+    engine = open_engine(folder.database_url(load_config(folder)))
+    try:
+        before = schema.current_revision(engine)
+        if arguments.to:
+            schema.downgrade(engine, arguments.to)
+        else:
+            schema.upgrade(engine)
+        after = schema.current_revision(engine)
+    finally:
+        engine.dispose()
+    print_result(
+        {"before": before, "after": after}, [f"Schema {before or 'none'} -> {after or 'none'}."], as_json=arguments.json
+    )
