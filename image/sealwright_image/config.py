@@ -188,11 +188,13 @@ def _absolute(base: Path, path: Path) -> Path:
 
 def _schema_problems(error: ValidationError, text: str, product_file: Path) -> str:
     """One line per problem, each with line and key."""
-    lines = []
-    for problem in error.errors(include_url=False):
-        location = problem["loc"]
-        lines.append(f"{product_file}: line {find_line(text, location)}: {dotted(location)}: {_sentence(problem)}")
-    return "\n".join(lines)
+    problems = error.errors(include_url=False)
+    # An array with a wrong entry is itself reported as too short.
+    inner = [one["loc"] for one in problems]
+    told = [one for one in problems if not any(other[: len(one["loc"])] == one["loc"] != other for other in inner)]
+    return "\n".join(
+        f"{product_file}: line {find_line(text, one['loc'])}: {dotted(one['loc'])}: {_sentence(one)}" for one in told
+    )
 
 
 def _sentence(problem: ErrorDetails) -> str:

@@ -1,0 +1,117 @@
+"""What a build refuses before it starts, each with the file and the reason."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sealwright_image.config import Config, load_config
+from sealwright_image.context import build_epoch, cache_directory, make_context
+from sealwright_image.keys import generate_keys
+from sealwright_image.preflight import Space, check_inputs, check_space, check_tools, space_needed
+from sealwright_image.progress import Progress
+from sealwright_policies.errors import FormatError, OperationError, SealwrightError, UnsupportedError, UsageError
+from sealwright_testing.image_inputs import product_text, write_model, write_service
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("keys") / "keys"
+    generate_keys(folder, organisation="Example", now=datetime.datetime(2026, 11, 1, tzinfo=datetime.UTC))
+    return folder
+
+
+@pytest.fixture
+def product(tmp_path: Path, keys: Path) -> Path:
+    """A product folder that can be built."""
+    shutil.copytree(keys, tmp_path / "keys")
+    write_service(tmp_path / "license-service.json")
+    write_model(tmp_path / "medical.gguf", 4096)
+    (tmp_path / "LICENSE.txt").write_text("Apache-2.0\n")
+    (tmp_path / "product.toml").write_text(product_text("medical"))
+    return tmp_path
+
+
+def config_of(product: Path) -> Config:
+    return load_config(product / "product.toml")
+
+
+def test_a_good_product_passes(product: Path) -> None:
+    inputs = check_inputs(config_of(product))
+    assert inputs.models["medical"].name == "tiny"
+
+
+def edit(product: Path, old: str, new: str) -> None:
+    file = product / "product.toml"
+    file.write_text(file.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "told"),
+    [
+        (lambda p: (p / "medical.gguf").unlink(), UsageError, "'medical': .*medical.gguf is missing or not a file"),
+        (lambda p: edit(p, "medical.gguf", "keys"), UsageError, "missing or not a file"),
+        (lambda p: (p / "medical.gguf").write_bytes(b"<html>"), FormatError, "'medical': .*not a GGUF file"),
+        (lambda p: (p / "LICENSE.txt").unlink(), UsageError, "LICENSE.txt cannot be read: No such file"),
+        (lambda p: (p / "LICENSE.txt").write_text(" \n"), UsageError, "LICENSE.txt is empty"),
+        (lambda p: (p / "LICENSE.txt").write_bytes(b"\xff"), UsageError, "LICENSE.txt is not UTF-8"),
+        (lambda p: (p / "LICENSE.txt").write_bytes(b"x" * 300_000), UsageError, "longer than 262144 bytes"),
+        (lambda p: edit(p, '"model"', '"data-set"'), UnsupportedError, "kind 'data-set' is reserved"),
+        (lambda p: edit(p, '"model"', '"workload"'), UnsupportedError, "kind 'workload' is reserved"),
+        (lambda p: (p / "license-service.json").unlink(), UsageError, "sealwright-license init"),
+        (lambda p: shutil.rmtree(p / "keys"), UsageError, "sealwright-image keygen"),
+        (lambda p: edit(p, 'kind = "model"', 'kind = "model"\npolicy = "none"'), UsageError, "none is missing"),
+    ],
+)
+def test_what_cannot_be_built_is_refused(
+    product: Path, damage: Callable[[Path], object], error: type[SealwrightError], told: str
+) -> None:
+    damage(product)
+    with pytest.raises(error, match=told):
+        check_inputs(config_of(product))
+
+
+def test_no_space_says_how_much_is_needed_and_where(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match=r"1048576\.0 GiB in .* for the image are needed, .* are free") as caught:
+        check_space([Space(tmp_path / "not" / "there", 2**50, "the image")])
+    assert "another disk" in caught.value.cure
+    check_space([Space(tmp_path, 1, "the image")])
+
+
+def test_space_on_one_disk_is_added_up(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    both = [Space(tmp_path, free * 2 // 3, "the image"), Space(tmp_path, free * 2 // 3, "the OS part")]
+    check_space(both[:1])
+    with pytest.raises(OperationError, match=r"for the image and .* for the OS part"):
+        check_space(both)
+
+
+def test_the_space_needed_grows_with_the_models_and_a_first_os_build(
+    product: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(product / "cache"))
+    context = make_context(product, Progress())
+    config = config_of(product)
+    small = space_needed(config, product / "out", context, os_cached=True)
+    write_model(product / "medical.gguf", 32 * 1024 * 1024)
+    large = space_needed(config, product / "out", context, os_cached=False)
+    assert large[0].needed - small[0].needed >= 3 * 31 * 1024 * 1024
+    assert (len(small), len(large)) == (1, 2)
+    with pytest.raises(OperationError, match="make setup"):
+        check_tools(context)
+
+
+def test_the_time_stamp_comes_from_source_date_epoch() -> None:
+    assert build_epoch({"SOURCE_DATE_EPOCH": "1750000000"}) == 1_750_000_000
+    assert build_epoch({}) == build_epoch({})
+    for wrong in ("now", "-1", "1.5", "9" * 30):
+        with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH"):
+            build_epoch({"SOURCE_DATE_EPOCH": wrong})
+
+
+def test_the_cache_is_where_the_user_says() -> None:
+    assert cache_directory({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/sealwright")
+    assert cache_directory({"HOME": "/h"}) == Path("/h/.cache/sealwright")
