@@ -1,0 +1,231 @@
+"""Writes the vectors of ``tests/vectors/eventlog``: ``python -m sealwright_testing.eventlog_vectors DIRECTORY``.
+
+All logs are written here from nothing; the output is the same each time. Expected PCR values come from a replay that is
+written apart from the code under test, and for what tpm2-tools can read they were compared with ``tpm2_eventlog``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sealwright_policies.tcg.algorithms import AlgorithmId
+from sealwright_policies.tcg.eventlog import EventType
+
+from sealwright_testing.event_logs import (
+    LoggedEvent,
+    LogWriter,
+    replay,
+    separator,
+    sha1_log,
+    startup_locality,
+)
+
+SHA1, SHA256, SHA384, SM3 = AlgorithmId.SHA1, AlgorithmId.SHA256, AlgorithmId.SHA384, AlgorithmId.SM3_256
+UNKNOWN_ALGORITHM = 0x7F01
+NO_PCR = 0xFFFFFFFF
+
+VERSION = LoggedEvent(0, EventType.EV_S_CRTM_VERSION, "1.0".encode("utf-16-le") + b"\0\0")
+ACTION = LoggedEvent(4, EventType.EV_EFI_ACTION, b"Calling EFI Application from Boot Option")
+SEPARATORS = tuple(separator(pcr) for pcr in range(8))
+BOOT = (VERSION, *SEPARATORS, ACTION)
+HCRTM = LoggedEvent(0, EventType.EV_EFI_HCRTM_EVENT, b"HCRTM")
+SINGLE = LogWriter((SHA256,))
+DOUBLE = LogWriter((SHA1, SHA256))
+
+
+@dataclass(frozen=True)
+class Vector:
+    """A log and what it must come to; ``pcrs`` by bank name, None for a malformed log."""
+
+    name: str
+    section: str
+    description: str
+    log: bytes
+    pcrs: Mapping[str, Mapping[int, bytes]] | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    def write(self, directory: Path) -> None:
+        """Write the three files."""
+        folder = directory / self.name
+        folder.mkdir(parents=True)
+        manifest = {
+            "description": self.description,
+            "spec": f"eventlog.md {self.section}",
+            "operation": "parse_event_log",
+        }
+        expected: dict[str, object] = {"outcome": "malformed"}
+        if self.pcrs is not None:
+            values = {
+                bank: {str(pcr): pcrs[pcr].hex() for pcr in sorted(pcrs)} for bank, pcrs in self.pcrs.items() if pcrs
+            }
+            expected = {"outcome": "accepted", **self.facts, "pcrs": values}
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        (folder / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
+        (folder / "input.bin").write_bytes(self.log)
+
+
+def good_vectors() -> Iterator[Vector]:
+    """Yield logs that conforming firmware may write."""
+
+    def pcrs(events: Iterable[LoggedEvent], *banks: int, locality: int = 0) -> dict[str, dict[int, bytes]]:
+        listed = list(events)
+        return {AlgorithmId(bank).name.lower(): replay(listed, bank, locality=locality) for bank in banks}
+
+    def good(
+        name: str,
+        section: str,
+        description: str,
+        log: bytes,
+        values: Mapping[str, Mapping[int, bytes]],
+        **facts: object,
+    ) -> Vector:
+        return Vector(name, section, description, log, values, facts)
+
+    yield good("sha1", "2", "TCG 1.2 format, no header event", sha1_log(BOOT), pcrs(BOOT, SHA1), format="sha1")
+    old_header = LoggedEvent(0, EventType.EV_NO_ACTION, b"Spec ID Event02\0" + bytes(9))
+    yield good(
+        "sha1-spec-id-02",
+        "2",
+        "TCG 1.2 format, EFI header event",
+        sha1_log((old_header, *BOOT)),
+        pcrs(BOOT, SHA1),
+        format="sha1",
+    )
+    yield good("single-bank", "3", "one SHA-256 bank", SINGLE.log(BOOT), pcrs(BOOT, SHA256), format="crypto_agile")
+    yield good("two-banks", "3", "SHA-1 and SHA-256", DOUBLE.log(BOOT), pcrs(BOOT, SHA1, SHA256))
+    triple = LogWriter((SHA1, SHA256, SHA384), vendor_info=b"vendor")
+    yield good(
+        "three-banks-vendor-info", "3", "three banks, vendorInfo", triple.log(BOOT), pcrs(BOOT, SHA1, SHA256, SHA384)
+    )
+    yield good("header-only", "3", "no event but the header", SINGLE.header(), {})
+    sm3 = LogWriter((SHA256, SM3))
+    yield good("sm3", "3.1", "a SM3-256 bank beside SHA-256", sm3.log(BOOT), pcrs(BOOT, SHA256))
+    odd = LogWriter((SHA256, UNKNOWN_ALGORITHM), {UNKNOWN_ALGORITHM: 40})
+    event = LoggedEvent(4, EventType.EV_SEPARATOR, bytes(4), {SHA256: bytes(range(32)), UNKNOWN_ALGORITHM: bytes(40)})
+    yield good(
+        "unknown-algorithm", "3.1", "an algorithm that only the header knows", odd.log([event]), pcrs([event], SHA256)
+    )
+    part = LoggedEvent(7, EventType.EV_SEPARATOR, bytes(4), {SHA1: bytes(20)})
+    yield good(
+        "partial-digests",
+        "3.2",
+        "an event without SHA-256 digest: the bank is incomplete",
+        DOUBLE.log([*BOOT, part]),
+        pcrs([*BOOT, part], SHA1) | pcrs(BOOT, SHA256),
+        missing_sha256=[11],
+    )
+    vendor_event = LoggedEvent(1, 0x90000001, b"something of the maker")
+    yield good(
+        "unknown-event-type",
+        "3.2",
+        "an event type outside the profile",
+        SINGLE.log([vendor_event]),
+        pcrs([vendor_event], SHA256),
+    )
+    info = LoggedEvent(NO_PCR, EventType.EV_NO_ACTION, b"no register")
+    yield good(
+        "no-action-no-pcr", "3.3", "EV_NO_ACTION with PCR 0xFFFFFFFF", SINGLE.log((info, *BOOT)), pcrs(BOOT, SHA256)
+    )
+    dynamic = LoggedEvent(17, EventType.EV_EVENT_TAG, b"launch")
+    yield good("dynamic-pcr", "4", "PCR 17 begins as ones", SINGLE.log([dynamic]), pcrs([dynamic], SHA256))
+    yield good(
+        "startup-locality-3",
+        "4.1",
+        "TPM2_Startup came from locality 3",
+        SINGLE.log((startup_locality(3), *BOOT)),
+        pcrs(BOOT, SHA256, locality=3),
+        startup_locality=3,
+    )
+    yield good(
+        "startup-locality-late",
+        "4.1",
+        "a StartupLocality behind the first measurement into PCR 0 is void",
+        SINGLE.log((*BOOT, startup_locality(3))),
+        pcrs(BOOT, SHA256),
+        startup_locality=0,
+    )
+    crtm = (HCRTM, *BOOT)
+    yield good(
+        "hcrtm",
+        "4.1",
+        "a hardware CRTM: PCR 0 begins with 4",
+        SINGLE.log(crtm),
+        pcrs(crtm, SHA256, locality=4),
+        startup_locality=4,
+    )
+    yield good(
+        "padding-ff", "5", "unused log area of 0xFF", SINGLE.log(BOOT) + b"\xff" * 999, pcrs(BOOT, SHA256), padding=999
+    )
+    yield good(
+        "padding-zero", "5", "unused log area of zeros", SINGLE.log(BOOT) + bytes(64), pcrs(BOOT, SHA256), padding=64
+    )
+    yield good(
+        "sha1-padding-ff",
+        "5",
+        "the same in TCG 1.2 format",
+        sha1_log(BOOT) + b"\xff" * 64,
+        pcrs(BOOT, SHA1),
+        padding=64,
+    )
+
+
+def bad_vectors() -> Iterator[Vector]:
+    """Yield logs that are refused as malformed."""
+    log = DOUBLE.log(BOOT)
+    header = DOUBLE.header()
+    start = struct.pack("<III", 4, EventType.EV_SEPARATOR, 2)
+    digests = struct.pack("<H", SHA1) + bytes(20) + struct.pack("<H", SHA256) + bytes(32)
+    twice = (struct.pack("<H", SHA1) + bytes(20)) * 2
+    foreign = struct.pack("<H", SHA384) + bytes(48) + struct.pack("<H", SHA1) + bytes(20)
+    cases = (
+        ("empty", "1", "no byte at all", b""),
+        ("truncated-header", "1", "ends in the Spec ID event", header[:-1]),
+        ("truncated-event-header", "1", "ends in the header of an event", header + start[:-2]),
+        ("truncated-digest", "1", "ends in a digest", header + start + digests[:-1]),
+        ("truncated-data", "1", "ends in the data of the last event", log[:-1]),
+        ("truncated-after-pcr", "5", "ends behind the PCR of an event: four zeros are no padding", log + bytes(4)),
+        ("padding-mixed", "5", "0xFF with something behind it", log + b"\xff" * 64 + b"\0"),
+        ("huge-data", "1", "an event that claims 4 GiB", header + start + digests + b"\xff" * 4),
+        ("huge-digest-count", "3.2", "2³² - 1 digests claimed", header + struct.pack("<III", 4, 4, 0xFFFFFFFF)),
+        ("more-digests-than-banks", "3.2", "three digests in a log of two banks",
+         header + struct.pack("<III", 4, 4, 3) + digests + bytes(64)),
+        ("digest-twice", "3.2", "two SHA-1 digests", header + start + twice + bytes(4)),
+        ("digest-undeclared", "3.2", "a digest of an algorithm that the header lacks",
+         header + start + foreign + bytes(4)),
+        ("pcr-24", "3.2", "an extended PCR that does not exist", DOUBLE.log([separator(24)])),
+        ("sha1-pcr-24", "2", "the same in TCG 1.2 format", sha1_log([separator(24)])),
+        ("spec-id-no-algorithm", "3.1", "a header without algorithms", LogWriter(()).header()),
+        ("spec-id-algorithm-twice", "3.1", "a header with SHA-256 twice", LogWriter((SHA256, SHA256)).header()),
+        ("spec-id-wrong-size", "3.1", "SHA-256 digests of 20 bytes", LogWriter((SHA256,), {SHA256: 20}).header()),
+        ("spec-id-size-zero", "3.1", "digests of no bytes",
+         LogWriter((SHA256, UNKNOWN_ALGORITHM), {UNKNOWN_ALGORITHM: 0}).header()),
+        ("spec-id-many-algorithms", "3.1", "more algorithms than a TPM has",
+         LogWriter(tuple(range(0x7F00, 0x7F20)), dict.fromkeys(range(0x7F00, 0x7F20), 1)).header()),
+        ("spec-id-in-pcr-1", "3.1", "a Spec ID event that claims PCR 1", b"\x01" + header[1:]),
+        ("startup-locality-long", "4.1", "a StartupLocality event with a byte more",
+         SINGLE.log([LoggedEvent(0, EventType.EV_NO_ACTION, b"StartupLocality\0\x03\0"), *BOOT])),
+    )  # fmt: skip
+    for name, section, description, data in cases:
+        yield Vector(name, section, description, data)
+    trailing = bytearray(header + SINGLE.event(VERSION))
+    trailing[28:32] = struct.pack("<I", len(header) - 32 + 1)
+    yield Vector("spec-id-trailing", "3.1", "a byte behind vendorInfo", bytes(trailing))
+
+
+def write_all(directory: Path) -> None:
+    """Write every vector below ``directory``, replacing what is there."""
+    for folder in directory.iterdir() if directory.is_dir() else ():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    for vector in (*good_vectors(), *bad_vectors()):
+        vector.write(directory)
+
+
+if __name__ == "__main__":
+    write_all(Path(sys.argv[1]))
