@@ -1,0 +1,110 @@
+# Each target makes what it needs: host packages, tools root, .venv, llama.cpp, models; all of it is cached.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TOOLCHAIN := image/toolchain
+PYTHON := .venv/bin/python
+# Subprocesses of tests and of the demo find the project's commands.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export SEALWRIGHT_CORPUS ?= $(CURDIR)/../shared/vectors
+
+PACKAGES := policies/sealwright_policies image/sealwright_image appliance/sealwright_appliance \
+	appliance/client/sealwright_client licensing/sealwright_licensing ansible/sealwright_ansible
+BENCHES := image licensing serving sealing
+# One file at a time to a worker: fixtures with a TPM or a server are made once for it.
+PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
+
+.PHONY: help
+help:  ## show this text
+	@echo "make TARGET, with TARGET one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "Products of long steps are kept in $${XDG_CACHE_HOME:-~/.cache}/sealwright."
+
+# --- what the targets need -------------------------------------------------------------------------------------------
+
+.PHONY: host python tools server wheel training trained
+host:
+	@$(TOOLCHAIN)/host-packages
+python: host
+	@$(TOOLCHAIN)/python-environment
+tools: host
+	@$(TOOLCHAIN)/debian-root tools >/dev/null
+server: tools python
+	@$(TOOLCHAIN)/llama server >/dev/null
+# After the server: each of the two compiles on all cores.
+wheel: server
+	@$(TOOLCHAIN)/python-environment --llama
+training: tools
+	@$(TOOLCHAIN)/debian-root training >/dev/null
+trained: python training server
+	@$(PYTHON) -m sealwright_testing.models
+
+# --- for everybody ---------------------------------------------------------------------------------------------------
+
+.PHONY: setup demo demo-down models
+setup: python tools server  ## make the environment: packages, tools root, .venv, llama-server
+demo: python tools server trained  ## build an image, boot it, activate it, ask each model a question
+	@sealwright-demo up
+demo-down: python  ## stop and remove what demo started
+	@sealwright-demo down
+models: trained  ## train the two bundled models and check them (cached)
+
+# --- tests -----------------------------------------------------------------------------------------------------------
+
+.PHONY: lint format docs lock
+lint: python  ## ruff, mypy strict, import-linter
+	@ruff check .
+	@ruff format --check .
+	@mypy $(PACKAGES) tests
+	@lint-imports
+format: python  ## format the Python code and order its imports
+	@ruff check --select I --fix --quiet .
+	@ruff format .
+docs: host  ## check the links between the documents
+	@$(TOOLCHAIN)/check-links
+lock: host  ## resolve requirements.lock anew
+	@$(TOOLCHAIN)/python-environment --lock
+
+.PHONY: test test-all test-unit test-integration test-box-python test-vm
+# First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
+test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
+	@$(MAKE) --no-print-directory host
+	@$(MAKE) --no-print-directory --jobs=2 step-lint step-docs step-unit step-box-python step-integration step-models
+	@$(MAKE) --no-print-directory step-vm
+	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration vm
+test-all: test  ## everything, soaks apart (today the same as test)
+test-unit: python  ## unit tests and vectors
+	@$(PYTEST) tests/unit tests/vectors
+test-box-python: tools  ## unit tests of policies and appliance under the box's Python and packages
+	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
+test-integration: python tools server wheel  ## real swtpm, real HTTPS, real llama-server
+	@$(PYTEST) tests/integration
+test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
+	@$(PYTEST) -m vm --timeout 3600 tests/vm
+
+step-lint: python
+step-unit: python
+step-integration: python tools server wheel
+step-box-python: tools
+step-models: python tools server training
+step-vm: python tools server trained
+step-%:
+	@$(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models,$*),$*,test-$*)
+
+# --- figures ---------------------------------------------------------------------------------------------------------
+
+.PHONY: bench $(BENCHES:%=bench-%)
+bench: python tools server trained  ## measure everything: tests/bench/results/NAME.json and a table
+	@$(PYTHON) -m sealwright_testing.bench $(BENCHES)
+bench-image: ## build time by step
+bench-licensing: ## quotes verified and whole decisions, each second on one core
+bench-serving: ## the gateway against llama-server alone
+bench-sealing: ## encrypting a model partition against openssl speed
+$(BENCHES:%=bench-%): bench-%: python tools server trained
+	@$(PYTHON) -m sealwright_testing.bench $*
+
+.PHONY: clean
+clean:  ## remove what is made in this folder (the cache stays: delete its folder to free the space)
+	rm -rf .venv build out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +
