@@ -1,0 +1,148 @@
+"""The agent: the box's long-running root process.
+
+It starts what :mod:`.unlock` has opened, keeps the lease, activates, and answers the gateway on a UNIX socket. It holds
+no plaintext of any payload: engines read their models themselves, as another user.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import uvicorn
+from sealwright_policies.appraisal.reference_values import PayloadKind
+
+from sealwright_appliance.activation import Activation
+from sealwright_appliance.agent_endpoints import create_agent_app
+from sealwright_appliance.api_keys import ApiKeys
+from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.boot_result import load_boot_result
+from sealwright_appliance.claim import Claim
+from sealwright_appliance.console import Console
+from sealwright_appliance.engines import Engines, restart_box
+from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
+from sealwright_appliance.lease_store import LeaseStore
+from sealwright_appliance.license_client import LicenseClient
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.release_files import load_service
+from sealwright_appliance.renewal import Renewal
+from sealwright_appliance.status import PayloadState
+from sealwright_appliance.status_board import StatusBoard
+
+HANDOVER_S = 3.0
+"""From the reply to an activation to the restart: the gateway passes the secrets on in this time."""
+
+
+@dataclass
+class Agent:
+    """Everything of one running agent."""
+
+    paths: Paths
+    board: StatusBoard
+    keeper: LeaseKeeper
+    engines: Engines
+    activation: Activation | None
+    """None while the state volume is closed: there is nothing to claim, and nowhere to keep it."""
+    api_keys: ApiKeys
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start the engines and the keeper, each in a thread."""
+        self._spawn(self.keeper.run)
+        if self.board.status.state is BoxState.UNLOCKED:
+            self._spawn(self.start_engines)
+
+    def start_engines(self) -> None:
+        """Start an engine per open model and wait until each serves or has failed."""
+        models = [p for p in self.board.payloads_in(PayloadState.OPEN) if p.kind == PayloadKind.MODEL]
+        for model in models:
+            self.engines.start(model, engines=len(models))
+            self.board.set_payload(model.payload_id, PayloadState.LOADING)
+        for model in models:
+            failure = self.engines.wait_until_ready(model.payload_id)
+            state = PayloadState.SERVING if failure is None else PayloadState.FAILED
+            self.board.set_payload(model.payload_id, state, failure)
+        if self.board.status.state is not BoxState.UNLOCKED:
+            return
+        if self.board.payloads_in(PayloadState.SERVING):
+            self.board.change(BoxState.SERVING, "The models answer.")
+        else:
+            failed = next(iter(self.board.payloads_in(PayloadState.FAILED)), None)
+            code = failed.code if failed is not None and failed.code else BoxCode.ENGINE_FAILED
+            self.board.change(BoxState.ENDED, "No model of this release can be served.", code=code)
+
+    def stop(self) -> None:
+        """Let the threads end."""
+        self.keeper.stop.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _spawn(self, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=target.__name__, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+
+def build_agent(paths: Paths, console: Console) -> Agent:
+    """Wire an agent from what :mod:`.unlock` left behind.
+
+    Raises:
+        OperationError: there is no result of an unlock in this boot.
+    """
+    boot = load_boot_result(paths)
+    service = load_service(paths)
+    board = StatusBoard(boot, console, time.time)
+    store = LeaseStore(paths.leases, paths.shares, paths.identity, service)
+    client = LicenseClient(service)
+    engines = Engines(paths)
+    tpm_lock = threading.Lock()
+    identity = store.load_identity() if boot.state_volume_open else None
+    release_id = boot.release.release_id if boot.release is not None else ""
+    renewal = Renewal(paths, client, store, identity, release_id) if identity is not None else None
+    keeper = LeaseKeeper(board, Actions(engines.stop, restart_box), tpm_lock, paths.tcti, renewal)
+    api_keys = ApiKeys(paths.api_keys)
+    activation = None
+    if boot.state_volume_open and release_id:
+        activation = Activation(paths, client, store, Claim(paths.claim), api_keys, release_id, tpm_lock)
+    return Agent(paths, board, keeper, engines, activation, api_keys)
+
+
+def finish_activation(agent: Agent) -> None:
+    """Erase what was handed out and restart into the unlocked box; runs after the reply has gone."""
+    time.sleep(HANDOVER_S)
+    if agent.activation is not None:
+        agent.activation.claim.spend()
+    if agent.board.status.state is BoxState.WAITING_FOR_ACTIVATION:
+        agent.board.change(BoxState.ACTIVATED, "The box is activated and restarts.")
+        restart_box()
+
+
+def run_agent(paths: Paths) -> None:
+    """Serve on the agent's socket until told to stop."""
+    agent = build_agent(paths, Console(paths.consoles))
+    agent.start()
+    app = create_agent_app(agent.board, agent.activation, agent.api_keys, lambda: finish_activation(agent))
+    listener = listen(paths)
+    try:
+        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        listener.close()
+        agent.stop()
+
+
+def listen(paths: Paths) -> socket.socket:
+    """The agent's socket: the gateway's group may connect, nobody else."""
+    paths.agent_socket.parent.mkdir(parents=True, exist_ok=True)
+    paths.agent_socket.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(paths.agent_socket))
+    if paths.gateway_group is not None:
+        shutil.chown(paths.agent_socket, group=paths.gateway_group)
+    paths.agent_socket.chmod(0o660)
+    listener.listen()
+    return listener

@@ -1,0 +1,112 @@
+"""The agent's HTTP on its UNIX socket; only the gateway's group can connect. Errors are RFC 9457 problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from sealwright_policies.errors import SealwrightError, UsageError, VerificationError
+from sealwright_policies.wire.encoding import Document
+from sealwright_policies.wire.messages import Problem
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+
+from sealwright_appliance.activation import Activation
+from sealwright_appliance.api_keys import ApiKeys, KeyFile, KeyName
+from sealwright_appliance.boot import BoxCode
+from sealwright_appliance.claim import ClaimError
+from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
+from sealwright_appliance.status import BoxStatus
+from sealwright_appliance.status_board import StatusBoard
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+class ActivationRequest(Document):
+    """``POST /activation``."""
+
+    claim_code: Annotated[str, Field(max_length=64)]
+    activation_code: Annotated[str, Field(max_length=64)]
+
+
+class NewKeyRequest(Document):
+    """``POST /api-keys``; the gateway has checked an administrator's key."""
+
+    name: KeyName
+
+
+class NewKey(Document):
+    """The key, once."""
+
+    name: str
+    api_key: str
+
+
+def create_agent_app(
+    board: StatusBoard, activation: Activation | None, api_keys: ApiKeys, finish_activation: Callable[[], None]
+) -> FastAPI:
+    """Build the endpoints.
+
+    Args:
+        activation: None while the state volume is closed.
+        finish_activation: runs in a thread after the reply to an activation has gone.
+    """
+    app = FastAPI(title="Sealwright agent", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.exception_handler(SealwrightError)
+    async def refuse(_: Request, error: SealwrightError) -> JSONResponse:
+        return _problem(*_meaning(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return _problem(400, "INVALID_REQUEST", f"{where or 'body'}: {first['msg']}.")
+
+    @app.get("/status")
+    async def status() -> BoxStatus:
+        return board.status
+
+    @app.post("/activation")
+    async def activate(request: ActivationRequest) -> JSONResponse:
+        if activation is None:
+            raise ClaimError(409, board.status.code or BoxCode.STATE_VOLUME, board.status.sentence)
+        secrets = await run_in_threadpool(activation.activate, request.claim_code, request.activation_code)
+        return JSONResponse(secrets.model_dump(mode="json"), background=BackgroundTask(finish_activation))
+
+    @app.get("/api-keys")
+    async def keys() -> KeyFile:
+        return await run_in_threadpool(api_keys.load)
+
+    @app.post("/api-keys")
+    async def create_key(request: NewKeyRequest) -> NewKey:
+        key = await run_in_threadpool(api_keys.create, request.name, admin=False)
+        return NewKey(name=request.name, api_key=key)
+
+    return app
+
+
+def _meaning(error: SealwrightError) -> tuple[int, str, str]:
+    """Status, code and sentence of an error."""
+    match error:
+        case ClaimError():
+            return error.status, error.code, str(error)
+        case DeniedError():
+            return error.status, error.code, error.sentence
+        case ServiceUnreachableError():
+            return 502, BoxCode.SERVICE_UNREACHABLE, str(error)
+        case VerificationError():
+            return 502, error.code, str(error).removeprefix(f"{error.code}: ")
+        case UsageError():
+            return 400, "INVALID_REQUEST", str(error)
+        case _:
+            return 500, "BOX_FAILED", str(error)
+
+
+def _problem(status: int, code: str, detail: str) -> JSONResponse:
+    problem = Problem(type=f"urn:sealwright:problem:{code}", title=code, status=status, detail=detail, code=code)
+    return JSONResponse(problem.model_dump(mode="json"), status_code=status, media_type=PROBLEM_TYPE)

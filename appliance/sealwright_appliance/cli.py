@@ -1,0 +1,54 @@
+"""Commands of the box, one per unit: ``unlock``, ``agent``, ``gateway``.
+
+Each imports what it needs and no more: the boot waits for ``unlock``, and in emulation a web framework costs seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from sealwright_policies.errors import SealwrightError
+
+from sealwright_appliance.paths import Paths
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is that of :mod:`sealwright_policies.errors`."""
+    parser = argparse.ArgumentParser(prog="sealwright-agent", description="The sealed box. Started by its units.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("unlock", help="open the sealed partitions, once in a boot")
+    commands.add_parser("agent", help="attest, keep leases, start engines")
+    commands.add_parser("gateway", help="serve HTTPS")
+    chosen = parser.parse_args(arguments)
+    try:
+        return _COMMANDS[chosen.command](Paths())
+    except SealwrightError as error:
+        print(f"sealwright: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+
+
+def _unlock(paths: Paths) -> int:
+    from sealwright_appliance.console import Console  # noqa: PLC0415
+    from sealwright_appliance.unlock import unlock  # noqa: PLC0415
+
+    unlock(paths, Console(paths.consoles))
+    return 0
+
+
+def _agent(paths: Paths) -> int:
+    from sealwright_appliance.agent import run_agent  # noqa: PLC0415
+
+    run_agent(paths)
+    return 0
+
+
+def _gateway(paths: Paths) -> int:
+    from sealwright_appliance.gateway import run_box_gateway  # noqa: PLC0415
+
+    run_box_gateway(paths)
+    return 0
+
+
+_COMMANDS = {"unlock": _unlock, "agent": _agent, "gateway": _gateway}

@@ -1,0 +1,71 @@
+"""Files that must be whole after a power cut: written beside, flushed, renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from sealwright_policies.errors import OperationError
+
+
+def write_durably(path: Path, content: bytes, *, mode: int = 0o600, group: str | None = None) -> None:
+    """Replace a file so that after a crash there is the old content or the new, never a mixture.
+
+    Args:
+        group: name of the group that gets the file.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            if group is not None:
+                shutil.chown(temporary, group=group)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except LookupError:
+        raise OperationError(f"The group {group} does not exist.") from None
+    except OSError as error:
+        raise OperationError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def remove_durably(path: Path) -> None:
+    """Remove a file, if it is there, and flush its folder."""
+    path.unlink(missing_ok=True)
+    if path.parent.exists():
+        sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Flush a folder, so that a rename or removal in it survives a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_file(path: Path, limit: int) -> bytes | None:
+    """Content of a file, None if there is none.
+
+    Raises:
+        OperationError: longer than ``limit`` bytes, or the disk refuses.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OperationError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(content) > limit:
+        raise OperationError(f"{path} is longer than {limit} bytes.")
+    return content

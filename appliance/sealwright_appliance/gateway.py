@@ -1,0 +1,32 @@
+"""Starts the gateway in the box: finds out what it is to serve, and hands over to :mod:`.serve`."""
+
+from __future__ import annotations
+
+from sealwright_policies.appraisal.reference_values import PayloadKind
+
+from sealwright_appliance.boot_result import load_boot_result
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.serve.main import GatewayConfig, run_gateway
+from sealwright_appliance.status import PayloadState
+from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
+
+DEFAULT_REQUEST_S = 600.0
+
+
+def run_box_gateway(paths: Paths) -> None:
+    """Serve the models that this boot has opened; without any, the status and activation pages."""
+    run_gateway(gateway_config(paths))
+
+
+def gateway_config(paths: Paths) -> GatewayConfig:
+    """The gateway's configuration, from the result of this boot's unlock."""
+    boot = load_boot_result(paths)
+    models = [p for p in boot.payloads if p.state is PayloadState.OPEN and p.kind == PayloadKind.MODEL]
+    return GatewayConfig(
+        agent_socket=paths.agent_socket,
+        engine_directory=paths.engine_sockets,
+        certificate=paths.tls / CERTIFICATE_FILE,
+        private_key=paths.tls / KEY_FILE,
+        model_ids=tuple(model.payload_id for model in models),
+        max_request_s=float(boot.lease.max_request_s) if boot.lease is not None else DEFAULT_REQUEST_S,
+    )

@@ -1,0 +1,160 @@
+"""The lease keeper: renews in time, counts hours, and ends serving when there is no right to it any more.
+
+One thread of its own; the TPM and the network may be slow. What to do and when is in :mod:`.contact_rules` and
+:mod:`.renewal`; here they are put together. Nothing unseals behind a closed PCR 15, so a lease that comes too late for
+this boot restarts the box.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
+from sealwright_policies.wire.lease import Lease
+
+from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, renewable
+from sealwright_appliance.contact_rules import ENDING_CODES, first_contact_s, lease_end, retry_s
+from sealwright_appliance.license_client import DeniedError
+from sealwright_appliance.renewal import Renewal, renew
+from sealwright_appliance.status import LeaseStatus, PayloadState, lease_status
+from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.tpm_counters import increment_counter, read_counter
+from sealwright_appliance.tpm_provision import open_provisioned_tpm
+
+TICK_EVERY_S = 3600.0
+LOOK_EVERY_S = 30.0
+"""How often the end of the lease is looked at, in seconds of running time."""
+DEFAULT_DRAIN_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What the keeper can do to the box."""
+
+    stop_payload: Callable[[str], None]
+    restart: Callable[[], None]
+
+
+@dataclass
+class LeaseKeeper:
+    """Runs beside the agent's endpoints."""
+
+    board: StatusBoard
+    actions: Actions
+    tpm_lock: threading.Lock
+    """The TPM has one user of this process at a time."""
+    tcti: str
+    renewal: Renewal | None
+    """None before activation."""
+    steady: Callable[[], float] = time.monotonic
+    calendar: Callable[[], float] = time.time
+    stop: threading.Event = field(default_factory=threading.Event)
+    _failures: int = 0
+
+    def run(self) -> None:
+        """Loop until :attr:`stop` is set."""
+        started = self.steady()
+        contact_at = started + first_contact_s(self.board.status.lease, int(self.calendar()))
+        tick_at = started + TICK_EVERY_S
+        while not self.stop.is_set():
+            now = self.steady()
+            if now >= tick_at:
+                self._guarded("TICK", self.tick)
+                tick_at += TICK_EVERY_S
+            if self.renewal is not None and now >= contact_at:
+                contact_at = self.steady() + self.contact()
+            self._guarded("LEASE", self.end_if_over)
+            wake_at = min(tick_at, now + LOOK_EVERY_S, contact_at if self.renewal is not None else tick_at)
+            self.stop.wait(max(0.1, wake_at - self.steady()))
+
+    def contact(self) -> float:
+        """Renew once, act on the outcome, and return the seconds until the next contact."""
+        try:
+            lease = self._renew()
+        except DeniedError as error:
+            self.board.renewed(error.code, error.sentence)
+            if error.code in ENDING_CODES:
+                self._end(Obstacle(error.code, error.sentence))
+            return self._pause()
+        except VerificationError as error:
+            self.board.renewed(error.code, str(error).removeprefix(f"{error.code}: "))
+            return self._pause()
+        except SealwrightError as error:
+            self.board.renewed(BoxCode.SERVICE_UNREACHABLE, str(error))
+            return self._pause()
+        self._failures = 0
+        if lease is None:
+            self.board.renewed(
+                "ok", "The service has no lease for this release; the box serves to the end of its last."
+            )
+            return self._pause()
+        self.board.renewed("ok", f"Lease {lease.number} until {_day(lease.expires_at)}.")
+        self._take_up(lease)
+        return float(lease.renew_after_s)
+
+    def tick(self) -> None:
+        """Count an hour of running time."""
+        with self.tpm_lock, open_provisioned_tpm(self.tcti) as tpm:
+            increment_counter(tpm.device, tpm.counters.ticks)
+
+    def end_if_over(self) -> None:
+        """End serving if the running lease is over."""
+        status = self.board.status
+        if status.state not in (BoxState.UNLOCKED, BoxState.SERVING) or status.lease is None:
+            return
+        with self.tpm_lock, open_provisioned_tpm(self.tcti) as tpm:
+            clock_ms, ticks = tpm.device.read_clock().clock_ms, read_counter(tpm.device, tpm.counters.ticks)
+        over = lease_end(status.lease, clock_ms=clock_ms, ticks=ticks, now=int(self.calendar()))
+        if over is not None:
+            self._end(over)
+
+    def _renew(self) -> Lease | None:
+        if self.renewal is None:
+            raise OperationError("The box is not activated.")
+        with self.tpm_lock, open_provisioned_tpm(self.tcti) as tpm:
+            return renew(self.renewal, tpm)
+
+    def _take_up(self, lease: Lease) -> None:
+        status = self.board.status
+        self.board.set_lease(lease_status(lease))
+        if status.state is BoxState.ENDED or (status.state is BoxState.LOCKED and renewable(status.code)):
+            self.actions.restart()
+
+    def _end(self, reason: Obstacle) -> None:
+        """Refuse new requests at once; close the payloads when the running ones have had their time."""
+        status = self.board.status
+        if status.state not in (BoxState.UNLOCKED, BoxState.SERVING):
+            return
+        self.board.change(BoxState.ENDED, reason.sentence + _warnings(status.lease), code=reason.code)
+        self.stop.wait(status.lease.max_request_s if status.lease is not None else DEFAULT_DRAIN_S)
+        for payload in self.board.payloads_in(PayloadState.OPEN, PayloadState.LOADING, PayloadState.SERVING):
+            self._guarded("CLOSE", partial(self.actions.stop_payload, payload.payload_id))
+            self.board.set_payload(payload.payload_id, PayloadState.CLOSED)
+
+    def _pause(self) -> float:
+        self._failures += 1
+        locked = self.board.status.state in (BoxState.LOCKED, BoxState.ENDED)
+        return retry_s(self._failures, locked=locked, jitter=random.random())  # noqa: S311  spreads load, no secret
+
+    def _guarded(self, what: str, action: Callable[[], None]) -> None:
+        """One failing duty does not keep the keeper from the others."""
+        try:
+            action()
+        except SealwrightError as error:
+            self.board.renewed(what, str(error))
+
+
+def _warnings(lease: LeaseStatus | None) -> str:
+    """What the service had said before the end, with the day on which it said so."""
+    if lease is None or not lease.warnings:
+        return ""
+    return f" Since {_day(lease.issued_at)} the service warned: {' '.join(w.message for w in lease.warnings)}"
+
+
+def _day(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

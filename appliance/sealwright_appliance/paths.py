@@ -1,0 +1,146 @@
+"""Where things are in the box. One object, made at the entry point and passed down; tests give a root of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
+from sealwright_policies.wire.service import MANIFEST_KEY_FILE, SERVICE_FILE
+
+TCTI = "device:/dev/tpmrm0"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Paths under one root, ``/`` in the box."""
+
+    root: Path = Path("/")
+    tcti: str = TCTI
+    """The TPM, as the TSS names it."""
+    gateway_group: str | None = "sealwright-gateway"
+    """Group of the gateway's user; None leaves files to the group of this process."""
+
+    def _under(self, path: str) -> Path:
+        return self.root / path.lstrip("/")
+
+    @property
+    def service(self) -> Path:
+        """The licence service: URL, CA and public keys."""
+        return self._under(SERVICE_FILE)
+
+    @property
+    def manifest_key(self) -> Path:
+        """PEM of the key that signs release manifests."""
+        return self._under(MANIFEST_KEY_FILE)
+
+    # Of this boot.
+    @property
+    def run(self) -> Path:
+        """Ours in /run: gone with the boot."""
+        return self._under("/run/sealwright")
+
+    @property
+    def esp(self) -> Path:
+        """Mount point of the EFI system partition."""
+        return self.run / "esp"
+
+    @property
+    def manifest(self) -> Path:
+        """The signed release manifest."""
+        return self.esp / MANIFEST_ON_ESP
+
+    @property
+    def binding(self) -> Path:
+        """Mount point of the partition that holds the sealed key of the state volume."""
+        return self.run / "binding"
+
+    @property
+    def payloads(self) -> Path:
+        """Mount points of opened payloads, one folder each."""
+        return self.run / "payloads"
+
+    @property
+    def boot_result(self) -> Path:
+        """What :mod:`.unlock` found and did."""
+        return self.run / "boot.json"
+
+    @property
+    def agent_socket(self) -> Path:
+        """Where the gateway asks the agent."""
+        return self.run / "agent.sock"
+
+    @property
+    def engine_sockets(self) -> Path:
+        """Folder of the engines' sockets."""
+        return self.run / "engine"
+
+    @property
+    def engine_environments(self) -> Path:
+        """Folder of environment files, one per engine unit."""
+        return self.run / "engine-environment"
+
+    @property
+    def tls(self) -> Path:
+        """Folder of the gateway's certificate and key: from the state volume, or of this boot if that is closed."""
+        return self.run / "tls"
+
+    # The state volume.
+    @property
+    def state(self) -> Path:
+        """Mount point of the state volume."""
+        return self._under("/var/lib/sealwright")
+
+    @property
+    def identity(self) -> Path:
+        """Device certificate, public keys and TLS key."""
+        return self.state / "identity"
+
+    @property
+    def leases(self) -> Path:
+        """One file per stored lease."""
+        return self.state / "leases"
+
+    @property
+    def shares(self) -> Path:
+        """One folder per partition."""
+        return self.state / "shares"
+
+    @property
+    def claim(self) -> Path:
+        """Claim code and what is handed out with it once."""
+        return self.state / "claim.json"
+
+    @property
+    def api_keys(self) -> Path:
+        """Hashed API keys."""
+        return self.state / "api-keys.json"
+
+    # The kernel.
+    @property
+    def kernel_command_line(self) -> Path:
+        """The signed command line of this boot."""
+        return self._under("/proc/cmdline")
+
+    @property
+    def firmware_log(self) -> Path:
+        """The firmware's event log."""
+        return self._under("/sys/kernel/security/tpm0/binary_bios_measurements")
+
+    @property
+    def userspace_log(self) -> Path:
+        """systemd's measurement log."""
+        return self._under("/run/log/systemd/tpm2-measure.log")
+
+    @property
+    def consoles(self) -> tuple[Path, ...]:
+        """Terminals on which the box speaks to whoever stands before it."""
+        return (self._under("/dev/ttyS0"), self._under("/dev/tty1"))
+
+    def partition(self, label: str) -> Path:
+        """A partition by its GPT label."""
+        return self._under("/dev/disk/by-partlabel") / label
+
+    def partition_by_uuid(self, uuid: str) -> Path:
+        """A partition by its GPT unique id."""
+        return self._under("/dev/disk/by-partuuid") / uuid

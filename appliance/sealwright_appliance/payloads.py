@@ -1,0 +1,194 @@
+"""Opens payloads with stored leases: unseal both shares, derive the volume key, dm-crypt, verity, mount."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sealwright_policies.appraisal.reference_values import Payload
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.tcg.policy import external_signing_key
+from sealwright_policies.wire.encoding import pcr_bytes
+from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.wire.framing import lease_share_reference, release_share_reference
+from sealwright_policies.wire.lease import Lease, LeasePartition, lease_policy
+from sealwright_policies.wire.release_approval import release_approval_policy
+from sealwright_policies.wire.volume_key import derive_volume_key
+
+from sealwright_appliance import volumes
+from sealwright_appliance.boot import (
+    BoxCode,
+    Obstacle,
+    first_reason,
+    lease_obstacles,
+    nearest_pcr_obstacles,
+    order_leases,
+)
+from sealwright_appliance.lease_store import LeaseStore, StoredShares
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.run import ToolError, run
+from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_appliance.tpm_counters import increment_counter
+from sealwright_appliance.tpm_errors import TpmError
+from sealwright_appliance.tpm_provision import ProvisionedTpm
+from sealwright_appliance.tpm_unseal import Authorization, lease_assertions, state_assertions, unseal
+
+
+class UnsealRefusedError(Exception):
+    """Control flow: a share does not unseal, for these reasons."""
+
+    def __init__(self, obstacles: tuple[Obstacle, ...]) -> None:
+        super().__init__(obstacles[0].sentence)
+        self.obstacles = obstacles
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedLease:
+    """The outcome of trying every stored lease."""
+
+    lease: Lease | None
+    payloads: list[PayloadStatus]
+    reason: Obstacle | None
+    """Why nothing is open; None if something is."""
+
+
+def open_stored_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, store: LeaseStore) -> OpenedLease:
+    """Try the stored leases of the running release until one unseals; open its payloads."""
+    attempts: list[tuple[Obstacle, ...]] = []
+    number = tpm.lease_number()
+    for lease in order_leases(store.load_leases(), release.release_id, number):
+        if lease.number == number + 1 and not _advance(tpm, lease):
+            continue
+        try:
+            keys = lease_volume_keys(tpm, release, store, lease)
+        except UnsealRefusedError as refused:
+            attempts.append(refused.obstacles)
+            continue
+        payloads = [_open(paths, release, payload, keys) for payload in release.manifest.payloads]
+        opened = [payload for payload in payloads if payload.state is PayloadState.OPEN]
+        failed = next((payload for payload in payloads if payload.state is PayloadState.FAILED), None)
+        reason = None if opened or failed is None else Obstacle(failed.code or "", failed.sentence)
+        return OpenedLease(lease, payloads, reason)
+    return OpenedLease(None, [], first_reason(attempts))
+
+
+def _advance(tpm: ProvisionedTpm, lease: Lease) -> bool:
+    """Increment to the number of a lease that was stored before a power cut, if it will open then.
+
+    The counter never goes back, so it is not spent on a lease that has other obstacles.
+    """
+    reading = tpm.reading()
+    if reading.number == lease.number:
+        return True
+    if len(lease_obstacles(lease, reading)) != 1:  # its number alone stands in the way
+        return False
+    increment_counter(tpm.device, tpm.counters.lease)
+    return True
+
+
+def lease_volume_keys(tpm: ProvisionedTpm, release: Release, store: LeaseStore, lease: Lease) -> dict[str, bytes]:
+    """Volume keys of the lease's partitions, 64 bytes each, by partition id. Partitions without shares are left out.
+
+    Raises:
+        UnsealRefusedError: the TPM does not unseal, with every reason that can be seen.
+    """
+    keys: dict[str, bytes] = {}
+    for partition in lease.partitions:
+        shares = store.load_shares(partition.partition_id)
+        if shares is None:
+            continue
+        try:
+            lease_share = _unseal_lease_share(tpm, store, lease, partition, shares)
+        except (TpmError, VerificationError) as error:
+            obstacles = lease_obstacles(lease, tpm.reading())
+            raise UnsealRefusedError(obstacles or (_refusal(error),)) from None
+        release_share = _unseal_release_share(tpm, release, lease, shares)
+        keys[partition.partition_id] = derive_volume_key(
+            lease_share, release_share, bytes.fromhex(partition.partition_id)
+        )
+    return keys
+
+
+def _unseal_lease_share(
+    tpm: ProvisionedTpm,
+    store: LeaseStore,
+    lease: Lease,
+    partition: LeasePartition,
+    shares: StoredShares,
+) -> bytes:
+    srk_name = bytes.fromhex(lease.srk_name)
+    authorization = Authorization(
+        key=external_signing_key(load_p256_public_key(store.service.lease_policy_key)),
+        policy_ref=lease_share_reference(srk_name, bytes.fromhex(partition.partition_id)),
+        approved_policy=lease_policy(lease),
+        signature=partition.signature,
+    )
+    sealed = shares.lease_share.sealed()
+    assertions = lease_assertions(lease, tpm.counters)
+    return unseal(tpm.device, tpm.srk, sealed, assertions, authorization, srk_name=srk_name)
+
+
+def _unseal_release_share(tpm: ProvisionedTpm, release: Release, lease: Lease, shares: StoredShares) -> bytes:
+    """Share B, by the approval of the way through PCR 4 that this boot has taken."""
+    approvals = [approval for approval in shares.approvals if approval.release_id == release.release_id]
+    if not approvals:
+        sentence = "The release key has not approved any boot of this release."
+        raise UnsealRefusedError((Obstacle(RejectionCode.RELEASE_NOT_ALLOWED, sentence),))
+    pcrs = tpm.device.read_pcrs(int(pcr) for pcr in approvals[0].pcrs)
+    fitting = [approval for approval in approvals if pcr_bytes(approval.pcrs) == pcrs]
+    if not fitting:
+        raise UnsealRefusedError(nearest_pcr_obstacles([pcr_bytes(approval.pcrs) for approval in approvals], pcrs))
+    authorization = Authorization(
+        key=external_signing_key(load_p256_public_key(release.manifest.release_key)),
+        policy_ref=release_share_reference(bytes.fromhex(shares.partition_id)),
+        approved_policy=release_approval_policy(pcrs),
+        signature=fitting[0].signature,
+    )
+    sealed = shares.release_share.sealed()
+    srk_name = bytes.fromhex(lease.srk_name)
+    try:
+        return unseal(tpm.device, tpm.srk, sealed, state_assertions(pcrs), authorization, srk_name=srk_name)
+    except (TpmError, VerificationError) as error:
+        raise UnsealRefusedError((_refusal(error),)) from None
+
+
+def _refusal(error: TpmError | VerificationError) -> Obstacle:
+    if isinstance(error, VerificationError):
+        return Obstacle(error.code, str(error).removeprefix(f"{error.code}: "))
+    return Obstacle(BoxCode.TPM, str(error))
+
+
+def _open(paths: Paths, release: Release, payload: Payload, keys: dict[str, bytes]) -> PayloadStatus:
+    """Open one payload; what goes wrong with one does not keep the others closed."""
+    status = PayloadStatus(
+        payload_id=payload.payload_id,
+        kind=payload.kind,
+        domain=payload.domain,
+        file_name=payload.file_name,
+        state=PayloadState.OPEN,
+    )
+    key = keys.get(payload.verity.root_hash)
+    if key is None:
+        sentence = "The lease holds no share for this payload."
+        return _failed(status, BoxCode.PAYLOAD_MISSING, sentence)
+    device = paths.partition_by_uuid(payload.partition_uuid)
+    mount_point = paths.payloads / payload.payload_id
+    mount_point.mkdir(parents=True, exist_ok=True)
+    mount_point.chmod(0o755)
+    try:
+        run(volumes.wait_for(device))
+    except OperationError:
+        return _failed(status, BoxCode.PAYLOAD_MISSING, f"Its partition {payload.partition_label} is not there.")
+    open_crypt, *further = volumes.open_payload(payload, device, mount_point)
+    try:
+        run(open_crypt, secrets=[key])
+        for step in further:
+            run(step)
+    except ToolError as error:
+        sentence = f"Partition {payload.partition_label} does not hold what was built: {error}"
+        return _failed(status, BoxCode.PAYLOAD_CORRUPTED, sentence)
+    return status
+
+
+def _failed(status: PayloadStatus, code: BoxCode, sentence: str) -> PayloadStatus:
+    return status.model_copy(update={"state": PayloadState.FAILED, "code": code.value, "sentence": sentence})

@@ -1,0 +1,104 @@
+"""Documents in which the box speaks of itself: the result of a boot, and the running status. No secrets in either."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.wire.encoding import Document, Identifier, Sha256Hex
+from sealwright_policies.wire.lease import Lease, LeaseWarning
+
+from sealwright_appliance.boot import BoxState
+
+BOOT_RESULT_LIMIT = 256 * 1024
+
+
+class PayloadState(StrEnum):
+    """What a payload does."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    LOADING = "loading"
+    SERVING = "serving"
+    FAILED = "failed"
+
+
+class PayloadStatus(Document):
+    """One payload of the running release."""
+
+    payload_id: Identifier
+    kind: str
+    domain: str
+    file_name: str
+    state: PayloadState
+    code: str | None = None
+    sentence: str = ""
+
+
+class ReleaseStatus(Document):
+    """The running release."""
+
+    product: str
+    version: str
+    release_id: Sha256Hex
+
+
+class LeaseStatus(Document):
+    """The lease under which the box is open."""
+
+    lease_id: Identifier
+    license_id: Identifier
+    number: int
+    issued_at: int
+    expires_at: int
+    """Seconds since the epoch."""
+    clock_end_ms: int
+    """TPM Clock."""
+    max_ticks: int
+    renew_after_s: int
+    max_request_s: int
+    warnings: list[LeaseWarning]
+
+
+class BootResult(Document):
+    """What :mod:`.unlock` hands on to agent and gateway."""
+
+    state: BoxState
+    code: str | None = None
+    sentence: str
+    at: int
+    """Seconds since the epoch."""
+    device_id: str | None = None
+    release: ReleaseStatus | None = None
+    payloads: list[PayloadStatus]
+    lease: LeaseStatus | None = None
+    tls_fingerprint: str | None = None
+    state_volume_open: bool = False
+
+
+class BoxStatus(Document):
+    """``GET /status``."""
+
+    state: BoxState
+    code: str | None
+    sentence: str
+    since: int
+    """Seconds since the epoch at which the state began."""
+    device_id: str | None
+    release: ReleaseStatus | None
+    payloads: list[PayloadStatus]
+    lease: LeaseStatus | None
+    renewal: str
+    """Outcome of the last contact with the licence service, in words."""
+    tls_fingerprint: str | None
+
+
+def release_status(release: Release) -> ReleaseStatus:
+    """What is shown of a release."""
+    manifest = release.manifest
+    return ReleaseStatus(product=manifest.product, version=manifest.product_version, release_id=release.release_id)
+
+
+def lease_status(lease: Lease) -> LeaseStatus:
+    """What is shown of a lease."""
+    return LeaseStatus(**{name: getattr(lease, name) for name in LeaseStatus.model_fields})

@@ -1,0 +1,82 @@
+"""What the running box says of itself: changed by the agent, shown by the gateway, told on the console."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from sealwright_appliance.boot import BoxState, Obstacle, next_state
+from sealwright_appliance.console import Console, state_line
+from sealwright_appliance.status import BootResult, BoxStatus, LeaseStatus, PayloadState, PayloadStatus
+
+NO_CONTACT = "No contact with the licence service in this boot yet."
+
+
+class StatusBoard:
+    """The present status. Safe to use from several threads."""
+
+    def __init__(self, boot: BootResult, console: Console, now: Callable[[], float]) -> None:
+        self._lock = threading.Lock()
+        self._console = console
+        self._now = now
+        self._status = BoxStatus(
+            state=boot.state,
+            code=boot.code,
+            sentence=boot.sentence,
+            since=boot.at,
+            device_id=boot.device_id,
+            release=boot.release,
+            payloads=boot.payloads,
+            lease=boot.lease,
+            renewal=NO_CONTACT,
+            tls_fingerprint=boot.tls_fingerprint,
+        )
+
+    @property
+    def status(self) -> BoxStatus:
+        """The present status, a frozen document."""
+        return self._status
+
+    def change(self, state: BoxState, sentence: str, *, code: str | None = None) -> None:
+        """Enter a state and say so on the console."""
+        with self._lock:
+            self._status = self._status.model_copy(
+                update={
+                    "state": next_state(self._status.state, state),
+                    "code": code,
+                    "sentence": sentence,
+                    "since": int(self._now()),
+                }
+            )
+            self._console.say(state_line(self._status))
+
+    def set_payload(self, payload_id: str, state: PayloadState, reason: Obstacle | None = None) -> None:
+        """Note what one payload does; a failure goes to the console."""
+        change = {
+            "state": state,
+            "code": reason.code if reason else None,
+            "sentence": reason.sentence if reason else "",
+        }
+        with self._lock:
+            payloads = [
+                payload.model_copy(update=change) if payload.payload_id == payload_id else payload
+                for payload in self._status.payloads
+            ]
+            self._status = self._status.model_copy(update={"payloads": payloads})
+            if reason is not None:
+                self._console.say(f"payload {payload_id}: {reason.code}: {reason.sentence}")
+
+    def set_lease(self, lease: LeaseStatus) -> None:
+        """Note the lease that the box lives on now."""
+        with self._lock:
+            self._status = self._status.model_copy(update={"lease": lease})
+
+    def renewed(self, code: str, sentence: str) -> None:
+        """Note the outcome of a contact with the licence service: ``ok`` or the code of the failure."""
+        with self._lock:
+            self._status = self._status.model_copy(update={"renewal": f"{code}: {sentence}"})
+            self._console.say(f"renewal: {code}: {sentence}")
+
+    def payloads_in(self, *states: PayloadState) -> list[PayloadStatus]:
+        """Payloads that are in one of these states."""
+        return [payload for payload in self._status.payloads if payload.state in states]

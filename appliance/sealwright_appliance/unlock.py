@@ -1,0 +1,276 @@
+"""Unlocks the box: the one unit of a boot in which anything is unsealed (protocol.md, 'Unseal set', 'Two parties').
+
+It runs after the boot phase ``sysinit`` is in PCR 11 and before ``ready`` and any network, in this order:
+
+(1) the release manifest on the ESP is verified and must be of the running root; (2) the TPM's keys and counters are
+found or made, and the tick counter is incremented; (3) the state volume is opened, at the first boot made; (4) stored
+leases are tried, and each opens its payloads; (5) whatever happened, PCR 15 is closed and the result is written down.
+
+Nothing here trusts what it reads from a disk: the TPM refuses to unseal, or a signature is checked. Whether Secure
+Boot was on is not decided here either: it stands in the PCRs. No web framework is imported; in emulation that is
+seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sealwright_policies.appraisal.reference_values import STATE_SET
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
+from sealwright_policies.wire.device_id import device_id
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.wire.framing import UNLOCKED_WORD
+
+from sealwright_appliance import volumes
+from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, nearest_pcr_obstacles
+from sealwright_appliance.claim import Claim
+from sealwright_appliance.console import Console, release_line, state_line
+from sealwright_appliance.files import write_durably
+from sealwright_appliance.lease_store import LeaseStore
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.payloads import OpenedLease, open_stored_leases
+from sealwright_appliance.release_files import load_release, load_service
+from sealwright_appliance.run import ToolError, run
+from sealwright_appliance.state_volume import (
+    FirstBootSecrets,
+    StateVolumeError,
+    approved_states,
+    checked_header,
+    format_state_volume,
+    formatting_done,
+    is_blank,
+    needs_formatting,
+    unseal_state,
+)
+from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, lease_status, release_status
+from sealwright_appliance.tls import give_to_gateway, kept_tls_identity, make_tls_identity
+from sealwright_appliance.tpm_counters import increment_counter
+from sealwright_appliance.tpm_device import TpmDevice, open_tpm
+from sealwright_appliance.tpm_evidence import read_boot_logs
+from sealwright_appliance.tpm_keys import endorsement_key
+from sealwright_appliance.tpm_provision import ProvisionedTpm, provision
+
+PCR_EXTEND = "/usr/lib/systemd/systemd-pcrextend"
+FORMAT_TIMEOUT_S = 600.0
+HEADER_COPY = "state-header"
+
+
+class LockedError(Exception):
+    """Control flow: the box stays locked for a reason."""
+
+    def __init__(self, reason: Obstacle) -> None:
+        super().__init__(reason.sentence)
+        self.reason = reason
+
+
+@dataclass
+class Progress:
+    """What is known so far, so that a boot that fails half-way still says what it knows."""
+
+    device_id: str | None = None
+    release: Release | None = None
+    state_volume_open: bool = False
+    activated: bool = False
+    opened: OpenedLease | None = None
+    payloads: list[PayloadStatus] = field(default_factory=list)
+
+
+def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time) -> BootResult:
+    """Do the whole of a boot's unlocking; always closes PCR 15.
+
+    Raises:
+        SealwrightError: PCR 15 could not be closed or the result not be written: the boot must not go on.
+    """
+    progress = Progress()
+    try:
+        result = _finished(progress, _unlock(paths, console, progress), int(now()))
+    finally:
+        close_pcr15()
+    result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress)})
+    write_durably(paths.boot_result, document_bytes(result), mode=0o644)
+    _announce(paths, console, result)
+    return result
+
+
+def close_pcr15() -> None:
+    """Extend PCR 15 through systemd, so that the word stands in systemd's log; nothing unseals after it."""
+    run([PCR_EXTEND, "--pcr=15", UNLOCKED_WORD])
+
+
+def _unlock(paths: Paths, console: Console, progress: Progress) -> Obstacle | None:
+    """Steps (1) to (4); None if the box is open or waits for its activation, else the reason."""
+    try:
+        release = _load_release(paths, console, progress)  # (1)
+        with open_tpm(paths.tcti) as tpm:
+            provisioned = _prepare_tpm(tpm, progress, console)  # (2)
+            _open_state(paths, provisioned, release, progress)  # (3)
+            _try_leases(paths, provisioned, release, progress)  # (4)
+    except LockedError as locked:
+        return locked.reason
+    except VerificationError as error:
+        return Obstacle(error.code, str(error).removeprefix(f"{error.code}: "))
+    except SealwrightError as error:
+        return Obstacle(BoxCode.UNLOCK_FAILED, str(error))
+    return None
+
+
+def _load_release(paths: Paths, console: Console, progress: Progress) -> Release:
+    device = paths.partition("esp")
+    run(volumes.wait_for(device))
+    paths.esp.mkdir(parents=True, exist_ok=True)
+    run(volumes.mount(device, paths.esp, "vfat", volumes.READ_ONLY))
+    progress.release = load_release(paths)
+    console.say(release_line(release_status(progress.release)))
+    return progress.release
+
+
+def _prepare_tpm(tpm: TpmDevice, progress: Progress, console: Console) -> ProvisionedTpm:
+    try:
+        progress.device_id = device_id(endorsement_key(tpm).public.area)
+        console.say(f"device {progress.device_id}")
+        provisioned = provision(tpm)
+        increment_counter(tpm, provisioned.counters.ticks)
+    except OperationError as error:
+        raise LockedError(Obstacle(BoxCode.TPM, str(error))) from None
+    return provisioned
+
+
+def _open_state(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: Progress) -> None:
+    try:
+        secrets = _open_state_volume(paths, tpm, release)
+        if secrets is not None:
+            Claim(paths.claim).create(secrets)
+            formatting_done(paths.binding)
+    except OperationError as error:
+        raise LockedError(Obstacle(BoxCode.STATE_VOLUME, str(error))) from None
+    progress.state_volume_open = True
+
+
+def _open_state_volume(paths: Paths, tpm: ProvisionedTpm, release: Release) -> FirstBootSecrets | None:
+    """Open and mount the state volume; at the first boot make it, and return what was drawn for the customer."""
+    device, binding = paths.partition("state"), paths.partition("binding")
+    run(volumes.wait_for(device))
+    run(volumes.wait_for(binding))
+    _mount_binding(paths)
+    first_boot = needs_formatting(device, paths.binding)
+    _check_boot_state(paths, tpm.device, release)
+    secrets = format_state_volume(tpm, device, paths.binding, release) if first_boot else None
+    unsealed = unseal_state(tpm, paths.binding, release.release_id)
+    header = checked_header(device, unsealed, paths.run / HEADER_COPY)
+    run(volumes.open_luks(device, header), secrets=[unsealed.passphrase])
+    header.unlink()
+    mapped = volumes.MAPPER / volumes.LUKS_NAME
+    if secrets is not None:
+        run(volumes.make_ext4(mapped, "state"), timeout_s=FORMAT_TIMEOUT_S)
+    paths.state.mkdir(parents=True, exist_ok=True)
+    run(volumes.mount(mapped, paths.state, "ext4", volumes.READ_WRITE))
+    return secrets
+
+
+def _mount_binding(paths: Paths) -> None:
+    """Mount the binding partition; make its file system on a disk that has never been used."""
+    device = paths.partition("binding")
+    paths.binding.mkdir(parents=True, exist_ok=True)
+    command = volumes.mount(device, paths.binding, "ext4", volumes.READ_WRITE)
+    try:
+        run(command)
+    except ToolError as error:
+        # Without a state volume there is nothing that a new file system here could lose.
+        if not is_blank(paths.partition("state")):
+            raise StateVolumeError(f"The binding partition does not mount: {error}") from None
+        run(volumes.make_ext4(device, "binding"), timeout_s=FORMAT_TIMEOUT_S)
+        run(command)
+
+
+def _check_boot_state(paths: Paths, tpm: TpmDevice, release: Release) -> None:
+    """Say in words what is wrong with this boot before the TPM refuses it, and before a first boot draws keys.
+
+    Raises:
+        LockedError: PCRs are not those of the release.
+    """
+    obstacles = nearest_pcr_obstacles(approved_states(release), tpm.read_pcrs(STATE_SET))
+    if obstacles:
+        raise LockedError(explained(paths, release, obstacles)[0])
+
+
+def explained(paths: Paths, release: Release, obstacles: tuple[Obstacle, ...]) -> tuple[Obstacle, ...]:
+    """Obstacles with the event log's account of them, where there is one."""
+    from sealwright_appliance.diagnosis import explain  # noqa: PLC0415  a second of emulation, for a locked box only
+
+    try:
+        logs = read_boot_logs(paths.firmware_log, paths.userspace_log)
+    except OperationError:
+        return obstacles
+    return explain(obstacles, logs.firmware, release.manifest.measurements)
+
+
+def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: Progress) -> None:
+    store = LeaseStore(paths.leases, paths.shares, paths.identity, load_service(paths))
+    progress.activated = store.load_identity() is not None
+    if not progress.activated:
+        return
+    progress.opened = open_stored_leases(paths, tpm, release, store)
+    progress.payloads = progress.opened.payloads
+    if progress.opened.reason is not None:
+        raise LockedError(explained(paths, release, (progress.opened.reason,))[0])
+
+
+def _finished(progress: Progress, reason: Obstacle | None, now: int) -> BootResult:
+    lease = progress.opened.lease if progress.opened is not None else None
+    state, sentence = _state(progress, reason)
+    return BootResult(
+        state=state,
+        code=reason.code if reason is not None else None,
+        sentence=sentence,
+        at=now,
+        device_id=progress.device_id,
+        release=release_status(progress.release) if progress.release is not None else None,
+        payloads=progress.payloads or _closed_payloads(progress.release),
+        lease=lease_status(lease) if lease is not None else None,
+        state_volume_open=progress.state_volume_open,
+    )
+
+
+def _state(progress: Progress, reason: Obstacle | None) -> tuple[BoxState, str]:
+    if reason is not None:
+        return BoxState.LOCKED, reason.sentence
+    if not progress.activated:
+        return BoxState.WAITING_FOR_ACTIVATION, "The box waits for its activation with the claim code on its console."
+    return BoxState.UNLOCKED, "The payloads are open."
+
+
+def _closed_payloads(release: Release | None) -> list[PayloadStatus]:
+    payloads = release.manifest.payloads if release is not None else []
+    return [
+        PayloadStatus(
+            payload_id=payload.payload_id,
+            kind=payload.kind,
+            domain=payload.domain,
+            file_name=payload.file_name,
+            state=PayloadState.CLOSED,
+        )
+        for payload in payloads
+    ]
+
+
+def _prepare_tls(paths: Paths, progress: Progress) -> str:
+    """Certificate and key for the gateway; returns the fingerprint."""
+    name = progress.device_id or "unknown"
+    tls = kept_tls_identity(paths.identity / "tls", name) if progress.state_volume_open else make_tls_identity(name)
+    give_to_gateway(tls, paths.tls, paths.gateway_group)
+    return tls.fingerprint
+
+
+def _announce(paths: Paths, console: Console, result: BootResult) -> None:
+    console.say(f"tls fingerprint {result.tls_fingerprint}")
+    # Also after the activation, if the power failed before the secrets were handed out.
+    claim_code = Claim(paths.claim).code() if result.state_volume_open else None
+    if claim_code is not None:
+        console.say(f"claim code {claim_code}")
+    for payload in result.payloads:
+        if payload.state is PayloadState.FAILED:
+            console.say(f"payload {payload.payload_id}: {payload.code}: {payload.sentence}")
+    console.say(state_line(result))

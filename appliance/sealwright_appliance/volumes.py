@@ -1,0 +1,151 @@
+"""Block devices of the box: what to run to open, mount and close them. Pure; :mod:`.run` executes.
+
+Payload partitions are plain dm-crypt with a verity tree inside, every parameter from the signed manifest: there is no
+header on the disk that somebody could change (policies/spec/manifest.md). Secrets stand as ``{secret0}`` and go by file
+descriptor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sealwright_policies.appraisal.reference_values import DmCrypt, Payload, Verity
+
+Argv = list[str]
+
+MAPPER = Path("/dev/mapper")
+READ_ONLY = "ro,nodev,nosuid,noexec"
+READ_WRITE = "rw,nodev,nosuid,noexec"
+DEVICE_WAIT_S = 30
+
+
+def crypt_name(payload_id: str) -> str:
+    """Name of the decrypted, not yet verified device of a payload."""
+    return f"sealwright-crypt-{payload_id}"
+
+
+def verity_name(payload_id: str) -> str:
+    """Name of the verified device of a payload."""
+    return f"sealwright-{payload_id}"
+
+
+def wait_for(device: Path) -> Argv:
+    """Wait until udev has announced a device."""
+    return ["udevadm", "wait", f"--timeout={DEVICE_WAIT_S}", str(device)]
+
+
+def open_crypt(device: Path, name: str, parameters: DmCrypt) -> Argv:
+    """Open a plain dm-crypt device, read-only; the key is ``{secret0}``, taken as it is, without hashing."""
+    return [
+        *("cryptsetup", "open", "--batch-mode", "--type", "plain", "--readonly"),
+        *("--cipher", parameters.cipher, "--key-size", str(parameters.key_bits)),
+        *("--sector-size", str(parameters.sector_size)),
+        *("--key-file", "{secret0}", "--keyfile-size", str(parameters.key_bits // 8)),
+        *(str(device), name),
+    ]
+
+
+def open_verity(device: Path, name: str, parameters: Verity) -> Argv:
+    """Open a dm-verity device whose data and tree are on one device, without a superblock."""
+    return [
+        *("veritysetup", "open", "--no-superblock", "--format", "1"),
+        *("--hash", parameters.hash_algorithm, "--salt", parameters.salt),
+        *("--data-block-size", str(parameters.data_block_size), "--hash-block-size", str(parameters.hash_block_size)),
+        *("--data-blocks", str(parameters.data_blocks), "--hash-offset", str(parameters.hash_offset)),
+        *(str(device), name, str(device), parameters.root_hash),
+    ]
+
+
+def verity_status(name: str) -> Argv:
+    """Ask the kernel whether a verity device has seen a block that is not what was built."""
+    return ["veritysetup", "status", name]
+
+
+def is_corrupted(status: str) -> bool:
+    """Whether the output of :func:`verity_status` reports corruption."""
+    return any(line.split() == ["status:", "corrupted"] for line in status.splitlines())
+
+
+def mount(device: Path, mount_point: Path, file_system: str, options: str) -> Argv:
+    """Mount a file system."""
+    return ["mount", "--types", file_system, "--options", options, str(device), str(mount_point)]
+
+
+def unmount(mount_point: Path) -> Argv:
+    """Unmount a file system."""
+    return ["umount", str(mount_point)]
+
+
+def close_verity(name: str) -> Argv:
+    """Close a verity device."""
+    return ["veritysetup", "close", name]
+
+
+def close_crypt(name: str) -> Argv:
+    """Close a dm-crypt device; the kernel forgets its key."""
+    return ["cryptsetup", "close", name]
+
+
+def open_payload(payload: Payload, device: Path, mount_point: Path) -> list[Argv]:
+    """All steps that make a payload readable; the first takes the volume key as ``{secret0}``."""
+    crypt, verity = crypt_name(payload.payload_id), verity_name(payload.payload_id)
+    return [
+        open_crypt(device, crypt, payload.dm_crypt),
+        open_verity(MAPPER / crypt, verity, payload.verity),
+        mount(MAPPER / verity, mount_point, payload.file_system, READ_ONLY),
+    ]
+
+
+def close_payload(payload_id: str, mount_point: Path) -> list[Argv]:
+    """The way back."""
+    return [unmount(mount_point), close_verity(verity_name(payload_id)), close_crypt(crypt_name(payload_id))]
+
+
+def make_ext4(device: Path, label: str) -> Argv:
+    """Make an ext4 file system."""
+    return ["mkfs.ext4", "-q", "-F", "-L", label, "-E", "nodiscard", str(device)]
+
+
+# The state volume (LUKS2): made by the box at its first boot.
+
+LUKS_NAME = "sealwright-state"
+HEADER_SIZE = 2 * 1024 * 1024
+"""Bytes before the data: two binary headers of 16 KiB with JSON areas, room for three key slots, padding."""
+PBKDF_ITERATIONS = 1000
+"""The least that cryptsetup takes: both passphrases are random and long, nothing is gained by stretching them."""
+STATE_CIPHER = "aes-xts-plain64"
+STATE_SECTOR_SIZE = 4096
+
+
+def format_luks(device: Path) -> Argv:
+    """Write a LUKS2 header; the passphrase is ``{secret0}``."""
+    return [
+        *("cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2"),
+        *("--cipher", STATE_CIPHER, "--key-size", "512", "--hash", "sha256"),
+        *("--sector-size", str(STATE_SECTOR_SIZE), "--offset", str(HEADER_SIZE // 512)),
+        *("--luks2-metadata-size", "16k", "--luks2-keyslots-size", "1m"),
+        *("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", str(PBKDF_ITERATIONS)),
+        *("--key-file", "{secret0}", str(device)),
+    ]
+
+
+def add_luks_passphrase(device: Path) -> Argv:
+    """Add ``{secret1}`` as a second passphrase beside ``{secret0}``."""
+    return [
+        *("cryptsetup", "luksAddKey", "--batch-mode"),
+        *("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", str(PBKDF_ITERATIONS)),
+        *("--key-file", "{secret0}", str(device), "{secret1}"),
+    ]
+
+
+def dump_luks_metadata(header: Path) -> Argv:
+    """Print the JSON area of a LUKS2 header."""
+    return ["cryptsetup", "luksDump", "--dump-json-metadata", str(header)]
+
+
+def open_luks(device: Path, header: Path) -> Argv:
+    """Open the state volume by a copy of its header, which the disk cannot change any more; ``{secret0}`` opens it."""
+    return [
+        *("cryptsetup", "open", "--batch-mode", "--type", "luks2", "--disable-external-tokens"),
+        *("--header", str(header), "--key-file", "{secret0}", str(device), LUKS_NAME),
+    ]
