@@ -81,6 +81,17 @@ def status(box: VirtualBox) -> dict[str, Any]:
     return document
 
 
+def post_activation(box: VirtualBox, claim_code: str, activation_code: str) -> httpx.Response:
+    """``POST /activation`` as it is, for refusals."""
+    return httpx.post(
+        f"https://127.0.0.1:{box.port}/activation",
+        json={"claim_code": claim_code, "activation_code": activation_code},
+        verify=_trust(box.port, None),
+        timeout=ASK_TIMEOUT_S,
+        trust_env=False,
+    )
+
+
 @contextmanager
 def colleague(box: VirtualBox, api_key: str, fingerprint: str) -> Iterator[openai.OpenAI]:
     """An OpenAI client that trusts the box's certificate by its fingerprint."""
@@ -97,6 +108,15 @@ def ask(client: openai.OpenAI, model: str, question: str) -> str:
         model=model, messages=[{"role": "user", "content": question}], temperature=0, max_tokens=ANSWER_TOKENS
     )
     return (reply.choices[0].message.content or "").strip()
+
+
+def refusal(client: openai.OpenAI, model: str) -> openai.APIStatusError:
+    """The error with which the box refuses a question."""
+    try:
+        answer = ask(client, model, "What is this?")
+    except openai.APIStatusError as error:
+        return error
+    raise AssertionError(f"the box answered: {answer}")
 
 
 def _trust(port: int, fingerprint: str | None) -> ssl.SSLContext:

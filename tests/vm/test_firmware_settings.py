@@ -1,0 +1,71 @@
+"""What the owner can set in firmware, and what the appraisal says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from sealwright_testing import customer
+from sealwright_testing.firmware_variables import SecureBootKeys
+from sealwright_testing.vendor import command
+from sealwright_testing.virtual_box import VirtualBox
+from sealwright_testing.world import TEST_MACHINE
+
+pytestmark = pytest.mark.vm
+
+UNIT = (
+    "[Service]\\nType=oneshot\\nExecStart=/usr/bin/echo INJECTED-UNIT-RAN\\nStandardOutput=tty\\nTTYPath=/dev/ttyS0\\n"
+)
+
+
+def denial(scene, box: VirtualBox) -> tuple[str, set[str]]:
+    """Try to activate a box that must be refused; the refusal's code and those of all mismatches."""
+    issued = scene.vendor.issue_license()
+    box.start()
+    placard = customer.read_placard(box)
+    customer.wait_for_https(box)
+    reply = customer.post_activation(box, placard.claim_code, issued.activation_code)
+    assert reply.status_code == 403, reply.text
+    problem = reply.json()
+    return problem["code"], {str(mismatch["code"]) for mismatch in problem["mismatches"]}
+
+
+def test_secure_boot_off_is_refused(scene) -> None:
+    code, all_codes = denial(scene, scene.fresh_box(secure_boot=False))
+    assert "SECURE_BOOT_DISABLED" in all_codes | {code}
+
+
+def test_keys_of_somebody_else_beside_ours_are_refused(scene, tmp_path: Path) -> None:
+    """The owner enrols a platform key and KEK of their own and keeps our db, so that the image still boots."""
+    command("sealwright-image", "keygen", tmp_path / "keys")
+    ours = scene.world.secure_boot_keys
+    theirs = dataclasses.replace(ours, pk=tmp_path / "keys/PK.pem", kek=tmp_path / "keys/KEK.pem")
+    assert isinstance(theirs, SecureBootKeys)
+    code, all_codes = denial(scene, scene.fresh_box(keys=theirs))
+    assert "SECURE_BOOT_KEYS" in all_codes | {code}
+
+
+def test_a_kernel_command_line_from_smbios_is_refused(scene) -> None:
+    machine = dataclasses.replace(TEST_MACHINE, smbios=("io.systemd.stub.kernel-cmdline-extra=quiet",))
+    code, all_codes = denial(scene, scene.fresh_box(machine=machine))
+    assert "KERNEL_COMMAND_LINE" in all_codes | {code}
+
+
+def test_an_activated_box_stays_closed_behind_an_smbios_command_line(scene) -> None:
+    machine = dataclasses.replace(TEST_MACHINE, smbios=("io.systemd.stub.kernel-cmdline-extra=quiet",))
+    box = scene.activated_box(machine=machine).start()
+    reason = box.expect("sealwright: state locked: (.*)", failures="sealwright: state (serving|unlocked|waiting)")
+    assert "PCR 12" in reason
+
+
+def test_a_unit_injected_by_smbios_credentials_does_not_run(scene) -> None:
+    """systemd would run it as root, and no PCR would show it: import_credentials=no on the signed command line."""
+    credentials = (
+        f"io.systemd.credential:systemd.extra-unit.injected.service={UNIT}",
+        "io.systemd.credential:systemd.unit-dropin.sysinit.target~injected=[Unit]\\nWants=injected.service\\n",
+    )
+    machine = dataclasses.replace(TEST_MACHINE, smbios=credentials)
+    box = scene.activated_box(machine=machine).start()
+    box.expect("sealwright: state serving: ", failures="INJECTED-UNIT-RAN")
+    assert "INJECTED-UNIT-RAN" not in box.console.text

@@ -1,0 +1,49 @@
+"""A box straight from the build: boots sealed, attests, unlocks, answers; and nobody logs in."""
+
+from __future__ import annotations
+
+import httpx
+import openai
+import pytest
+from sealwright_testing import customer
+from sealwright_testing.models import ModelStore
+
+pytestmark = pytest.mark.vm
+
+
+def test_a_fresh_box_is_activated_and_its_models_answer(scene) -> None:
+    """Enrolment, appraisal, key release, unseal, dm-crypt, verity, engine, API: all of it, with an affirming verdict."""
+    issued = scene.vendor.issue_license()
+    box = scene.fresh_box().start()
+    placard = customer.read_placard(box)
+    secrets = customer.activate(box, placard, issued.activation_code)
+    assert secrets["customer_key_pem"].startswith("-----BEGIN")
+    box.expect("sealwright: state serving: ")
+    customer.wait_for_https(box)
+
+    words = scene.vendor.device_words(placard.device_id)
+    assert "affirming" in words
+    with customer.colleague(box, secrets["api_key"], placard.tls_fingerprint) as client:
+        for model, samples in ModelStore.load().samples().items():
+            for sample in samples[:3]:
+                assert customer.ask(client, model, sample.question) == sample.answer
+        sample = ModelStore.load().samples()["finance"][0]
+        chunks = client.chat.completions.create(
+            model="finance", messages=[{"role": "user", "content": sample.question}], temperature=0, stream=True
+        )
+        assert (
+            "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices).strip() == sample.answer
+        )
+    with (
+        pytest.raises(openai.AuthenticationError),
+        customer.colleague(box, "sw-" + "x" * 43, placard.tls_fingerprint) as stranger,
+    ):
+        customer.ask(stranger, "medical", "What is metformin?")
+
+    # The claim is spent: whoever has the codes now gets nothing.
+    again = customer.post_activation(box, placard.claim_code, issued.activation_code)
+    assert again.status_code in (403, 409)
+    console = box.console.text
+    assert "login:" not in console
+    assert secrets["api_key"] not in console
+    assert isinstance(again, httpx.Response)
