@@ -21,6 +21,7 @@ class Machine:
         cpus: Virtual CPUs.
         memory_mib: Memory in MiB.
         network: Whether there is a network card.
+        isolated: Whether the box reaches nobody, this host included; it can still be reached.
         smbios: SMBIOS type 11 strings, as whoever controls the machine's firmware settings can give.
         extra: Further QEMU arguments.
     """
@@ -28,6 +29,7 @@ class Machine:
     cpus: int = 2
     memory_mib: int = 2048
     network: bool = True
+    isolated: bool = False
     smbios: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
@@ -78,7 +80,8 @@ def qemu_arguments(machine: Machine, files: MachineFiles, *, incoming: bool = Fa
     arguments += ["-qmp", _options("unix:", files.qmp_socket) + ",server=on,wait=off"]
     if machine.network:
         # Host port 0: the system chooses a free one, and VirtualBox asks QEMU which.
-        arguments += ["-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:0-:{BOX_PORT}"]
+        restrict = "on" if machine.isolated else "off"
+        arguments += ["-netdev", f"user,id=net0,restrict={restrict},hostfwd=tcp:127.0.0.1:0-:{BOX_PORT}"]
         arguments += ["-device", "virtio-net-pci,netdev=net0,id=nic,romfile="]
     for value in machine.smbios:
         arguments += ["-smbios", "type=11,value=" + _escape(value)]

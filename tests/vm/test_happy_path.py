@@ -12,7 +12,7 @@ pytestmark = pytest.mark.vm
 
 
 def test_a_fresh_box_is_activated_and_its_models_answer(scene) -> None:
-    """Enrolment, appraisal, key release, unseal, dm-crypt, verity, engine, API: all of it, with an affirming verdict."""
+    """Enrolment, appraisal, key release, unseal, dm-crypt, verity, engine, API: all of it, and affirming."""
     issued = scene.vendor.issue_license()
     box = scene.fresh_box().start()
     placard = customer.read_placard(box)

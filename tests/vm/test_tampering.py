@@ -1,4 +1,4 @@
-"""Whoever changes one byte of what is signed or measured, or moves the disk, gets no model; and is told which check saw it."""
+"""Whoever changes a byte of what is signed or measured, or moves the disk, gets no model and hears why."""
 
 from __future__ import annotations
 
