@@ -105,7 +105,7 @@ def describe(result: AttestationResult) -> list[str]:
 def _affirmed(boot: BootSummary) -> list[str]:
     return [
         "The quote is by the enrolled attestation key, fresh, and over exactly the required PCRs.",
-        f"Firmware {boot.firmware_version or 'of unknown version'} filled its SHA-256 bank; each of its events is allowed.",
+        f"Firmware {boot.firmware_version or '(no version)'} filled its SHA-256 bank; each of its events is allowed.",
         "Secure Boot is on, with this release's keys and no others.",
         f"The boot application is this release's ({boot.boot_application}), with its own command line and initrd.",
         f"{boot.option_rom_drivers} option ROM drivers were loaded.",
