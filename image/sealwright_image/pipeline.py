@@ -11,7 +11,7 @@ import json
 import shutil
 import tomllib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,7 +58,13 @@ class BuiltImage:
 
 
 def build_image(
-    config: Config, output: Path, progress: Progress, *, force: bool = False, refresh_os: bool = False
+    config: Config,
+    output: Path,
+    progress: Progress,
+    *,
+    force: bool = False,
+    refresh_os: bool = False,
+    engine: Callable[[], Path] = engine_path,
 ) -> BuiltImage:
     """Build an image.
 
@@ -68,6 +74,7 @@ def build_image(
         progress: Where steps are shown and timed.
         force: Replace an image that is there.
         refresh_os: Do not reuse a cached OS part.
+        engine: Gives the inference server that goes into the root; asked for only after the inputs are found good.
 
     Raises:
         SealwrightError: the product file's inputs are not usable, a tool failed, or there is no space.
@@ -79,7 +86,7 @@ def build_image(
         work.mkdir()
         context = make_context(work, progress)
         check_tools(context)
-        requested = os_config(config, inputs.keys, inputs.custodians, engine_path())
+        requested = os_config(config, inputs.keys, inputs.custodians, engine())
         os_cached = not refresh_os and is_cached(requested, context)
         check_space(space_needed(config, output, context, os_cached=os_cached))
         try:

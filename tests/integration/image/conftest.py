@@ -1,0 +1,63 @@
+"""One product with a small OS part, and one image built from it, shared by the tests that only read it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sealwright_image.cli import main
+from sealwright_image.config import Config, load_config
+from sealwright_image.pipeline import BuiltImage, build_image
+from sealwright_image.progress import Progress
+from sealwright_testing.image_inputs import ServiceKeys, product_text, write_model, write_service
+from sealwright_testing.small_os import SmallOs
+
+PAYLOADS = ("medical", "finance")
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product folder that can be built in seconds."""
+
+    folder: Path
+    service: ServiceKeys
+    os: SmallOs
+
+    @property
+    def config(self) -> Config:
+        return load_config(self.folder / "product.toml")
+
+    def build(self, output: Path, *, force: bool = False) -> BuiltImage:
+        return build_image(self.config, output, Progress(io.StringIO()), force=force, engine=lambda: self.os.engine)
+
+
+@pytest.fixture(scope="session")
+def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    folder = tmp_path_factory.mktemp("product")
+    assert main(["keygen", str(folder / "keys")]) == 0
+    service = write_service(folder / "license-service.json")
+    for payload in PAYLOADS:
+        write_model(folder / f"{payload}.gguf", 3_000_000)
+    (folder / "LICENSE.txt").write_text("Apache-2.0, see the model card\n")
+    (folder / "product.toml").write_text(product_text(*PAYLOADS))
+    made = Product(folder, service, SmallOs.make(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(made.os.cache_home))
+        made.os.provide(made.config, folder)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def image(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built image; read only."""
+    return product.build(tmp_path_factory.mktemp("image") / "out").output
+
+
+@pytest.fixture
+def copy(image: Path, tmp_path: Path) -> Path:
+    """A copy of the image that a test may damage."""
+    return Path(shutil.copytree(image, tmp_path / "out"))
