@@ -1,0 +1,202 @@
+"""The stand-alone tools: output, exit codes, one line of reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sealwright_policies.cli import main
+from sealwright_policies.tcg.algorithms import AlgorithmId
+from sealwright_testing.attestations import AttestFields, SoftwareAk, quote_bytes
+from sealwright_testing.event_logs import LogWriter, replay, separator
+
+EVENTS = [separator(pcr) for pcr in range(8)]
+LOG = LogWriter((AlgorithmId.SHA1, AlgorithmId.SHA256)).log(EVENTS)
+NONCE = bytes(range(32))
+PCRS = replay(EVENTS, AlgorithmId.SHA256)
+AK = SoftwareAk()
+QUOTE = quote_bytes(AttestFields(AK.qualified_name, NONCE), PCRS)
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+
+
+def pem(key: PublicKey) -> bytes:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+class Case:
+    """The files of a quote, and the command line that names them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.select = "sha256:0-7"
+        self.qualifying_data = NONCE.hex()
+        self.write("ak.pem", pem(AK.private_key.public_key()))
+        self.write("attest", QUOTE)
+        self.write("signature", AK.sign(QUOTE))
+        self.write("pcrs.json", json.dumps({str(index): value.hex() for index, value in PCRS.items()}).encode())
+
+    def write(self, name: str, data: bytes) -> None:
+        (self.directory / name).write_bytes(data)
+
+    def run(self) -> int:
+        path = self.directory
+        command = ["verify-quote", "--ak", f"{path}/ak.pem", "--attest", f"{path}/attest"]
+        command += ["--signature", f"{path}/signature", "--qualifying-data", self.qualifying_data]
+        command += ["--pcrs", f"{path}/pcrs.json", "--select", self.select]
+        return main(command)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def reason(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line on standard error."""
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    return captured.err
+
+
+def test_eventlog_json_has_events_and_pcrs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log").write_bytes(LOG)
+    assert main(["eventlog", str(tmp_path / "log"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["pcrs"]["sha256"] == {str(index): value.hex() for index, value in PCRS.items()}
+    assert set(document["pcrs"]) == {"sha1", "sha256"}
+    event = document["events"][1]
+    assert (event["index"], event["pcr"], event["type"], event["data"]) == (1, 0, "EV_SEPARATOR", "00000000")
+    assert set(event["digests"]) == {"sha1", "sha256"}
+
+
+def test_eventlog_text_names_events_and_pcrs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log").write_bytes(LOG)
+    assert main(["eventlog", str(tmp_path / "log")]) == 0
+    text = capsys.readouterr().out
+    assert "EV_SEPARATOR" in text
+    assert f"   7: {PCRS[7].hex()}" in text
+
+
+@pytest.mark.parametrize(("data", "code"), [(LOG[:-1], 30), (b"", 30), (b"x" * (17 << 20), 30)])
+def test_eventlog_refuses_malformed_logs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, code: int
+) -> None:
+    (tmp_path / "log").write_bytes(data)
+    assert main(["eventlog", str(tmp_path / "log")]) == code
+    assert "MALFORMED" in reason(capsys)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["eventlog"], ["no-such-command"], ["eventlog", "/nonexistent/log"], ["eventlog", "/"], ["verify-quote"]],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "USAGE" in reason(capsys)
+
+
+@pytest.mark.parametrize("command", [["--help"], ["eventlog", "--help"], ["verify-quote", "--help"]])
+def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(command)
+    assert exit_.value.code == 0
+    assert "sealwright-policy" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["plain", "bank", "pcrs", "eventlog"])
+def test_a_good_quote_with_all_forms_of_pcr_files(
+    case: Case, capsys: pytest.CaptureFixture[str], form: str, tmp_path: Path
+) -> None:
+    values = {str(index): value.hex() for index, value in PCRS.items()}
+    documents = {
+        "plain": values,
+        "bank": {"sha256": values, "sha1": {"0": "00" * 20}},
+        "pcrs": {"pcrs": {"sha256": values}},
+    }
+    if form == "eventlog":
+        (tmp_path / "log").write_bytes(LOG)
+        main(["eventlog", str(tmp_path / "log"), "--json"])
+        case.write("pcrs.json", capsys.readouterr().out.encode())
+    else:
+        case.write("pcrs.json", json.dumps(documents[form]).encode())
+    assert case.run() == 0
+    assert capsys.readouterr().out.startswith("OK")
+
+
+def test_other_values_are_rejected(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    case.write("pcrs.json", json.dumps({str(index): "00" * 32 for index in PCRS}).encode())
+    assert case.run() == 10
+    assert "PCR_DIGEST_MISMATCH" in reason(capsys)
+
+
+def test_a_changed_statement_is_rejected_before_it_is_parsed(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    """The signature is checked first: nothing of an unsigned statement is believed, not even that it is malformed."""
+    case.write("attest", QUOTE[:-1])
+    assert case.run() == 10
+    assert "SIGNATURE_INVALID" in reason(capsys)
+
+
+def test_a_signed_but_malformed_statement(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    case.write("attest", QUOTE + b"\0")
+    case.write("signature", AK.sign(QUOTE + b"\0"))
+    assert case.run() == 30
+    assert "MALFORMED" in reason(capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code"),
+    [
+        ("ak.pem", b"no PEM", 30),
+        ("ak.pem", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", 30),
+        ("ak.pem", pem(ed25519.Ed25519PrivateKey.generate().public_key()), 20),
+        ("ak.pem", pem(ec.generate_private_key(ec.SECP256K1()).public_key()), 20),
+        ("ak.pem", pem(ec.generate_private_key(ec.SECP384R1()).public_key()), 10),
+        ("ak.pem", pem(rsa.generate_private_key(65537, 2048).public_key()), 10),
+        ("signature", b"", 30),
+        ("signature", b"\x00\x18\x00\x0b\x00\x01\x01", 30),
+        ("signature", b"\x00\x05\x00\x0b" + bytes(32), 20),
+        ("signature", bytes(2000), 30),
+        ("attest", bytes(2000), 30),
+        ("pcrs.json", b"{", 30),
+        ("pcrs.json", b"[]", 30),
+        ("pcrs.json", b'{"sha256": 1}', 30),
+        ("pcrs.json", b'{"0": "zz"}', 30),
+        ("pcrs.json", b'{"0": "00"}', 30),
+        ("pcrs.json", b'{"24": "00"}', 30),
+        ("pcrs.json", b'{"sha256": {"0": null}}', 30),
+        ("pcrs.json", b"[" * 100_000, 30),
+        ("pcrs.json", b"{}", 10),
+        ("pcrs.json", b'{"sha1": {}}', 10),
+    ],
+)
+def test_bad_files(case: Case, capsys: pytest.CaptureFixture[str], name: str, data: bytes, code: int) -> None:
+    case.write(name, data)
+    assert case.run() == code
+    reason(capsys)
+
+
+@pytest.mark.parametrize("name", ["ak.pem", "attest", "signature", "pcrs.json"])
+def test_a_missing_file_is_wrong_usage(case: Case, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (case.directory / name).unlink()
+    assert case.run() == 2
+    assert name in reason(capsys)
+
+
+@pytest.mark.parametrize(
+    ("select", "code"), [("sha256:0-8", 10), ("sha1:0-7", 30), ("md5:0", 20), ("sha1:0+sha256:1", 20), ("0,1", 2)]
+)
+def test_other_selections(case: Case, capsys: pytest.CaptureFixture[str], select: str, code: int) -> None:
+    """sha1:0-7 reads the SHA-256 values of the file as SHA-1 values, whose length is wrong."""
+    case.select = select
+    assert case.run() == code
+    reason(capsys)
+
+
+def test_qualifying_data_that_is_not_hexadecimal(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    case.qualifying_data = "xyz"
+    assert case.run() == 2
+    reason(capsys)
