@@ -1,0 +1,179 @@
+"""A licence service on a real database file, with a release, a trusted TPM maker and licences: for tests and benches."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sealwright_licensing.config import Limits, ServiceFolder, load_config
+from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.endorsement import Tier
+from sealwright_licensing.enrollment import EnrollmentService
+from sealwright_licensing.grants import Grantor
+from sealwright_licensing.initialisation import create_service
+from sealwright_licensing.issuing import issue_license, new_license
+from sealwright_licensing.keys import SigningKeys, load_signing_keys
+from sealwright_licensing.maker_roots import add_certificates, parse_pem_certificates
+from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.records import License
+from sealwright_licensing.release import KeyRelease
+from sealwright_licensing.release_import import BuildOutput, import_release
+from sealwright_licensing.renewal import RenewalService
+from sealwright_licensing.store_sql import SqlStore, open_engine
+from sealwright_policies.appraisal.reference_values import (
+    RELEASE_APPROVAL_SET,
+    PartitionWrappedShares,
+    WrappedShares,
+)
+from sealwright_policies.wire.custodian_wrap import wrap_share
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.messages import Grant
+from sealwright_policies.wire.release_approval import sign_release_approval
+from sealwright_policies.wire.service import LicenseService
+
+from sealwright_testing.evidence_factory import NOW, SyntheticBox, secure_boot_keys
+from sealwright_testing.maker_ca import MakerCa, pem
+from sealwright_testing.software_device import SoftwareDevice
+from sealwright_testing.synthetic_uki import build_uki
+
+SERVICE_ID = "service-1"
+PRODUCT = "synthetic-box"
+
+
+def synthetic_box(**changes: Any) -> SyntheticBox:
+    """A box whose release is for our service."""
+    return SyntheticBox(keys=_KEYS, uki=_UKI, manifest_changes={"service_id": SERVICE_ID, **changes})
+
+
+def build_output(
+    box: SyntheticBox, custodians: tuple[ec.EllipticCurvePublicKey, ec.EllipticCurvePublicKey]
+) -> tuple[BuildOutput, dict[str, tuple[bytes, bytes]]]:
+    """What a build leaves for the service, and the shares of each partition in the clear."""
+    release = box.release
+    clear = {
+        payload.verity.root_hash: (secrets.token_bytes(32), secrets.token_bytes(32))
+        for payload in release.manifest.payloads
+    }
+    partitions = [
+        PartitionWrappedShares(
+            partition_id=part,
+            lease_share=wrap_share(custodians[0], a, partition_id=bytes.fromhex(part), name="lease"),
+            release_share=wrap_share(custodians[1], b, partition_id=bytes.fromhex(part), name="release"),
+        )
+        for part, (a, b) in clear.items()
+    ]
+    unseal = release.manifest.measurements.unseal
+    approvals = [
+        sign_release_approval(
+            release.release_id,
+            part,
+            {
+                pcr: bytes.fromhex(application.pcr4 if pcr == 4 else unseal[str(pcr)])
+                for pcr in RELEASE_APPROVAL_SET
+            },
+            box.manifest_key,
+        )
+        for part in clear
+        for application in release.manifest.measurements.boot_applications
+    ]
+    shares = WrappedShares(
+        version=1, release_id=release.release_id, service_id=release.manifest.service_id, partitions=partitions
+    )
+    listed = json.dumps([one.model_dump(mode="json") for one in approvals]).encode()
+    return BuildOutput(box.release_envelope, document_bytes(shares), listed), clear
+
+
+@dataclass
+class LicenseWorld:
+    """An initialised service in a folder, its parts wired as the application wires them."""
+
+    folder: ServiceFolder
+    store: SqlStore
+    keys: SigningKeys
+    enrollment: EnrollmentService
+    renewal: RenewalService
+    box: SyntheticBox
+    maker: MakerCa
+    shares: dict[str, tuple[bytes, bytes]]
+    limits: Limits
+    now: int = NOW
+
+    @classmethod
+    def create(cls, directory: Path, *, url: str = "https://127.0.0.1:8444") -> LicenseWorld:
+        """Make the service, trust a maker as tier "software", import a release."""
+        folder = create_service(directory, url=url, service_id=SERVICE_ID, now=NOW - 86_400)
+        config = load_config(folder)
+        store = SqlStore(open_engine(folder.database_url(config)))
+        keys, custodians = load_signing_keys(folder.keys), load_file_custodians(folder.keys)
+        grantor = Grantor(keys, KeyRelease(custodians, keys.lease_policy.public_key()))
+        world = cls(
+            folder=folder,
+            store=store,
+            keys=keys,
+            enrollment=EnrollmentService(store, grantor),
+            renewal=RenewalService(store, grantor, StatelessNonces(keys.nonce)),
+            box=synthetic_box(),
+            maker=MakerCa(),
+            shares={},
+            limits=config.limits,
+        )
+        world.trust(world.maker)
+        world.shares = world.import_release(world.box)
+        return world
+
+    @property
+    def service(self) -> LicenseService:
+        """The service as a box knows it."""
+        return parse_json(LicenseService, self.folder.service_file.read_bytes(), limit=65536)
+
+    def trust(self, maker: MakerCa, tier: Tier = Tier.SOFTWARE) -> None:
+        """Make a maker's root an anchor."""
+        add_certificates(self.store, parse_pem_certificates(pem(maker.root)), tier, now=self.now)
+
+    def import_release(self, box: SyntheticBox) -> dict[str, tuple[bytes, bytes]]:
+        """Import a box's release; returns its shares in the clear."""
+        custodians = load_file_custodians(self.folder.keys)
+        output, clear = build_output(box, (custodians.lease_share.public_key, custodians.release_share.public_key))
+        key = box.manifest_key.public_key()
+        import_release(self.store, custodians, output, key, service_id=SERVICE_ID, now=self.now)
+        return clear
+
+    def issue(self, **changes: Any) -> tuple[License, list[str]]:
+        """Issue a licence; returns it and its codes."""
+        fields: dict[str, Any] = {
+            "product": PRODUCT,
+            "seats": 1,
+            "days": 365,
+            "tiers": [Tier.SOFTWARE],
+            "now": self.now,
+        }
+        license_ = new_license(**(fields | changes))
+        return license_, issue_license(self.store, license_)
+
+    def device(self, number: int = 0) -> SoftwareDevice:
+        """A device of the trusted maker."""
+        return SoftwareDevice(self.box, self.maker, number)
+
+    def enroll(self, device: SoftwareDevice, code: str) -> Grant:
+        """Take a device through both steps."""
+        challenge = self.enrollment.challenge(device.request(code), now=self.now)
+        return grant(self.enrollment.prove(device.proof(challenge), now=self.now))
+
+
+def grant(reply: bytes) -> Grant:
+    """Parse a reply."""
+    return parse_json(Grant, reply, limit=1 << 22)
+
+
+def public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """SubjectPublicKeyInfo."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+_KEYS = secure_boot_keys()
+_UKI = build_uki()
