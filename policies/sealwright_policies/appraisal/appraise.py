@@ -183,7 +183,7 @@ def _appraise_state(
         boot=judgement.summary,
         notes=tuple(notes),
         clock_loss_ms=clock.loss_ms if clock is not None else 0,
-        unseal_pcrs=_unseal_values(firmware, measurements) if affirming and firmware else {},
+        unseal_pcrs=unseal_values(firmware, measurements) if affirming and firmware else {},
         baseline=_next_baseline(reading, quote.pcrs) if affirming and reading else None,
     )
 
@@ -226,10 +226,11 @@ def unseal_point(boot_log: EventLog, release: Release) -> dict[int, bytes]:
     measures (0, 2, 4, 7) is replayed from the log, which ends before userspace; what the release measures (11 to 15)
     is in the manifest.
     """
-    return _unseal_values(boot_log.replay(), release.manifest.measurements)
+    return unseal_values(boot_log.replay(), release.manifest.measurements)
 
 
-def _unseal_values(firmware: Mapping[int, bytes], measurements: Measurements) -> dict[int, bytes]:
+def unseal_values(firmware: Mapping[int, bytes], measurements: Measurements) -> dict[int, bytes]:
+    """The same from a boot log's replayed values."""
     return {
         pcr: bytes.fromhex(measurements.unseal[str(pcr)]) if pcr >= 8 else firmware.get(pcr, initial_value(pcr))
         for pcr in UNSEAL_SET
