@@ -190,6 +190,8 @@ def bad_vectors() -> Iterator[Vector]:
         ("truncated-digest", "1", "ends in a digest", header + start + digests[:-1]),
         ("truncated-data", "1", "ends in the data of the last event", log[:-1]),
         ("truncated-after-pcr", "5", "ends behind the PCR of an event: four zeros are no padding", log + bytes(4)),
+        ("truncated-after-zeros", "5", "the same behind an event whose data ends in zeros",
+         DOUBLE.log([LoggedEvent(1, EventType.EV_ACTION, bytes(64))]) + bytes(4)),
         ("padding-mixed", "5", "0xFF with something behind it", log + b"\xff" * 64 + b"\0"),
         ("huge-data", "1", "an event that claims 4 GiB", header + start + digests + b"\xff" * 4),
         ("huge-digest-count", "3.2", "2³² - 1 digests claimed", header + struct.pack("<III", 4, 4, 0xFFFFFFFF)),

@@ -7,6 +7,7 @@ digest, and a log is worth something only when its replay gives quoted PCR value
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -40,6 +41,7 @@ SPEC_ID_EVENT_03 = b"Spec ID Event03\0"
 STARTUP_LOCALITY = b"StartupLocality\0"
 HCRTM_LOCALITY = 4
 _SHA1_EVENT_SIZE = 32
+_EVENT2_HEADER = struct.Struct("<III")
 _EVENT2_SIZE = 16
 
 
@@ -174,7 +176,13 @@ def parse_event_log(data: bytes) -> EventLog:
     else:
         log_format, banks = LogFormat.SHA1, {int(AlgorithmId.SHA1): DIGEST_SIZES[AlgorithmId.SHA1]}
     events = [first]
-    while reader.remaining and not _is_padding(reader, log_format):
+    # Looked for once, not before each event: a hostile log must not make the work grow with the square of its size.
+    ones, zeros = len(data.rstrip(b"\xff")), len(data.rstrip(b"\0"))
+    header_size = _SHA1_EVENT_SIZE if log_format is LogFormat.SHA1 else _EVENT2_SIZE
+    while reader.remaining:
+        # Fewer zeros than a header are no padding, but a log cut off behind the PCR of its last event.
+        if reader.offset >= ones or (reader.offset >= zeros and reader.remaining >= header_size):
+            break
         if len(events) == MAX_EVENTS:
             raise FormatError(f"event log: more than {MAX_EVENTS} events")
         if log_format is LogFormat.SHA1:
@@ -182,14 +190,6 @@ def parse_event_log(data: bytes) -> EventLog:
         else:
             events.append(_read_event2(reader, len(events), banks))
     return EventLog(log_format, banks, tuple(events), _startup_locality(events), reader.remaining)
-
-
-def _is_padding(reader: LittleEndianReader, log_format: LogFormat) -> bool:
-    header = reader.peek_at_most(_SHA1_EVENT_SIZE if log_format is LogFormat.SHA1 else _EVENT2_SIZE)
-    if header[0] == 0xFF:
-        return reader.peek().count(0xFF) == reader.remaining
-    whole = _SHA1_EVENT_SIZE if log_format is LogFormat.SHA1 else _EVENT2_SIZE
-    return header == bytes(whole) and not any(reader.peek())
 
 
 def _check_pcr(index: int, pcr: int, event_type: EventType | int) -> None:
@@ -209,7 +209,7 @@ def _read_sha1_event(reader: LittleEndianReader, index: int) -> Event:
 
 def _read_event2(reader: LittleEndianReader, index: int, banks: Mapping[int, int]) -> Event:
     """Read a TCG_PCR_EVENT2 (10.2.2). Digests of a part of the banks are read too; :meth:`EventLog.missing` tells."""
-    pcr, number, count = reader.u32(), reader.u32(), reader.u32()
+    pcr, number, count = reader.fields(_EVENT2_HEADER)
     event_type = _EVENT_TYPES.get(number, number)
     _check_pcr(index, pcr, event_type)
     if count > len(banks):

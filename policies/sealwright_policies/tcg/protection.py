@@ -20,7 +20,7 @@ from sealwright_policies.tcg.algorithms import AlgorithmId, hashlib_name, strong
 from sealwright_policies.tcg.public import Public, Symmetric
 from sealwright_policies.tcg.reader import sized_2b
 
-try:  # moved in cryptography 47; the box has 43
+try:  # newer cryptography keeps CFB among the decrepit ciphers, the 43 of the box does not
     from cryptography.hazmat.decrepit.ciphers.modes import CFB
 except ImportError:
     from cryptography.hazmat.primitives.ciphers.modes import CFB

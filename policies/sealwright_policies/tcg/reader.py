@@ -8,7 +8,7 @@ and never believe a length before comparing it with what is there.
 from __future__ import annotations
 
 import struct
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from sealwright_policies.errors import FormatError
 
@@ -52,13 +52,9 @@ class Reader:
         """Return everything that is left."""
         return self.take(self.remaining)
 
-    def peek(self) -> bytes:
-        """Return everything that is left without reading it."""
-        return self._data[self.offset :]
-
-    def peek_at_most(self, count: int) -> bytes:
-        """Return up to ``count`` of the next bytes without reading them."""
-        return self._data[self.offset : self.offset + count]
+    def fields(self, layout: struct.Struct) -> tuple[Any, ...]:
+        """Read several fixed fields at once; ``layout`` says their byte order itself."""
+        return layout.unpack_from(self._data, self._advance(layout.size))
 
     def u8(self) -> int:
         """Read one unsigned byte."""
