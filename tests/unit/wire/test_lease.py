@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sealwright_policies.appraisal.clock import ClockReading
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.wire.envelope import sign_jws
-from sealwright_policies.wire.lease import LEASE_TYPE, Lease, LeaseTerms, lease_policy, sign_lease, verify_lease
+from sealwright_policies.wire.lease import (
+    LEASE_TYPE,
+    Lease,
+    LeaseTerms,
+    lease_policy,
+    require_in_force,
+    sign_lease,
+    verify_lease,
+)
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
 
 UNSEAL_PCRS = {str(pcr): f"{pcr:02x}" * 32 for pcr in (0, 2, 4, 7, 11, 12, 13, 14, 15)}
@@ -154,3 +164,28 @@ def test_a_document_of_another_type_is_no_lease(keys: Keys) -> None:
 def test_a_lease_without_a_partition_is_malformed(keys: Keys) -> None:
     with pytest.raises(FormatError):
         verify_lease(sign_jws(terms(), LEASE_TYPE, keys.document), keys.service)
+
+
+READING = ClockReading(reset_count=60, restart_count=0, clock_ms=86_400_000, ticks=720, lease_number=7)
+
+
+def test_a_lease_is_in_force_up_to_each_of_its_bounds() -> None:
+    require_in_force(terms(), READING)
+
+
+@pytest.mark.parametrize(
+    ("passed", "code"),
+    [
+        ({"clock_ms": 86_400_001}, RejectionCode.LEASE_EXPIRED),
+        ({"reset_count": 61}, RejectionCode.LEASE_EXPIRED),
+        ({"ticks": 721}, RejectionCode.LEASE_EXPIRED),
+        ({"lease_number": 8}, RejectionCode.LEASE_MISMATCH),
+        ({"lease_number": 6}, RejectionCode.LEASE_MISMATCH),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_lease_past_a_bound_is_refused_with_the_reason(passed: dict[str, int], code: RejectionCode) -> None:
+    with pytest.raises(VerificationError) as caught:
+        require_in_force(terms(), replace(READING, **passed))
+
+    assert caught.value.code is code
