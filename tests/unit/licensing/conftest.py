@@ -1,0 +1,17 @@
+"""A fresh licence service for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sealwright_testing.license_world import LicenseWorld
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[LicenseWorld]:
+    """A service with a trusted maker and one release."""
+    made = LicenseWorld.create(tmp_path / "service")
+    yield made
+    made.store.close()
