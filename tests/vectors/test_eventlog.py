@@ -18,6 +18,7 @@ SPEC = Path(__file__).parents[2] / "policies/spec/eventlog.md"
 VECTORS = load_vectors(DIRECTORY)
 CORPUS = os.environ.get("SEALWRIGHT_CORPUS")
 CORPUS_LOGS = sorted(Path(CORPUS, "eventlogs").glob("*.bin")) if CORPUS else []
+assert CORPUS_LOGS or not CORPUS, f"no event logs in SEALWRIGHT_CORPUS={CORPUS}"
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.folder.name)
