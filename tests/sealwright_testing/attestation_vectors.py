@@ -154,6 +154,13 @@ class Quotes:
             signature=good[:2] + AlgorithmId.SHA1.to_bytes(2, "big") + good[4:],
         )
         yield self.vector(
+            "quote-signature-sha384",
+            "a genuine signature with SHA-384 by a key whose area fixes SHA-256",
+            section,
+            code=algorithm,
+            signature=self.ak.sign_sha384(self.good),
+        )
+        yield self.vector(
             "quote-signature-rsa",
             "an RSASSA signature with an ECC key",
             section,

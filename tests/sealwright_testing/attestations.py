@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from sealwright_policies.tcg.algorithms import AlgorithmId, hash_bytes
 from sealwright_policies.tcg.attest import TPM_GENERATED_VALUE, ClockInfo, StructureTag
 from sealwright_policies.tcg.pcr import selection_bytes
@@ -56,6 +57,12 @@ class SoftwareAk:
         digest = hashes.Hash(hashes.SHA256())
         digest.update(attest)
         return sign_digest(self.private_key, digest.finalize())
+
+    def sign_sha384(self, attest: bytes) -> bytes:
+        """Return a signature that hashes with SHA-384, which a TPM would not make with this key."""
+        r, s = decode_dss_signature(self.private_key.sign(attest, ec.ECDSA(hashes.SHA384())))
+        head = AlgorithmId.ECDSA.to_bytes(2, "big") + AlgorithmId.SHA384.to_bytes(2, "big")
+        return head + sized_2b(r.to_bytes(32, "big")) + sized_2b(s.to_bytes(32, "big"))
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sealwright_policies.cli import main
 from sealwright_policies.tcg.algorithms import AlgorithmId
+from sealwright_policies.tcg.reader import sized_2b
 from sealwright_testing.attestations import AttestFields, SoftwareAk, quote_bytes
 from sealwright_testing.event_logs import LogWriter, replay, separator
 
@@ -194,6 +196,16 @@ def test_other_selections(case: Case, capsys: pytest.CaptureFixture[str], select
     case.select = select
     assert case.run() == code
     reason(capsys)
+
+
+def test_a_short_rsa_key_is_not_supported(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its signature is genuine, but 1024 bits prove nothing."""
+    key = rsa.generate_private_key(65537, 1024)  # a short key is the point of the test
+    signature = key.sign(QUOTE, padding.PKCS1v15(), hashes.SHA256())
+    case.write("ak.pem", pem(key.public_key()))
+    case.write("signature", b"\x00\x14\x00\x0b" + sized_2b(signature))
+    assert case.run() == 20
+    assert "1024" in reason(capsys)
 
 
 def test_qualifying_data_that_is_not_hexadecimal(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
