@@ -66,9 +66,13 @@ class RateLimit:
         """Pass on, or refuse."""
         if scope["type"] == "http" and not self._buckets.take(client_address(scope), now=self._clock()):
             shown = problems.problem(429, RejectionCode.RATE_LIMITED.value, "Too many requests from this address.")
-            await problems.response(shown)(scope, receive, send)
+            await problems.response(shown, close=True)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+DISCARDED = 2
+"""Times the limit: how much of a body is read at most."""
 
 
 class BodyTooLargeError(Exception):
@@ -92,11 +96,11 @@ class BodyLimit:
             body = await asyncio.wait_for(self._read(receive), self._timeout_s)
         except BodyTooLargeError:
             shown = problems.problem(413, problems.TOO_LARGE, f"The body has more than {self._limit} bytes.")
-            await problems.response(shown)(scope, receive, send)
+            await problems.response(shown, close=True)(scope, receive, send)
             return
         except TimeoutError:
             shown = problems.problem(408, problems.TOO_SLOW, f"The body took over {self._timeout_s:g} seconds.")
-            await problems.response(shown)(scope, receive, send)
+            await problems.response(shown, close=True)(scope, receive, send)
             return
         sent = False
 
@@ -118,8 +122,11 @@ class BodyLimit:
                 return b""
             part = message.get("body", b"")
             size += len(part)
-            if size > self._limit:
+            if size <= self._limit:
+                parts.append(part)
+            ended = not message.get("more_body", False)
+            # A little too much is read to its end and thrown away: a client that is cut off sees no answer.
+            if size > self._limit and (ended or size > DISCARDED * self._limit):
                 raise BodyTooLargeError
-            parts.append(part)
-            if not message.get("more_body", False):
+            if ended:
                 return b"".join(parts)

@@ -50,9 +50,11 @@ def problem_of(error: SealwrightError) -> Problem:
             return problem(500, INTERNAL, "The service failed; its log says more.")
 
 
-def response(shown: Problem) -> JSONResponse:
-    """The problem as an HTTP response."""
+def response(shown: Problem, *, close: bool = False) -> JSONResponse:
+    """The problem as an HTTP response; ``close`` ends the connection, where the rest of a body is not wanted."""
     headers = {"Retry-After": "60"} if shown.status in (429, 503) else {}
+    if close:
+        headers["Connection"] = "close"
     return JSONResponse(shown.model_dump(mode="json"), shown.status, headers, MEDIA_TYPE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import ssl
 
@@ -40,6 +41,8 @@ def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int)
     configure_logging()
     server = _AnnouncingServer(server_config(app, folder, config.limits))
     server.announcement = f"https://{host}:{listener.getsockname()[1]}"
+    # uvicorn raises the signal that stopped it once more when it is done; a graceful stop is an exit with 0.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     server.run(sockets=[listener])
 
 

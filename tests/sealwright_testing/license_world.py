@@ -1,4 +1,4 @@
-"""A licence service on a real database file, with a release, a trusted TPM maker and licences: for tests and benches."""
+"""A licence service on a real database file, with a release and a trusted TPM maker: for tests and benches."""
 
 from __future__ import annotations
 
@@ -72,10 +72,7 @@ def build_output(
         sign_release_approval(
             release.release_id,
             part,
-            {
-                pcr: bytes.fromhex(application.pcr4 if pcr == 4 else unseal[str(pcr)])
-                for pcr in RELEASE_APPROVAL_SET
-            },
+            {pcr: bytes.fromhex(application.pcr4 if pcr == 4 else unseal[str(pcr)]) for pcr in RELEASE_APPROVAL_SET},
             box.manifest_key,
         )
         for part in clear
@@ -104,9 +101,9 @@ class LicenseWorld:
     now: int = NOW
 
     @classmethod
-    def create(cls, directory: Path, *, url: str = "https://127.0.0.1:8444") -> LicenseWorld:
+    def create(cls, directory: Path, *, now: int = NOW) -> LicenseWorld:
         """Make the service, trust a maker as tier "software", import a release."""
-        folder = create_service(directory, url=url, service_id=SERVICE_ID, now=NOW - 86_400)
+        folder = create_service(directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now)
         config = load_config(folder)
         store = SqlStore(open_engine(folder.database_url(config)))
         keys, custodians = load_signing_keys(folder.keys), load_file_custodians(folder.keys)
@@ -121,6 +118,7 @@ class LicenseWorld:
             maker=MakerCa(),
             shares={},
             limits=config.limits,
+            now=now,
         )
         world.trust(world.maker)
         world.shares = world.import_release(world.box)

@@ -196,7 +196,6 @@ class SoftwareDevice:
         return sensitive[-32:]
 
 
-
 def _kdfa(key: bytes, label: bytes, context: bytes, bits: int) -> bytes:
     fixed = struct.pack(">I", 1) + label + b"\0" + context + struct.pack(">I", bits)
     return hmac.digest(key, fixed, "sha256")[: bits // 8]

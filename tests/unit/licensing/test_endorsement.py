@@ -190,7 +190,7 @@ _MAKER = MakerCa()
 _GOOD = maker_ca.der(_MAKER.endorse(KEY.public_key()))
 
 
-# --- makers' real certificates, where the corpus is ---------------------------------------------------------------------
+# --- makers' real certificates, where the corpus is ------------------------------------------------------------------
 
 CORPUS = os.environ.get("SEALWRIGHT_CORPUS")
 
@@ -206,9 +206,7 @@ def test_every_real_root_is_listed_and_every_real_intermediate_is_signed_by_one_
     assert {one.fingerprint for one in roots} == set(known_roots())
     for one in intermediates:
         issuers = [
-            other
-            for other in [*roots, *intermediates]
-            if normalised_name(other.subject) == normalised_name(one.issuer)
+            other for other in [*roots, *intermediates] if normalised_name(other.subject) == normalised_name(one.issuer)
         ]
         assert any(verify_signature(one, issuer.key()) for issuer in issuers), one.fingerprint
         assert one.is_ca

@@ -200,9 +200,7 @@ def test_evidence_for_another_nonce_is_denied(box: Enrolled) -> None:
     """Replayed proof under a fresh nonce."""
     old = box.device.renewal(box.license_.license_id, box.nonce())
     replayed = old.model_copy(update={"nonce": box.nonce()})
-    denied(
-        RejectionCode.QUALIFYING_DATA_MISMATCH, lambda: box.world.renewal.renew(replayed, now=box.world.now)
-    )
+    denied(RejectionCode.QUALIFYING_DATA_MISMATCH, lambda: box.world.renewal.renew(replayed, now=box.world.now))
 
 
 def test_enrolment_evidence_does_not_renew(box: Enrolled) -> None:
@@ -357,13 +355,13 @@ def test_a_floor_that_moved_is_enforced(box: Enrolled) -> None:
     """Downgrade: the release that was good last month."""
     with box.world.store.write() as transaction:
         transaction.put(dataclasses.replace(box.license_, version_floor="2"))
-    denied(RejectionCode.VERSION_BELOW_FLOOR, lambda: box.ask())
+    denied(RejectionCode.VERSION_BELOW_FLOOR, box.ask)
 
 
 def test_a_tier_taken_from_the_licence_is_enforced(box: Enrolled) -> None:
     with box.world.store.write() as transaction:
         transaction.put(dataclasses.replace(box.license_, tiers="discrete"))
-    denied(RejectionCode.TIER_NOT_ALLOWED, lambda: box.ask())
+    denied(RejectionCode.TIER_NOT_ALLOWED, box.ask)
 
 
 def test_running_time_is_a_budget(box: Enrolled) -> None:

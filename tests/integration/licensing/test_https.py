@@ -1,0 +1,285 @@
+"""The service as a process: TLS 1.3 only, limits on what clients send, problems with stable codes, a graceful stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sealwright_licensing.config import ServiceFolder
+from sealwright_licensing.issuing import add_activation_code
+from sealwright_licensing.records import Device, LicenseStatus
+from sealwright_licensing.revocation import set_license_status
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.lease import verify_lease
+from sealwright_policies.wire.messages import MESSAGE_LIMIT, Problem
+from sealwright_testing.license_server import BoxClient, DeniedError, LicenseServer, running_service
+from sealwright_testing.license_world import LicenseWorld
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LicenseWorld]:
+    made = LicenseWorld.create(tmp_path_factory.mktemp("service") / "service", now=int(time.time()))
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def server(world: LicenseWorld) -> Iterator[LicenseServer]:
+    _set_limits(world.folder, requests_per_minute=100_000, failed_codes_per_hour=1000)
+    with running_service(world.folder) as running:
+        yield running
+
+
+@pytest.fixture
+def box(server: LicenseServer) -> Iterator[BoxClient]:
+    with server.client() as http:
+        yield BoxClient(http)
+
+
+def _set_limits(folder: ServiceFolder, **limits: float) -> None:
+    lines = folder.config_file.read_text().splitlines()
+    for name, value in limits.items():
+        lines = [f"{name} = {value}" if line.startswith(f"{name} =") else line for line in lines]
+    folder.config_file.write_text("\n".join(lines) + "\n")
+
+
+def problem(reply: httpx.Response, status: int, code: str) -> Problem:
+    """Demand a problem document."""
+    assert reply.headers["content-type"] == "application/problem+json"
+    shown = parse_json(Problem, reply.content, limit=MESSAGE_LIMIT)
+    assert (reply.status_code, shown.status, shown.code) == (status, status, code)
+    return shown
+
+
+# --- the way of a box -------------------------------------------------------------------------------------------------
+
+
+def test_enrol_renew_and_be_revoked(world: LicenseWorld, box: BoxClient) -> None:
+    license_, (code,) = world.issue()
+    device = world.device(0)
+    challenge = box.challenge(device.request(code))
+    granted = box.prove(device.proof(challenge))
+    lease = verify_lease(granted.leases[0], world.service)
+    assert len(granted.shares) == 1
+    device.pass_time(60)
+    renewed = box.renew(device.renewal(license_.license_id, lease.next_nonce))
+    assert verify_lease(renewed.leases[0], world.service).number == 2
+    device.increment()
+    set_license_status(world.store, license_.license_id, LicenseStatus.REVOKED)
+    with pytest.raises(DeniedError) as caught:
+        box.renew(device.renewal(license_.license_id, box.nonce(device.device_id)))
+    assert (caught.value.problem.status, caught.value.problem.code) == (403, "REVOKED")
+
+
+def test_a_denial_lists_all_mismatches(world: LicenseWorld, box: BoxClient) -> None:
+    _, (code,) = world.issue()
+    device = world.device(1)
+    proof = device.proof(box.challenge(device.request(code)), pcrs={12: b"\1" * 32, 14: b"\2" * 32})
+    with pytest.raises(DeniedError) as caught:
+        box.prove(proof)
+    shown = caught.value.problem
+    assert shown.status == 403
+    assert {mismatch.get("pcr") for mismatch in shown.mismatches} >= {12, 14}
+
+
+def test_an_unknown_device_is_404(box: BoxClient) -> None:
+    with pytest.raises(DeniedError) as caught:
+        box.nonce("a" * 52)
+    assert (caught.value.problem.status, caught.value.problem.code) == (404, "DEVICE_UNKNOWN")
+
+
+def test_eight_connections_race_for_one_seat(world: LicenseWorld, server: LicenseServer) -> None:
+    """Eight codes, eight TPMs, one seat: exactly one box gets in."""
+    license_, codes = world.issue()
+    codes += [add_activation_code(world.store, license_.license_id, now=world.now) for _ in range(7)]
+    devices = [world.device(10 + number) for number in range(8)]
+    barrier = threading.Barrier(8)
+    outcomes: list[str] = []
+    with server.client() as http:
+        client = BoxClient(http)
+        proofs = [
+            device.proof(client.challenge(device.request(code))) for device, code in zip(devices, codes, strict=True)
+        ]
+
+    def run(index: int) -> None:
+        with server.client() as own:
+            barrier.wait()
+            try:
+                BoxClient(own).prove(proofs[index])
+                outcomes.append("granted")
+            except DeniedError as denial:
+                outcomes.append(denial.problem.code)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["TOO_MANY_DEVICES"] * 7 + ["granted"]
+    with world.store.read() as transaction:
+        assert transaction.count(Device, license_id=license_.license_id) == 1
+
+
+# --- what clients may send --------------------------------------------------------------------------------------------
+
+
+def test_tls_1_2_is_refused(server: LicenseServer) -> None:
+    context = server.tls
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with socket.create_connection(("127.0.0.1", server.port)) as raw, pytest.raises(ssl.SSLError):
+        context.wrap_socket(raw, server_hostname="127.0.0.1")
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as raw,
+        server.tls.wrap_socket(raw, server_hostname="127.0.0.1") as spoken,
+    ):
+        assert spoken.version() == "TLSv1.3"
+
+
+def test_plain_http_gets_nothing(server: LicenseServer) -> None:
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{server.port}/healthz")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"device_id": 5}',
+        b'{"device_id": "x"}',
+        b'{"device_id": "%s", "x": 1}' % (b"a" * 52),
+        b"[" * 9999,
+    ],
+)
+def test_malformed_bodies_are_400(box: BoxClient, body: bytes) -> None:
+    problem(box.http.post("/v1/nonces", content=body), 400, "MALFORMED")
+
+
+def test_a_body_over_the_limit_is_413(box: BoxClient) -> None:
+    problem(box.http.post("/v1/renewals", content=bytes(MESSAGE_LIMIT + 1)), 413, "TOO_LARGE")
+
+
+def test_an_endless_body_is_cut_off(box: BoxClient) -> None:
+    """Its end is not waited for, and it is not kept in memory."""
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 64 * MESSAGE_LIMIT:
+            sent += 1 << 16
+            yield bytes(1 << 16)
+
+    with contextlib.suppress(httpx.TransportError):  # the service closes while we are still sending
+        problem(box.http.post("/v1/renewals", content=endless()), 413, "TOO_LARGE")
+    assert sent < 64 * MESSAGE_LIMIT
+
+
+def test_other_paths_and_methods_are_problems(box: BoxClient) -> None:
+    problem(box.http.get("/nothing"), 404, "NOT_FOUND")
+    problem(box.http.get("/v1/renewals"), 405, "METHOD_NOT_ALLOWED")
+
+
+def test_health_and_openapi(box: BoxClient) -> None:
+    assert box.http.get("/healthz").json() == {"status": "ok"}
+    described = box.http.get("/openapi.json").json()
+    assert set(described["paths"]) == {
+        "/healthz", "/v1/enrollments", "/v1/enrollments/proof", "/v1/nonces", "/v1/renewals",
+    }  # fmt: skip
+    text = json.dumps(described)
+    for reference in set(_references(described)):
+        assert reference.removeprefix("#/components/schemas/") in described["components"]["schemas"], text[:200]
+
+
+def _references(node: object) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == "$ref":
+                yield value
+            else:
+                yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
+
+
+# --- limits and the process -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[tuple[LicenseWorld, LicenseServer]]:
+    """A service with tight limits."""
+    made = LicenseWorld.create(tmp_path / "service", now=int(time.time()))
+    _set_limits(made.folder, requests_per_minute=40, failed_codes_per_hour=3, headers_s=0.5, body_s=0.5)
+    with running_service(made.folder) as running:
+        yield made, running
+    made.store.close()
+
+
+def test_limits_of_an_address(small: tuple[LicenseWorld, LicenseServer]) -> None:
+    """Wrong codes first: after three even a right one waits. Then requests of any kind."""
+    world, server = small
+    _, (code,) = world.issue()
+    device = world.device(0)
+    with server.client() as http:
+        client = BoxClient(http)
+        seen = []
+        for _ in range(4):
+            with pytest.raises(DeniedError) as caught:
+                client.challenge(device.request("00000-00000-00000-00000"))
+            seen.append(caught.value.problem.code)
+        assert seen == ["ACTIVATION_CODE_INVALID"] * 3 + ["RATE_LIMITED"]
+        with pytest.raises(DeniedError) as caught:
+            client.challenge(device.request(code))
+        assert (caught.value.problem.status, caught.value.problem.code) == (429, "RATE_LIMITED")
+        codes = {http.get("/healthz").status_code for _ in range(60)}
+        assert codes == {200, 429}
+
+
+def test_silent_and_slow_clients_are_cut_off(small: tuple[LicenseWorld, LicenseServer]) -> None:
+    _, server = small
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as raw,
+        server.tls.wrap_socket(raw, server_hostname="127.0.0.1") as silent,
+    ):
+        silent.settimeout(60)
+        assert silent.recv(1) == b""
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as raw,
+        server.tls.wrap_socket(raw, server_hostname="127.0.0.1") as slow,
+    ):
+        slow.settimeout(60)
+        slow.sendall(b"POST /v1/nonces HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+        assert b" 408 " in slow.recv(4096).split(b"\r\n", 1)[0]
+
+
+def test_it_stops_when_told_and_logs_no_secrets(tmp_path: Path) -> None:
+    """Exit code 0; the log is JSON lines, has the denial's code, and neither activation code nor credential secret."""
+    world = LicenseWorld.create(tmp_path / "service", now=int(time.time()))
+    _, (code,) = world.issue()
+    device = world.device(0)
+    with running_service(world.folder) as server:
+        with server.client() as http:
+            client = BoxClient(http)
+            challenge = client.challenge(device.request(code))
+            proof = device.proof(challenge)
+            bad = proof.model_copy(update={"secret": bytes(32)})
+            with pytest.raises(DeniedError):
+                client.prove(bad)
+            client.prove(proof)
+        assert server.stop() == 0
+        log = server.log.read_text()
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert "CREDENTIAL_SECRET_MISMATCH" in {line.get("code") for line in lines}
+    assert {"request", "denied", "granted"} <= {line["event"] for line in lines}
+    for secret in (code, json.loads(document_bytes(proof))["secret"], proof.secret.hex(), challenge.nonce.hex()):
+        assert secret not in log
+    world.store.close()

@@ -1,0 +1,123 @@
+"""Import of a release: all of it is verified, and twice is once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from sealwright_licensing.custodian import Custodians
+from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.records import ReleaseRecord, ReleaseShares
+from sealwright_licensing.release_import import BuildOutput, import_release, read_build_output, stored_release
+from sealwright_policies.errors import FormatError, OperationError, RejectionCode, VerificationError
+from sealwright_testing.evidence_factory import SyntheticBox
+from sealwright_testing.license_world import SERVICE_ID, LicenseWorld, build_output, synthetic_box
+
+
+def custodians(world: LicenseWorld) -> Custodians:
+    return load_file_custodians(world.folder.keys)
+
+
+def built(world: LicenseWorld, box: SyntheticBox) -> BuildOutput:
+    keys = custodians(world)
+    return build_output(box, (keys.lease_share.public_key, keys.release_share.public_key))[0]
+
+
+def take(
+    world: LicenseWorld, box: SyntheticBox, output: BuildOutput, key: ec.EllipticCurvePublicKey | None = None
+) -> bool:
+    chosen = key or box.manifest_key.public_key()
+    return import_release(world.store, custodians(world), output, chosen, service_id=SERVICE_ID, now=world.now)[1]
+
+
+def refused(world: LicenseWorld, box: SyntheticBox, output: BuildOutput, code: RejectionCode) -> str:
+    with world.store.read() as transaction:
+        before = transaction.count(ReleaseRecord)
+    with pytest.raises(VerificationError) as caught:
+        take(world, box, output)
+    assert caught.value.code is code
+    with world.store.read() as transaction:
+        assert transaction.count(ReleaseRecord) == before
+    return str(caught.value)
+
+
+def test_importing_twice_is_importing_once(world: LicenseWorld) -> None:
+    box = synthetic_box(product_version="2.0.0")
+    output = built(world, box)
+    assert take(world, box, output)
+    assert not take(world, box, output)
+    with world.store.read() as transaction:
+        record = transaction.get(ReleaseRecord, box.release.release_id)
+        assert transaction.count(ReleaseShares, release_id=box.release.release_id) == 1
+    assert record is not None
+    assert stored_release(record) == box.release
+
+
+def test_a_manifest_by_another_key_is_refused(world: LicenseWorld) -> None:
+    box = synthetic_box()
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    with pytest.raises(VerificationError) as caught:
+        take(world, box, built(world, box), other)
+    assert caught.value.code is RejectionCode.DOCUMENT_SIGNATURE
+
+
+def test_an_image_for_another_service_is_refused(world: LicenseWorld) -> None:
+    box = synthetic_box(service_id="service-2")
+    assert "'service-2'" in refused(world, box, built(world, box), RejectionCode.MANIFEST_MISMATCH)
+
+
+def test_shares_of_another_release_are_refused(world: LicenseWorld) -> None:
+    box, other = synthetic_box(), synthetic_box(product_version="9")
+    mixed = dataclasses.replace(built(world, box), shares=built(world, other).shares)
+    refused(world, box, mixed, RejectionCode.MANIFEST_MISMATCH)
+
+
+def test_shares_wrapped_to_other_custodians_are_refused(world: LicenseWorld) -> None:
+    """Found at import, not at the first customer's activation."""
+    box = synthetic_box()
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    keys = custodians(world)
+    output, _ = build_output(box, (keys.lease_share.public_key, other))
+    refused(world, box, output, RejectionCode.DOCUMENT_SIGNATURE)
+    swapped, _ = build_output(box, (keys.release_share.public_key, keys.lease_share.public_key))
+    refused(world, box, swapped, RejectionCode.DOCUMENT_SIGNATURE)
+
+
+def test_a_missing_approval_is_refused(world: LicenseWorld) -> None:
+    box = synthetic_box()
+    output = dataclasses.replace(built(world, box), approvals=b"[]")
+    assert "no approval" in refused(world, box, output, RejectionCode.MANIFEST_MISMATCH)
+
+
+def test_an_approval_by_another_key_is_refused(world: LicenseWorld) -> None:
+    box = synthetic_box()
+    forger = synthetic_box()
+    forged = json.loads(built(world, forger).approvals)
+    forged[0]["release_id"] = box.release.release_id
+    output = dataclasses.replace(built(world, box), approvals=json.dumps(forged).encode())
+    refused(world, box, output, RejectionCode.DOCUMENT_SIGNATURE)
+
+
+def test_an_approval_of_another_state_is_refused(world: LicenseWorld) -> None:
+    """E.g. of PCR 15 after the closing word: share B would unseal at any time."""
+    box = synthetic_box()
+    changed = json.loads(built(world, box).approvals)
+    changed[0]["pcrs"]["15"] = "11" * 32
+    output = dataclasses.replace(built(world, box), approvals=json.dumps(changed).encode())
+    refused(world, box, output, RejectionCode.MANIFEST_MISMATCH)
+
+
+def test_files_that_are_not_json_are_format_errors(world: LicenseWorld) -> None:
+    box = synthetic_box()
+    good = built(world, box)
+    for field in ("manifest", "shares", "approvals"):
+        with pytest.raises(FormatError):
+            take(world, box, dataclasses.replace(good, **{field: b"{"}))
+
+
+def test_a_folder_that_is_no_build_output_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OperationError, match=r"manifest\.json cannot be read.*sealwright-image build"):
+        read_build_output(tmp_path)
