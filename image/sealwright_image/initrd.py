@@ -36,8 +36,8 @@ DEPMOD_OUTPUTS = (
     "modules.softdep",
     "modules.symbols.bin",
 )
-ZSTD_LEVEL = 19
-"""The UKI is read by slow firmware drivers and hashed several times; the kernel unpacks any level equally fast."""
+ZSTD_LEVEL = 12
+"""Level 19 takes ten times as long for a tenth of the size, which is worth 0.2 s of an emulated boot."""
 
 
 @dataclass(frozen=True, slots=True)

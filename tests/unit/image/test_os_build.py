@@ -1,0 +1,226 @@
+"""How mkosi, ukify and the FAT tools are called, and what the static configuration must hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from sealwright_image.apt_sources import debian_sources
+from sealwright_image.esp import MINIMUM, esp_size, folders, mkfs_argv
+from sealwright_image.lists import parse_list
+from sealwright_image.mkosi import (
+    DEFINITIONS,
+    MkosiFolders,
+    check_executables,
+    mkosi_argv,
+    os_packages,
+    package_version,
+    root_hash_of,
+    stage_extra_tree,
+)
+from sealwright_image.os_build import DEFAULT_KERNEL, OsConfig, SecureBootSigner
+from sealwright_image.uki import UkiParts, command_line, signing_environment, ukify_argv
+from sealwright_policies.errors import OperationError
+
+SIGNER = SecureBootSigner(Path("/keys/db.key"), Path("/keys/db.pem"))
+FOLDERS = MkosiFolders(
+    *(Path("/w") / name for name in ("output", "packages", "trees", "workspace", "sandbox", "extra"))
+)
+LISTING = """\
+deb http://near.example/debian/ trixie main
+deb http://near.example/security/ trixie-security main
+"""
+SYSTEM = DEFINITIONS / "mkosi.extra/etc/systemd/system"
+
+
+def config(**changes: object) -> OsConfig:
+    plain = OsConfig(
+        product="demo",
+        version="1.2",
+        python_packages=(),
+        engine=Path("/engine"),
+        shared_files={},
+        signer=SIGNER,
+    )
+    return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def test_mkosi_gets_only_what_depends_on_the_product() -> None:
+    argv = mkosi_argv(config(packages=("htop",), extra_tree=Path("/planted")), FOLDERS, 1_700_000_000)
+    assert "--image-id=demo" in argv
+    assert "--source-date-epoch=1700000000" in argv
+    assert f"--package={DEFAULT_KERNEL}" in argv
+    assert "--package=htop" in argv
+    assert argv[-2:] == ["--force", "build"]
+    assert argv.index("--extra-tree=/w/extra") < argv.index("--extra-tree=/planted")
+
+
+def test_a_product_may_choose_its_kernel() -> None:
+    assert os_packages(["linux-image-amd64"]) == ["linux-image-amd64"]
+
+
+def test_a_root_with_an_executable_too_many_or_too_few_is_refused() -> None:
+    allowed = sorted(parse_list((DEFINITIONS / "executables.txt").read_text()))
+    assert check_executables(allowed, config()) == tuple(allowed)
+    with pytest.raises(OperationError, match="/usr/bin/dash is not allowed"):
+        check_executables([*allowed, "/usr/bin/dash"], config())
+    with pytest.raises(OperationError, match="is missing"):
+        check_executables(allowed[1:], config())
+
+
+def test_the_root_hash_is_made_of_the_partition_ids() -> None:
+    partitions = [
+        {"name": "root", "uuid": "00112233-4455-6677-8899-AABBCCDDEEFF"},
+        {"name": "root-verity", "uuid": "FFEEDDCC-BBAA-9988-7766-554433221100"},
+    ]
+    table = json.dumps({"partitiontable": {"partitions": partitions}})
+    assert root_hash_of(table) == "00112233445566778899aabbccddeeffffeeddccbbaa99887766554433221100"
+
+
+def test_versions_come_from_the_package_manifest() -> None:
+    manifest = json.dumps({"packages": [{"name": "udev", "version": "1"}, {"name": "systemd", "version": "257.13-1"}]})
+    assert package_version(manifest, "systemd") == "257.13-1"
+
+
+def test_our_files_are_staged_without_caches_and_with_plain_modes(tmp_path: Path) -> None:
+    package = tmp_path / "sealwright_policies"
+    (package / "__pycache__").mkdir(parents=True)
+    (package / "__pycache__/a.pyc").write_bytes(b"")
+    module = package / "a.py"
+    module.write_text("")
+    module.chmod(0o775)
+    engine = tmp_path / "llama-server"
+    engine.write_bytes(b"engine")
+    extra = tmp_path / "extra"
+    stage_extra_tree(config(python_packages=(package,), engine=engine, shared_files={"product.json": b"{}"}), extra)
+    assert {
+        str(path.relative_to(extra)): path.stat().st_mode & 0o777 for path in extra.rglob("*") if path.is_file()
+    } == {
+        "usr/lib/sealwright/python/sealwright_policies/a.py": 0o644,
+        "usr/lib/sealwright/bin/llama-server": 0o755,
+        "usr/share/sealwright/product.json": 0o644,
+    }
+
+
+def test_package_sources_follow_the_tools_root() -> None:
+    text = debian_sources(LISTING.replace("deb ", "deb [arch=amd64] "), None)
+    assert "URIs: http://near.example/debian/\nSuites: trixie\nComponents: main\n" in text
+    assert text.count("Signed-By: ") == 2
+
+
+def test_the_products_mirror_replaces_all_but_security_updates() -> None:
+    text = debian_sources(LISTING, "http://own.example/debian")
+    assert "http://own.example/debian\nSuites: trixie\n" in text
+    assert "http://near.example/security/\nSuites: trixie-security\n" in text
+
+
+def test_no_package_source_is_an_error() -> None:
+    with pytest.raises(OperationError, match="no package source"):
+        debian_sources("# nothing\n", None)
+
+
+def test_the_uki_is_signed_once_and_its_kernel_not_again() -> None:
+    parts = UkiParts(Path("/k"), "6.12", Path("/i"), Path("/s"), Path("/o"), "roothash=00 ro")
+    argv = ukify_argv(parts, SIGNER, Path("/out/uki.efi"))
+    assert "--no-sign-kernel" in argv
+    assert "--cmdline=roothash=00 ro" in argv
+    assert "--secureboot-private-key=/keys/db.key" in argv
+    assert not any(option.startswith("--pcr") for option in argv)
+
+
+def test_the_signing_clock_stands_still() -> None:
+    environment = signing_environment(1_700_000_000)
+    assert environment["FAKETIME"] == "@1700000000"
+    assert "faketime" in environment["LD_PRELOAD"]
+
+
+def test_an_esp_holds_every_file_twice() -> None:
+    assert esp_size(0) == MINIMUM
+    assert esp_size(100 * 2**20) >= 200 * 2**20
+    assert esp_size(100 * 2**20) % 2**20 == 0
+
+
+def test_esp_folders_come_parents_first_and_nothing_is_drawn() -> None:
+    assert folders({"EFI/BOOT/BOOTX64.EFI": Path("/u"), "EFI/sealwright/manifest.json": Path("/m")}) == [
+        "EFI",
+        "EFI/BOOT",
+        "EFI/sealwright",
+    ]
+    assert "--invariant" in mkfs_argv(Path("/esp"))
+
+
+REQUIRED_WORDS = (
+    "systemd.verity_root_options=panic-on-corruption",
+    "systemd.import_credentials=no",
+    "systemd.getty_auto=no",
+    "systemd.gpt_auto=no",
+    "systemd.swap=no",
+    "lockdown=confidentiality",
+    "module.sig_enforce=1",
+    "sysctl.kernel.yama.ptrace_scope=3",
+    "sysctl.kernel.kexec_load_disabled=1",
+    "sysctl.kernel.core_pattern=|/bin/false",
+)
+
+
+@pytest.mark.parametrize("word", REQUIRED_WORDS)
+def test_the_signed_command_line_closes_what_was_seen_open(word: str) -> None:
+    words = parse_list((DEFINITIONS / "command-line.txt").read_text())
+    assert word in command_line("ab" * 32, words).split(" ")
+
+
+MASKED = (
+    "autovt@.service",
+    "console-getty.service",
+    "debug-shell.service",
+    "getty@.service",
+    "rescue.service",
+    "rescue.target",
+    "serial-getty@.service",
+    "systemd-pcrmachine.service",
+    "systemd-pcrfs-root.service",
+    "systemd-confext.service",
+    "systemd-sysext.service",
+    "systemd-udev-load-credentials.service",
+)
+
+
+@pytest.mark.parametrize("unit", MASKED)
+def test_nobody_logs_in_and_nothing_unforeseen_is_measured(unit: str) -> None:
+    assert (SYSTEM / unit).readlink() == Path("/dev/null")
+
+
+def test_the_unseal_point_lies_between_sysinit_and_ready_and_before_the_network() -> None:
+    unit = (DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-unlock.service").read_text()
+    assert "After=systemd-pcrphase-sysinit.service" in unit
+    assert "Before=systemd-pcrphase.service network-pre.target" in unit
+    assert "OnFailure=emergency.target" in unit
+
+
+def test_the_root_password_is_locked_not_empty() -> None:
+    assert "RootPassword=hashed:!\n" in (DEFINITIONS / "mkosi.conf").read_text()
+
+
+ENGINE_SANDBOX = (
+    "PrivateNetwork=yes",
+    "RestrictAddressFamilies=AF_UNIX",
+    "CapabilityBoundingSet=",
+    "NoNewPrivileges=yes",
+    "MemoryDenyWriteExecute=yes",
+    "ProtectSystem=strict",
+    "LimitCORE=0",
+    "BindReadOnlyPaths=/run/sealwright/payloads/%i",
+)
+
+
+@pytest.mark.parametrize("line", ENGINE_SANDBOX)
+def test_the_engine_is_confined(line: str) -> None:
+    unit = (DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service").read_text()
+    assert line in unit.splitlines()
+
+
+def test_the_engine_leaves_no_plaintext_in_the_page_cache() -> None:
+    unit = (DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service").read_text()
+    assert "--load-mode dio" in unit
