@@ -219,7 +219,7 @@ def _check_esp(folder: ImageFolder, tools: Tools, partitions: dict[str, Partitio
 
 def _check_empty(folder: ImageFolder, partitions: dict[str, Partition]) -> None:
     for label in ("binding", "state"):
-        if any(any(chunk) for chunk in _read_extent(folder.disk, _found(partitions, label))):
+        if any(chunk.strip(b"\0") for chunk in _read_extent(folder.disk, _found(partitions, label))):
             raise _mismatch(f"Partition {label} is not empty; only a box writes to it.")
 
 

@@ -113,14 +113,14 @@ def test_the_table_lets_firmware_and_systemd_find_what_they_need(image: Path) ->
     root_hash = manifest.os.root_hash
     assert by_label["root"].uuid.replace("-", "") + by_label["root-verity"].uuid.replace("-", "") == root_hash
     assert all(entry.offset % 1_048_576 == 0 and entry.size % 1_048_576 == 0 for entry in table)
-    assert by_label["state"].size == 512 * 1024 * 1024
+    assert by_label["state"].size == 128 * 1024 * 1024
     answer = TOOLS.run(["sfdisk", "--verify", image / "disk.raw"])
     assert b"No errors detected" in answer
 
 
 def test_empty_partitions_take_no_space(image: Path) -> None:
     disk = (image / "disk.raw").stat()
-    assert disk.st_size > 600 * 1024 * 1024
+    assert disk.st_size > 200 * 1024 * 1024
     assert disk.st_blocks * 512 < 100 * 1024 * 1024
 
 
