@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,18 @@ def test_every_rejection_code_has_a_vector_or_a_reason() -> None:
 
     assert covered.isdisjoint(gaps)
     assert sorted(set(RejectionCode) - covered - set(gaps)) == []
+
+
+def test_every_vector_names_a_section_that_exists() -> None:
+    """``spec`` is a document of policies/spec and the number of one of its sections."""
+    for vector in VECTORS:
+        document, section = vector.manifest["spec"].split()
+        headings = (ROOT.parents[1] / "policies/spec" / document).read_text()
+        assert f"\n## {section} " in headings, vector.folder.name
+
+
+def test_every_rejection_code_stands_in_the_specification() -> None:
+    """decisions.md lists all codes, and no other."""
+    text = (ROOT.parents[1] / "policies/spec/decisions.md").read_text()
+
+    assert set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*)`", text)) == set(RejectionCode)
