@@ -81,7 +81,7 @@ test-box-python: tools  ## unit tests of policies and appliance under the box's 
 test-integration: python tools server wheel  ## real swtpm, real HTTPS, real llama-server
 	@$(PYTEST) tests/integration
 test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
-	@$(PYTEST) -m vm --timeout 3600 tests/vm
+	@$(PYTHON) -m pytest --numprocesses 2 --dist worksteal -m vm --timeout 3600 tests/vm
 
 step-lint: python
 step-unit: python

@@ -17,7 +17,7 @@ started=$SECONDS
 
 # One line of progress on stderr, with the seconds since the script began.
 say() {
-    printf '\e[2m%4ds\e[0m %s\n' $((SECONDS - started)) "$*" >&2
+    printf '%4ds %s\n' $((SECONDS - started)) "$*" >&2
 }
 
 # fail PROBLEM CURE: both are shown, then exit 1.
