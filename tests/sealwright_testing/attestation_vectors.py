@@ -7,25 +7,22 @@ software. Keys are new each time, so running it changes every file: do so only t
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from sealwright_policies.errors import RejectionCode
-from sealwright_policies.tcg.algorithms import AlgorithmId
-from sealwright_policies.tcg.attest import StructureTag
+from sealwright_policies.tcg.algorithms import AlgorithmId, EccCurve
 from sealwright_policies.tcg.nv import counter_public
-from sealwright_policies.tcg.pcr import selection_bytes
 from sealwright_policies.tcg.public import Hierarchy, ObjectAttributes, qualified_name
 from sealwright_policies.tcg.reader import sized_2b
 from sealwright_policies.tcg.srk import SRK_ATTRIBUTES, srk_template
-from sealwright_policies.tcg.templates import AK_ATTRIBUTES, ak_template
+from sealwright_policies.tcg.templates import AK_ATTRIBUTES, KeyKind, ak_template
 from tpm2_pytss import ESAPI
 from tpm2_pytss.constants import ESYS_TR
 
@@ -38,238 +35,13 @@ from sealwright_testing.attestations import (
     point_area,
     quote_bytes,
 )
+from sealwright_testing.quote_vectors import PCRS, QUALIFYING_DATA, Quotes
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import Statement, TpmSession
+from sealwright_testing.vectors import Vector
 
-QUALIFYING_DATA = hashlib.sha256(b"qualifying data of the vectors").digest()
-SELECTION = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15)
-PCRS = {index: hashlib.sha256(b"PCR %d" % index).digest() for index in SELECTION}
 AES_128_CFB = bytes.fromhex("000600800043")
 COUNTER_INDEX = 0x01C10200
-
-
-@dataclass(frozen=True)
-class Vector:
-    """One folder: what it shows, what goes in, what must come out."""
-
-    name: str
-    description: str
-    section: str
-    operation: str
-    input: Mapping[str, Any]
-    code: RejectionCode | None = None
-    outcome: str = field(default="")
-
-    def write(self, directory: Path) -> None:
-        """Write the three files."""
-        folder = directory / self.name
-        folder.mkdir(parents=True)
-        outcome = self.outcome or ("rejected" if self.code else "accepted")
-        manifest = {"description": self.description, "spec": self.section, "operation": self.operation}
-        expected = {"outcome": outcome} | ({"code": self.code.value} if self.code else {})
-        for name, content in (("manifest", manifest), ("input", dict(self.input)), ("expected", expected)):
-            (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
-
-
-class Quotes:
-    """Vectors of verify_quote."""
-
-    def __init__(self) -> None:
-        self.ak = SoftwareAk()
-        self.fields = AttestFields(self.ak.qualified_name, QUALIFYING_DATA)
-        self.good = quote_bytes(self.fields, PCRS)
-
-    def vector(
-        self,
-        name: str,
-        description: str,
-        section: str,
-        *,
-        code: RejectionCode | None = None,
-        outcome: str = "",
-        attest: bytes | None = None,
-        signature: bytes | None = None,
-        **changes: Any,
-    ) -> Vector:
-        """Return a vector; what is not given is as in a good quote."""
-        statement = self.good if attest is None else attest
-        values = {
-            "ak": self.ak.public.area.hex(),
-            "attest": statement.hex(),
-            "signature": (self.ak.sign(statement) if signature is None else signature).hex(),
-            "qualifying_data": QUALIFYING_DATA.hex(),
-            "pcrs": {str(index): value.hex() for index, value in PCRS.items()},
-            "selection": list(SELECTION),
-        }
-        return Vector(name, description, section, "verify_quote", values | changes, code, outcome)
-
-    def all(self) -> Iterator[Vector]:
-        """Yield all of them."""
-        yield self.vector("quote-good", "a quote as our box makes it", "attestation.md 3")
-        yield from self._signatures()
-        yield from self._structures()
-        yield from self._selections()
-        changed = {str(index): value.hex() for index, value in (PCRS | {11: bytes(32)}).items()}
-        missing = {str(index): value.hex() for index, value in PCRS.items() if index != 12}
-        for name, description, pcrs in (
-            ("quote-other-values", "PCR 11 is claimed to be zero", changed),
-            ("quote-value-missing", "no value is given for the quoted PCR 12", missing),
-        ):
-            yield self.vector(
-                name, description, "attestation.md 3.6", code=RejectionCode.PCR_DIGEST_MISMATCH, pcrs=pcrs
-            )
-
-    def _signatures(self) -> Iterator[Vector]:
-        section, good = "attestation.md 3.1", self.ak.sign(self.good)
-        invalid, algorithm = RejectionCode.SIGNATURE_INVALID, RejectionCode.SIGNATURE_ALGORITHM
-        other = SoftwareAk().sign(self.good)
-        yield self.vector("quote-other-signer", "signed by another AK", section, code=invalid, signature=other)
-        yield self.vector(
-            "quote-signature-changed",
-            "one bit of s differs",
-            section,
-            code=invalid,
-            signature=good[:-1] + bytes((good[-1] ^ 1,)),
-        )
-        yield self.vector(
-            "quote-signature-zero",
-            "r and s are zero",
-            section,
-            code=invalid,
-            signature=ECDSA_SHA256 + sized_2b(bytes(32)) * 2,
-        )
-        yield self.vector(
-            "quote-attest-changed",
-            "one bit of the statement differs",
-            section,
-            code=invalid,
-            attest=self.good[:-1] + bytes((self.good[-1] ^ 1,)),
-            signature=good,
-        )
-        yield self.vector(
-            "quote-signature-sha1",
-            "the signature says that it hashes with SHA-1",
-            section,
-            code=algorithm,
-            signature=good[:2] + AlgorithmId.SHA1.to_bytes(2, "big") + good[4:],
-        )
-        yield self.vector(
-            "quote-signature-sha384",
-            "a genuine signature with SHA-384 by a key whose area fixes SHA-256",
-            section,
-            code=algorithm,
-            signature=self.ak.sign_sha384(self.good),
-        )
-        yield self.vector(
-            "quote-signature-rsa",
-            "an RSASSA signature with an ECC key",
-            section,
-            code=algorithm,
-            signature=AlgorithmId.RSASSA.to_bytes(2, "big") + good[2:4] + sized_2b(bytes(256)),
-        )
-        yield self.vector(
-            "quote-signature-hmac",
-            "an HMAC 'signature'",
-            section,
-            outcome="unsupported",
-            signature=AlgorithmId.HMAC.to_bytes(2, "big") + good[2:4] + bytes(32),
-        )
-        yield self.vector(
-            "quote-signature-trailing",
-            "one byte behind the signature",
-            section,
-            outcome="malformed",
-            signature=good + b"\0",
-        )
-        yield self.vector(
-            "quote-signature-truncated",
-            "the signature ends early",
-            section,
-            outcome="malformed",
-            signature=good[:-1],
-        )
-
-    def _structures(self) -> Iterator[Vector]:
-        section = "attestation.md 3.2"
-        yield self.vector(
-            "quote-trailing",
-            "a byte behind the statement, signed with it",
-            section,
-            outcome="malformed",
-            attest=self.good + b"\0",
-        )
-        yield self.vector(
-            "quote-truncated",
-            "the statement ends early, and is signed so",
-            section,
-            outcome="malformed",
-            attest=self.good[:-1],
-        )
-        forged = quote_bytes(replace(self.fields, magic=0xFF544348), PCRS)
-        yield self.vector(
-            "quote-magic",
-            "what TPM2_Sign could sign: no TPM_GENERATED_VALUE",
-            "attestation.md 3.3",
-            code=RejectionCode.NOT_TPM_GENERATED,
-            attest=forged,
-        )
-        certify = certify_bytes(self.fields, self.ak.public.name, self.ak.qualified_name)
-        yield self.vector(
-            "quote-is-certify",
-            "a certify statement in place of a quote",
-            "attestation.md 3.3",
-            code=RejectionCode.ATTESTATION_TYPE,
-            attest=certify,
-        )
-        audit = self.fields.marshal(StructureTag.ATTEST_SESSION_AUDIT, b"\0" + sized_2b(bytes(32)))
-        yield self.vector(
-            "quote-is-audit",
-            "a session audit statement, which we never ask for",
-            "attestation.md 3.3",
-            code=RejectionCode.ATTESTATION_TYPE,
-            attest=audit,
-        )
-        section, code = "attestation.md 3.4", RejectionCode.QUALIFYING_DATA_MISMATCH
-        for name, description, data in (
-            ("quote-other-nonce", "made for other qualifying data", bytes(32)),
-            ("quote-no-nonce", "made for no qualifying data", b""),
-            ("quote-nonce-prefix", "made for a prefix of the qualifying data", QUALIFYING_DATA[:31]),
-        ):
-            attest = quote_bytes(replace(self.fields, extra_data=data), PCRS)
-            yield self.vector(name, description, section, code=code, attest=attest)
-
-    def _selections(self) -> Iterator[Vector]:
-        bitmap = sum(1 << index for index in SELECTION)
-        sha256 = AlgorithmId.SHA256.to_bytes(2, "big")
-        one = selection_bytes(SELECTION)
-        resettable = {16: PCRS[0], 23: PCRS[7]}
-        cases: tuple[tuple[str, str, bytes], ...] = (
-            ("resettable", "over the resettable PCRs 16 and 23", quote_bytes(self.fields, resettable)),
-            ("fewer", "PCR 15 is not quoted", quote_bytes(self.fields, {i: PCRS[i] for i in SELECTION[:-1]})),
-            ("more", "PCR 8 is quoted too", quote_bytes(self.fields, PCRS | {8: bytes(32)})),
-            ("none", "no bank at all", quote_bytes(self.fields, PCRS, selection=bytes(4))),
-            ("sha1-bank", "the SHA-1 bank", quote_bytes(self.fields, PCRS, bank=AlgorithmId.SHA1)),
-            (
-                "second-bank",
-                "a second, empty bank",
-                quote_bytes(self.fields, PCRS, selection=b"\0\0\0\x02" + one[4:] + b"\0\x04\x03\0\0\0"),
-            ),
-            (
-                "long-bitmap",
-                "a bitmap of four octets, the last one empty",
-                quote_bytes(
-                    self.fields, PCRS, selection=b"\0\0\0\x01" + sha256 + b"\x04" + bitmap.to_bytes(4, "little")
-                ),
-            ),
-        )
-        for name, description, attest in cases:
-            yield self.vector(
-                f"quote-selection-{name}",
-                description,
-                "attestation.md 3.5",
-                code=RejectionCode.PCR_SELECTION_MISMATCH,
-                attest=attest,
-            )
 
 
 def certify_vectors() -> Iterator[Vector]:
@@ -394,6 +166,9 @@ def counter_vectors() -> Iterator[Vector]:
     yield vector("other-index", "another index was certified", attest=nv_certify_bytes(fields, other.name, value))
     yield vector("offset", "four bytes at offset four", attest=nv_certify_bytes(fields, good.name, value[4:], offset=4))
     yield vector(
+        "offset-only", "eight bytes at offset eight", attest=nv_certify_bytes(fields, good.name, value, offset=8)
+    )
+    yield vector(
         "other-nonce",
         "made for other qualifying data",
         section="3.4",
@@ -433,6 +208,21 @@ def key_vectors() -> Iterator[Vector]:
         area = point_area(key, attributes, scheme=ECDSA_SHA256).area
         code = None if name == "good" else RejectionCode.AK_ATTRIBUTES
         yield Vector(f"ak-{name}", f"an AK, {name}", "attestation.md 2.1", "check_ak", {"public": area.hex()}, code)
+    good_ak = point_area(key, AK_ATTRIBUTES, scheme=ECDSA_SHA256).area
+    p384 = good_ak[:16] + EccCurve.NIST_P384.to_bytes(2, "big") + good_ak[18:]
+    rsa_3072 = ak_template(KeyKind.RSA_2048).replace((2048).to_bytes(2, "big"), (3072).to_bytes(2, "big"), 1)
+    rsa_pss = ak_template(KeyKind.RSA_2048).replace(b"\x00\x14\x00\x0b", b"\x00\x16\x00\x0b", 1)
+    for name, area, accepted in (
+        ("policy", good_ak.replace(sized_2b(b""), sized_2b(bytes(32)), 1), False),
+        ("sha384-name", good_ak[:2] + AlgorithmId.SHA384.to_bytes(2, "big") + good_ak[4:], False),
+        ("cipher", point_area(key, AK_ATTRIBUTES, symmetric=AES_128_CFB, scheme=ECDSA_SHA256).area, False),
+        ("p384", p384, False),
+        ("rsa-3072", rsa_3072, False),
+        ("rsa-2048", ak_template(KeyKind.RSA_2048), True),
+        ("rsa-2048-pss", rsa_pss, True),
+    ):
+        ak_code = None if accepted else RejectionCode.AK_ATTRIBUTES
+        yield Vector(f"ak-{name}", f"an AK, {name}", "attestation.md 2.1", "check_ak", {"public": area.hex()}, ak_code)
     null_scheme = point_area(key, AK_ATTRIBUTES).area
     yield Vector(
         "ak-no-scheme",

@@ -1,15 +1,38 @@
-"""Reads test vectors: one folder each, with manifest.json, input.json or input.bin, and expected.json."""
+"""Test vectors: one folder each, with manifest.json, input.json or input.bin, and expected.json."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sealwright_policies.errors import FormatError, UnsupportedError, VerificationError
+from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
+
+
+@dataclass(frozen=True)
+class Vector:
+    """One folder: what it shows, what goes in, what must come out."""
+
+    name: str
+    description: str
+    section: str
+    operation: str
+    input: Mapping[str, Any]
+    code: RejectionCode | None = None
+    outcome: str = field(default="")
+
+    def write(self, directory: Path) -> None:
+        """Write the three files."""
+        folder = directory / self.name
+        folder.mkdir(parents=True)
+        outcome = self.outcome or ("rejected" if self.code else "accepted")
+        manifest = {"description": self.description, "spec": self.section, "operation": self.operation}
+        expected = {"outcome": outcome} | ({"code": self.code.value} if self.code else {})
+        for name, content in (("manifest", manifest), ("input", dict(self.input)), ("expected", expected)):
+            (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
 
 
 @dataclass(frozen=True)

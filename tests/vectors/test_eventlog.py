@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from sealwright_policies.tcg.eventlog import EventLog, parse_event_log
+from sealwright_policies.errors import FormatError
+from sealwright_policies.tcg.eventlog import MAX_EVENTS, EventLog, parse_event_log
 from sealwright_policies.tcg.pcr import bank_by_name, bank_name
+from sealwright_testing.event_logs import LogWriter, separator
 from sealwright_testing.tpm2_tools import parse_pcr_listing
 from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
 
@@ -36,6 +38,13 @@ def test_vector(vector: LoadedVector) -> None:
     assert expected.get("format", log.format.name.lower()) == log.format.name.lower()
     if "missing_sha256" in expected:
         assert log.missing(bank_by_name("sha256")) == tuple(expected["missing_sha256"])
+
+
+def test_a_log_has_a_limit_of_events() -> None:
+    """Too long for a vector."""
+    log = LogWriter().log([separator(0)] * MAX_EVENTS)
+    with pytest.raises(FormatError):
+        parse_event_log(log)
 
 
 def test_every_section_has_a_vector_or_a_reason() -> None:

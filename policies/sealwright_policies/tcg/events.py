@@ -14,9 +14,6 @@ from sealwright_policies.tcg.device_path import device_path_text, guid_text
 from sealwright_policies.tcg.eventlog import MAX_LOG_SIZE
 from sealwright_policies.tcg.reader import LittleEndianReader
 
-MAX_VARIABLE_NAME = 512
-"""UTF-16 code units in the name of a UEFI variable; the longest in use have under 40."""
-
 MAX_PARTITIONS = 1024
 MAX_SIGNATURES = 65_536
 GUID_SIZE = 16
@@ -115,8 +112,6 @@ def parse_uefi_variable(data: bytes) -> UefiVariable:
     reader = LittleEndianReader(data, "UEFI_VARIABLE_DATA", max_size=MAX_LOG_SIZE)
     vendor = guid_text(reader.take(GUID_SIZE))
     name_length, data_length = reader.u64(), reader.u64()
-    if name_length > MAX_VARIABLE_NAME:
-        raise FormatError(f"UEFI_VARIABLE_DATA: a name of {name_length} characters, the limit is {MAX_VARIABLE_NAME}")
     name = _utf16(reader.take(2 * name_length), "UEFI_VARIABLE_DATA")
     value = reader.take(data_length)
     reader.finish()

@@ -77,6 +77,14 @@ def test_signature_lists_with_impossible_sizes(sizes: tuple[int, int, int]) -> N
         events.parse_signature_lists(bytes(16) + struct.pack("<III", *sizes) + bytes(47))
 
 
+def test_signature_lists_without_end() -> None:
+    """A million entries of one byte each would fill the memory."""
+    count = events.MAX_SIGNATURES + 1
+    body = bytes(16) + struct.pack("<III", 28 + 17 * count, 0, 17) + bytes(17 * count)
+    with pytest.raises(FormatError):
+        events.parse_signature_lists(body)
+
+
 def test_a_boot_path_as_text() -> None:
     assert device_path_text(BOOT_PATH) == (
         "PciRoot(0x0)/Pci(0x4,0x0)/NVMe(0x1,00-00-00-00-00-00-00-00)/"

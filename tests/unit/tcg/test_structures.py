@@ -32,6 +32,12 @@ def test_a_reader_refuses_more_than_its_limit() -> None:
         Reader(bytes(11), "x", max_size=10)
 
 
+def test_a_sized_field_has_a_limit_of_its_own() -> None:
+    reader = Reader(b"\x00\x03abc", "x", max_size=10)
+    with pytest.raises(FormatError):
+        reader.sized(2, "field")
+
+
 def test_a_name_is_the_digest_of_the_exact_bytes() -> None:
     public = parse_public(AREA)
     assert public.name == b"\x00\x0b" + hashlib.sha256(AREA).digest()

@@ -96,6 +96,7 @@ def test_a_record_without_pcr_extends_none() -> None:
         b'\x1e{"pcr": 11, "pcr": 12, "digests": [], "content": {}}\n',
         b'\x1e{"pcr": NaN, "digests": [], "content": {}}\n',
         record("x") * 20_000,
+        b"\x1e\n" * 20_000,
         b" " * (5 << 20),
     ],
 )
