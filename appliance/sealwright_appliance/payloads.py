@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sealwright_policies.appraisal.reference_values import Payload
 from sealwright_policies.appraisal.release import Release
@@ -43,6 +43,15 @@ class UnsealRefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class UnsealedLease:
+    """A lease that opens, and what it opens."""
+
+    lease: Lease
+    volume_keys: dict[str, bytes] = field(repr=False)
+    """64 bytes each, by partition id. Partitions without stored shares are left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenedLease:
     """The outcome of trying every stored lease."""
 
@@ -54,22 +63,33 @@ class OpenedLease:
 
 def open_stored_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, store: LeaseStore) -> OpenedLease:
     """Try the stored leases of the running release until one unseals; open its payloads."""
+    try:
+        unsealed = unseal_stored_leases(tpm, release, store)
+    except UnsealRefusedError as refused:
+        return OpenedLease(None, [], refused.obstacles[0])
+    payloads = [_open(paths, payload, unsealed.volume_keys) for payload in release.manifest.payloads]
+    opened = any(payload.state is PayloadState.OPEN for payload in payloads)
+    failed = next((payload for payload in payloads if payload.state is PayloadState.FAILED), None)
+    reason = None if opened or failed is None else Obstacle(failed.code or "", failed.sentence)
+    return OpenedLease(unsealed.lease, payloads, reason)
+
+
+def unseal_stored_leases(tpm: ProvisionedTpm, release: Release, store: LeaseStore) -> UnsealedLease:
+    """Try the stored leases of the running release in order.
+
+    Raises:
+        UnsealRefusedError: none opens; with the reason to report.
+    """
     attempts: list[tuple[Obstacle, ...]] = []
     number = tpm.lease_number()
     for lease in order_leases(store.load_leases(), release.release_id, number):
         if lease.number == number + 1 and not _advance(tpm, lease):
             continue
         try:
-            keys = lease_volume_keys(tpm, release, store, lease)
+            return UnsealedLease(lease, lease_volume_keys(tpm, release, store, lease))
         except UnsealRefusedError as refused:
             attempts.append(refused.obstacles)
-            continue
-        payloads = [_open(paths, release, payload, keys) for payload in release.manifest.payloads]
-        opened = [payload for payload in payloads if payload.state is PayloadState.OPEN]
-        failed = next((payload for payload in payloads if payload.state is PayloadState.FAILED), None)
-        reason = None if opened or failed is None else Obstacle(failed.code or "", failed.sentence)
-        return OpenedLease(lease, payloads, reason)
-    return OpenedLease(None, [], first_reason(attempts))
+    raise UnsealRefusedError((first_reason(attempts),))
 
 
 def _advance(tpm: ProvisionedTpm, lease: Lease) -> bool:
@@ -158,7 +178,7 @@ def _refusal(error: TpmError | VerificationError) -> Obstacle:
     return Obstacle(BoxCode.TPM, str(error))
 
 
-def _open(paths: Paths, release: Release, payload: Payload, keys: dict[str, bytes]) -> PayloadStatus:
+def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStatus:
     """Open one payload; what goes wrong with one does not keep the others closed."""
     status = PayloadStatus(
         payload_id=payload.payload_id,

@@ -1,0 +1,299 @@
+"""A box without a machine: a real software TPM that is measured into as a boot would, and a file tree for its agent.
+
+The licence service beside it is the real one, started by its own command and reached over HTTPS. Device-mapper and
+mounts are not here; everything up to the volume key is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sealwright_appliance.enrollment import Enrolled, enroll
+from sealwright_appliance.lease_store import LeaseStore
+from sealwright_appliance.license_client import LicenseClient
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.renewal import Renewal
+from sealwright_policies.appraisal.reference_values import (
+    MANIFEST_ON_ESP,
+    RELEASE_APPROVAL_SET,
+    PartitionWrappedShares,
+    WrappedShares,
+)
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.tcg.eventlog import EventType
+from sealwright_policies.wire.custodian_wrap import wrap_share
+from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_bytes
+from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.wire.framing import UNLOCKED_WORD
+from sealwright_policies.wire.release_approval import sign_release_approval
+from sealwright_policies.wire.service import LicenseService
+from sealwright_policies.wire.volume_key import derive_volume_key
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import TPM2_SU
+
+from sealwright_testing.event_logs import LoggedEvent, LogWriter
+from sealwright_testing.evidence_factory import SyntheticBox, payload_fields, userspace_record
+from sealwright_testing.software_tpm import ALG_SHA256
+from sealwright_testing.swtpm import SoftwareTpm
+from sealwright_testing.tpm_session import TpmSession
+from sealwright_testing.vendor import IssuedLicense, command
+
+START_TIMEOUT_S = 60.0
+PRODUCT = "synthetic-box"
+UNSEAL_PHASES = ("enter-initrd", "leave-initrd", "sysinit")
+
+
+@dataclass
+class SimulatedVendor:
+    """A licence service that runs, and one release that it knows, with shares that only it can unwrap."""
+
+    directory: Path
+    synthetic: SyntheticBox = field(init=False)
+    volume_keys: dict[str, bytes] = field(init=False, default_factory=dict)
+    port: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the service's folder, a release, and register it."""
+        self.port = _free_port()
+        url = f"https://127.0.0.1:{self.port}"
+        command("sealwright-license", "init", self.license_directory, "--url", url, "--name", "service-1")
+        release_key = ec.generate_private_key(ec.SECP256R1())
+        pem = release_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        finance = payload_fields() | {
+            "payload_id": "finance",
+            "domain": "finance",
+            "partition_label": "payload-finance",
+        }
+        finance["verity"] = finance["verity"] | {"root_hash": "f1" * 32}
+        changes = {"release_key": pem, "payloads": [payload_fields(), finance]}
+        self.synthetic = SyntheticBox(manifest_changes=changes)
+        output = self.directory / "image"
+        output.mkdir()
+        self._write_output(output, release_key)
+        key = output / "manifest-key.pem"
+        command("sealwright-license", "release", "import", self.license_directory, output, "--manifest-key", key)
+
+    @property
+    def license_directory(self) -> Path:
+        """The service's folder."""
+        return self.directory / "license"
+
+    @property
+    def release(self) -> Release:
+        """What boxes of this vendor run."""
+        return self.synthetic.release
+
+    @property
+    def service_file(self) -> Path:
+        """What an image knows of the service."""
+        return self.license_directory / "license-service.json"
+
+    @property
+    def service(self) -> LicenseService:
+        """The same, parsed."""
+        return parse_json(LicenseService, self.service_file.read_bytes(), limit=64 * 1024)
+
+    def issue(self, *options: str) -> IssuedLicense:
+        """Issue a licence for one box with a software TPM."""
+        printed = command(
+            "sealwright-license",
+            "license",
+            "issue",
+            self.license_directory,
+            "--product",
+            PRODUCT,
+            "--tier",
+            "software",
+            *options,
+            "--json",
+        )
+        reply = json.loads(printed)
+        return IssuedLicense(reply["license_id"], reply["activation_code"])
+
+    def trust_tpm_maker(self, tpm: SoftwareTpm) -> None:
+        """Accept TPMs of this maker."""
+        certificates = [tpm.ca_directory / name for name in ("swtpm-localca-rootca-cert.pem", "issuercert.pem")]
+        command("sealwright-license", "roots", "add", self.license_directory, *certificates, "--tier", "software")
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """The service runs."""
+        argv = [str(Path(sys.executable).parent / "sealwright-license"), "serve", str(self.license_directory)]
+        with (self.directory / "service.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*argv, "--host", "127.0.0.1", "--port", str(self.port)], stdout=log, stderr=subprocess.STDOUT
+            )
+        try:
+            self._wait(process)
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                raise RuntimeError(f"the licence service ended:\n{(self.directory / 'service.log').read_text()}")
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError("the licence service did not listen in time")
+
+    def _write_output(self, output: Path, release_key: ec.EllipticCurvePrivateKey) -> None:
+        release, service = self.synthetic.release, self.service
+        lease_key = load_p256_public_key(service.custodian_keys.lease_share)
+        share_key = load_p256_public_key(service.custodian_keys.release_share)
+        unseal = pcr_bytes(release.manifest.measurements.unseal)
+        wrapped: list[PartitionWrappedShares] = []
+        approvals: list[str] = []
+        for payload in release.manifest.payloads:
+            partition = bytes.fromhex(payload.verity.root_hash)
+            a, b = secrets.token_bytes(32), secrets.token_bytes(32)
+            self.volume_keys[payload.verity.root_hash] = derive_volume_key(a, b, partition)
+            wrapped.append(
+                PartitionWrappedShares(
+                    partition_id=payload.verity.root_hash,
+                    lease_share=wrap_share(lease_key, a, partition_id=partition, name="lease"),
+                    release_share=wrap_share(share_key, b, partition_id=partition, name="release"),
+                )
+            )
+            for application in release.manifest.measurements.boot_applications:
+                pcrs = {pcr: unseal[pcr] for pcr in RELEASE_APPROVAL_SET if pcr != 4}
+                pcrs[4] = bytes.fromhex(application.pcr4)
+                approval = sign_release_approval(release.release_id, payload.verity.root_hash, pcrs, release_key)
+                approvals.append(approval.model_dump_json())
+        shares = WrappedShares(
+            version=1, release_id=release.release_id, service_id=service.service_id, partitions=wrapped
+        )
+        (output / "manifest.json").write_bytes(self.synthetic.release_envelope)
+        (output / "shares.json").write_bytes(document_bytes(shares))
+        (output / "approvals.json").write_text(f"[{','.join(approvals)}]")
+        (output / "manifest-key.pem").write_bytes(
+            self.synthetic.manifest_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        )
+
+
+@dataclass
+class SimulatedBox:
+    """A TPM and a root folder; :meth:`boot` takes it to the unseal point, :meth:`go_up` behind it."""
+
+    vendor: SimulatedVendor
+    directory: Path
+    tpm: SoftwareTpm
+
+    @classmethod
+    def manufacture(cls, vendor: SimulatedVendor, directory: Path) -> SimulatedBox:
+        """A new box, off."""
+        directory.mkdir(parents=True)
+        box = cls(vendor, directory, SoftwareTpm.manufacture(directory / "tpm"))
+        vendor.trust_tpm_maker(box.tpm)
+        box._install()
+        return box
+
+    def copy(self, directory: Path) -> SimulatedBox:
+        """The same box with a copy of its TPM, off. This one must be off too."""
+        shutil.copytree(self.directory, directory)
+        return SimulatedBox(self.vendor, directory, SoftwareTpm(directory / "tpm"))
+
+    @property
+    def paths(self) -> Paths:
+        """Anew after each start of the TPM: its port changes."""
+        return Paths(root=self.directory / "root", tcti=self.tpm.tcti, gateway_group=None)
+
+    @property
+    def store(self) -> LeaseStore:
+        """What the box keeps."""
+        paths = self.paths
+        return LeaseStore(paths.leases, paths.shares, paths.identity, self.vendor.service)
+
+    def boot(self, *, events: Iterable[LoggedEvent] | None = None) -> None:
+        """Switch on, off before if need be without warning, and measure up to the unseal point."""
+        if self.tpm.process is not None:
+            self.tpm.kill()
+        self.tpm.start()
+        measured = list(self.vendor.synthetic.boot_events() if events is None else events)
+        self.paths.firmware_log.parent.mkdir(parents=True, exist_ok=True)
+        self.paths.firmware_log.write_bytes(LogWriter().log(measured))
+        self.paths.userspace_log.parent.mkdir(parents=True, exist_ok=True)
+        self.paths.userspace_log.write_bytes(b"")
+        with ESAPI(self.tpm.tcti) as esapi:
+            for event in measured:
+                if event.type != EventType.EV_NO_ACTION:
+                    TpmSession(esapi).extend(event.pcr, event.digest(ALG_SHA256))
+        for word in UNSEAL_PHASES:
+            self.measure(11, word)
+
+    def go_up(self) -> None:
+        """What comes after unlocking: PCR 15 is closed, the system is ready."""
+        self.measure(15, UNLOCKED_WORD)
+        self.measure(11, "ready")
+
+    def measure(self, pcr: int, word: str) -> None:
+        """Measure a word as systemd does, into PCR and log."""
+        with self.paths.userspace_log.open("ab") as log:
+            log.write(userspace_record(pcr, word))
+        self.extend(pcr, hashlib.sha256(word.encode()).digest())
+
+    def extend(self, pcr: int, digest: bytes) -> None:
+        """Extend a PCR, in no log."""
+        with ESAPI(self.tpm.tcti) as esapi:
+            TpmSession(esapi).extend(pcr, digest)
+
+    def off(self) -> None:
+        """Switch off in order. CLEAR, as the kernel does: behind STATE the next start would not count as a reset."""
+        with ESAPI(self.tpm.tcti) as esapi:
+            esapi.shutdown(TPM2_SU.CLEAR)
+        self.tpm.stop()
+
+    def enroll(self, activation_code: str) -> Enrolled:
+        """Enrol with the vendor's service."""
+        client = LicenseClient(self.vendor.service)
+        try:
+            return enroll(self.paths, client, self.store, self.vendor.release.release_id, activation_code)
+        finally:
+            client.close()
+
+    @contextmanager
+    def renewal(self) -> Iterator[Renewal]:
+        """What a renewal works with."""
+        identity = self.store.load_identity()
+        assert identity is not None
+        client = LicenseClient(self.vendor.service)
+        try:
+            yield Renewal(self.paths, client, self.store, identity, self.vendor.release.release_id)
+        finally:
+            client.close()
+
+    def _install(self) -> None:
+        paths = Paths(root=self.directory / "root")
+        root_hash = self.vendor.release.manifest.os.root_hash
+        for path, content in (
+            (paths.service, self.vendor.service_file.read_bytes()),
+            (paths.manifest_key, (self.vendor.directory / "image/manifest-key.pem").read_bytes()),
+            (paths.esp / MANIFEST_ON_ESP, self.vendor.synthetic.release_envelope),
+            (paths.kernel_command_line, f"quiet roothash={root_hash}\n".encode()),
+        ):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

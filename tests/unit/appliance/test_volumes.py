@@ -1,0 +1,60 @@
+"""What is run on block devices, word for word: a missing option here is an open door."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sealwright_appliance import volumes
+from sealwright_policies.appraisal.reference_values import Payload
+from sealwright_testing.evidence_factory import payload_fields
+
+PAYLOAD = Payload(**payload_fields())
+
+
+def test_a_payload_is_opened_by_the_manifest_alone() -> None:
+    """Plain dm-crypt, verity without superblock, a mount that executes nothing; the key by file descriptor."""
+    crypt, verity, mount = volumes.open_payload(PAYLOAD, Path("/dev/p"), Path("/run/m"))
+    assert crypt == [
+        *("cryptsetup", "open", "--batch-mode", "--type", "plain", "--readonly", "--cipher", "aes-xts-plain64"),
+        *("--key-size", "512", "--sector-size", "4096", "--key-file", "{secret0}", "--keyfile-size", "64"),
+        *("/dev/p", "sealwright-crypt-medical"),
+    ]
+    assert verity == [
+        *("veritysetup", "open", "--no-superblock", "--format", "1", "--hash", "sha256", "--salt", "5a" * 32),
+        *("--data-block-size", "4096", "--hash-block-size", "4096", "--data-blocks", "240", "--hash-offset", "983040"),
+        *("/dev/mapper/sealwright-crypt-medical", "sealwright-medical", "/dev/mapper/sealwright-crypt-medical"),
+        "7e" * 32,
+    ]
+    assert mount == [
+        *("mount", "--types", "erofs", "--options", "ro,nodev,nosuid,noexec"),
+        *("/dev/mapper/sealwright-medical", "/run/m"),
+    ]
+
+
+def test_a_payload_is_closed_in_reverse() -> None:
+    """Down to the key."""
+    assert volumes.close_payload("medical", Path("/run/m")) == [
+        ["umount", "/run/m"],
+        ["veritysetup", "close", "sealwright-medical"],
+        ["cryptsetup", "close", "sealwright-crypt-medical"],
+    ]
+
+
+def test_the_state_volume_is_mounted_without_programs() -> None:
+    """Nothing on it is ever executed."""
+    argv = volumes.mount(Path("/dev/mapper/s"), Path("/var/lib/sealwright"), "ext4", volumes.READ_WRITE)
+    assert "rw,nodev,nosuid,noexec" in argv
+
+
+def test_the_state_volume_opens_by_the_copied_header() -> None:
+    """The disk cannot change it behind the check, and no token on the disk is asked."""
+    argv = volumes.open_luks(Path("/dev/state"), Path("/run/header"))
+    assert argv[argv.index("--header") + 1] == "/run/header"
+    assert "--disable-external-tokens" in argv
+
+
+def test_corruption_is_seen() -> None:
+    """In the words of veritysetup."""
+    status = "/dev/mapper/x is active.\n  type:        VERITY\n  status:      {}\n  hash type:   1\n"
+    assert volumes.is_corrupted(status.format("corrupted"))
+    assert not volumes.is_corrupted(status.format("verified"))
