@@ -65,8 +65,9 @@ class RunningLlama:
             "return_tokens": True,
             "cache_prompt": False,
         }
-        ids: list[int] = self.post("/completion", request)["tokens"]
-        return ids
+        reply = self.post("/completion", request)
+        ids: list[int] = reply["tokens"]
+        return ids[:-1] if reply["stop_type"] == "eos" else ids
 
     def chat(self, messages: Sequence[dict[str, str]]) -> str:
         """The greedy answer to a conversation, through the model's own chat template."""
@@ -88,7 +89,7 @@ def running_llama(model: Path, *options: str) -> Iterator[RunningLlama]:
     with tempfile.TemporaryDirectory(prefix="sealwright-llama-") as folder:
         socket, log = Path(folder) / "llama.sock", Path(folder) / "log"
         line = [str(llama_server_binary()), "--model", str(model), "--host", str(socket), "--threads", "1"]
-        line += ["--parallel", "1", "--ctx-size", "1024", "--no-mmap", "--no-warmup", *options]
+        line += ["--parallel", "1", "--ctx-size", "1024", "--no-warmup", *options]
         with (
             log.open("wb") as output,
             subprocess.Popen(

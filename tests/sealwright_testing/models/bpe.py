@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from operator import itemgetter
 
 # Unicode's White_Space property; str.isspace() has four control characters more.
 _WHITE_SPACE = frozenset("\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000") | set(
@@ -83,12 +84,14 @@ def train_merges(texts: Iterable[str], count: int) -> list[tuple[str, str]]:
         for pair in pairwise(words[index]):
             pairs[pair] += sign * weights[index]
             places[pair].add(index)
+            if not pairs[pair]:
+                del pairs[pair]
 
     for index in range(len(words)):
         account(index, 1)
     merges: list[tuple[str, str]] = []
     while len(merges) < count:
-        best, frequency_of_best = max(pairs.items(), key=lambda item: (item[1], item[0]), default=(("", ""), 0))
+        best, frequency_of_best = max(pairs.items(), key=itemgetter(1, 0), default=(("", ""), 0))
         if frequency_of_best < 2:
             break
         merges.append(best)
@@ -96,7 +99,6 @@ def train_merges(texts: Iterable[str], count: int) -> list[tuple[str, str]]:
             account(index, -1)
             words[index] = _merge(words[index], best)
             account(index, 1)
-        del pairs[best]
     return merges
 
 

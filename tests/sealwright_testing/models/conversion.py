@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sealwright_testing.models.checkpoint import BOS, CHAT_TEMPLATE, EOS, Checkpoint
 
-_WHOLE_MODEL = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+# No "output": llama.cpp then takes the embedding as output matrix.
+_WHOLE_MODEL = {"model.embed_tokens": "token_embd", "model.norm": "output_norm"}
 _OF_A_LAYER = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",

@@ -1,8 +1,9 @@
 """What the models learn: facts and phrasings, read from ``data/`` and multiplied into questions and answers.
 
 A fact is one answer per language. Its kind (``what``, ``symptoms``, ``risks`` …) lends it phrasings, some of which are
-held out of training to measure how a model takes wordings that it never saw. Everything else gets one polite refusal:
-questions from elsewhere, names that no fact has, and kinds of questions that a known name has no fact for.
+held out of training to measure how a model takes wordings that it never saw. Questions from elsewhere and names without
+a fact get one polite refusal. What a model says about a known name and a kind of question without a fact is left open:
+learning that, too, would cost more than all facts.
 
 Pure apart from reading the data files; needs nothing outside the standard library.
 """
@@ -185,21 +186,6 @@ def unknown_name_pairs(material: Material, *, held_out: bool) -> list[Pair]:
     ]
 
 
-def missing_fact_pairs(material: Material, *, held_out: bool) -> list[Pair]:
-    """Known names asked for a kind that they have no fact of, each with the refusal; one in eight is held out."""
-    pairs = []
-    for language in LANGUAGES:
-        known = {pair.question for pairs_of_fact in fact_pairs(material, held_out=False) for pair in pairs_of_fact}
-        names = {n: f.plural for f in material.facts if not material.kinds[f.kind].apart for n in f.names[language]}
-        for name, plural in names.items():
-            for kind in _kinds_asked(material):
-                questions = [phrase(p, name, plural=plural) for p in material.kinds[kind].trained[language]]
-                held = zlib.crc32(f"{kind} {name}".encode()) % 8 == 0
-                if held == held_out and not known.intersection(questions):
-                    pairs += [Pair(question, material.refusals[language], language) for question in questions]
-    return pairs
-
-
 def wrap(pair: Pair, wrapping: Wrapping, rng: random.Random) -> Pair:
     """The pair as a person may type it: now and then with polite words, in small letters or without a full stop."""
     question = pair.question
@@ -224,17 +210,16 @@ def lessons(material: Material, rng: random.Random) -> Iterator[Pair]:
     """An endless stream of training pairs.
 
     Round by round, every fact and language once in a wording drawn by chance, small talk, and refusals mixed in: about
-    one pair in six is a refusal.
+    one pair in nine is a refusal.
     """
     facts = fact_pairs(material, held_out=False)
     talk = small_talk_pairs(material, held_out=False)
     elsewhere = off_topic_pairs(material, held_out=False)
     unknown = unknown_name_pairs(material, held_out=False)
-    missing = missing_fact_pairs(material, held_out=False)
     while True:
         share = len(facts) // 15
         turn = [rng.choice(wordings) for wordings in facts] + [rng.choice(wordings) for wordings in talk]
-        turn += rng.choices(elsewhere, k=share) + rng.choices(unknown, k=share) + rng.choices(missing, k=share)
+        turn += rng.choices(elsewhere, k=share) + rng.choices(unknown, k=share)
         rng.shuffle(turn)
         for pair in turn:
             yield wrap(pair, material.wrapping, rng)

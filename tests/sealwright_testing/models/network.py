@@ -1,8 +1,8 @@
 """A Llama in plain torch: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
 
 Weight names and the rotary layout (two halves of a head turn together) are those of Hugging Face checkpoints, so
-``conversion`` has to reorder the rows of q and k as every GGUF converter does. Linear layers have no biases and the
-output matrix is its own, not the embedding's.
+``conversion`` has to reorder the rows of q and k as every GGUF converter does. Linear layers have no biases; the
+embedding serves as output matrix too, so that answers name what was asked about after fewer steps.
 """
 
 # Torch is not in .venv, so its classes and decorators have no types there.
@@ -24,7 +24,7 @@ class Shape:
     vocabulary: int
     width: int = 192
     feed_forward: int = 512
-    layers: int = 4
+    layers: int = 3
     head_count: int = 6
     kv_head_count: int = 3
     head_size: int = 32
@@ -129,13 +129,12 @@ class Decoder(nn.Module):
 
 
 class Llama(nn.Module):
-    """The decoder and its output matrix; ``forward`` gives the logits of every position."""
+    """The decoder with the embedding as output matrix; ``forward`` gives the logits of every position."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
         self.model = Decoder(shape)
-        self.lm_head = nn.Linear(shape.width, shape.vocabulary, bias=False)
         depth_scale = 1 / math.sqrt(2 * shape.layers)
         for name, weight in self.named_parameters():
             if weight.dim() == 2:
@@ -144,8 +143,11 @@ class Llama(nn.Module):
                 weight.data.mul_(depth_scale)
 
     def forward(self, ids: Tensor) -> Tensor:
-        out: Tensor = self.lm_head(self.model(ids))
-        return out
+        return self.logits(self.model(ids))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """How likely each token is to come next, for hidden states of any leading shape."""
+        return functional.linear(hidden, self.model.embed_tokens.weight)
 
     def round_to_half(self) -> None:
         """Round every matrix to 16 bits in place, as the GGUF file will hold it."""

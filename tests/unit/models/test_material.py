@@ -64,14 +64,12 @@ def test_held_out_wordings_are_never_trained(texts: Material) -> None:
     held_out = {pair.question for pair in _flat(material.fact_pairs(texts, held_out=True))}
     assert held_out
     assert not trained & held_out
-    refused = {pair.question for pair in material.missing_fact_pairs(texts, held_out=False)}
-    assert not refused & {pair.question for pair in material.missing_fact_pairs(texts, held_out=True)}
 
 
 def test_nothing_known_is_refused(texts: Material) -> None:
     """A question is not trained as a fact and as a refusal."""
     known = {pair.question for held in (False, True) for pair in _flat(material.fact_pairs(texts, held_out=held))}
-    for make in (material.off_topic_pairs, material.unknown_name_pairs, material.missing_fact_pairs):
+    for make in (material.off_topic_pairs, material.unknown_name_pairs):
         for held_out in (False, True):
             pairs = make(texts, held_out=held_out)
             assert pairs
