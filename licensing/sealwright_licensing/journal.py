@@ -13,8 +13,8 @@ from sealwright_licensing.records import Decision
 from sealwright_licensing.store import Transaction
 
 OK = "ok"
-KEPT_PER_DEVICE = 100
-"""Older decisions about a device are dropped: a box must not be able to fill the disk."""
+MOST_PER_DEVICE, KEPT_PER_DEVICE = 150, 100
+"""At so many decisions about a device the oldest are dropped: a box must not be able to fill the disk."""
 
 
 def record_decision(
@@ -28,9 +28,9 @@ def record_decision(
     now: int,
 ) -> None:
     """Add a decision to the journal; ``denial`` is None for a grant."""
-    recent = transaction.find(Decision, newest_first="decided_at", limit=KEPT_PER_DEVICE, device_id=device_id)
-    if len(recent) == KEPT_PER_DEVICE:
-        transaction.delete_below(Decision, "decided_at", recent[-1].decided_at + 1, device_id=device_id)
+    if transaction.count(Decision, device_id=device_id) >= MOST_PER_DEVICE:
+        kept = transaction.find(Decision, newest_first="decided_at", limit=KEPT_PER_DEVICE, device_id=device_id)
+        transaction.delete_below(Decision, "decided_at", kept[-1].decided_at + 1, device_id=device_id)
     transaction.add(
         Decision(
             decision_id=secrets.token_hex(16),

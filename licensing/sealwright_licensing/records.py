@@ -180,6 +180,7 @@ class DeviceRelease:
     unseal_pcrs: str
     """JSON."""
     seen_at: int
+    """When a quote first led to these values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,14 @@ from sealwright_licensing.store import Store, Transaction
 
 ATTEMPTS = 4
 """How often a decision is made again because another one about the same device came between."""
+PRUNE_INTERVAL_S = 60
+"""Replay records that have run out are removed so often."""
 MOST_OPEN_REPLIES = 16
 """Stored replies for one N; a box that asks more often without counting on gets no repetition of the older ones."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
     """What the store knows when a request comes in."""
 
     device: Device
@@ -69,7 +71,7 @@ class _Held:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class Verdict:
     """A granted renewal, not yet stored."""
 
     result: AttestationResult
@@ -81,6 +83,14 @@ class _Verdict:
     """Of a stateless nonce; None for a lease's next_nonce."""
 
 
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """Why not, and the appraisal if it came to one."""
+
+    error: VerificationError
+    result: AttestationResult | None
+
+
 class RenewalService:
     """Decides about renewals."""
 
@@ -88,6 +98,7 @@ class RenewalService:
         self._store = store
         self._grantor = grantor
         self._nonces = nonces
+        self._pruned_at = 0
 
     def nonce(self, request: NonceRequest, *, now: int) -> Nonce:
         """A nonce for a known device; nothing is stored.
@@ -113,26 +124,46 @@ class RenewalService:
             OperationError: the device sends so much at once that no decision gets through.
         """
         for _ in range(ATTEMPTS):
-            held = self._look_up(request)  # (1)
-            result: AttestationResult | None = None
-            try:
-                nonce_expires_at = self._check_nonce(request, held, now=now)  # (2)
-                result = _appraise(request, held, now=now)  # (3)
-                reading, baseline = affirmed(result)
-                _check_rights(held, now=now)  # (4)
-                repeated = [one for one in held.replies if one.lease_number == reading.lease_number]
-                if repeated:
-                    return repeated[0].reply  # (5)
-                _check_next_nonce(held, reading.lease_number, nonce_expires_at)
-                verdict = self._prepare(held, result, reading, baseline, nonce_expires_at, now=now)  # (6)
-            except VerificationError as denial:
-                self._deny(held, denial, result, now=now)
-                raise
+            held = self.look_up(request)  # (1)
+            verdict = self.decide(request, held, now=now)
+            if isinstance(verdict, RenewalReply):
+                return verdict.reply  # (5)
+            if isinstance(verdict, Denial):
+                self._record_denial(held, verdict, now=now)
+                raise verdict.error
             if self._commit(request, held, verdict, now=now):  # (7)
                 return verdict.prepared.reply
         raise OperationError("Another renewal of this device is being decided.", cure="Ask again.")
 
-    def _look_up(self, request: RenewalRequest) -> _Held:
+    def decide(self, request: RenewalRequest, held: Held, *, now: int) -> Verdict | RenewalReply | Denial:
+        """Decide about a request by what the store held; touches no storage.
+
+        Returns:
+            A grant to commit, a stored reply to repeat, or a denial to record.
+
+        Raises:
+            FormatError, UnsupportedError: the evidence cannot be read.
+        """
+        result: AttestationResult | None = None
+        try:
+            nonce_expires_at = self._check_nonce(request, held, now=now)  # (2)
+            result = _appraise(request, held, now=now)  # (3)
+            reading, baseline = affirmed(result)
+            _check_rights(held, now=now)  # (4)
+            for reply in held.replies:
+                if reply.lease_number == reading.lease_number:
+                    return reply
+            _check_next_nonce(held, reading.lease_number, nonce_expires_at)
+            return self._prepare(held, result, reading, baseline, nonce_expires_at, now=now)  # (6)
+        except VerificationError as error:
+            return Denial(error, result)
+
+    def look_up(self, request: RenewalRequest) -> Held:
+        """What the store holds that a decision needs.
+
+        Raises:
+            VerificationError: DEVICE_UNKNOWN, LICENSE_UNKNOWN, RELEASE_UNKNOWN.
+        """
         with self._store.read() as transaction:
             device = _known_device(transaction, request.device_id)
             license_ = transaction.get(License, device.license_id)
@@ -148,7 +179,7 @@ class RenewalService:
             known = {one.release_id for one in provisioned}
             others = (transaction.get(ReleaseRecord, one) for one in known - {record.release_id})
             is_new = record.release_id not in known
-            return _Held(
+            return Held(
                 device=device,
                 license_=license_,
                 record=record,
@@ -160,7 +191,7 @@ class RenewalService:
                 shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)) if is_new else (),
             )
 
-    def _check_nonce(self, request: RenewalRequest, held: _Held, *, now: int) -> int | None:
+    def _check_nonce(self, request: RenewalRequest, held: Held, *, now: int) -> int | None:
         """Accept a nonce of a stored reply, of a lease, or an unused one of ours; returns when the last runs out."""
         if held.replies or held.next_nonce is not None:
             return None
@@ -171,14 +202,14 @@ class RenewalService:
 
     def _prepare(
         self,
-        held: _Held,
+        held: Held,
         result: AttestationResult,
         reading: ClockReading,
         baseline: DeviceBaseline,
         nonce_expires_at: int | None,
         *,
         now: int,
-    ) -> _Verdict:
+    ) -> Verdict:
         device, license_ = held.device, held.license_
         # Clock that a power cut took back was running time all the same.
         charged = device.charged_ticks + math.ceil(result.clock_loss_ms / 1000 / TICK_INTERVAL_S)
@@ -202,9 +233,9 @@ class RenewalService:
             warnings=lease_warnings(license_, state, resets=resets, elapsed_s=now - device.seen_at, now=now),
             now=now,
         )
-        return _Verdict(result, reading, baseline, charged, prepared, nonce_expires_at)
+        return Verdict(result, reading, baseline, charged, prepared, nonce_expires_at)
 
-    def _commit(self, request: RenewalRequest, held: _Held, verdict: _Verdict, *, now: int) -> bool:
+    def _commit(self, request: RenewalRequest, held: Held, verdict: Verdict, *, now: int) -> bool:
         """Store the verdict, unless what it was made from has changed."""
         with self._store.write() as transaction:
             device = transaction.get(Device, held.device.device_id)
@@ -215,9 +246,12 @@ class RenewalService:
             ):
                 return False
             _store_renewal(transaction, request, held, verdict, now=now)
+            if now - self._pruned_at >= PRUNE_INTERVAL_S:
+                transaction.delete_below(SpentNonce, "expires_at", now)
+                self._pruned_at = now
         return True
 
-    def _deny(self, held: _Held, denial: VerificationError, result: AttestationResult | None, *, now: int) -> None:
+    def _record_denial(self, held: Held, denial: Denial, *, now: int) -> None:
         """Record a denial. A device whose authentic evidence shows a state put back is held until an operator acts."""
         with self._store.write() as transaction:
             journal.record_decision(
@@ -225,17 +259,16 @@ class RenewalService:
                 device_id=held.device.device_id,
                 license_id=held.device.license_id,
                 purpose=Purpose.RENEW,
-                denial=denial,
-                result=result,
+                denial=denial.error,
+                result=denial.result,
                 now=now,
             )
             device = transaction.get(Device, held.device.device_id)
-            found = result.mismatches if result else ()
+            found = denial.result.mismatches if denial.result else ()
             sentence = next((one.sentence for one in found if one.code is RejectionCode.ROLLED_BACK), None)
             if sentence is not None and device is not None and device.status is DeviceStatus.LIVE:
-                transaction.put(
-                    replace(device, status=DeviceStatus.HELD, held_because=sentence, revision=device.revision + 1)
-                )
+                held_device = replace(device, status=DeviceStatus.HELD, held_because=sentence)
+                transaction.put(replace(held_device, revision=device.revision + 1))
 
 
 def _known_device(transaction: Transaction, device_id: str) -> Device:
@@ -245,7 +278,7 @@ def _known_device(transaction: Transaction, device_id: str) -> Device:
     return device
 
 
-def _appraise(request: RenewalRequest, held: _Held, *, now: int) -> AttestationResult:
+def _appraise(request: RenewalRequest, held: Held, *, now: int) -> AttestationResult:
     return appraise(
         request.evidence,
         ak=parse_public(held.device.ak_public),
@@ -263,7 +296,7 @@ def _appraise(request: RenewalRequest, held: _Held, *, now: int) -> AttestationR
     )
 
 
-def _check_rights(held: _Held, *, now: int) -> None:
+def _check_rights(held: Held, *, now: int) -> None:
     require_usable(held.license_, now=now)
     require_tier(held.license_, Tier(held.device.tier))
     require_release(held.license_, stored_release(held.record).manifest, withdrawn=held.record.withdrawn)
@@ -273,7 +306,7 @@ def _check_rights(held: _Held, *, now: int) -> None:
         )
 
 
-def _check_next_nonce(held: _Held, lease_number: int, nonce_expires_at: int | None) -> None:
+def _check_next_nonce(held: Held, lease_number: int, nonce_expires_at: int | None) -> None:
     """A lease's nonce is good for proving that lease's number, and a kept reply's nonce for nothing else."""
     if nonce_expires_at is None and (held.next_nonce is None or held.next_nonce.lease_number != lease_number):
         raise VerificationError(
@@ -281,7 +314,7 @@ def _check_next_nonce(held: _Held, lease_number: int, nonce_expires_at: int | No
         )
 
 
-def _still_allowed(held: _Held) -> Sequence[GrantedRelease]:
+def _still_allowed(held: Held) -> Sequence[GrantedRelease]:
     """Other releases on the device, e.g. the one before an update, as far as the licence still allows them."""
     allowed = []
     values = {one.release_id: one.unseal_pcrs for one in held.provisioned}
@@ -296,13 +329,12 @@ def _still_allowed(held: _Held) -> Sequence[GrantedRelease]:
 
 
 def _store_renewal(
-    transaction: Transaction, request: RenewalRequest, held: _Held, verdict: _Verdict, *, now: int
+    transaction: Transaction, request: RenewalRequest, held: Held, verdict: Verdict, *, now: int
 ) -> None:
     device, reading, prepared = held.device, verdict.reading, verdict.prepared
     proved = reading.lease_number
     for kind in (RenewalReply, NextNonce):  # N is proved: what was kept for lower numbers is spent
         transaction.delete_below(kind, "lease_number", proved, device_id=device.device_id)
-    transaction.delete_below(SpentNonce, "expires_at", now)
     if transaction.count(RenewalReply, device_id=device.device_id) >= MOST_OPEN_REPLIES:
         transaction.delete(RenewalReply, device_id=device.device_id)
         transaction.delete(NextNonce, device_id=device.device_id, lease_number=proved + 1)

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar, cast
+from functools import cache
+from typing import Any, TypeVar
 
 from sealwright_policies.errors import OperationError
-from sqlalchemy import Connection, Engine, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Engine,
+    Insert,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.store import Transaction, Value
-from sealwright_licensing.tables import ENUMS, TABLES
+from sealwright_licensing.tables import CLOSED_SETS, TABLES
 
 R = TypeVar("R")
 
@@ -81,59 +100,86 @@ class _SqlTransaction:
         self._connection = connection
 
     def get(self, kind: type[R], *key: Value) -> R | None:
-        table = _table(kind)
-        names = [column.name for column in table.primary_key]
-        query = select(table).filter_by(**dict(zip(names, key, strict=True)))
-        row = self._connection.execute(query).one_or_none()
+        values = dict(zip(_key_fields(TABLES[kind]), key, strict=True))
+        row = self._connection.execute(_select(TABLES[kind], tuple(values), None, None), values).one_or_none()
         return None if row is None else _record(kind, row)
 
     def find(
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value
     ) -> list[R]:
-        table = _table(kind)
-        query = select(table).filter_by(**equal)
-        if newest_first is not None:
-            query = query.order_by(table.c[newest_first].desc())
-        if limit is not None:
-            query = query.limit(limit)
-        return [_record(kind, row) for row in self._connection.execute(query)]
+        query = _select(TABLES[kind], tuple(equal), newest_first, limit)
+        return [_record(kind, row) for row in self._connection.execute(query, equal)]
 
     def count(self, kind: type[R], **equal: Value) -> int:
-        query = select(func.count()).select_from(_table(kind)).filter_by(**equal)
-        return int(self._connection.execute(query).scalar_one())
+        return int(self._connection.execute(_count(TABLES[kind], tuple(equal)), equal).scalar_one())
 
     def add(self, record: object) -> None:
-        self._connection.execute(insert(_table(type(record))).values(**_fields(record)))
+        self._connection.execute(_insert(TABLES[type(record)]), _fields(record))
 
     def put(self, record: object) -> None:
-        table, fields = _table(type(record)), _fields(record)
-        key = {column.name: fields.pop(column.name) for column in table.primary_key}
-        if fields:
-            changed = self._connection.execute(update(table).filter_by(**key).values(**fields)).rowcount
-        else:
-            changed = self._connection.execute(select(func.count()).select_from(table).filter_by(**key)).scalar_one()
-        if not changed:
+        values = {_BOUND + name: value for name, value in _fields(record).items()}
+        if not self._connection.execute(_update(TABLES[type(record)]), values).rowcount:
             self.add(record)
 
     def delete(self, kind: type[R], **equal: Value) -> int:
-        return self._connection.execute(delete(_table(kind)).filter_by(**equal)).rowcount
+        return self._connection.execute(_delete(TABLES[kind], tuple(equal), None), equal).rowcount
 
     def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> int:
-        table = _table(kind)
-        return self._connection.execute(delete(table).filter_by(**equal).where(table.c[field] < bound)).rowcount
+        return self._connection.execute(_delete(TABLES[kind], tuple(equal), field), {**equal, _LIMIT: bound}).rowcount
 
 
-def _table(kind: type[object]) -> Table:
-    return TABLES[kind]
+_BOUND = "new_"
+"""Prefix of bind names in an UPDATE, whose plain names SQLAlchemy keeps for itself."""
+_LIMIT = "bound_"
+
+# Statements are built once for each shape: building them anew costs more than SQLite takes to run them.
+
+
+def _equal(table: Table, fields: tuple[str, ...]) -> ColumnElement[bool]:
+    return and_(true(), *(table.c[name] == bindparam(name) for name in fields))
+
+
+@cache
+def _select(table: Table, fields: tuple[str, ...], newest_first: str | None, limit: int | None) -> Select[Any]:
+    query = select(table).where(_equal(table, fields))
+    if newest_first is not None:
+        query = query.order_by(table.c[newest_first].desc())
+    return query if limit is None else query.limit(limit)
+
+
+@cache
+def _count(table: Table, fields: tuple[str, ...]) -> Select[Any]:
+    return select(func.count()).select_from(table).where(_equal(table, fields))
+
+
+@cache
+def _insert(table: Table) -> Insert:
+    return insert(table)
+
+
+@cache
+def _update(table: Table) -> Update:
+    chosen = and_(*(table.c[name] == bindparam(_BOUND + name) for name in _key_fields(table)))
+    return update(table).where(chosen).values({name: bindparam(_BOUND + name) for name in table.c.keys()})  # noqa: SIM118
+
+
+@cache
+def _delete(table: Table, fields: tuple[str, ...], below: str | None) -> Delete:
+    statement = delete(table).where(_equal(table, fields))
+    return statement if below is None else statement.where(table.c[below] < bindparam(_LIMIT))
+
+
+@cache
+def _key_fields(table: Table) -> tuple[str, ...]:
+    return tuple(column.name for column in table.primary_key)
 
 
 def _fields(record: object) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(cast(Any, record))}
+    return {name: getattr(record, name) for name in TABLES[type(record)].c.keys()}  # noqa: SIM118 - of columns
 
 
 def _record(kind: type[R], row: Row[Any]) -> R:
     values = dict(row._mapping)
-    for (owner, field), closed_set in ENUMS.items():
-        if owner is kind:
-            values[field] = closed_set(values[field])
+    for field, closed_set in CLOSED_SETS.get(kind, {}).items():
+        values[field] = closed_set(values[field])
     return kind(**values)

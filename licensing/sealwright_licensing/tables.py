@@ -257,8 +257,8 @@ TABLES: dict[type[object], Table] = {
 }
 """Table of each record; column names are the record's field names."""
 
-ENUMS: dict[tuple[type[object], str], type[records.LicenseStatus] | type[records.DeviceStatus]] = {
-    (records.License, "status"): records.LicenseStatus,
-    (records.Device, "status"): records.DeviceStatus,
+CLOSED_SETS: dict[type[object], dict[str, type[records.LicenseStatus] | type[records.DeviceStatus]]] = {
+    records.License: {"status": records.LicenseStatus},
+    records.Device: {"status": records.DeviceStatus},
 }
 """Fields that are closed sets; stored as their text."""

@@ -252,9 +252,8 @@ def test_every_command_has_help_with_an_example(capsys: Capture) -> None:
 
 
 def test_the_journal_of_a_device_is_bounded(world: LicenseWorld) -> None:
-    assert journal.KEPT_PER_DEVICE == 100
     with world.store.write() as transaction:
-        for number in range(130):
+        for number in range(1000):
             journal.record_decision(
                 transaction,
                 device_id="d",
@@ -264,10 +263,10 @@ def test_the_journal_of_a_device_is_bounded(world: LicenseWorld) -> None:
                 result=None,
                 now=number,
             )
-        assert transaction.count(Decision, device_id="d") == 100
+        assert transaction.count(Decision, device_id="d") <= journal.MOST_PER_DEVICE
         last = journal.last_decision(transaction, "d")
     assert last is not None
-    assert last.decided_at == 129
+    assert last.decided_at == 999
 
 
 def test_no_private_key_shows_in_a_repr(world: LicenseWorld) -> None:

@@ -1,0 +1,118 @@
+"""How many boxes one core of a licence service serves.
+
+A decision here is all of a renewal but the database: nonce, signatures of quote and both counters, replay and judgement
+of the logs, the lease's TPM policy and document and the device certificate signed. A committed renewal is the same with
+the reads and the transaction of a SQLite file, synchronous=FULL. HTTP and TLS are in neither. One thread; a sample is a
+round of many.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from sealwright_licensing.renewal import Verdict
+from sealwright_policies.appraisal.appraise import appraise
+from sealwright_policies.appraisal.reference_values import QUOTE_SET
+from sealwright_policies.tcg.attestation import verify_quote
+from sealwright_policies.tcg.structures import parse_public
+from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_bytes
+from sealwright_policies.wire.messages import MESSAGE_LIMIT, NonceRequest, Purpose, RenewalRequest
+from sealwright_testing.bench import Figure, figure
+from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.software_device import SoftwareDevice
+
+ROUNDS = 5
+QUOTES, APPRAISALS, DECISIONS = 1000, 100, 50
+
+
+def measure() -> Iterator[Figure]:
+    """The figures."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as directory:
+        world = LicenseWorld.create(Path(directory) / "service")
+        yield _quotes(world)
+        yield _appraisals(world)
+        yield from _decisions(world)
+        world.store.close()
+
+
+def _rate(count: int, work: Callable[[], None]) -> list[float]:
+    """Rounds of ``count`` calls, as calls per second; one round before is not counted."""
+    work()
+    samples = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        samples.append(count / (time.perf_counter() - start))
+    return samples
+
+
+def _quotes(world: LicenseWorld) -> Figure:
+    device = world.device()
+    bound = device.bound(nonce=bytes(32), license_id="l", purpose=Purpose.RENEW)
+    evidence = device.evidence(bound)
+    ak, pcrs = parse_public(device.ak.public_area), pcr_bytes(evidence.pcrs)
+
+    def verify() -> None:
+        quote = evidence.quote
+        verify_quote(ak, quote.attest, quote.signature, qualifying_data=bound, pcrs=pcrs, selection=QUOTE_SET)
+
+    return figure("quote_verify_per_s", _rate(QUOTES, verify), "1/s", against="one core")
+
+
+def _appraisals(world: LicenseWorld) -> Figure:
+    device = world.device()
+    evidence = device.evidence(device.bound(nonce=bytes(32), license_id="l", purpose=Purpose.RENEW))
+    ak, release = parse_public(device.ak.public_area), device.box.release
+
+    def judge() -> None:
+        result = appraise(
+            evidence,
+            ak=ak,
+            nonce=bytes(32),
+            device_id=device.device_id,
+            license_id="l",
+            release=release,
+            purpose=Purpose.RENEW,
+            now=world.now,
+        )
+        result.require_affirming()
+
+    return figure("appraisal_per_s", _rate(APPRAISALS, judge), "1/s", against="one core")
+
+
+def _decisions(world: LicenseWorld) -> Iterator[Figure]:
+    license_, (code,) = world.issue()
+    device = world.device()
+    world.enroll(device, code)
+    request = parse_json(RenewalRequest, _next_message(world, device, license_.license_id), limit=MESSAGE_LIMIT)
+    held = world.renewal.look_up(request)
+
+    def decide() -> None:
+        if not isinstance(world.renewal.decide(request, held, now=world.now), Verdict):
+            raise AssertionError("the bench's own evidence was denied")
+
+    yield figure("full_decision_per_s", _rate(DECISIONS, decide), "1/s", against="one core")
+    samples = []
+    for _ in range(ROUNDS + 1):
+        messages = [_next_message(world, device, license_.license_id) for _ in range(DECISIONS)]
+        start = time.perf_counter()
+        for message in messages:
+            world.renewal.renew(parse_json(RenewalRequest, message, limit=MESSAGE_LIMIT), now=world.now)
+        samples.append(DECISIONS / (time.perf_counter() - start))
+    yield figure("committed_renewal_per_s", samples[1:], "1/s", against="one core, SQLite, synchronous=FULL")
+
+
+def _next_message(world: LicenseWorld, device: SoftwareDevice, license_id: str) -> bytes:
+    """A renewal that proves N, made before the clock runs; the box then goes on to N + 1."""
+    nonce = world.renewal.nonce(NonceRequest(device_id=device.device_id), now=world.now).nonce
+    message = document_bytes(device.renewal(license_id, nonce))
+    device.increment()
+    device.pass_time(1)
+    return message
