@@ -48,6 +48,7 @@ class Agent:
     activation: Activation | None
     """None while the state volume is closed: there is nothing to claim, and nowhere to keep it."""
     api_keys: ApiKeys
+    handover_s: float = HANDOVER_S
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -87,7 +88,7 @@ class Agent:
         self._threads.append(thread)
 
 
-def build_agent(paths: Paths, console: Console) -> Agent:
+def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = restart_box) -> Agent:
     """Wire an agent from what :mod:`.unlock` left behind.
 
     Raises:
@@ -103,7 +104,7 @@ def build_agent(paths: Paths, console: Console) -> Agent:
     identity = store.load_identity() if boot.state_volume_open else None
     release_id = boot.release.release_id if boot.release is not None else ""
     renewal = Renewal(paths, client, store, identity, release_id) if identity is not None else None
-    keeper = LeaseKeeper(board, Actions(engines.stop, restart_box), tpm_lock, paths.tcti, renewal)
+    keeper = LeaseKeeper(board, Actions(engines.stop, restart), tpm_lock, paths.tcti, renewal)
     api_keys = ApiKeys(paths.api_keys)
     activation = None
     if boot.state_volume_open and release_id:
@@ -113,26 +114,30 @@ def build_agent(paths: Paths, console: Console) -> Agent:
 
 def finish_activation(agent: Agent) -> None:
     """Erase what was handed out and restart into the unlocked box; runs after the reply has gone."""
-    time.sleep(HANDOVER_S)
+    time.sleep(agent.handover_s)
     if agent.activation is not None:
         agent.activation.claim.spend()
     if agent.board.status.state is BoxState.WAITING_FOR_ACTIVATION:
         agent.board.change(BoxState.ACTIVATED, "The box is activated and restarts.")
-        restart_box()
+        agent.keeper.actions.restart()
 
 
 def run_agent(paths: Paths) -> None:
     """Serve on the agent's socket until told to stop."""
     agent = build_agent(paths, Console(paths.consoles))
     agent.start()
-    app = create_agent_app(agent.board, agent.activation, agent.api_keys, lambda: finish_activation(agent))
     listener = listen(paths)
     try:
-        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
-        uvicorn.Server(config).run(sockets=[listener])
+        agent_server(agent).run(sockets=[listener])
     finally:
         listener.close()
         agent.stop()
+
+
+def agent_server(agent: Agent) -> uvicorn.Server:
+    """The server of the agent's endpoints."""
+    app = create_agent_app(agent.board, agent.activation, agent.api_keys, lambda: finish_activation(agent))
+    return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 
 def listen(paths: Paths) -> socket.socket:

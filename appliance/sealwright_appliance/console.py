@@ -41,12 +41,15 @@ class Console:
         self._terminals = terminals
 
     def say(self, line: str) -> None:
-        """Write one line everywhere. It is on standard error, and so in the journal, even if no terminal takes it."""
+        """Write one line everywhere; to standard error, and so to the journal, if no terminal takes it."""
         text = PREFIX + " ".join(line.split())
-        print(text, file=sys.stderr, flush=True)
+        taken = 0
         for terminal in self._terminals:
             try:
                 with terminal.open("ab", buffering=0) as file:
                     file.write(f"{text}\r\n".encode())
             except OSError:
                 continue
+            taken += 1
+        if not taken:
+            print(text, file=sys.stderr, flush=True)

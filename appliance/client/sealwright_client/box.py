@@ -1,0 +1,86 @@
+"""A customer's calls to one box, over pinned TLS."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+from sealwright_policies.errors import OperationError, SealwrightError
+
+from sealwright_client.pinning import parse_box_url, pinned_context, shown_certificate
+
+TIMEOUT_S = 30.0
+ACTIVATION_TIMEOUT_S = 300.0
+REPLY_LIMIT = 1024 * 1024
+
+
+class BoxRefusedError(SealwrightError):
+    """The box refused, with a code and a sentence."""
+
+    exit_code = 10
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(f"{code}: {sentence}")
+        self.code = code
+
+
+class Box:
+    """One box, known by its fingerprint."""
+
+    def __init__(self, url: str, fingerprint: str) -> None:
+        """Connect once, to compare the certificate.
+
+        Raises:
+            OperationError: nobody answers.
+            WrongBoxError: it is another box.
+        """
+        host, port = parse_box_url(url)
+        context = pinned_context(shown_certificate(host, port), fingerprint)
+        name = f"[{host}]" if ":" in host else host
+        self._client = httpx.Client(
+            base_url=f"https://{name}:{port}",
+            verify=context,
+            timeout=TIMEOUT_S,
+            trust_env=False,
+            follow_redirects=False,
+            headers={"Accept": "application/json"},
+        )
+
+    def status(self) -> dict[str, Any]:
+        """What the box says of itself."""
+        return self._ask("GET", "/status")
+
+    def activate(self, claim_code: str, activation_code: str) -> dict[str, Any]:
+        """Activate; the reply holds secrets that the box shows once."""
+        body = {"claim_code": claim_code, "activation_code": activation_code}
+        return self._ask("POST", "/activation", body, timeout_s=ACTIVATION_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._client.close()
+
+    def _ask(
+        self, method: str, path: str, body: dict[str, str] | None = None, *, timeout_s: float = TIMEOUT_S
+    ) -> dict[str, Any]:
+        try:
+            reply = self._client.request(method, path, json=body, timeout=timeout_s)
+        except httpx.HTTPError as error:
+            raise OperationError(f"The box does not answer: {error or type(error).__name__}.") from None
+        try:
+            document = json.loads(reply.content[: REPLY_LIMIT + 1])
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise OperationError(f"The box answered {reply.status_code} with something that is not a JSON object.")
+        if not reply.is_success:
+            raise _refusal(reply.status_code, document)
+        return document
+
+
+def _refusal(status: int, document: dict[str, Any]) -> BoxRefusedError:
+    """From an RFC 9457 problem, or an error object of the OpenAI-compatible API."""
+    error = document.get("error")
+    source = error if isinstance(error, dict) else document
+    code, sentence = source.get("code"), source.get("detail", source.get("message"))
+    return BoxRefusedError(str(code or status), str(sentence or "no reason was given"))
