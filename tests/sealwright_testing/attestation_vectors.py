@@ -165,6 +165,11 @@ def counter_vectors() -> Iterator[Vector]:
     other = counter_public(COUNTER_INDEX + 1, written=True)
     yield vector("other-index", "another index was certified", attest=nv_certify_bytes(fields, other.name, value))
     yield vector("offset", "four bytes at offset four", attest=nv_certify_bytes(fields, good.name, value[4:], offset=4))
+    sha384 = good.area[:4] + AlgorithmId.SHA384.to_bytes(2, "big") + good.area[6:]
+    sha384_name = AlgorithmId.SHA384.to_bytes(2, "big") + hashlib.sha384(sha384).digest()
+    yield vector(
+        "sha384-name", "its nameAlg is SHA-384", area=sha384, attest=nv_certify_bytes(fields, sha384_name, value)
+    )
     yield vector(
         "offset-only", "eight bytes at offset eight", attest=nv_certify_bytes(fields, good.name, value, offset=8)
     )

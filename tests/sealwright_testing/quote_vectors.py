@@ -60,9 +60,12 @@ class Quotes:
         yield from self._structures()
         yield from self._selections()
         changed = {str(index): value.hex() for index, value in (PCRS | {11: bytes(32)}).items()}
+        joined = PCRS[0] + PCRS[1]
+        shifted = changed | {"0": joined[:31].hex(), "1": joined[31:].hex(), "11": PCRS[11].hex()}
         missing = {str(index): value.hex() for index, value in PCRS.items() if index != 12}
         for name, description, pcrs in (
             ("quote-other-values", "PCR 11 is claimed to be zero", changed),
+            ("quote-values-shifted", "the same bytes, PCR 0 one byte shorter and PCR 1 one longer", shifted),
             ("quote-value-missing", "no value is given for the quoted PCR 12", missing),
         ):
             yield self.vector(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from sealwright_policies.errors import (
     FormatError,
     RejectionCode,
@@ -19,7 +19,7 @@ from sealwright_policies.tcg.credential import make_credential
 from sealwright_policies.tcg.keywrap import sealed_object_area, wrap_sealed_object
 from sealwright_policies.tcg.nv import parse_nv_public
 from sealwright_policies.tcg.public import parse_public
-from sealwright_policies.tcg.reader import Reader
+from sealwright_policies.tcg.reader import Reader, sized_2b
 from sealwright_policies.tcg.srk import SrkTemplate, srk_template
 from sealwright_policies.tcg.structures import Hierarchy, KeyKind, ak_template, qualified_name
 from sealwright_testing.attestations import SoftwareAk
@@ -71,6 +71,20 @@ def test_a_point_off_the_curve_is_no_key() -> None:
 def test_an_rsa_or_ecc_area_with_other_sizes_is_no_key(kind: KeyKind) -> None:
     with pytest.raises(FormatError):
         parse_public(ak_template(kind)).key()
+
+
+def test_a_key_has_the_size_that_it_says() -> None:
+    """One key must have one public area: no zeros before a coordinate, no modulus shorter than keyBits."""
+    good = SoftwareAk().public
+    x, y = good.unique
+    padded = good.area[: -2 * 34] + sized_2b(b"\0" + x) + sized_2b(y)
+    with pytest.raises(FormatError):
+        parse_public(padded).key()
+    modulus = rsa.generate_private_key(65537, 2048).public_key().public_numbers().n.to_bytes(256, "big")
+    rsa_area = ak_template(KeyKind.RSA_2048)[:-256] + modulus
+    assert parse_public(rsa_area).key().key_size == 2048
+    with pytest.raises(FormatError):
+        parse_public(rsa_area.replace((2048).to_bytes(2, "big"), (3072).to_bytes(2, "big"), 1)).key()
 
 
 def test_other_objects_are_read_but_have_no_key() -> None:
