@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pytest
 from sealwright_testing.llama import RunningLlama, running_llama
 from sealwright_testing.models import ModelStore
+from sealwright_testing.models.build import make_models
 from sealwright_testing.models.material import (
     MODELS,
     Material,
@@ -18,6 +19,9 @@ from sealwright_testing.models.material import (
     load_material,
     off_topic_pairs,
 )
+
+# A fresh machine trains first, or waits for `make models` beside this run.
+pytestmark = pytest.mark.timeout(1800)
 
 _ASKED = 60
 
@@ -33,6 +37,7 @@ class Served:
 
 @pytest.fixture(scope="module")
 def store() -> ModelStore:
+    make_models()
     return ModelStore.load()
 
 
