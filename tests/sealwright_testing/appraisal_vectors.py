@@ -347,6 +347,10 @@ def secure_boot_cases() -> dict[str, Case]:
         digests = {ALG_SHA256: measured(7, 0, b"the keys that are enrolled", b"").digest(ALG_SHA256)}
         return replaced(events, 7, 3, digests=digests)
 
+    def other_vendor(box: SyntheticBox, events: Events) -> Events:
+        data = variable_event(7, config, IMAGE_SECURITY_DATABASE, "PK", box.keys.pk).data
+        return replaced(events, 7, 1, data=data)
+
     authority = variable_event(
         7, T.EV_EFI_VARIABLE_AUTHORITY, IMAGE_SECURITY_DATABASE, "db", bytes(16) + certificate("Other CA")
     )
@@ -387,6 +391,18 @@ def secure_boot_cases() -> dict[str, Case]:
             "5.4",
             inserted_before_separator(authority),
             (keys,),
+        ),
+        "secure-boot-variable-of-other-vendor": Case(
+            "a PK that is not the firmware's",
+            "5.4",
+            booted(other_vendor),
+            (stranger, stranger, stranger, stranger, keys),
+        ),
+        "secure-boot-disguised-authority": Case(
+            "the log shows the release's authority, the digest is of another",
+            "5.4",
+            changed(7, 6, b"another certificate"),
+            (Code.EVENT_DIGEST_MISMATCH, keys),
         ),
         "secure-boot-second-authority": Case(
             "a further boot application by another key", "5.4", added(authority), (keys,)

@@ -72,7 +72,7 @@ class AttestationResult:
 
     @property
     def codes(self) -> tuple[RejectionCode, ...]:
-        """Codes of the mismatches, each once, the gravest first."""
+        """Codes of the mismatches, each once, in the order of the rules."""
         return tuple(dict.fromkeys(mismatch.code for mismatch in self.mismatches))
 
     def require_affirming(self) -> None:

@@ -40,34 +40,37 @@ def split_at_separator(events: Sequence[Event]) -> tuple[list[Event], list[Event
 def judge_enrolled_keys(before: Sequence[Event], expected: SecureBoot) -> list[Mismatch]:
     """The part of PCR 7 that does not depend on what boots: the variables, and nothing run by other keys."""
     mismatches: list[Mismatch] = []
-    awaited: list[str] = [variable.name for variable in expected.variables]
+    seen: list[str] = []
     for event in before:
         if event.type is EventType.EV_EFI_VARIABLE_DRIVER_CONFIG:
-            mismatches += _judge_variable(event, expected, awaited)
+            mismatches += _judge_variable(event, expected, seen)
         elif event.type is EventType.EV_EFI_VARIABLE_AUTHORITY:
             mismatches += [*digest_mismatch(event), _early_authority(event)]
         else:
             mismatches.append(not_allowed(event, _stranger_sentence(event)))
     return mismatches + [
         Mismatch(_code(name), f"The firmware did not measure {name}.", "boot", pcr=7, expected="one event")
-        for name in awaited
+        for name in (variable.name for variable in expected.variables)
+        if name not in seen
     ]
 
 
-def _judge_variable(event: Event, expected: SecureBoot, awaited: list[str]) -> list[Mismatch]:
-    """Check one variable event; takes its name off ``awaited``."""
+def _judge_variable(event: Event, expected: SecureBoot, seen: list[str]) -> list[Mismatch]:
+    """Check one variable event; adds its name to ``seen``."""
     try:
         variable = parse_uefi_variable(event.data)
     except FormatError as error:
         return [not_allowed(event, f"The event does not hold a variable: {error}.")]
     mismatches = digest_mismatch(event)
     name = variable.name
-    if name not in awaited or variable.vendor != str(_VENDORS[name]):
+    order = [each.name for each in expected.variables]
+    if name not in order or name in seen or variable.vendor != str(_VENDORS[name]):
         return [*mismatches, not_allowed(event, f"No rule allows the variable {printable(name.encode())} here.")]
-    if name != awaited[0]:
-        mismatches.append(not_allowed(event, f"{name} was measured out of order, before {awaited[0]}."))
-    awaited.remove(name)
-    reference = next(each for each in expected.variables if each.name == name)
+    position = order.index(name)
+    if seen and position < order.index(seen[-1]):
+        mismatches.append(not_allowed(event, f"{name} was measured out of order, behind {seen[-1]}."))
+    seen.append(name)
+    reference = expected.variables[position]
     # The content is judged as recorded, because its digest was recomputed; where that failed, both are reported.
     if variable.data != reference.data:
         mismatches.append(not_allowed(event, _variable_sentence(variable), code=_code(name), expected=reference.digest))
