@@ -21,7 +21,7 @@ from sealwright_policies.wire.messages import (
 from starlette.exceptions import HTTPException
 
 from sealwright_licensing import problems
-from sealwright_licensing.config import Limits
+from sealwright_licensing.config import ServiceConfig
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.endpoints import enrollments, health, nonces, renewals
 from sealwright_licensing.endpoints.calls import WORKERS, Caller
@@ -35,12 +35,13 @@ from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store_sql import SqlStore
+from sealwright_licensing.tpm_floor import TpmFloor
 
 TITLE = "Sealwright licence service"
 _READ_BY_US = (EnrollmentRequest, EnrollmentProof, NonceRequest, RenewalRequest)
 
 
-def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, limits: Limits) -> FastAPI:
+def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> FastAPI:
     """Build the application; the store is closed when it stops."""
 
     @asynccontextmanager
@@ -49,12 +50,13 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, limit
         store.close()
 
     grantor = Grantor(keys, KeyRelease(custodians, keys.lease_policy.public_key()))
-    renewal = RenewalService(store, grantor, StatelessNonces(keys.nonce))
+    floor, limits = TpmFloor(config.denied_tpm), config.limits
+    renewal = RenewalService(store, grantor, StatelessNonces(keys.nonce), floor)
     failed_codes = AddressBuckets(tokens=limits.failed_codes_per_hour, period_s=3600)
     caller = Caller(CapacityLimiter(WORKERS))
 
     app = FastAPI(title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(enrollments.router(caller, EnrollmentService(store, grantor), failed_codes))
+    app.include_router(enrollments.router(caller, EnrollmentService(store, grantor, floor), failed_codes))
     app.include_router(nonces.router(caller, renewal))
     app.include_router(renewals.router(caller, renewal))
     app.include_router(health.router(store))

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sealwright_policies.errors import OperationError, UsageError
 from sealwright_policies.wire.encoding import Identifier
 
+from sealwright_licensing.tpm_floor import DeniedTpm
+
 CONFIG_FILE = "config.toml"
 SERVICE_FILE = "license-service.json"
 
@@ -47,6 +49,8 @@ class ServiceConfig(_Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8444
     limits: Limits = Limits()
+    denied_tpm: tuple[DeniedTpm, ...] = ()
+    """TPMs to refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +124,11 @@ connections = {limits.connections}
 headers_s = {limits.headers_s:g}
 body_s = {limits.body_s:g}
 shutdown_s = {limits.shutdown_s}
+
+# TPMs to refuse; again for each kind.
+# [[denied_tpm]]
+# manufacturer = "id:12345678"     # as in EK certificates
+# model = "MODEL"                  # without it: all models
+# firmware_below = 0x0001000200000000   # without it: all firmware
+# reason = "what is wrong with it"
 """

@@ -27,7 +27,7 @@ from sealwright_licensing import enrollment_identity, journal
 from sealwright_licensing.activation_codes import code_hash
 from sealwright_licensing.baselines import affirmed, pcrs_json
 from sealwright_licensing.endorsement import Endorsement, Tier
-from sealwright_licensing.enrollment_identity import ClaimedIdentity
+from sealwright_licensing.enrollment_identity import ClaimedIdentity, require_allowed_tpm
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant, Recipient
 from sealwright_licensing.leases import LeaseSubject, ProvenState, bound_lease, lease_warnings
 from sealwright_licensing.licenses import require_release, require_tier, require_usable
@@ -46,6 +46,7 @@ from sealwright_licensing.records import (
 from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.seats import require_free_seat, require_own_result
 from sealwright_licensing.store import Store, Transaction
+from sealwright_licensing.tpm_floor import TpmFloor
 
 PENDING_S = 600
 """Online; by file it would be 14 days."""
@@ -80,9 +81,10 @@ class _Proven:
 class EnrollmentService:
     """Decides about enrolments."""
 
-    def __init__(self, store: Store, grantor: Grantor) -> None:
+    def __init__(self, store: Store, grantor: Grantor, floor: TpmFloor) -> None:
         self._store = store
         self._grantor = grantor
+        self._floor = floor
 
     def challenge(self, request: EnrollmentRequest, *, now: int) -> EnrollmentChallenge:
         """Answer the first message.
@@ -101,6 +103,7 @@ class EnrollmentService:
             license_ = _license_of_code(transaction, hashed)  # (2)
             require_usable(license_, now=now)
             endorsement = enrollment_identity.verify_identity(transaction, claimed, now=now)  # (3)
+            self._floor.require(endorsement.manufacturer, endorsement.model, None)
             require_tier(license_, endorsement.tier)
             record = _release(transaction, request.release_id)  # (4)
             require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
@@ -203,6 +206,7 @@ class EnrollmentService:
         self, pending: PendingEnrollment, asked: _Asked, release: Release, result: AttestationResult
     ) -> _Proven:
         reading, baseline = affirmed(result)
+        require_allowed_tpm(self._floor, pending.tpm, result)
         with self._store.read() as transaction:
             shares = transaction.find(ReleaseShares, release_id=release.release_id)
             ledger = transaction.get(TickLedger, pending.license_id, pending.device_id)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 
+from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.tcg.structures import Public, check_ak, matches_listed_template, parse_public
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.messages import EnrollmentRequest
@@ -14,6 +15,7 @@ from sealwright_licensing.certificates import Certificate, parse_certificate, pa
 from sealwright_licensing.endorsement import Anchor, Endorsement, Tier, verify_endorsement
 from sealwright_licensing.records import MakerCertificate
 from sealwright_licensing.store import Transaction
+from sealwright_licensing.tpm_floor import TpmFloor
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,16 @@ def describe_tpm(endorsement: Endorsement) -> str:
         "root": endorsement.anchor_fingerprint,
     }
     return json.dumps(fields, separators=(",", ":"))
+
+
+def require_allowed_tpm(floor: TpmFloor, tpm: str, result: AttestationResult) -> None:
+    """Hold a stored TPM and the firmware that it now shows against the floor.
+
+    Raises:
+        VerificationError: TPM_NOT_ALLOWED.
+    """
+    described = json.loads(tpm)
+    floor.require(described["manufacturer"], described["model"], result.tpm_firmware_version)
 
 
 @lru_cache(maxsize=1024)

@@ -21,6 +21,7 @@ from sealwright_policies.wire.messages import CounterNames, Nonce, NonceRequest,
 from sealwright_licensing import journal
 from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs
 from sealwright_licensing.endorsement import Tier
+from sealwright_licensing.enrollment_identity import require_allowed_tpm
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant, Recipient
 from sealwright_licensing.leases import (
     TICK_INTERVAL_S,
@@ -44,6 +45,7 @@ from sealwright_licensing.records import (
 )
 from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.store import Store, Transaction
+from sealwright_licensing.tpm_floor import TpmFloor
 
 ATTEMPTS = 4
 """How often a decision is made again because another one about the same device came between."""
@@ -94,10 +96,11 @@ class Denial:
 class RenewalService:
     """Decides about renewals."""
 
-    def __init__(self, store: Store, grantor: Grantor, nonces: StatelessNonces) -> None:
+    def __init__(self, store: Store, grantor: Grantor, nonces: StatelessNonces, floor: TpmFloor) -> None:
         self._store = store
         self._grantor = grantor
         self._nonces = nonces
+        self._floor = floor
         self._pruned_at = 0
 
     def nonce(self, request: NonceRequest, *, now: int) -> Nonce:
@@ -149,6 +152,7 @@ class RenewalService:
             nonce_expires_at = self._check_nonce(request, held, now=now)  # (2)
             result = _appraise(request, held, now=now)  # (3)
             reading, baseline = affirmed(result)
+            require_allowed_tpm(self._floor, held.device.tpm, result)
             _check_rights(held, now=now)  # (4)
             for reply in held.replies:
                 if reply.lease_number == reading.lease_number:

@@ -31,9 +31,7 @@ def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int)
     """
     engine = open_engine(folder.database_url(config))
     schema.require_newest(engine)
-    app = create_app(
-        SqlStore(engine), keys.load_signing_keys(folder.keys), load_file_custodians(folder.keys), config.limits
-    )
+    app = create_app(SqlStore(engine), keys.load_signing_keys(folder.keys), load_file_custodians(folder.keys), config)
     for name in (keys.TLS_SERVER_KEY, keys.TLS_SERVER_CERTIFICATE):
         if not (folder.keys / name).exists():
             raise OperationError(f"{folder.keys / name} is missing.", cure="Restore it from the backup.")

@@ -25,6 +25,7 @@ from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.release_import import BuildOutput, import_release
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store_sql import SqlStore, open_engine
+from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.reference_values import (
     RELEASE_APPROVAL_SET,
     PartitionWrappedShares,
@@ -43,6 +44,7 @@ from sealwright_testing.synthetic_uki import build_uki
 
 SERVICE_ID = "service-1"
 PRODUCT = "synthetic-box"
+NO_FLOOR = TpmFloor()
 
 
 def synthetic_box(**changes: Any) -> SyntheticBox:
@@ -101,7 +103,7 @@ class LicenseWorld:
     now: int = NOW
 
     @classmethod
-    def create(cls, directory: Path, *, now: int = NOW) -> LicenseWorld:
+    def create(cls, directory: Path, *, now: int = NOW, floor: TpmFloor = NO_FLOOR) -> LicenseWorld:
         """Make the service, trust a maker as tier "software", import a release."""
         folder = create_service(directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now)
         config = load_config(folder)
@@ -112,8 +114,8 @@ class LicenseWorld:
             folder=folder,
             store=store,
             keys=keys,
-            enrollment=EnrollmentService(store, grantor),
-            renewal=RenewalService(store, grantor, StatelessNonces(keys.nonce)),
+            enrollment=EnrollmentService(store, grantor, floor),
+            renewal=RenewalService(store, grantor, StatelessNonces(keys.nonce), floor),
             box=synthetic_box(),
             maker=MakerCa(),
             shares={},
