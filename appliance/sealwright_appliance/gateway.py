@@ -13,12 +13,12 @@ from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
 DEFAULT_REQUEST_S = 600.0
 
 
-def run_box_gateway(paths: Paths) -> None:
+def run_box_gateway(paths: Paths, *, host: str = "::", port: int = 8443) -> None:
     """Serve the models that this boot has opened; without any, the status and activation pages."""
-    run_gateway(gateway_config(paths))
+    run_gateway(gateway_config(paths, host=host, port=port))
 
 
-def gateway_config(paths: Paths) -> GatewayConfig:
+def gateway_config(paths: Paths, *, host: str, port: int) -> GatewayConfig:
     """The gateway's configuration, from the result of this boot's unlock."""
     boot = load_boot_result(paths)
     models = [p for p in boot.payloads if p.state is PayloadState.OPEN and p.kind == PayloadKind.MODEL]
@@ -29,4 +29,6 @@ def gateway_config(paths: Paths) -> GatewayConfig:
         private_key=paths.tls / KEY_FILE,
         model_ids=tuple(model.payload_id for model in models),
         max_request_s=float(boot.lease.max_request_s) if boot.lease is not None else DEFAULT_REQUEST_S,
+        host=host,
+        port=port,
     )

@@ -67,7 +67,7 @@ class SimulatedVendor:
 
     def __post_init__(self) -> None:
         """Make the service's folder, a release, and register it."""
-        self.port = _free_port()
+        self.port = free_port()
         url = f"https://127.0.0.1:{self.port}"
         command("sealwright-license", "init", self.license_directory, "--url", url, "--name", "service-1")
         release_key = ec.generate_private_key(ec.SECP256R1())
@@ -292,7 +292,8 @@ class SimulatedBox:
             path.write_bytes(content)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
