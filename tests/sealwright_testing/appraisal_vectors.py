@@ -365,6 +365,12 @@ def secure_boot_cases() -> dict[str, Case]:
             (Code.EVENT_DIGEST_MISMATCH,),
         ),
         "secure-boot-variables-swapped": Case("KEK before PK", "5.4", booted(swapped), (stranger,)),
+        "secure-boot-variable-twice": Case(
+            "db was measured twice",
+            "5.4",
+            booted(lambda _, events: replaced(events, 7, 4, data=[e for e in events if e.pcr == 7][3].data)),
+            (stranger, keys),
+        ),
         "secure-boot-dbx-missing": Case(
             "dbx was not measured",
             "5.4",
@@ -396,7 +402,7 @@ def secure_boot_cases() -> dict[str, Case]:
             "a PK that is not the firmware's",
             "5.4",
             booted(other_vendor),
-            (stranger, stranger, stranger, stranger, keys),
+            (stranger, keys),
         ),
         "secure-boot-disguised-authority": Case(
             "the log shows the release's authority, the digest is of another",

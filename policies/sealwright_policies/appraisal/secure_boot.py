@@ -63,7 +63,7 @@ def _judge_variable(event: Event, expected: SecureBoot, seen: list[str]) -> list
         return [not_allowed(event, f"The event does not hold a variable: {error}.")]
     mismatches = digest_mismatch(event)
     name = variable.name
-    order = [each.name for each in expected.variables]
+    order: list[str] = [each.name for each in expected.variables]
     if name not in order or name in seen or variable.vendor != str(_VENDORS[name]):
         return [*mismatches, not_allowed(event, f"No rule allows the variable {printable(name.encode())} here.")]
     position = order.index(name)
