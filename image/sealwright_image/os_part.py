@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,34 @@ PYTHON_PACKAGES = (
     REPOSITORY / "policies" / "sealwright_policies",
     REPOSITORY / "appliance" / "sealwright_appliance",
 )
-OS_MODULES = ("os_build", "mkosi", "apt_sources", "root_tree", "initrd", "lists", "uki", "cpio", "elf")
-"""Modules of this package that decide what the OS part is; any change to them makes it anew."""
+_MODULES = ("os_build", "mkosi", "apt_sources", "root_tree", "initrd", "lists", "uki", "cpio", "elf")
+RECIPE = (DEFINITIONS, *(Path(__file__).with_name(f"{name}.py") for name in _MODULES))
+"""The modules of this package that decide what the OS part is, and mkosi's configuration: a change makes it anew."""
 FACTS = "facts.json"
 _PATH_FIELDS = ("root", "verity", "verity_signature", "uki", "package_manifest")
 _DAY_S = 86_400
 
 
-def os_config(config: Config, keys: BuildKeys, custodians: Custodians, engine: Path) -> OsConfig:
+def engine_path() -> Path:
+    """llama-server, compiled by the toolchain if it is not there yet."""
+    return Path(toolchain("llama", "server").splitlines()[-1])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OsSource:
+    """What makes the parts of an OS that take long."""
+
+    engine: Callable[[], Path] = engine_path
+    """Gives the inference server for the root."""
+    build: Callable[[OsConfig, Context, Path], OsBuild] = build_os
+    """Builds root, verity tree and UKI into a folder."""
+    recipe: tuple[Path, ...] = RECIPE
+    """Files that decide what ``build`` makes of its configuration."""
+    python_packages: tuple[Path, ...] = PYTHON_PACKAGES
+    """Our own packages for the root, each in the folder of its distribution."""
+
+
+def os_config(config: Config, keys: BuildKeys, custodians: Custodians, source: OsSource) -> OsConfig:
     """What the product file asks of the OS."""
     product = {
         "vendor": config.vendor,
@@ -48,8 +69,8 @@ def os_config(config: Config, keys: BuildKeys, custodians: Custodians, engine: P
     return OsConfig(
         product=config.product,
         version=config.version,
-        python_packages=PYTHON_PACKAGES,
-        engine=engine,
+        python_packages=source.python_packages,
+        engine=source.engine(),
         shared_files={
             "license-service.json": custodians.service_file,
             "manifest-key.pem": keys.manifest_pem.encode("ascii"),
@@ -64,15 +85,16 @@ def os_config(config: Config, keys: BuildKeys, custodians: Custodians, engine: P
     )
 
 
-def build_or_reuse(config: OsConfig, context: Context, *, refresh: bool = False) -> OsBuild:
+def build_or_reuse(config: OsConfig, context: Context, source: OsSource, *, refresh: bool = False) -> OsBuild:
     """The OS part, from the cache if nothing that it depends on has changed. Its files must not be written to.
 
     Args:
         config: What is asked for.
         context: The run.
+        source: What builds it if need be.
         refresh: Build it in any case, e.g. for Debian's security updates.
     """
-    kept = _place(config, context)
+    kept = _place(config, context, source)
     if not refresh and (kept / FACTS).exists():
         days = (time.time() - (kept / FACTS).stat().st_mtime) / _DAY_S
         context.progress.say(f"  OS: unchanged, built {days:.0f} days ago (--refresh-os takes today's packages)")
@@ -81,7 +103,7 @@ def build_or_reuse(config: OsConfig, context: Context, *, refresh: bool = False)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        save_build(build_os(config, context, partial), partial)
+        save_build(source.build(config, context, partial), partial)
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)
     finally:
@@ -89,25 +111,18 @@ def build_or_reuse(config: OsConfig, context: Context, *, refresh: bool = False)
     return load_build(kept)
 
 
-def is_cached(config: OsConfig, context: Context) -> bool:
+def is_cached(config: OsConfig, context: Context, source: OsSource) -> bool:
     """Whether :func:`build_or_reuse` would take it from the cache."""
-    return (_place(config, context) / FACTS).exists()
+    return (_place(config, context, source) / FACTS).exists()
 
 
-def _place(config: OsConfig, context: Context) -> Path:
-    return context.cache / "os-images" / cache_key(config, context)
+def _place(config: OsConfig, context: Context, source: OsSource) -> Path:
+    return context.cache / "os-images" / cache_key(config, context, source)
 
 
-def cache_key(config: OsConfig, context: Context) -> str:
+def cache_key(config: OsConfig, context: Context, source: OsSource) -> str:
     """Hash of everything that the OS part follows from."""
-    here = Path(__file__).parent
-    files = [
-        DEFINITIONS,
-        *config.python_packages,
-        *(here / f"{name}.py" for name in OS_MODULES),
-        config.engine,
-        config.signer.certificate,
-    ]
+    files = [*source.recipe, *config.python_packages, config.engine, config.signer.certificate]
     if config.extra_tree:
         files.append(config.extra_tree)
     values = {
@@ -121,11 +136,6 @@ def cache_key(config: OsConfig, context: Context) -> str:
         **{f"file {name}": content.decode("utf-8") for name, content in config.shared_files.items()},
     }
     return fingerprint(files, values)
-
-
-def engine_path() -> Path:
-    """llama-server, compiled by the toolchain if it is not there yet."""
-    return Path(toolchain("llama", "server").splitlines()[-1])
 
 
 def save_build(build: OsBuild, folder: Path) -> None:

@@ -11,7 +11,7 @@ import json
 import shutil
 import tomllib
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,7 +38,7 @@ from sealwright_image.esp import UKI_ON_ESP, build_esp, esp_size
 from sealwright_image.gguf import Gguf
 from sealwright_image.manifest import artefact, compose_manifest, sign_approvals
 from sealwright_image.os_build import OsBuild, OsConfig
-from sealwright_image.os_part import build_or_reuse, engine_path, is_cached, os_config
+from sealwright_image.os_part import OsSource, build_or_reuse, is_cached, os_config
 from sealwright_image.payload_partition import MIB, SealedPartition, build_plain_partition, seal_partition
 from sealwright_image.preflight import Inputs, check_inputs, check_space, check_tools, space_needed
 from sealwright_image.progress import Progress
@@ -57,6 +57,14 @@ class BuiltImage:
     release: Release
 
 
+@dataclass(frozen=True, slots=True)
+class OsPart:
+    """The OS part of this build."""
+
+    config: OsConfig
+    build: OsBuild
+
+
 def build_image(
     config: Config,
     output: Path,
@@ -64,7 +72,7 @@ def build_image(
     *,
     force: bool = False,
     refresh_os: bool = False,
-    engine: Callable[[], Path] = engine_path,
+    os_source: OsSource | None = None,
 ) -> BuiltImage:
     """Build an image.
 
@@ -74,11 +82,12 @@ def build_image(
         progress: Where steps are shown and timed.
         force: Replace an image that is there.
         refresh_os: Do not reuse a cached OS part.
-        engine: Gives the inference server that goes into the root; asked for only after the inputs are found good.
+        os_source: What makes the OS part; by default the toolchain and mkosi.
 
     Raises:
         SealwrightError: the product file's inputs are not usable, a tool failed, or there is no space.
     """
+    source = os_source or OsSource()
     names.refuse_existing(output, force=force)
     inputs = check_inputs(config)  # (1)
     with names.partial_output(output) as partial:
@@ -86,11 +95,12 @@ def build_image(
         work.mkdir()
         context = make_context(work, progress)
         check_tools(context)
-        requested = os_config(config, inputs.keys, inputs.custodians, engine())
-        os_cached = not refresh_os and is_cached(requested, context)
+        requested = os_config(config, inputs.keys, inputs.custodians, source)
+        os_cached = not refresh_os and is_cached(requested, context, source)
         check_space(space_needed(config, output, context, os_cached=os_cached))
         try:
-            release = _build_into(partial, config, inputs, requested, context, refresh_os=refresh_os)
+            os_build = build_or_reuse(requested, context, source, refresh=refresh_os)  # (2)
+            release = _build_into(partial, config, inputs, context, OsPart(requested, os_build))
         except OSError as error:
             raise OperationError(f"{error.filename or output}: {error.strerror}.") from error
         shutil.rmtree(work)
@@ -99,11 +109,8 @@ def build_image(
     return BuiltImage(output, release)
 
 
-def _build_into(
-    partial: Path, config: Config, inputs: Inputs, requested: OsConfig, context: Context, *, refresh_os: bool
-) -> Release:
-    keys = inputs.keys
-    os_build = build_or_reuse(requested, context, refresh=refresh_os)  # (2)
+def _build_into(partial: Path, config: Config, inputs: Inputs, context: Context, os_part: OsPart) -> Release:
+    keys, os_build = inputs.keys, os_part.build
     layout = Layout(partial / names.DISK)
     esp = layout.reserve(
         "esp", ESP_TYPE, _identity(config, "esp"), esp_size(os_build.uki.stat().st_size + MANIFEST_LIMIT), NO_AUTO
@@ -112,7 +119,7 @@ def _build_into(
     sealed = _add_payloads(layout, config, inputs, context)  # (3)
     shutil.copyfile(os_build.uki, partial / names.UKI)
     write_sbom(  # (4)
-        config, _components(config, inputs, os_build, requested, sealed), context.epoch, partial / names.SBOM
+        config, _components(config, inputs, os_part, sealed), context.epoch, partial / names.SBOM
     )
     manifest = _manifest(config, inputs, os_build, sealed, partial=partial, epoch=context.epoch)  # (5)
     envelope = sign_release(manifest, keys.manifest)
@@ -166,14 +173,12 @@ def _add_payloads(layout: Layout, config: Config, inputs: Inputs, context: Conte
     return sealed
 
 
-def _components(
-    config: Config, inputs: Inputs, os_build: OsBuild, requested: OsConfig, sealed: Sequence[SealedPartition]
-) -> list[Component]:
-    ours = [Component("library", package.name, _version(package)) for package in requested.python_packages]
-    engine = artefact("llama-server", requested.engine)
+def _components(config: Config, inputs: Inputs, os_part: OsPart, sealed: Sequence[SealedPartition]) -> list[Component]:
+    ours = [Component("library", package.name, _version(package)) for package in os_part.config.python_packages]
+    engine = artefact("llama-server", os_part.config.engine)
     models = [_model_component(config, inputs.models[partition.payload.payload_id], partition) for partition in sealed]
     return [
-        *debian_components(os_build.package_manifest),
+        *debian_components(os_part.build.package_manifest),
         *ours,
         Component("application", engine.name, engine.sha256[:16], sha256=engine.sha256),
         *models,

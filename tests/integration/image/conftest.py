@@ -14,7 +14,7 @@ from sealwright_image.config import Config, load_config
 from sealwright_image.pipeline import BuiltImage, build_image
 from sealwright_image.progress import Progress
 from sealwright_testing.image_inputs import ServiceKeys, product_text, write_model, write_service
-from sealwright_testing.small_os import SmallOs
+from sealwright_testing.small_os import cache_with_tools, small_os
 
 PAYLOADS = ("medical", "finance")
 
@@ -25,14 +25,14 @@ class Product:
 
     folder: Path
     service: ServiceKeys
-    os: SmallOs
 
     @property
     def config(self) -> Config:
         return load_config(self.folder / "product.toml")
 
     def build(self, output: Path, *, force: bool = False) -> BuiltImage:
-        return build_image(self.config, output, Progress(io.StringIO()), force=force, engine=lambda: self.os.engine)
+        progress = Progress(io.StringIO())
+        return build_image(self.config, output, progress, force=force, os_source=small_os(self.folder))
 
 
 @pytest.fixture(scope="session")
@@ -44,11 +44,9 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         write_model(folder / f"{payload}.gguf", 2_000_000)
     (folder / "LICENSE.txt").write_text("Apache-2.0, see the model card\n")
     (folder / "product.toml").write_text(product_text(*PAYLOADS, head="[state]\nsize_mib = 128"))
-    made = Product(folder, service, SmallOs.make(folder))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(made.os.cache_home))
-        made.os.provide(made.config, folder)
-        yield made
+        patch.setenv("XDG_CACHE_HOME", str(cache_with_tools(folder)))
+        yield Product(folder, service)
 
 
 @pytest.fixture(scope="session")

@@ -170,8 +170,9 @@ from pathlib import Path
 from sealwright_image.config import load_config
 from sealwright_image.pipeline import build_image
 from sealwright_image.progress import Progress
-product, output, engine = map(Path, sys.argv[1:])
-build_image(load_config(product), output, Progress(sys.stdout), engine=lambda: engine)
+from sealwright_testing.small_os import small_os
+folder, output = map(Path, sys.argv[1:])
+build_image(load_config(folder / "product.toml"), output, Progress(sys.stdout), os_source=small_os(folder))
 """
 
 
@@ -200,7 +201,7 @@ def test_a_killed_build_leaves_no_image_and_the_next_one_cleans_up(
     argv = [sys.executable, "-c", BUILD_SCRIPT]
     try:
         build = subprocess.Popen(
-            [*argv, str(product.folder / "product.toml"), str(output), str(product.os.engine)],
+            [*argv, str(product.folder), str(output)],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -225,3 +226,10 @@ def test_force_replaces_the_image_as_a_whole(product: Product, copy: Path) -> No
     before = load_folder(copy).release.release_id
     product.build(copy, force=True)
     assert load_folder(copy).release.release_id != before
+
+
+def test_other_models_do_not_rebuild_the_os(product: Product, image: Path, tmp_path: Path) -> None:
+    """Its root is random here, so a second build would show."""
+    write_model(product.folder / "medical.gguf", 1_000_000)
+    again = load_folder(product.build(tmp_path / "out").output).release.manifest
+    assert again.os == load_folder(image).release.manifest.os
