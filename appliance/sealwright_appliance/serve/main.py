@@ -29,7 +29,8 @@ class GatewayConfig:
     private_key: Path
     model_ids: tuple[str, ...]
     max_request_s: float
-    host: str = "::"
+    host: str = ""
+    """Empty: every address, IPv4 and IPv6; asyncio binds "::" to IPv6 alone."""
     port: int = 8443
 
 
