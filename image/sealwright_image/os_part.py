@@ -37,6 +37,8 @@ RECIPE = (DEFINITIONS, *(Path(__file__).with_name(f"{name}.py") for name in _MOD
 FACTS = "facts.json"
 _PATH_FIELDS = ("root", "verity", "verity_signature", "uki", "package_manifest")
 _DAY_S = 86_400
+KEPT_DAYS = 14
+"""An OS part takes about 170 MB of the cache; one that no build took for so long is removed."""
 
 
 def engine_path() -> Path:
@@ -97,6 +99,7 @@ def build_or_reuse(config: OsConfig, context: Context, source: OsSource, *, refr
     kept = _place(config, context, source)
     if not refresh and (kept / FACTS).exists():
         days = (time.time() - (kept / FACTS).stat().st_mtime) / _DAY_S
+        os.utime(kept)
         context.progress.say(f"  OS: unchanged, built {days:.0f} days ago (--refresh-os takes today's packages)")
         return load_build(kept)
     partial = kept.with_name(f"{kept.name[:16]}.partial-{os.getpid()}")
@@ -106,9 +109,17 @@ def build_or_reuse(config: OsConfig, context: Context, source: OsSource, *, refr
         save_build(source.build(config, context, partial), partial)
         shutil.rmtree(kept, ignore_errors=True)
         partial.rename(kept)
+        _remove_unused(kept.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return load_build(kept)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove OS parts that no build has taken for a while, and what killed builds left."""
+    for entry in folder.iterdir():
+        if time.time() - entry.stat().st_mtime > KEPT_DAYS * _DAY_S:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 def is_cached(config: OsConfig, context: Context, source: OsSource) -> bool:
