@@ -109,7 +109,7 @@ def _bring_up(paths: Paths, vendor: Vendor, report: Report) -> VirtualBox:
         report.say(f"release {vendor.import_release()}")
     with report.step("A TPM with an EK certificate is made; the service is told to trust its maker"):
         tpm = SoftwareTpm.manufacture(paths.directory / "tpm")
-        vendor.trust_tpm_maker(tpm.ca_directory / "swtpm-localca-rootca-cert.pem")
+        vendor.trust_tpm_maker(tpm)
     with report.step("Licence issued"):
         license_ = vendor.issue_license()
         report.say(f"licence {license_.license_id}, activation code {license_.activation_code}")

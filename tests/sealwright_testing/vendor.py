@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from sealwright_testing.models import ModelStore
+from sealwright_testing.swtpm import SoftwareTpm
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -134,9 +135,10 @@ class Vendor:
         """Build the image of product.toml."""
         command("sealwright-image", "build", self.directory / "product.toml", "--output", self.image, show=show)
 
-    def trust_tpm_maker(self, root_pem: Path) -> None:
+    def trust_tpm_maker(self, tpm: SoftwareTpm) -> None:
         """Let this deployment accept the software TPMs of one maker."""
-        command("sealwright-license", "roots", "add", self.license_directory, root_pem, "--tier", "software")
+        pems = [tpm.ca_directory / "swtpm-localca-rootca-cert.pem", tpm.ca_directory / "issuercert.pem"]
+        command("sealwright-license", "roots", "add", self.license_directory, *pems, "--tier", "software")
 
     def import_release(self) -> str:
         """Register the built release; returns its id."""

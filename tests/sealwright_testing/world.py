@@ -122,7 +122,7 @@ class ActivatedBox:
 def activate_box(world: World, directory: Path) -> ActivatedBox:
     """Take a new box through activation until it has served, and switch it off. The licence service must run."""
     box, tpm = world.fresh_box(directory)
-    world.vendor.trust_tpm_maker(tpm.ca_directory / "swtpm-localca-rootca-cert.pem")
+    world.vendor.trust_tpm_maker(tpm)
     issued = world.vendor.issue_license()
     with box:
         box.start()

@@ -67,7 +67,7 @@ class Scene:
         """A new machine with the image installed and a TPM that the service trusts; off."""
         directory = self.directory / "fresh"
         box, tpm = self.world.fresh_box(directory, **options)  # type: ignore[arg-type]
-        self.vendor.trust_tpm_maker(tpm.ca_directory / "swtpm-localca-rootca-cert.pem")
+        self.vendor.trust_tpm_maker(tpm)
         return self.boxes.enter_context(box)
 
 
