@@ -13,7 +13,11 @@ from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
 DEFAULT_REQUEST_S = 600.0
 
 
-def run_box_gateway(paths: Paths, *, host: str = "::", port: int = 8443) -> None:
+ALL_INTERFACES = ""
+"""IPv4 and IPv6. Not ``::``: asyncio makes that IPv6 only."""
+
+
+def run_box_gateway(paths: Paths, *, host: str = ALL_INTERFACES, port: int = 8443) -> None:
     """Serve the models that this boot has opened; without any, the status and activation pages."""
     run_gateway(gateway_config(paths, host=host, port=port))
 

@@ -1,0 +1,76 @@
+"""Engine units: what they are told, and how they are stopped with their volume."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from sealwright_appliance.boot import BoxCode
+from sealwright_appliance.engines import LOADING_MOST_S, Engines, environment
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.run import ToolError
+from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_policies.errors import OperationError
+
+PAYLOAD = PayloadStatus(
+    payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
+)
+CORRUPTED = "  status:      corrupted\n"
+
+
+class Recorder:
+    """Stands where programs are run, and notes them: there is no systemd and no device-mapper here."""
+
+    def __init__(self, answers: dict[str, str] | None = None, failing: str = "") -> None:
+        self.seen: list[str] = []
+        self._answers = answers or {}
+        self._failing = failing
+
+    def __call__(self, argv: Sequence[str], **_: object) -> str:
+        self.seen.append(" ".join(argv))
+        if argv[0] == self._failing:
+            raise ToolError(argv[0], 1, "refused")
+        return self._answers.get(argv[0], "")
+
+
+def test_one_processor_stays_free() -> None:
+    """All of them busy makes every thread wait for the others."""
+    text = environment(Paths(), PAYLOAD, processors=8, engines=2)
+    assert "LLAMA_ARG_THREADS=3\n" in text
+    assert "SEALWRIGHT_MODEL=/run/sealwright/payloads/medical/model.gguf\n" in text
+    assert "LLAMA_ARG_THREADS=1\n" in environment(Paths(), PAYLOAD, processors=1, engines=2)
+
+
+def test_an_engine_is_started_with_its_environment(tmp_path: Path) -> None:
+    """The unit reads the file that is there before it starts."""
+    recorder = Recorder()
+    paths = Paths(root=tmp_path)
+    Engines(paths, execute=recorder).start(PAYLOAD, engines=1)
+    assert recorder.seen == ["systemctl start --no-block sealwright-engine@medical.service"]
+    assert (paths.engine_environments / "medical").exists()
+
+
+def test_stopping_goes_down_to_the_key(tmp_path: Path) -> None:
+    """Unit, mount, verity, dm-crypt; a step that fails does not keep the others from being done."""
+    recorder = Recorder(failing="umount")
+    with pytest.raises(OperationError, match="not wholly closed"):
+        Engines(Paths(root=tmp_path), execute=recorder).stop("medical")
+    assert [line.split()[0] for line in recorder.seen] == ["systemctl", "umount", "veritysetup", "cryptsetup"]
+
+
+def test_a_corrupted_payload_is_named(tmp_path: Path) -> None:
+    """The engine never gets ready, and verity has seen why."""
+    engines = Engines(Paths(root=tmp_path), execute=Recorder({"veritysetup": CORRUPTED}))
+    obstacle = engines.wait_until_ready("medical")
+    assert obstacle is not None
+    assert obstacle.code == BoxCode.PAYLOAD_CORRUPTED
+
+
+def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    """After a bounded time."""
+    times = iter([0.0, 1.0, LOADING_MOST_S + 1])
+    engines = Engines(Paths(root=tmp_path), execute=Recorder(), steady=lambda: next(times), sleep=lambda _: None)
+    obstacle = engines.wait_until_ready("medical")
+    assert obstacle is not None
+    assert obstacle.code == BoxCode.ENGINE_FAILED

@@ -1,0 +1,175 @@
+"""Files whole after a power cut; programs run with secrets that nobody else sees; keys kept as hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from sealwright_appliance.api_keys import ApiKeys
+from sealwright_appliance.files import read_file, write_durably
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.release_files import load_release, root_hash
+from sealwright_appliance.run import ENVIRONMENT, ToolError, run
+from sealwright_appliance.tls import give_to_gateway, kept_tls_identity
+from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
+from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
+from sealwright_testing.evidence_factory import SyntheticBox
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    """Nothing is left beside it, and its mode does not depend on the umask."""
+    target = tmp_path / "folder" / "file"
+    mask = os.umask(0o077)
+    try:
+        write_durably(target, b"first", mode=0o644)
+        write_durably(target, b"second", mode=0o644)
+    finally:
+        os.umask(mask)
+    assert target.read_bytes() == b"second"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+    assert [path.name for path in target.parent.iterdir()] == ["file"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full in the middle."""
+    target = tmp_path / "file"
+    write_durably(target, b"old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OperationError, match="No space left"):
+        write_durably(target, b"new")
+    assert target.read_bytes() == b"old"
+
+
+def test_reading_is_bounded(tmp_path: Path) -> None:
+    """A file that grew is refused; one that is missing is None."""
+    (tmp_path / "file").write_bytes(b"x" * 11)
+    with pytest.raises(OperationError, match="longer than 10"):
+        read_file(tmp_path / "file", 10)
+    assert read_file(tmp_path / "none", 10) is None
+
+
+def test_a_secret_reaches_the_program_alone() -> None:
+    """Not in its arguments, not in its environment; the descriptor is not there for others."""
+    secret = bytes(range(64))
+    script = (
+        "import sys; path = sys.argv[1]; "
+        "print(open(path, 'rb').read().hex(), path, open('/proc/self/cmdline', 'rb').read().hex(), "
+        "open('/proc/self/environ', 'rb').read().hex())"
+    )
+    content, path, arguments, environment = run(
+        ["/usr/bin/python3", "-c", script, "{secret0}"], secrets=[secret]
+    ).split()
+    assert content == secret.hex()
+    assert path.startswith("/dev/fd/")
+    assert secret.hex() not in arguments + environment
+
+
+def test_programs_get_no_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that was set for this process reaches them."""
+    monkeypatch.setenv("LD_PRELOAD_NAMESAKE", "x")
+    printed = run(["/usr/bin/env"])
+    assert {line.split("=")[0] for line in printed.splitlines()} == set(ENVIRONMENT)
+
+
+def test_a_failure_says_what_the_program_said() -> None:
+    """Its last words and its status; a missing program by name."""
+    with pytest.raises(ToolError, match="cannot access") as caught:
+        run(["/usr/bin/ls", "/no/such/file"])
+    assert caught.value.status == 2
+    with pytest.raises(OperationError, match="no-such-program is missing"):
+        run(["no-such-program"])
+
+
+def test_a_program_that_hangs_is_ended() -> None:
+    """The boot goes on with a reason."""
+    with pytest.raises(OperationError, match="did not end within"):
+        run(["/usr/bin/sleep", "60"], timeout_s=0.1)
+
+
+def test_api_keys_are_kept_as_hashes(tmp_path: Path) -> None:
+    """The key is shown once; its name is not given twice, so that nobody replaces the administrator's."""
+    keys = ApiKeys(tmp_path / "api-keys.json")
+    key = keys.create("first", admin=True)
+    (stored,) = keys.load().keys
+    assert stored.sha256 == hashlib.sha256(key.encode()).hexdigest()
+    assert stored.admin
+    assert key.encode() not in (tmp_path / "api-keys.json").read_bytes()
+    with pytest.raises(UsageError, match="named 'first' already"):
+        keys.create("first", admin=False)
+    assert keys.load().keys == [stored]
+    assert keys.create("first", admin=True, replace=True) != key
+
+
+def test_the_certificate_stays(tmp_path: Path) -> None:
+    """The console's fingerprint is the same after a restart; the gateway gets copies that others cannot read."""
+    first = kept_tls_identity(tmp_path / "state", "a" * 52)
+    assert kept_tls_identity(tmp_path / "state", "b" * 52) == first
+    give_to_gateway(first, tmp_path / "tls", None)
+    assert stat.S_IMODE((tmp_path / "tls").stat().st_mode) == 0o750
+    assert stat.S_IMODE((tmp_path / "tls/key.pem").stat().st_mode) == 0o640
+
+
+@pytest.fixture(scope="module")
+def synthetic() -> SyntheticBox:
+    """A release."""
+    return SyntheticBox()
+
+
+def installed(root: Path, synthetic: SyntheticBox, command_line: str) -> Paths:
+    """A box's files."""
+    paths = Paths(root=root)
+    key = synthetic.manifest_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    for path, content in (
+        (paths.esp / MANIFEST_ON_ESP, synthetic.release_envelope),
+        (paths.manifest_key, key),
+        (paths.kernel_command_line, command_line.encode()),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return paths
+
+
+def test_the_manifest_of_the_running_root_is_taken(tmp_path: Path, synthetic: SyntheticBox) -> None:
+    """Its signature and its root hash."""
+    paths = installed(tmp_path, synthetic, f"quiet roothash={'5a' * 32} panic=5\n")
+    assert load_release(paths).release_id == synthetic.release.release_id
+
+
+@pytest.mark.parametrize(
+    "command_line", [f"roothash={'00' * 32}", "quiet", f"roothash={'5a' * 32} roothash={'00' * 32}"]
+)
+def test_a_manifest_of_another_root_is_refused(tmp_path: Path, synthetic: SyntheticBox, command_line: str) -> None:
+    """A signed manifest of another release on the ESP gives no layout for this one."""
+    with pytest.raises(VerificationError) as caught:
+        load_release(installed(tmp_path, synthetic, command_line))
+    assert caught.value.code == RejectionCode.MANIFEST_MISMATCH
+
+
+def test_a_manifest_by_another_key_is_refused(tmp_path: Path, synthetic: SyntheticBox) -> None:
+    """The key in the root decides."""
+    paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
+    installed(tmp_path / "other", SyntheticBox(), "")
+    paths.manifest_key.write_bytes(Paths(root=tmp_path / "other").manifest_key.read_bytes())
+    with pytest.raises(VerificationError) as caught:
+        load_release(paths)
+    assert caught.value.code == RejectionCode.DOCUMENT_SIGNATURE
+
+
+def test_a_missing_manifest_is_said(tmp_path: Path) -> None:
+    """An empty ESP."""
+    with pytest.raises(OperationError, match="release manifest on the ESP is missing"):
+        load_release(Paths(root=tmp_path))
+
+
+def test_the_last_root_hash_counts() -> None:
+    """As systemd reads the command line."""
+    assert root_hash("a roothash=11 b roothash=22") == "22"
+    assert root_hash("xroothash=11") == ""
