@@ -37,11 +37,11 @@ class Placard:
 def read_placard(box: VirtualBox) -> Placard:
     """Wait until a fresh box shows its ids and asks to be activated."""
     lines = {
-        name: box.expect(rf"sealwright: {text} (\S+)")
-        for name, text in (
-            ("device_id", "device"),
-            ("tls_fingerprint", "tls fingerprint"),
-            ("claim_code", "claim code"),
+        name: box.expect(f"sealwright: {pattern}")
+        for name, pattern in (
+            ("device_id", "device ([a-z2-7]{52})"),
+            ("tls_fingerprint", "tls fingerprint (sha256:[0-9a-f]{64})"),
+            ("claim_code", "claim code ([0-9A-Z]{4}-[0-9A-Z]{4}-[0-9A-Z]{4})"),
         )
     }
     box.expect("sealwright: state waiting-for-activation")
