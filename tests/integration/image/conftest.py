@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from sealwright_image.cli import main
 from sealwright_image.config import Config, load_config
 from sealwright_image.pipeline import BuiltImage, build_image

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from sealwright_image.contents import load_approvals, load_folder, load_shares
 from sealwright_image.disk import read_table
 from sealwright_image.run import Tools

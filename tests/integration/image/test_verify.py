@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 from sealwright_image.cli import main
 from sealwright_image.contents import load_folder
 from sealwright_image.disk import Partition, read_table
