@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sealwright_policies.errors import SealwrightError
-
 from sealwright_image.config import load_config
 from sealwright_image.contents import load_folder
 from sealwright_image.inspect import document, summary
@@ -20,6 +18,7 @@ from sealwright_image.pipeline import build_image
 from sealwright_image.progress import Progress
 from sealwright_image.run import Tools
 from sealwright_image.verify import verify_image
+from sealwright_policies.errors import SealwrightError
 
 EXAMPLES = """\
 examples:

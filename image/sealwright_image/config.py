@@ -14,11 +14,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
+
+from sealwright_image.toml_location import dotted, find_line
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import UsageError
 from sealwright_policies.wire.encoding import Identifier
-
-from sealwright_image.toml_location import dotted, find_line
 
 PRODUCT_FILE_LIMIT = 1024 * 1024
 """Bytes of the longest product file that is read."""

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
+
+from sealwright_image import output as names
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, WrappedShares
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import FormatError, UsageError
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.messages import ReleaseApproval
-
-from sealwright_image import output as names
 
 _DOCUMENT_LIMIT = 16 * 1024 * 1024
 _APPROVALS = TypeAdapter(list[ReleaseApproval])

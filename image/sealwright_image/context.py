@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.errors import UsageError
-
 from sealwright_image.progress import Progress
 from sealwright_image.run import Tools
+from sealwright_policies.errors import UsageError
 
 DEFAULT_EPOCH = 1_767_225_600
 """2026-01-01: the time in file systems, packages and signatures unless SOURCE_DATE_EPOCH says another. Fixed, because

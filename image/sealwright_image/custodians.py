@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from sealwright_policies.errors import FormatError, UsageError
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_ed25519_public_key, load_p256_public_key

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sealwright_policies.errors import FormatError
-
 from sealwright_image.payload_partition import MIB, whole_mib
 from sealwright_image.run import Tools
+from sealwright_policies.errors import FormatError
 
 SECTOR = 512
 """Bytes of a logical block of the disk."""

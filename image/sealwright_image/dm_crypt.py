@@ -15,11 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.appraisal.reference_values import DmCrypt
-from sealwright_policies.errors import OperationError
-
 from sealwright_image.sector_cipher import SECTOR, SectorCipher
 from sealwright_image.shares import VolumeKey
+from sealwright_policies.appraisal.reference_values import DmCrypt
+from sealwright_policies.errors import OperationError
 
 DM_CRYPT = DmCrypt(cipher="aes-xts-plain64", key_bits=512, sector_size=4096)
 CHUNK = 4 * 1024 * 1024

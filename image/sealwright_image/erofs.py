@@ -9,9 +9,8 @@ import threading
 import uuid
 from pathlib import Path
 
-from sealwright_policies.errors import OperationError
-
 from sealwright_image.run import Tools
+from sealwright_policies.errors import OperationError
 
 READABLE = 0o444
 

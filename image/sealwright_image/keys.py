@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from cryptography.x509.oid import NameOID
+
 from sealwright_policies.errors import OperationError, UsageError
 
 SECURE_BOOT_NAMES = ("PK", "KEK", "db")

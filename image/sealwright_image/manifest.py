@@ -11,6 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from sealwright_image.config import Config
+from sealwright_image.keys import BuildKeys
+from sealwright_image.os_build import OsBuild
+from sealwright_image.secure_boot import firmware_keys
 from sealwright_policies.appraisal.measurements import predict_measurements
 from sealwright_policies.appraisal.reference_values import (
     RELEASE_APPROVAL_SET,
@@ -23,11 +28,6 @@ from sealwright_policies.appraisal.reference_values import (
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.wire.messages import ReleaseApproval
 from sealwright_policies.wire.release_approval import sign_release_approval
-
-from sealwright_image.config import Config
-from sealwright_image.keys import BuildKeys
-from sealwright_image.os_build import OsBuild
-from sealwright_image.secure_boot import firmware_keys
 
 
 def artefact(name: str, path: Path) -> Artefact:

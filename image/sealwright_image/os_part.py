@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sealwright_policies.errors import OperationError
-
 from sealwright_image.config import Config
 from sealwright_image.context import Context
 from sealwright_image.custodians import Custodians
@@ -25,6 +23,7 @@ from sealwright_image.keys import BuildKeys
 from sealwright_image.mkosi import DEFINITIONS, build_os
 from sealwright_image.os_build import OsBuild, OsConfig, SecureBootSigner
 from sealwright_image.run import TOOLCHAIN, toolchain
+from sealwright_policies.errors import OperationError
 
 REPOSITORY = TOOLCHAIN.parents[1]
 PYTHON_PACKAGES = (

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.appraisal.reference_values import PartitionWrappedShares, Payload, Verity
-
 from sealwright_image.config import PayloadConfig
 from sealwright_image.context import Context
 from sealwright_image.custodians import Custodians
@@ -21,6 +19,7 @@ from sealwright_image.dm_crypt import DM_CRYPT, Extent, encrypt_extent
 from sealwright_image.erofs import FileDigest, make_erofs, stage_file
 from sealwright_image.shares import KeyShares
 from sealwright_image.verity import append_tree, draw_salt, tree_blocks
+from sealwright_policies.appraisal.reference_values import PartitionWrappedShares, Payload, Verity
 
 MIB = 1024 * 1024
 MODEL_FILE = "model.gguf"

@@ -15,11 +15,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, MANIFEST_ON_ESP, Manifest, WrappedShares
-from sealwright_policies.appraisal.release import Release, sign_release, verify_release
-from sealwright_policies.errors import OperationError
-from sealwright_policies.wire.encoding import document_bytes
-
 from sealwright_image import output as names
 from sealwright_image.config import Config
 from sealwright_image.context import Context, make_context
@@ -45,6 +40,10 @@ from sealwright_image.progress import Progress
 from sealwright_image.sbom import Component, debian_components, write_sbom
 from sealwright_image.secure_boot import write_enrolment_files
 from sealwright_image.shares import draw_shares
+from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, MANIFEST_ON_ESP, Manifest, WrappedShares
+from sealwright_policies.appraisal.release import Release, sign_release, verify_release
+from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.encoding import document_bytes
 
 BINDING_BYTES = 16 * MIB
 

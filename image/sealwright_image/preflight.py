@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.appraisal.reference_values import PayloadKind
-from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, UsageError
-
 from sealwright_image.config import Config, PayloadConfig
 from sealwright_image.context import Context
 from sealwright_image.custodians import Custodians, load_custodians
 from sealwright_image.gguf import Gguf, read_gguf
 from sealwright_image.keys import BuildKeys, load_keys
 from sealwright_image.payload_partition import LICENSE_LIMIT, MIB, predicted_size
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, UsageError
 
 OS_IN_OUTPUT = 1024 * MIB
 """Bytes that root, verity tree, ESP, UKI and documents take in the output, with room."""

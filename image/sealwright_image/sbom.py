@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sealwright_policies.errors import FormatError
-
 from sealwright_image.config import Config
+from sealwright_policies.errors import FormatError
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,8 @@ import ctypes
 import ctypes.util
 import mmap
 
-from sealwright_policies.errors import OperationError
-
 from sealwright_image.shares import VolumeKey
+from sealwright_policies.errors import OperationError
 
 SECTOR = 4096
 """Bytes of an encryption sector."""

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sealwright_policies.appraisal.measurements import SecureBootKeys
-from sealwright_policies.errors import FormatError
 
 from sealwright_image.keys import BuildKeys
+from sealwright_policies.appraisal.measurements import SecureBootKeys
+from sealwright_policies.errors import FormatError
 
 CERT_X509 = uuid.UUID("a5c059a1-94e4-4aa7-87b5-ab155c2bf072")
 """EFI_CERT_X509_GUID."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 
+from sealwright_image.custodians import Custodians
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.volume_key import SHARE_SIZE, derive_volume_key
-
-from sealwright_image.custodians import Custodians
 
 
 @dataclass(frozen=True, slots=True)

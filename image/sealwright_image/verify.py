@@ -14,14 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.appraisal.measurements import predict_measurements
-from sealwright_policies.appraisal.pe import uki_sections
-from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
-from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
-from sealwright_policies.wire.encoding import pcr_values
-from sealwright_policies.wire.envelope import load_p256_public_key
-from sealwright_policies.wire.release_approval import verify_release_approval
-
 from sealwright_image import output as names
 from sealwright_image.contents import ImageFolder, load_approvals, load_shares
 from sealwright_image.disk import ESP_TYPE, Partition, read_table
@@ -29,6 +21,13 @@ from sealwright_image.esp import UKI_ON_ESP
 from sealwright_image.manifest import approval_states
 from sealwright_image.run import Tools
 from sealwright_image.secure_boot import SecureBootFiles
+from sealwright_policies.appraisal.measurements import predict_measurements
+from sealwright_policies.appraisal.pe import uki_sections
+from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
+from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
+from sealwright_policies.wire.encoding import pcr_values
+from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.wire.release_approval import verify_release_approval
 
 _CHUNK = 4 * 1024 * 1024
 

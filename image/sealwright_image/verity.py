@@ -10,10 +10,9 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from sealwright_image.run import Tools
 from sealwright_policies.appraisal.reference_values import Verity
 from sealwright_policies.errors import OperationError
-
-from sealwright_image.run import Tools
 
 BLOCK = 4096
 _DIGESTS_PER_BLOCK = BLOCK // 32

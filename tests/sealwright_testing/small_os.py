@@ -17,7 +17,6 @@ from sealwright_image.erofs import make_erofs
 from sealwright_image.os_build import OsBuild, OsConfig
 from sealwright_image.os_part import OsSource
 from sealwright_image.uki import UkiParts, build_uki, command_line
-
 from sealwright_testing.tools_root import cache_directory
 
 STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"

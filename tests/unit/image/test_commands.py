@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from sealwright_image.cli import main
 from sealwright_image.progress import Progress
 from sealwright_image.run import Tools, tools_argv

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sealwright_image.config import load_config, parse_config
 from sealwright_image.toml_location import find_line
 from sealwright_policies.appraisal.reference_values import PayloadKind

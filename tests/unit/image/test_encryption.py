@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from sealwright_image.custodians import load_custodians
 from sealwright_image.dm_crypt import CHUNK, Extent, encrypt_extent
 from sealwright_image.shares import VolumeKey, draw_shares

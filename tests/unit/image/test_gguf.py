@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sealwright_image.gguf import read_gguf
 from sealwright_policies.errors import FormatError
 from sealwright_testing.image_inputs import gguf_file, gguf_header, gguf_tensor, gguf_text

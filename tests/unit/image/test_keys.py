@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from sealwright_image.custodians import load_custodians
 from sealwright_image.keys import generate_keys, load_keys
 from sealwright_policies.errors import UsageError

@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+
 from sealwright_image.config import parse_config
 from sealwright_image.disk import (
     DATA_TYPE,

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from sealwright_image.context import Context
 from sealwright_image.os_build import OsBuild, OsConfig, SecureBootSigner
 from sealwright_image.os_part import KEPT_DAYS, OsSource, build_or_reuse, cache_key, is_cached

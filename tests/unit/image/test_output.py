@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sealwright_image import output as names
 from sealwright_image.output import partial_output, publish, refuse_existing, remove_stale
 from sealwright_policies.errors import OperationError, UsageError

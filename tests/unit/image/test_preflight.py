@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from sealwright_image.config import Config, load_config
 from sealwright_image.context import build_epoch, cache_directory, make_context
 from sealwright_image.keys import generate_keys
