@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+
 from sealwright_appliance.agent import Agent, agent_server, build_agent, listen
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.claim import Claim

@@ -8,6 +8,10 @@ from functools import partial
 
 import pytest
 from cryptography import x509
+from tpm2_pytss import ESAPI, TSS2_Exception
+from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPMA_NV
+from tpm2_pytss.types import TPM2B_NV_PUBLIC, TPMS_NV_PUBLIC
+
 from sealwright_appliance.tpm_counters import (
     LEASE_INDICES,
     TICK_INDICES,
@@ -34,9 +38,6 @@ from sealwright_policies.tcg.srk import SrkTemplate, srk_template
 from sealwright_policies.tcg.templates import ak_template, check_ak
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
-from tpm2_pytss import ESAPI, TSS2_Exception
-from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPMA_NV
-from tpm2_pytss.types import TPM2B_NV_PUBLIC, TPMS_NV_PUBLIC
 
 
 def persist(esapi: ESAPI, template: bytes, hierarchy: ESYS_TR, handle: int) -> None:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
+from tpm2_pytss.types import TPMT_SYM_DEF
+
 from sealwright_appliance.tpm_device import TpmDevice, open_tpm
 from sealwright_appliance.tpm_errors import TpmError
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
@@ -38,8 +41,6 @@ from sealwright_policies.tcg.public import Public, parse_public
 from sealwright_policies.wire.messages import ImportBlob
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
-from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
-from tpm2_pytss.types import TPMT_SYM_DEF
 
 SECRET = hashlib.sha512(b"a volume key").digest()
 REFERENCE = hashlib.sha256(b"what the approval is for").digest()

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import ESYS_TR
+
 from sealwright_appliance.license_client import DeniedError
 from sealwright_appliance.payloads import UnsealedLease, UnsealRefusedError, unseal_stored_leases
 from sealwright_appliance.renewal import Renewal, advance, keep_grant, renew, request_renewal
@@ -23,8 +26,6 @@ from sealwright_testing.event_logs import LoggedEvent
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 from sealwright_testing.tpm_session import TpmSession
 from sealwright_testing.vendor import command
-from tpm2_pytss import ESAPI
-from tpm2_pytss.constants import ESYS_TR
 
 
 def unseal(box: SimulatedBox) -> UnsealedLease:

@@ -1,0 +1,171 @@
+"""The lease keeper against the real service and a real TPM: renews, retries, ends, restarts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tpm2_pytss import ESAPI
+
+from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.console import Console
+from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
+from sealwright_appliance.license_client import LicenseClient
+from sealwright_appliance.renewal import Renewal
+from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, lease_status
+from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_policies.errors import RejectionCode
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
+from sealwright_testing.vendor import command
+
+PAYLOAD = PayloadStatus(
+    payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
+)
+
+
+@dataclass
+class KeptBox:
+    """A box with its keeper; what the keeper does to units and machine is noted."""
+
+    simulated: SimulatedBox
+    console: Path
+    state: BoxState = BoxState.SERVING
+    code: str | None = None
+    stopped: list[str] = field(default_factory=list)
+    restarts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Wire the keeper."""
+        (lease,) = self.simulated.store.load_leases()
+        self.console.touch()
+        boot = BootResult(
+            state=BoxState.UNLOCKED if self.state is BoxState.SERVING else self.state,
+            code=self.code,
+            sentence="",
+            at=int(time.time()),
+            payloads=[PAYLOAD],
+            lease=lease_status(lease).model_copy(update={"max_request_s": 1}),
+            state_volume_open=True,
+        )
+        board = StatusBoard(boot, Console([self.console]), time.time)
+        identity = self.simulated.store.load_identity()
+        assert identity is not None
+        self.client = LicenseClient(self.simulated.vendor.service)
+        release_id = self.simulated.vendor.release.release_id
+        renewal = Renewal(self.simulated.paths, self.client, self.simulated.store, identity, release_id)
+        actions = Actions(self.stopped.append, lambda: self.restarts.append("restart"))
+        self.keeper = LeaseKeeper(board, actions, threading.Lock(), self.simulated.paths.tcti, renewal)
+        if self.state is BoxState.SERVING:
+            board.change(BoxState.SERVING, "The models answer.")
+
+    def is_in(self, state: BoxState) -> bool:
+        """Whether the box is in a state."""
+        return self.keeper.board.status.state is state
+
+
+def test_a_renewal_goes_on_serving(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """The new lease is shown, nothing is stopped, and the next contact is an interval away."""
+    kept = KeptBox(connected_box, tmp_path / "console")
+    before = kept.keeper.board.status.lease
+    pause = kept.keeper.contact()
+    after = kept.keeper.board.status.lease
+    assert before is not None
+    assert after is not None
+    assert after.number == before.number + 1
+    assert pause == after.renew_after_s
+    assert kept.is_in(BoxState.SERVING)
+    assert (kept.stopped, kept.restarts) == ([], [])
+    assert "renewal: ok: Lease" in kept.console.read_text()
+
+
+def test_a_locked_box_restarts_when_it_has_a_lease(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """PCR 15 is closed in this boot; only another one can unseal."""
+    kept = KeptBox(connected_box, tmp_path / "console", BoxState.LOCKED, RejectionCode.LEASE_EXPIRED)
+    kept.keeper.contact()
+    assert kept.restarts == ["restart"]
+
+
+def test_a_box_that_no_lease_can_open_does_not_restart(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """It would do so for ever."""
+    kept = KeptBox(connected_box, tmp_path / "console", BoxState.LOCKED, BoxCode.PAYLOAD_CORRUPTED)
+    kept.keeper.contact()
+    assert kept.restarts == []
+
+
+def test_revocation_ends_serving_within_one_contact(vendor: SimulatedVendor, tmp_path: Path) -> None:
+    """New requests are refused at once, running ones have their time, then the volume is closed."""
+    box = SimulatedBox.manufacture(vendor, tmp_path / "box")
+    box.boot()
+    box.go_up()
+    issued = vendor.issue()
+    box.enroll(issued.activation_code)
+    command("sealwright-license", "license", "revoke", vendor.license_directory, issued.license_id)
+    kept = KeptBox(box, tmp_path / "console")
+    try:
+        kept.keeper.contact()
+    finally:
+        box.tpm.kill()
+    assert kept.is_in(BoxState.ENDED)
+    assert kept.keeper.board.status.code == RejectionCode.REVOKED
+    assert kept.stopped == ["medical"]
+    assert kept.keeper.board.payloads_in(PayloadState.CLOSED)
+    assert "state ended: REVOKED: " in kept.console.read_text()
+
+
+def test_the_end_of_a_lease_ends_serving(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """By the TPM's clock, without any contact; a renewal then restarts the box."""
+    kept = KeptBox(connected_box, tmp_path / "console")
+    kept.keeper.end_if_over()
+    assert kept.is_in(BoxState.SERVING)
+    lease = kept.keeper.board.status.lease
+    assert lease is not None
+    with ESAPI(connected_box.tpm.tcti) as esapi:
+        esapi.clock_set(lease.clock_end_ms + 1)
+    kept.keeper.end_if_over()
+    assert kept.is_in(BoxState.ENDED)
+    assert kept.stopped == ["medical"]
+    kept.keeper.contact()
+    assert kept.restarts == ["restart"]
+
+
+def test_an_unreachable_service_stops_nothing(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """The lease goes on; the pauses grow."""
+    kept = KeptBox(connected_box, tmp_path / "console")
+    nobody = connected_box.vendor.service.model_copy(update={"url": "https://127.0.0.1:1"})
+    renewal = kept.keeper.renewal
+    assert renewal is not None
+    kept.keeper.renewal = Renewal(
+        renewal.paths, LicenseClient(nobody), renewal.store, renewal.identity, renewal.release_id
+    )
+    pauses = [kept.keeper.contact() for _ in range(6)]
+    assert kept.is_in(BoxState.SERVING)
+    assert pauses[-1] > pauses[0]
+    assert f"renewal: {BoxCode.SERVICE_UNREACHABLE}" in kept.console.read_text()
+
+
+def test_an_hour_is_counted(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """In the TPM."""
+    kept = KeptBox(connected_box, tmp_path / "console")
+    with open_provisioned_tpm(connected_box.paths.tcti) as tpm:
+        before = tpm.reading().ticks
+    kept.keeper.tick()
+    with open_provisioned_tpm(connected_box.paths.tcti) as tpm:
+        assert tpm.reading().ticks == before + 1
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_the_loop_ends_when_it_is_told(connected_box: SimulatedBox, tmp_path: Path, *, locked: bool) -> None:
+    """And it has made its first contact if the box was locked."""
+    state = BoxState.LOCKED if locked else BoxState.SERVING
+    kept = KeptBox(connected_box, tmp_path / "console", state, RejectionCode.LEASE_EXPIRED if locked else None)
+    if locked:
+        kept.keeper.board.set_lease(lease_status(connected_box.store.load_leases()[0]))
+    thread = threading.Thread(target=kept.keeper.run)
+    thread.start()
+    kept.keeper.stop.set()
+    thread.join(timeout=60)
+    assert not thread.is_alive()
