@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import uvicorn
-from sealwright_policies.appraisal.reference_values import PayloadKind
 
 from sealwright_appliance.activation import Activation
 from sealwright_appliance.agent_endpoints import create_agent_app
@@ -23,7 +22,7 @@ from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
-from sealwright_appliance.engines import Engines, restart_box
+from sealwright_appliance.engines import Engines, open_models, restart_box
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
@@ -52,16 +51,15 @@ class Agent:
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        """Start the engines and the keeper, each in a thread."""
+        """Keep the lease and watch the engines, each in a thread."""
         self._spawn(self.keeper.run)
         if self.board.status.state is BoxState.UNLOCKED:
-            self._spawn(self.start_engines)
+            self._spawn(self.watch_engines)
 
-    def start_engines(self) -> None:
-        """Start an engine per open model and wait until each serves or has failed."""
-        models = [p for p in self.board.payloads_in(PayloadState.OPEN) if p.kind == PayloadKind.MODEL]
+    def watch_engines(self) -> None:
+        """Wait until each engine serves or has failed; :func:`.engines.start_models` has started them."""
+        models = open_models(self.board.status.payloads)
         for model in models:
-            self.engines.start(model, engines=len(models))
             self.board.set_payload(model.payload_id, PayloadState.LOADING)
         for model in models:
             failure = self.engines.wait_until_ready(model.payload_id)

@@ -9,9 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from sealwright_policies.errors import SealwrightError
-
 from sealwright_appliance.paths import Paths
+from sealwright_policies.errors import SealwrightError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,6 +37,9 @@ def _unlock(paths: Paths) -> int:
 
 
 def _agent(paths: Paths) -> int:
+    from sealwright_appliance.engines import start_models  # noqa: PLC0415
+
+    start_models(paths)  # before the imports below: the engines load meanwhile
     from sealwright_appliance.agent import run_agent  # noqa: PLC0415
 
     run_agent(paths)

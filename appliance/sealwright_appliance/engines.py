@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import http.client
+import itertools
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import httpx
-from sealwright_policies.errors import OperationError
+from pathlib import Path
 
 from sealwright_appliance import volumes
-from sealwright_appliance.boot import BoxCode, Obstacle
+from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
+from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError, run
-from sealwright_appliance.status import PayloadStatus
+from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.errors import OperationError
 
 LOADING_MOST_S = 900.0
 POLL_S = 0.5
 HEALTH_S = 5.0
+LOOK_EVERY = 10
+"""Polls between two looks for corruption: each starts a program."""
 PARALLEL_REQUESTS = 4
 STOP_TIMEOUT_S = 120.0
 
@@ -51,31 +57,38 @@ class Engines:
     steady: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def start(self, payload: PayloadStatus, *, engines: int) -> None:
-        """Have systemd start the engine of a payload; it loads its model after this returns."""
-        text = environment(self.paths, payload, processors=os.cpu_count() or 1, engines=engines)
-        write_durably(self.paths.engine_environments / payload.payload_id, text.encode("utf-8"))
-        self.execute(["systemctl", "start", "--no-block", unit(payload.payload_id)])
+    def start(self, payloads: Sequence[PayloadStatus]) -> None:
+        """Have systemd start the engines of payloads; they load their models after this returns."""
+        for payload in payloads:
+            text = environment(self.paths, payload, processors=os.cpu_count() or 1, engines=len(payloads))
+            write_durably(self.paths.engine_environments / payload.payload_id, text.encode("utf-8"))
+        if payloads:
+            units = [unit(payload.payload_id) for payload in payloads]
+            self.execute(["systemctl", "start", "--no-block", *units])
 
     def wait_until_ready(self, payload_id: str) -> Obstacle | None:
         """Wait until an engine answers; the reason if it never will."""
         ends = self.steady() + LOADING_MOST_S
-        while self.steady() < ends:
+        for poll in itertools.count():
+            if self.steady() >= ends:
+                break
             if self.is_ready(payload_id):
                 return None
-            if self.is_corrupted(payload_id):
+            if poll % LOOK_EVERY == LOOK_EVERY - 1 and self.is_corrupted(payload_id):
                 return Obstacle(BoxCode.PAYLOAD_CORRUPTED, "A block of its partition is not what was built.")
             self.sleep(POLL_S)
         return Obstacle(BoxCode.ENGINE_FAILED, f"Its engine did not load the model within {LOADING_MOST_S:.0f} s.")
 
     def is_ready(self, payload_id: str) -> bool:
         """Whether the engine says on its socket that the model is loaded."""
-        transport = httpx.HTTPTransport(uds=str(self.paths.engine_sockets / f"{payload_id}.sock"))
+        connection = _UnixConnection(self.paths.engine_sockets / f"{payload_id}.sock")
         try:
-            with httpx.Client(transport=transport, base_url="http://engine", timeout=HEALTH_S) as client:
-                return client.get("/health").status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
             return False
+        finally:
+            connection.close()
 
     def is_corrupted(self, payload_id: str) -> bool:
         """Whether verity has refused a block since the payload was opened."""
@@ -102,6 +115,32 @@ class Engines:
                 failures.append(str(error))
         if failures:
             raise OperationError(f"Payload {payload_id} is not wholly closed: {failures[0]}")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a UNIX socket. Not httpx: the engines are started before anything that takes long to import."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("engine", timeout=HEALTH_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the path."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(HEALTH_S)
+        self.sock.connect(str(self._path))
+
+
+def open_models(payloads: Sequence[PayloadStatus]) -> list[PayloadStatus]:
+    """Payloads that an engine can serve."""
+    return [payload for payload in payloads if payload.state is PayloadState.OPEN and payload.kind == PayloadKind.MODEL]
+
+
+def start_models(paths: Paths) -> None:
+    """Start the engines of everything that this boot has opened; those that run already stay as they are."""
+    boot = load_boot_result(paths)
+    if boot.state is BoxState.UNLOCKED:
+        Engines(paths).start(open_models(boot.payloads))
 
 
 def restart_box(execute: Callable[..., str] = run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sealwright_appliance.claim import ATTEMPT_EVERY_S, ATTEMPTS_AT_ONCE, Claim, ClaimError
 from sealwright_appliance.state_volume import FirstBootSecrets
 

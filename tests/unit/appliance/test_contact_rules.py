@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from sealwright_appliance.contact_rules import (
     FIRST_RETRY_S,
     LOCKED_RETRY_S,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.engines import LOADING_MOST_S, Engines, environment
 from sealwright_appliance.paths import Paths
@@ -46,7 +49,7 @@ def test_an_engine_is_started_with_its_environment(tmp_path: Path) -> None:
     """The unit reads the file that is there before it starts."""
     recorder = Recorder()
     paths = Paths(root=tmp_path)
-    Engines(paths, execute=recorder).start(PAYLOAD, engines=1)
+    Engines(paths, execute=recorder).start([PAYLOAD])
     assert recorder.seen == ["systemctl start --no-block sealwright-engine@medical.service"]
     assert (paths.engine_environments / "medical").exists()
 
@@ -61,7 +64,7 @@ def test_stopping_goes_down_to_the_key(tmp_path: Path) -> None:
 
 def test_a_corrupted_payload_is_named(tmp_path: Path) -> None:
     """The engine never gets ready, and verity has seen why."""
-    engines = Engines(Paths(root=tmp_path), execute=Recorder({"veritysetup": CORRUPTED}))
+    engines = Engines(Paths(root=tmp_path), execute=Recorder({"veritysetup": CORRUPTED}), sleep=lambda _: None)
     obstacle = engines.wait_until_ready("medical")
     assert obstacle is not None
     assert obstacle.code == BoxCode.PAYLOAD_CORRUPTED
@@ -74,3 +77,27 @@ def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
     obstacle = engines.wait_until_ready("medical")
     assert obstacle is not None
     assert obstacle.code == BoxCode.ENGINE_FAILED
+
+
+def test_an_engine_is_ready_when_its_socket_says_so(tmp_path: Path) -> None:
+    """200 from /health; anything else, or nobody there, is not yet."""
+    paths = Paths(root=tmp_path)
+    paths.engine_sockets.mkdir(parents=True)
+    engines = Engines(paths, execute=Recorder())
+    assert not engines.is_ready("medical")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(paths.engine_sockets / "medical.sock"))
+        listener.listen()
+        for status, ready in ((503, False), (200, True)):
+            thread = threading.Thread(target=_answer_once, args=(listener, status))
+            thread.start()
+            assert engines.is_ready("medical") is ready
+            thread.join()
+
+
+def _answer_once(listener: socket.socket, status: int) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        asked = connection.recv(4096)
+        assert asked.startswith(b"GET /health ")
+        connection.sendall(f"HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n".encode())

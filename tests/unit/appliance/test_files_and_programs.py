@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sealwright_appliance import volumes
 from sealwright_appliance.run import run
 from sealwright_appliance.state_volume import (
