@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sealwright_testing.console import ConsoleError
 from sealwright_testing.firmware_variables import SecureBootKeys
 from sealwright_testing.machine import Machine

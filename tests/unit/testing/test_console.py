@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+
 from sealwright_testing.console import Console, ConsoleError
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+
 from sealwright_testing.machine import Machine, MachineFiles, forwarded_port, qemu_arguments
 
 FILES = MachineFiles(
