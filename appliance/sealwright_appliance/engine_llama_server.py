@@ -6,7 +6,8 @@ The server runs as its own user without a network (sealwright-engine@.service); 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 
 CONNECT_S = 5.0
 """Seconds to connect to the engine's socket."""
+EVENT_END = b"\n\n"
+ERROR = b'data: {"error"'
+"""Begins an engine's error event; within text JSON escapes the quotes."""
+DONE = b"data: [DONE]\n\n"
 CHAT_PATH = "/v1/chat/completions"
 
 
@@ -57,18 +62,33 @@ class LlamaServer:
 
     async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """The engine's events as they come; leaving the loop closes the connection, which stops the generation."""
+        last = b""
         try:
             async with self._client.stream("POST", CHAT_PATH, json=request) as reply:
                 if reply.status_code != httpx.codes.OK:
                     raise _translated(reply.status_code, await reply.aread())
-                async for chunk in reply.aiter_raw():
-                    yield chunk
+                async with aclosing(_whole_events(reply.aiter_raw())) as blocks:
+                    async for last in blocks:
+                        if ERROR in last:
+                            raise engine_unavailable()
+                        yield last
         except httpx.HTTPError:
             raise engine_unavailable() from None
+        if not last.endswith(DONE):
+            raise engine_unavailable()
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
+
+
+async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same bytes, cut between events: whoever looks for an error in a block finds it, or part of none."""
+    held = b""
+    async for chunk in chunks:
+        whole, end, held = (held + chunk).rpartition(EVENT_END)
+        if end:
+            yield whole + end
 
 
 def _translated(status: int, body: bytes) -> ApiError:

@@ -10,12 +10,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
@@ -27,10 +27,10 @@ from sealwright_appliance.serve.chat import BODY_LIMIT, ChatRequest, parse_chat_
 from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin
+from sealwright_appliance.serve.relay import EventStream, while_connected
 
 FORM_LIMIT = 4096
 """Bytes of an activation or key request."""
-DISCONNECT_POLL_S = 0.25
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
@@ -40,13 +40,14 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(box: Box, engines: Mapping[str, Engine], admission: Admission) -> FastAPI:
+def create_app(box: Box, engines: Mapping[str, Engine], admission: Admission, *, max_request_s: float) -> FastAPI:
     """Build the gateway.
 
     Args:
         box: the agent's socket.
         engines: by model id, for every payload that this boot has opened.
         admission: the queue in front of all engines.
+        max_request_s: longest time of a request, waiting included; what a lease that ends allows the running ones.
     """
 
     @asynccontextmanager
@@ -57,7 +58,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], admission: Admission) ->
     app = FastAPI(title="Sealwright box", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_errors(app)
     _add_box_routes(app, box)
-    _add_openai_routes(app, box, engines, admission)
+    _add_openai_routes(app, box, engines, admission, max_request_s)
     return app
 
 
@@ -131,7 +132,9 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
         return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
 
 
-def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], admission: Admission) -> None:
+def _add_openai_routes(
+    app: FastAPI, box: Box, engines: Mapping[str, Engine], admission: Admission, max_request_s: float
+) -> None:
     started = int(time.time())
     names = sorted(engines)
 
@@ -154,41 +157,26 @@ def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], ad
         engine = engines.get(asked.model)
         if engine is None:
             raise unknown_model(asked.model, names)
-        if asked.stream:
-            return await _streamed(engine, asked, admission)
-        return Response(await _whole(request, engine, asked, admission), media_type="application/json")
+        until = asyncio.get_running_loop().time() + max_request_s
+        if not asked.stream:
+            work = _whole(engine, asked, admission)
+            return Response(await while_connected(request.receive, work, until=until), media_type="application/json")
+        events = _admitted(engine, asked, admission)
+        first = await while_connected(request.receive, _first(events), until=until)
+        return EventStream(first, events, until=until)
 
 
-async def _whole(request: Request, engine: Engine, asked: ChatRequest, admission: Admission) -> bytes:
-    """Generate a whole reply; stop at once when the client is gone."""
+async def _whole(engine: Engine, asked: ChatRequest, admission: Admission) -> bytes:
     async with admission.slot():
-        work = asyncio.ensure_future(engine.chat(asked.for_engine()))
-        try:
-            while not (await asyncio.wait({work}, timeout=DISCONNECT_POLL_S))[0]:
-                if await request.is_disconnected():
-                    raise ApiError(499, "client_closed_request", "The client has gone.")
-            return work.result()
-        finally:
-            work.cancel()
+        return await engine.chat(asked.for_engine())
 
 
-async def _streamed(engine: Engine, asked: ChatRequest, admission: Admission) -> Response:
-    """Pass events on as they come. The first is awaited here, so that a refusal still has its own status."""
-    events = _admitted(engine, asked, admission)
+async def _first(events: AsyncGenerator[bytes, None]) -> bytes:
+    """The first events, awaited before there is a status, so that a refusal still has its own."""
     try:
-        first = await anext(events)
+        return await anext(events)
     except StopAsyncIteration:
         raise engine_unavailable() from None
-
-    async def body() -> AsyncIterator[bytes]:
-        async with aclosing(events):
-            yield first
-            # An engine that dies in mid-stream ends the stream without [DONE]: a broken reply, not a short one.
-            with suppress(ApiError):
-                async for chunk in events:
-                    yield chunk
-
-    return StreamingResponse(body(), media_type="text/event-stream")
 
 
 async def _admitted(engine: Engine, asked: ChatRequest, admission: Admission) -> AsyncGenerator[bytes, None]:

@@ -61,3 +61,13 @@ def not_serving(code: str, sentence: str) -> ApiError:
 def busy(retry_after_s: int) -> ApiError:
     """The queue is full."""
     return ApiError(429, "queue_full", "Too many requests are waiting; try again later.", retry_after_s=retry_after_s)
+
+
+def client_gone() -> ApiError:
+    """Nobody is left to read this."""
+    return ApiError(499, "client_closed_request", "The client has gone.")
+
+
+def request_too_long() -> ApiError:
+    """The longest time of a request is over; the licence sets it."""
+    return ApiError(504, "request_too_long", "This takes longer than the box lets a request run.")

@@ -40,7 +40,12 @@ def run_gateway(config: GatewayConfig) -> None:
         name: LlamaServer(name, config.engine_directory / f"{name}.sock", max_request_s=config.max_request_s)
         for name in config.model_ids
     }
-    app = create_app(Box(config.agent_socket), engines, Admission(active=ACTIVE_REQUESTS, waiting=WAITING_REQUESTS))
+    app = create_app(
+        Box(config.agent_socket),
+        engines,
+        Admission(active=ACTIVE_REQUESTS, waiting=WAITING_REQUESTS),
+        max_request_s=config.max_request_s,
+    )
     settings = uvicorn.Config(
         app,
         host=config.host,

@@ -86,7 +86,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(directory: Path, *, active: int = 4, waiting: int = 4, **status: Any) -> AsyncIterator[Scene]:
+async def scene(directory: Path, *, active: int = 4, waiting: int = 4, max_request_s: float = 60, **status: Any) -> AsyncIterator[Scene]:
     said = SERVING | status
     agent = FastAPI()
     keys = [
@@ -103,7 +103,7 @@ async def scene(directory: Path, *, active: int = 4, waiting: int = 4, **status:
         await asyncio.sleep(0.01)
     engine = ScriptedEngine()
     box = Box(directory / "agent.sock")
-    app = create_app(box, {"medical": engine}, Admission(active=active, waiting=waiting))
+    app = create_app(box, {"medical": engine}, Admission(active=active, waiting=waiting), max_request_s=max_request_s)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield Scene(client, engine, said)
     await box.close()
