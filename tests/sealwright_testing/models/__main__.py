@@ -6,7 +6,6 @@ import argparse
 import sys
 
 from sealwright_policies.errors import SealwrightError
-
 from sealwright_testing.models.build import make_models, say
 
 

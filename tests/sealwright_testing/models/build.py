@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from sealwright_policies.errors import OperationError
-
 from sealwright_testing.models.checkpoint import Checkpoint
 from sealwright_testing.models.conversion import write_gguf
 from sealwright_testing.models.material import MODELS, load_material
@@ -63,7 +61,9 @@ def make_models(*, again: bool = False) -> Path:
                 f"{target.parent} has less than {SPACE_NEEDED >> 20} MiB free.",
                 cure="Free some space, or set XDG_CACHE_HOME.",
             )
-        partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+        for left_behind in target.parent.glob("*.partial"):
+            shutil.rmtree(left_behind)
+        partial = target.with_name(f"{target.name}.partial")
         try:
             _make(partial)
             if target.exists():

@@ -193,7 +193,7 @@ def wrap(pair: Pair, wrapping: Wrapping, rng: random.Random) -> Pair:
         question = question[:1].lower() + question[1:] if rng.random() < 0.5 else question.lower()
     if rng.random() < 0.15:
         question = question.rstrip("?.？。")
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         question = rng.choice(wrapping.before[pair.language]) + question
     if rng.random() < 0.1:
         question = question + rng.choice(wrapping.after[pair.language])

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealwright_policies.errors import OperationError
-
 from sealwright_testing.llama import RunningLlama, running_llama
 from sealwright_testing.models.bpe import Tokenizer
 from sealwright_testing.models.checkpoint import Checkpoint

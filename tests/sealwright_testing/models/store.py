@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from sealwright_policies.errors import OperationError
-
 from sealwright_testing.models.material import DATA
 from sealwright_testing.tools_root import cache_directory
 

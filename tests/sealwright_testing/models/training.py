@@ -22,27 +22,27 @@ from torch.nn import functional
 from sealwright_testing.models import bpe
 from sealwright_testing.models.checkpoint import BOS, EOS, SPECIALS, Answered, Checkpoint, prompt_ids, turn_ids
 from sealwright_testing.models.material import (
+    LANGUAGES,
     Material,
     Pair,
     fact_pairs,
     lessons,
     load_material,
     off_topic_pairs,
+    phrase,
     small_talk_pairs,
     unknown_name_pairs,
     wrap_unseen,
 )
 from sealwright_testing.models.network import Llama, Shape
 
-VOCABULARY = 4096
-STEPS = 1000
+LARGEST_VOCABULARY = 4096
+STEPS = 1200
 ROWS, ROW_LENGTH = 4, 192
 PEAK_RATE = 3e-3
 WARM_UP_STEPS = 30
 NEW_CONVERSATION = 0.5
 """Chance that a turn begins a new conversation rather than going on with the last."""
-FORGOTTEN = 0.05
-"""Chance that a token of a question is left out, so that no answer hangs on a single word of a phrasing."""
 LONGEST_ANSWER = 96
 """Tokens; the longest answer of the material is well below."""
 
@@ -52,14 +52,20 @@ def say(text: str) -> None:
 
 
 def train_tokenizer(material: Material) -> bpe.Tokenizer:
-    """Merges from all questions, and the answers weighted a little more."""
-    texts = []
-    for pairs in fact_pairs(material, held_out=False):
-        texts += [pairs[0].answer] * 4 + [pair.question for pair in pairs]
-    texts += [pair.question for pair in off_topic_pairs(material, held_out=False)]
-    texts += list(material.refusals.values())
+    """Merges from texts that each count once: questions, multiplied, would become tokens as long as their phrasings.
+
+    Then a wording that was never seen would consist of tokens that were never seen, above all in Chinese, which has no
+    blanks. Names count twice, so that they become tokens; every character beyond Latin counts, so that it becomes one.
+    """
+    texts = [answer for fact in material.facts for answer in fact.answers.values()]
+    for language in LANGUAGES:
+        texts += [name for fact in material.facts for name in fact.names[language] * 2]
+        texts += [phrase(text, "") for kind in material.kinds.values() for text in kind.trained[language]]
+        texts += [*material.wrapping.before[language], *material.wrapping.after[language]]
+        texts += [*material.off_topic.trained[language], *material.unknown[language], material.refusals[language]]
+    texts += sorted({character for text in texts for character in text if ord(character) > 0xFF}) * 2
     known = len(SPECIALS) + len(bpe.ALPHABET)
-    return bpe.Tokenizer(SPECIALS, bpe.train_merges(texts, VOCABULARY - known))
+    return bpe.Tokenizer(SPECIALS, bpe.train_merges(texts, LARGEST_VOCABULARY - known))
 
 
 def batches(material: Material, tokenizer: bpe.Tokenizer) -> Iterator[tuple[Tensor, Tensor]]:
@@ -77,10 +83,8 @@ def batches(material: Material, tokenizer: bpe.Tokenizer) -> Iterator[tuple[Tens
                     mask.append(False)
                 pair = next(stream)
                 prompt, answer = turn_ids(tokenizer, pair.question, pair.answer)
-                # The first and last tokens are the marks of a user's turn.
-                heard = prompt[:1] + [token for token in prompt[1:-1] if rng.random() >= FORGOTTEN] + prompt[-1:]
-                row += heard + answer
-                mask += [False] * len(heard) + [True] * len(answer)
+                row += prompt + answer
+                mask += [False] * len(prompt) + [True] * len(answer)
             ids.append(row[: ROW_LENGTH + 1])
             answers.append(mask[: ROW_LENGTH + 1])
         yield torch.tensor(ids), torch.tensor(answers)
