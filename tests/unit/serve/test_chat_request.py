@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sealwright_appliance.serve.chat import parse_chat_request
 from sealwright_appliance.serve.errors import ApiError
 

@@ -18,6 +18,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+
 from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
@@ -76,8 +77,11 @@ class ScriptedEngine:
 class Scene:
     """A gateway, its scripted neighbours and a client."""
 
-    def __init__(self, client: httpx.AsyncClient, engine: ScriptedEngine, said: dict[str, Any]) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, admission: Admission, engine: ScriptedEngine, said: dict[str, Any]
+    ) -> None:
         self.client = client
+        self.admission = admission
         self.engine = engine
         self.said = said
 
@@ -86,7 +90,9 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(directory: Path, *, active: int = 4, waiting: int = 4, max_request_s: float = 60, **status: Any) -> AsyncIterator[Scene]:
+async def scene(
+    directory: Path, *, active: int = 4, waiting: int = 4, max_request_s: float = 60, **status: Any
+) -> AsyncIterator[Scene]:
     said = SERVING | status
     agent = FastAPI()
     keys = [
@@ -105,7 +111,7 @@ async def scene(directory: Path, *, active: int = 4, waiting: int = 4, max_reque
     box = Box(directory / "agent.sock")
     app = create_app(box, {"medical": engine}, Admission(active=active, waiting=waiting), max_request_s=max_request_s)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
-        yield Scene(client, engine, said)
+        yield Scene(client, admission, engine, said)
     await box.close()
     server.should_exit = True
     await running
@@ -173,7 +179,7 @@ def test_a_full_queue_is_a_429_with_a_time(short_tmp: Path) -> None:
         async with scene(short_tmp, active=1, waiting=1) as s:
             s.engine.hold.clear()
             first, second = (asyncio.create_task(s.chat()) for _ in range(2))
-            while not s.engine.asked:
+            while s.admission.inside < 2:
                 await asyncio.sleep(0.01)
             third = await s.chat()
             assert third.status_code == 429

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from sealwright_policies.cli import main
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.reader import sized_2b
@@ -83,7 +84,12 @@ def test_eventlog_text_names_events_and_pcrs(tmp_path: Path, capsys: pytest.Capt
     assert f"   7: {PCRS[7].hex()}" in text
 
 
-@pytest.mark.parametrize(("data", "code"), [(LOG[:-1], 30), (b"", 30), (b"x" * (17 << 20), 30)])
+def short_id(value: object) -> str:
+    """Test ids without the bytes: keys are drawn anew in every process, and a log is long."""
+    return "data" if isinstance(value, bytes) else str(value)
+
+
+@pytest.mark.parametrize(("data", "code"), [(LOG[:-1], 30), (b"", 30), (b"x" * (17 << 20), 30)], ids=short_id)
 def test_eventlog_refuses_malformed_logs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes, code: int
 ) -> None:
@@ -174,6 +180,7 @@ def test_a_signed_but_malformed_statement(case: Case, capsys: pytest.CaptureFixt
         ("pcrs.json", b"{}", 10),
         ("pcrs.json", b'{"sha1": {}}', 10),
     ],
+    ids=short_id,
 )
 def test_bad_files(case: Case, capsys: pytest.CaptureFixture[str], name: str, data: bytes, code: int) -> None:
     case.write(name, data)
