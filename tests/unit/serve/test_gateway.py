@@ -109,7 +109,8 @@ async def scene(
         await asyncio.sleep(0.01)
     engine = ScriptedEngine()
     box = Box(directory / "agent.sock")
-    app = create_app(box, {"medical": engine}, Admission(active=active, waiting=waiting), max_request_s=max_request_s)
+    admission = Admission(active=active, waiting=waiting)
+    app = create_app(box, {"medical": engine}, admission, max_request_s=max_request_s)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield Scene(client, admission, engine, said)
     await box.close()
