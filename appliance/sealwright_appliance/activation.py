@@ -8,15 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sealwright_policies.errors import UsageError
-from sealwright_policies.wire.encoding import Document
-
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.enrollment import enroll
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.paths import Paths
+from sealwright_policies.errors import UsageError
+from sealwright_policies.wire.encoding import Document
 
 FIRST_KEY_NAME = "first"
 ACTIVATION_CODE = re.compile(r"[0-9A-HJKMNP-TV-Z]{5}(-[0-9A-HJKMNP-TV-Z]{5}){3}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from sealwright_appliance.release_files import load_service
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_policies.errors import OperationError
 
 HANDOVER_S = 3.0
 """From the reply to an activation to the restart: the gateway passes the secrets on in this time."""
@@ -63,6 +65,8 @@ class Agent:
             self.board.set_payload(model.payload_id, PayloadState.LOADING)
         for model in models:
             failure = self.engines.wait_until_ready(model.payload_id)
+            if failure is not None:
+                self._give_up(model.payload_id)
             state = PayloadState.SERVING if failure is None else PayloadState.FAILED
             self.board.set_payload(model.payload_id, state, failure)
         if self.board.status.state is not BoxState.UNLOCKED:
@@ -73,6 +77,13 @@ class Agent:
             failed = next(iter(self.board.payloads_in(PayloadState.FAILED)), None)
             code = failed.code if failed is not None and failed.code else BoxCode.ENGINE_FAILED
             self.board.change(BoxState.ENDED, "No model of this release can be served.", code=code)
+
+    def _give_up(self, payload_id: str) -> None:
+        """Stop an engine that will never answer, or systemd starts it again for ever."""
+        try:
+            self.engines.stop(payload_id)
+        except OperationError as error:
+            print(f"sealwright: {error}", file=sys.stderr, flush=True)
 
     def stop(self) -> None:
         """Let the threads end."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import Field
-from sealwright_policies.errors import SealwrightError, UsageError, VerificationError
-from sealwright_policies.wire.encoding import Document
-from sealwright_policies.wire.messages import Problem
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
@@ -22,6 +19,9 @@ from sealwright_appliance.claim import ClaimError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
 from sealwright_appliance.status import BoxStatus
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_policies.errors import SealwrightError, UsageError, VerificationError
+from sealwright_policies.wire.encoding import Document
+from sealwright_policies.wire.messages import Problem
 
 PROBLEM_TYPE = "application/problem+json"
 
@@ -59,7 +59,8 @@ def create_agent_app(
 
     @app.exception_handler(SealwrightError)
     async def refuse(_: Request, error: SealwrightError) -> JSONResponse:
-        return _problem(*_meaning(error))
+        mismatches = error.problem.mismatches if isinstance(error, DeniedError) else []
+        return _problem(*_meaning(error), mismatches)
 
     @app.exception_handler(RequestValidationError)
     async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -107,6 +108,13 @@ def _meaning(error: SealwrightError) -> tuple[int, str, str]:
             return 500, "BOX_FAILED", str(error)
 
 
-def _problem(status: int, code: str, detail: str) -> JSONResponse:
-    problem = Problem(type=f"urn:sealwright:problem:{code}", title=code, status=status, detail=detail, code=code)
+def _problem(status: int, code: str, detail: str, mismatches: Sequence[dict[str, object]] = ()) -> JSONResponse:
+    problem = Problem(
+        type=f"urn:sealwright:problem:{code}",
+        title=code,
+        status=status,
+        detail=detail,
+        code=code,
+        mismatches=list(mismatches),
+    )
     return JSONResponse(problem.model_dump(mode="json"), status_code=status, media_type=PROBLEM_TYPE)

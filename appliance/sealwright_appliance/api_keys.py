@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from sealwright_policies.errors import UsageError
-from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
 
 from sealwright_appliance.files import read_file, write_durably
+from sealwright_policies.errors import UsageError
+from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
 
 KEY_PREFIX = "sw-"
 KEY_BYTES = 32

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from sealwright_policies.errors import OperationError
-from sealwright_policies.wire.encoding import parse_json
-
 from sealwright_appliance.files import read_file
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import BOOT_RESULT_LIMIT, BootResult
+from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.encoding import parse_json
 
 
 def load_boot_result(paths: Paths) -> BootResult:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
-from sealwright_policies.errors import SealwrightError
-from sealwright_policies.wire.encoding import Document, document_bytes, parse_json
 
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.state_volume import FirstBootSecrets
+from sealwright_policies.errors import SealwrightError
+from sealwright_policies.wire.encoding import Document, document_bytes, parse_json
 
 CLAIM_LIMIT = 64 * 1024
 CODE_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sealwright_policies.errors import RejectionCode
-
 from sealwright_appliance.boot import Obstacle
 from sealwright_appliance.status import LeaseStatus
+from sealwright_policies.errors import RejectionCode
 
 FIRST_RETRY_S = 15.0
 LONGEST_RETRY_S = 3600.0

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sealwright_appliance.boot import Obstacle
 from sealwright_policies.appraisal.appraise import judge_boot
 from sealwright_policies.appraisal.reference_values import Measurements
 from sealwright_policies.errors import FormatError, UnsupportedError
 from sealwright_policies.tcg.eventlog import parse_event_log
 from sealwright_policies.tcg.userspacelog import UserspaceLog
-
-from sealwright_appliance.boot import Obstacle
 
 
 def explain(obstacles: Sequence[Obstacle], firmware_log: bytes, measurements: Measurements) -> tuple[Obstacle, ...]:
@@ -28,7 +27,7 @@ def explain(obstacles: Sequence[Obstacle], firmware_log: bytes, measurements: Me
     # At the unseal point systemd's log is not complete yet, so only the firmware's is judged.
     found = judge_boot(log, UserspaceLog((), truncated=False), measurements).mismatches
     sentences = {
-        mismatch.pcr: Obstacle(mismatch.code, mismatch.sentence)
+        mismatch.pcr: Obstacle(mismatch.code, mismatch.where() + mismatch.sentence, mismatch.pcr)
         for mismatch in reversed(found)
         if mismatch.log != "userspace" and mismatch.pcr is not None
     }

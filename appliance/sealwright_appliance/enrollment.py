@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sealwright_appliance.lease_store import Identity, ImportedShare, LeaseStore, StoredShares
+from sealwright_appliance.license_client import LicenseClient
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.tpm_evidence import certify_storage_key, collect_evidence, read_boot_logs
+from sealwright_appliance.tpm_keys import EndorsementKey, activate_credential, attestation_key, endorsement_key
+from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
+from sealwright_appliance.tpm_unseal import import_sealed
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.framing import qualifying_data
@@ -21,14 +28,6 @@ from sealwright_policies.wire.messages import (
     Purpose,
     ReleaseApproval,
 )
-
-from sealwright_appliance.lease_store import Identity, ImportedShare, LeaseStore, StoredShares
-from sealwright_appliance.license_client import LicenseClient
-from sealwright_appliance.paths import Paths
-from sealwright_appliance.tpm_evidence import certify_storage_key, collect_evidence, read_boot_logs
-from sealwright_appliance.tpm_keys import EndorsementKey, activate_credential, attestation_key, endorsement_key
-from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
-from sealwright_appliance.tpm_unseal import import_sealed
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from sealwright_policies.appraisal.reference_values import PayloadKind
-
 from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.serve.main import GatewayConfig, run_gateway
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
+from sealwright_policies.appraisal.reference_values import PayloadKind
 
 DEFAULT_REQUEST_S = 600.0
 

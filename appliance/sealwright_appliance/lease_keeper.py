@@ -14,9 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
-from sealwright_policies.wire.lease import Lease
-
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, renewable
 from sealwright_appliance.contact_rules import ENDING_CODES, first_contact_s, lease_end, retry_s
 from sealwright_appliance.license_client import DeniedError
@@ -25,6 +22,8 @@ from sealwright_appliance.status import LeaseStatus, PayloadState, lease_status
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_counters import increment_counter, read_counter
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
+from sealwright_policies.wire.lease import Lease
 
 TICK_EVERY_S = 3600.0
 LOOK_EVERY_S = 30.0

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
+
+from sealwright_appliance.files import read_file, remove_durably, write_durably
+from sealwright_appliance.tpm_unseal import SealedObject
 from sealwright_policies.errors import FormatError, VerificationError
 from sealwright_policies.wire.encoding import Bytes4K, Document, Identifier, Sha256Hex, document_bytes, parse_json
 from sealwright_policies.wire.lease import LEASE_LIMIT, Lease, verify_lease
 from sealwright_policies.wire.messages import DeviceId, ReleaseApproval
 from sealwright_policies.wire.service import LicenseService
-
-from sealwright_appliance.files import read_file, remove_durably, write_durably
-from sealwright_appliance.tpm_unseal import SealedObject
 
 SHARES_LIMIT = 1024 * 1024
 IDENTITY_LIMIT = 64 * 1024

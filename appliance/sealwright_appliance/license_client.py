@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import httpx
 from pydantic import BaseModel
+
 from sealwright_policies.errors import FormatError, OperationError, SealwrightError
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.messages import (

@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sealwright_policies.appraisal.reference_values import Payload
-from sealwright_policies.appraisal.release import Release
-from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
-from sealwright_policies.tcg.policy import external_signing_key
-from sealwright_policies.wire.encoding import pcr_bytes
-from sealwright_policies.wire.envelope import load_p256_public_key
-from sealwright_policies.wire.framing import lease_share_reference, release_share_reference
-from sealwright_policies.wire.lease import Lease, LeasePartition, lease_policy
-from sealwright_policies.wire.release_approval import release_approval_policy
-from sealwright_policies.wire.volume_key import derive_volume_key
-
 from sealwright_appliance import volumes
 from sealwright_appliance.boot import (
     BoxCode,
@@ -32,6 +21,16 @@ from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_errors import TpmError
 from sealwright_appliance.tpm_provision import ProvisionedTpm
 from sealwright_appliance.tpm_unseal import Authorization, lease_assertions, state_assertions, unseal
+from sealwright_policies.appraisal.reference_values import Payload
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.tcg.policy import external_signing_key
+from sealwright_policies.wire.encoding import pcr_bytes
+from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.wire.framing import lease_share_reference, release_share_reference
+from sealwright_policies.wire.lease import Lease, LeasePartition, lease_policy
+from sealwright_policies.wire.release_approval import release_approval_policy
+from sealwright_policies.wire.volume_key import derive_volume_key
 
 
 class UnsealRefusedError(Exception):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from sealwright_appliance.files import read_file
+from sealwright_appliance.paths import Paths
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.service import LicenseService
-
-from sealwright_appliance.files import read_file
-from sealwright_appliance.paths import Paths
 
 SMALL_FILE = 64 * 1024
 ROOT_HASH = "roothash="

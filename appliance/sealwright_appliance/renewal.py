@@ -9,11 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sealwright_policies.errors import RejectionCode
-from sealwright_policies.wire.framing import qualifying_data
-from sealwright_policies.wire.lease import Lease
-from sealwright_policies.wire.messages import Grant, Purpose, RenewalRequest
-
 from sealwright_appliance.enrollment import check_grant, keep_shares
 from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import DeniedError, LicenseClient
@@ -22,6 +17,10 @@ from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_evidence import collect_evidence, read_boot_logs
 from sealwright_appliance.tpm_keys import attestation_key
 from sealwright_appliance.tpm_provision import ProvisionedTpm
+from sealwright_policies.errors import RejectionCode
+from sealwright_policies.wire.framing import qualifying_data
+from sealwright_policies.wire.lease import Lease
+from sealwright_policies.wire.messages import Grant, Purpose, RenewalRequest
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,13 @@ from typing import Annotated
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field
+
+from sealwright_appliance import volumes
+from sealwright_appliance.files import read_file, remove_durably, write_durably
+from sealwright_appliance.run import run
+from sealwright_appliance.tpm_errors import TpmError
+from sealwright_appliance.tpm_provision import ProvisionedTpm
+from sealwright_appliance.tpm_unseal import Authorization, SealedObject, seal, state_assertions, unseal
 from sealwright_policies.appraisal.reference_values import STATE_SET
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.errors import OperationError
@@ -46,13 +53,6 @@ from sealwright_policies.wire.encoding import (
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.framing import state_reference
 from sealwright_policies.wire.service import Pem
-
-from sealwright_appliance import volumes
-from sealwright_appliance.files import read_file, remove_durably, write_durably
-from sealwright_appliance.run import run
-from sealwright_appliance.tpm_errors import TpmError
-from sealwright_appliance.tpm_provision import ProvisionedTpm
-from sealwright_appliance.tpm_unseal import Authorization, SealedObject, seal, state_assertions, unseal
 
 KEY_SIZE = 64
 """Bytes of the passphrase in the first key slot."""
@@ -105,6 +105,15 @@ class UnsealedState:
 
     passphrase: bytes = field(repr=False)
     header_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MadeState:
+    """A state volume as the first boot has made it."""
+
+    secrets: FirstBootSecrets
+    unsealed: UnsealedState
+    """What was sealed."""
 
 
 def approved_states(release: Release) -> list[dict[int, bytes]]:
@@ -163,7 +172,7 @@ def needs_formatting(device: Path, binding: Path) -> bool:
     return False
 
 
-def format_state_volume(tpm: ProvisionedTpm, device: Path, binding: Path, release: Release) -> FirstBootSecrets:
+def format_state_volume(tpm: ProvisionedTpm, device: Path, binding: Path, release: Release) -> MadeState:
     """First boot: draw the keys, write the header, seal key and header digest.
 
     The order makes a power cut harmless: the marker stands from before the first write until the sealed object is on
@@ -174,10 +183,10 @@ def format_state_volume(tpm: ProvisionedTpm, device: Path, binding: Path, releas
     recovery_key = draw_recovery_key(hashlib.sha512(tpm.device.random(KEY_SIZE) + os.urandom(KEY_SIZE)).digest())
     run(volumes.format_luks(device), secrets=[passphrase])
     run(volumes.add_luks_passphrase(device), secrets=[passphrase, recovery_key.encode("ascii")])
-    header = read_header(device)
+    unsealed = UnsealedState(passphrase, hashlib.sha256(read_header(device)).digest())
     customer_key = ec.generate_private_key(ec.SECP256R1())
     policy = policy_authorize(external_signing_key(customer_key.public_key()).name, state_reference())
-    sealed = seal(tpm.device, tpm.srk, passphrase + hashlib.sha256(header).digest(), policy)
+    sealed = seal(tpm.device, tpm.srk, unsealed.passphrase + unsealed.header_sha256, policy)
     document = StateBinding(
         version=1,
         customer_key=_public_pem(customer_key),
@@ -186,7 +195,7 @@ def format_state_volume(tpm: ProvisionedTpm, device: Path, binding: Path, releas
         approvals=approve_release(release, customer_key),
     )
     write_durably(binding / SEALED_FILE, document_bytes(document))
-    return FirstBootSecrets(_private_pem(customer_key), recovery_key)
+    return MadeState(FirstBootSecrets(_private_pem(customer_key), recovery_key), unsealed)
 
 
 def formatting_done(binding: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from sealwright_appliance.boot import BoxState
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.wire.encoding import Document, Identifier, Sha256Hex
 from sealwright_policies.wire.lease import Lease, LeaseWarning
-
-from sealwright_appliance.boot import BoxState
 
 BOOT_RESULT_LIMIT = 256 * 1024
 

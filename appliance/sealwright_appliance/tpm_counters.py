@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sealwright_policies.errors import FormatError, OperationError
-from sealwright_policies.tcg.nv import COUNTER_SIZE, NvPublic, counter_public, parse_nv_public
-from sealwright_policies.tcg.reader import sized_2b
 from tpm2_pytss.constants import ESYS_TR
 from tpm2_pytss.types import TPM2B_NV_PUBLIC
 
 from sealwright_appliance.tpm_device import TpmDevice
+from sealwright_policies.errors import FormatError, OperationError
+from sealwright_policies.tcg.nv import COUNTER_SIZE, NvPublic, counter_public, parse_nv_public
+from sealwright_policies.tcg.reader import sized_2b
 
 TICK_INDICES = tuple(range(0x01C10200, 0x01C10210, 2))
 LEASE_INDICES = tuple(range(0x01C10201, 0x01C10210, 2))

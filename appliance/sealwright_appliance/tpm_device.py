@@ -17,14 +17,14 @@ from typing import ParamSpec, TypeVar
 # The TSS logs every refused command to standard error; refusals are expected here and reported in our words.
 os.environ.setdefault("TSS2_LOG", "all+NONE")
 
-from sealwright_policies.errors import OperationError
-from sealwright_policies.tcg.public import Public, parse_public_2b
-from sealwright_policies.tcg.reader import sized_2b
 from tpm2_pytss import ESAPI, TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR, TPM2_CAP
 from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE
 
 from sealwright_appliance.tpm_errors import RETRYABLE, TpmError, normalized
+from sealwright_policies.errors import OperationError
+from sealwright_policies.tcg.public import Public, parse_public_2b
+from sealwright_policies.tcg.reader import sized_2b
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,6 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tpm2_pytss.constants import TPM2_ALG
+from tpm2_pytss.types import TPM2B_ATTEST, TPMT_SIG_SCHEME, TPMT_SIGNATURE
+
+from sealwright_appliance.tpm_counters import Counter, Counters
+from sealwright_appliance.tpm_device import TpmDevice, selection_text
+from sealwright_appliance.tpm_keys import AttestationKey, StorageKey
 from sealwright_policies.appraisal.reference_values import QUOTE_SET
 from sealwright_policies.errors import FormatError, OperationError, UnsupportedError
 from sealwright_policies.tcg.attest import QuoteInfo, parse_attest
@@ -20,12 +26,6 @@ from sealwright_policies.tcg.pcr import initial_value
 from sealwright_policies.tcg.userspacelog import parse_userspace_log
 from sealwright_policies.wire.encoding import KIB, pcr_values
 from sealwright_policies.wire.messages import Attestation, CounterAttestation, Evidence
-from tpm2_pytss.constants import TPM2_ALG
-from tpm2_pytss.types import TPM2B_ATTEST, TPMT_SIG_SCHEME, TPMT_SIGNATURE
-
-from sealwright_appliance.tpm_counters import Counter, Counters
-from sealwright_appliance.tpm_device import TpmDevice, selection_text
-from sealwright_appliance.tpm_keys import AttestationKey, StorageKey
 
 READINGS = 10
 """How often quote and logs are read again while they disagree."""

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, VerificationError
-from sealwright_policies.tcg.public import Hierarchy, ObjectAttributes, Public, parse_public_2b, qualified_name
-from sealwright_policies.tcg.srk import SrkTemplate, matches_listed_template, srk_template
-from sealwright_policies.tcg.templates import ak_template
 from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
 from tpm2_pytss.types import TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT, TPMT_SYM_DEF
 from tpm2_pytss.utils import NoSuchIndex, create_ek_template
 
 from sealwright_appliance.tpm_device import TpmDevice
+from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, VerificationError
+from sealwright_policies.tcg.public import Hierarchy, ObjectAttributes, Public, parse_public_2b, qualified_name
+from sealwright_policies.tcg.srk import SrkTemplate, matches_listed_template, srk_template
+from sealwright_policies.tcg.templates import ak_template
 
 EK_KINDS = (
     ("EK-ECC256", 0x01C0000A),

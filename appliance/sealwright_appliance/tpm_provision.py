@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealwright_policies.appraisal.reference_values import UNSEAL_SET
-
 from sealwright_appliance.boot import TpmReading
 from sealwright_appliance.tpm_counters import Counters, provision_counters, read_counter
 from sealwright_appliance.tpm_device import TpmDevice, open_tpm
 from sealwright_appliance.tpm_keys import StorageKey, storage_key
+from sealwright_policies.appraisal.reference_values import UNSEAL_SET
 
 
 @dataclass(frozen=True, slots=True)

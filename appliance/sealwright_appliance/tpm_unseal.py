@@ -12,13 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealwright_policies.errors import RejectionCode, VerificationError
-from sealwright_policies.tcg.keywrap import sealed_object_area
-from sealwright_policies.tcg.policy import TimeInfoOffset, authorization_digest
-from sealwright_policies.tcg.public import Public
-from sealwright_policies.wire.encoding import pcr_bytes
-from sealwright_policies.wire.lease import Lease
-from sealwright_policies.wire.messages import ImportBlob
 from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CC, TPM2_EO, TPM2_SE, TPMA_OBJECT, TPMA_SESSION
 from tpm2_pytss.types import (
     TPM2B_ENCRYPTED_SECRET,
@@ -36,6 +29,13 @@ from sealwright_appliance.tpm_counters import Counters
 from sealwright_appliance.tpm_device import ATTEMPTS, TpmDevice, public_2b, selection_text
 from sealwright_appliance.tpm_errors import ResponseCode, TpmError
 from sealwright_appliance.tpm_keys import StorageKey
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.tcg.keywrap import sealed_object_area
+from sealwright_policies.tcg.policy import TimeInfoOffset, authorization_digest
+from sealwright_policies.tcg.public import Public
+from sealwright_policies.wire.encoding import pcr_bytes
+from sealwright_policies.wire.lease import Lease
+from sealwright_policies.wire.messages import ImportBlob
 
 Assertions = Callable[[TpmDevice, ESYS_TR], None]
 """Runs policy commands on a session that has just begun or been restarted."""

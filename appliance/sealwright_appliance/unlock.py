@@ -17,13 +17,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sealwright_policies.appraisal.reference_values import STATE_SET
-from sealwright_policies.appraisal.release import Release
-from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
-from sealwright_policies.wire.device_id import device_id
-from sealwright_policies.wire.encoding import document_bytes
-from sealwright_policies.wire.framing import UNLOCKED_WORD
-
 from sealwright_appliance import volumes
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, nearest_pcr_obstacles
 from sealwright_appliance.claim import Claim
@@ -35,8 +28,8 @@ from sealwright_appliance.payloads import OpenedLease, open_stored_leases
 from sealwright_appliance.release_files import load_release, load_service
 from sealwright_appliance.run import ToolError, run
 from sealwright_appliance.state_volume import (
-    FirstBootSecrets,
     StateVolumeError,
+    UnsealedState,
     approved_states,
     checked_header,
     format_state_volume,
@@ -52,6 +45,12 @@ from sealwright_appliance.tpm_device import TpmDevice, open_tpm
 from sealwright_appliance.tpm_evidence import read_boot_logs
 from sealwright_appliance.tpm_keys import endorsement_key
 from sealwright_appliance.tpm_provision import ProvisionedTpm, provision
+from sealwright_policies.appraisal.reference_values import STATE_SET
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
+from sealwright_policies.wire.device_id import device_id
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.wire.framing import UNLOCKED_WORD
 
 PCR_EXTEND = "/usr/lib/systemd/systemd-pcrextend"
 FORMAT_TIMEOUT_S = 600.0
@@ -106,7 +105,8 @@ def _unlock(paths: Paths, console: Console, progress: Progress) -> Obstacle | No
         release = _load_release(paths, console, progress)  # (1)
         with open_tpm(paths.tcti) as tpm:
             provisioned = _prepare_tpm(tpm, progress, console)  # (2)
-            _open_state(paths, provisioned, release, progress)  # (3)
+            _open_state(paths, provisioned, release, console)  # (3)
+            progress.state_volume_open = True
             _try_leases(paths, provisioned, release, progress)  # (4)
     except LockedError as locked:
         return locked.reason
@@ -138,41 +138,53 @@ def _prepare_tpm(tpm: TpmDevice, progress: Progress, console: Console) -> Provis
     return provisioned
 
 
-def _open_state(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: Progress) -> None:
+def _open_state(paths: Paths, tpm: ProvisionedTpm, release: Release, console: Console) -> None:
     try:
-        secrets = _open_state_volume(paths, tpm, release)
-        if secrets is not None:
-            Claim(paths.claim).create(secrets)
-            formatting_done(paths.binding)
+        _mount_binding(paths)
+        first_boot = needs_formatting(paths.partition("state"), paths.binding)
+        obstacles = _boot_obstacles(paths, tpm.device, release)
+        if first_boot:
+            for obstacle in obstacles:
+                console.say(f"boot {obstacle.code}: {obstacle.sentence}")
+            _make_state(paths, tpm, release, usable=not obstacles)
+        elif obstacles:
+            raise LockedError(obstacles[0])
+        else:
+            _mount_state(paths, unseal_state(tpm, paths.binding, release.release_id))
     except OperationError as error:
         raise LockedError(Obstacle(BoxCode.STATE_VOLUME, str(error))) from None
-    progress.state_volume_open = True
 
 
-def _open_state_volume(paths: Paths, tpm: ProvisionedTpm, release: Release) -> FirstBootSecrets | None:
-    """Open and mount the state volume; at the first boot make it, and return what was drawn for the customer."""
-    device, binding = paths.partition("state"), paths.partition("binding")
-    run(volumes.wait_for(device))
-    run(volumes.wait_for(binding))
-    _mount_binding(paths)
-    first_boot = needs_formatting(device, paths.binding)
-    _check_boot_state(paths, tpm.device, release)
-    secrets = format_state_volume(tpm, device, paths.binding, release) if first_boot else None
-    unsealed = unseal_state(tpm, paths.binding, release.release_id)
+def _make_state(paths: Paths, tpm: ProvisionedTpm, release: Release, *, usable: bool) -> None:
+    """The first boot: make the state volume and mount it.
+
+    In a boot that the release does not list the TPM would not unseal. The volume is then opened by the key just drawn,
+    so that the box can be asked to activate: the service judges the evidence and tells vendor and customer every
+    mismatch. From the second boot on only a right one opens it.
+    """
+    made = format_state_volume(tpm, paths.partition("state"), paths.binding, release)
+    unsealed = unseal_state(tpm, paths.binding, release.release_id) if usable else made.unsealed
+    _mount_state(paths, unsealed, make_file_system=True)
+    Claim(paths.claim).create(made.secrets)
+    formatting_done(paths.binding)
+
+
+def _mount_state(paths: Paths, unsealed: UnsealedState, *, make_file_system: bool = False) -> None:
+    device, mapped = paths.partition("state"), volumes.MAPPER / volumes.LUKS_NAME
     header = checked_header(device, unsealed, paths.run / HEADER_COPY)
     run(volumes.open_luks(device, header), secrets=[unsealed.passphrase])
     header.unlink()
-    mapped = volumes.MAPPER / volumes.LUKS_NAME
-    if secrets is not None:
+    if make_file_system:
         run(volumes.make_ext4(mapped, "state"), timeout_s=FORMAT_TIMEOUT_S)
     paths.state.mkdir(parents=True, exist_ok=True)
     run(volumes.mount(mapped, paths.state, "ext4", volumes.READ_WRITE))
-    return secrets
 
 
 def _mount_binding(paths: Paths) -> None:
     """Mount the binding partition; make its file system on a disk that has never been used."""
     device = paths.partition("binding")
+    run(volumes.wait_for(paths.partition("state")))
+    run(volumes.wait_for(device))
     paths.binding.mkdir(parents=True, exist_ok=True)
     command = volumes.mount(device, paths.binding, "ext4", volumes.READ_WRITE)
     try:
@@ -185,15 +197,10 @@ def _mount_binding(paths: Paths) -> None:
         run(command)
 
 
-def _check_boot_state(paths: Paths, tpm: TpmDevice, release: Release) -> None:
-    """Say in words what is wrong with this boot before the TPM refuses it, and before a first boot draws keys.
-
-    Raises:
-        LockedError: PCRs are not those of the release.
-    """
+def _boot_obstacles(paths: Paths, tpm: TpmDevice, release: Release) -> tuple[Obstacle, ...]:
+    """What is wrong with this boot, in words: the TPM will refuse, but it does not say why."""
     obstacles = nearest_pcr_obstacles(approved_states(release), tpm.read_pcrs(STATE_SET))
-    if obstacles:
-        raise LockedError(explained(paths, release, obstacles)[0])
+    return explained(paths, release, obstacles) if obstacles else ()
 
 
 def explained(paths: Paths, release: Release, obstacles: tuple[Obstacle, ...]) -> tuple[Obstacle, ...]:

@@ -21,6 +21,7 @@ from sealwright_appliance import unlock as unlock_module
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
+from sealwright_appliance.license_client import DeniedError
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.run import run as really_run
 from sealwright_appliance.state_volume import BLANK_SIZE, FORMATTING_FILE, SEALED_FILE, StateBinding, approve_release
@@ -162,18 +163,25 @@ def test_a_boot_that_cannot_close_pcr_15_does_not_go_on(disk: Disk, monkeypatch:
     assert not disk.box.paths.boot_result.exists()
 
 
-def test_secure_boot_off_is_named_and_no_key_is_drawn(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first boot in the wrong state formats nothing and says what the firmware has measured."""
+def test_secure_boot_off_is_named_and_opens_nothing_later(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first boot in the wrong state says so and can only be refused by the service; the next one stays closed."""
     vendor = disk.box.vendor.synthetic
     on, off = (secure_boot_events(vendor.keys, enabled=enabled)[0] for enabled in (True, False))
     events = [off if event == on else event for event in vendor.boot_events()]
-    result = disk.boot(monkeypatch, events=events)
-    assert result.state is BoxState.LOCKED
-    assert result.code == RejectionCode.SECURE_BOOT_DISABLED
-    assert "Secure Boot is off" in result.sentence
-    assert not any(disk.state_device.read_bytes()[:HEADER_SIZE])
-    assert "claim code" not in disk.console.read_text()
+    first = disk.boot(monkeypatch, events=events)
+    assert first.state is BoxState.WAITING_FOR_ACTIVATION
+    assert f"sealwright: boot {RejectionCode.SECURE_BOOT_DISABLED}: " in disk.console.read_text()
     assert disk.pcr15() != ZERO
+    disk.box.measure(11, "ready")
+    with pytest.raises(DeniedError) as caught:
+        disk.box.enroll(disk.box.vendor.issue().activation_code)
+    assert RejectionCode.SECURE_BOOT_DISABLED in {mismatch["code"] for mismatch in caught.value.problem.mismatches}
+
+    second = disk.boot(monkeypatch, events=events)
+    assert (second.state, second.code) == (BoxState.LOCKED, RejectionCode.SECURE_BOOT_DISABLED)
+    assert "Secure Boot is off" in second.sentence
+    assert disk.passphrases == []
+    assert disk.boot(monkeypatch).state is BoxState.WAITING_FOR_ACTIVATION
 
 
 def test_an_appended_command_line_is_named(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +190,7 @@ def test_an_appended_command_line_is_named(disk: Disk, monkeypatch: pytest.Monke
     extra = LoggedEvent(12, 0x0000000D, b"init=/bin/sh")
     result = disk.boot(monkeypatch, events=[*disk.box.vendor.synthetic.boot_events(), extra])
     assert result.code == RejectionCode.KERNEL_COMMAND_LINE
+    assert "PCR 12" in result.sentence
     assert disk.passphrases == []
     assert not result.state_volume_open
 
