@@ -21,6 +21,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import TPM2_SU
+
 from sealwright_appliance.enrollment import Enrolled, enroll
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
@@ -41,9 +44,6 @@ from sealwright_policies.wire.framing import UNLOCKED_WORD
 from sealwright_policies.wire.release_approval import sign_release_approval
 from sealwright_policies.wire.service import LicenseService
 from sealwright_policies.wire.volume_key import derive_volume_key
-from tpm2_pytss import ESAPI
-from tpm2_pytss.constants import TPM2_SU
-
 from sealwright_testing.event_logs import LoggedEvent, LogWriter
 from sealwright_testing.evidence_factory import SyntheticBox, payload_fields, userspace_record
 from sealwright_testing.software_tpm import ALG_SHA256

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import httpx
-from sealwright_policies.errors import OperationError, SealwrightError
 
 from sealwright_client.pinning import parse_box_url, pinned_context, shown_certificate
+from sealwright_policies.errors import OperationError, SealwrightError
 
 TIMEOUT_S = 30.0
 ACTIVATION_TIMEOUT_S = 300.0

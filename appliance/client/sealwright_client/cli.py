@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sealwright_client.box import Box
+from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, SealwrightError, VerificationError
 from sealwright_policies.wire.envelope import load_p256_public_key
-
-from sealwright_client.box import Box
-from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
 
 EPILOG = """\
 examples:
