@@ -10,14 +10,6 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
-from sealwright_policies.errors import SealwrightError
-from sealwright_policies.wire.messages import (
-    MESSAGE_LIMIT,
-    EnrollmentProof,
-    EnrollmentRequest,
-    NonceRequest,
-    RenewalRequest,
-)
 from starlette.exceptions import HTTPException
 
 from sealwright_licensing import problems
@@ -36,6 +28,14 @@ from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
+from sealwright_policies.errors import SealwrightError
+from sealwright_policies.wire.messages import (
+    MESSAGE_LIMIT,
+    EnrollmentProof,
+    EnrollmentRequest,
+    NonceRequest,
+    RenewalRequest,
+)
 
 TITLE = "Sealwright licence service"
 _READ_BY_US = (EnrollmentRequest, EnrollmentProof, NonceRequest, RenewalRequest)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from sealwright_licensing.records import Device
 from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.wire.encoding import pcr_bytes, pcr_values
-
-from sealwright_licensing.records import Device
 
 
 def pcrs_json(values: Mapping[int, bytes]) -> str:

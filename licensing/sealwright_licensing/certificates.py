@@ -15,9 +15,9 @@ from functools import lru_cache
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from sealwright_policies.errors import FormatError, UnsupportedError
 
 from sealwright_licensing import der
+from sealwright_policies.errors import FormatError, UnsupportedError
 
 MAX_CERTIFICATE = 8192
 """Bytes; makers' certificates have 700 to 2000."""

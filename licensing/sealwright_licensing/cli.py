@@ -7,10 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sealwright_policies.errors import SealwrightError, VerificationError
-
 from sealwright_licensing import cli_device, cli_license, cli_release, cli_roots, cli_service
 from sealwright_licensing.cli_output import print_error
+from sealwright_policies.errors import SealwrightError, VerificationError
 
 _EXAMPLES = """examples:
   sealwright-license init /srv/license --url https://license.example:8444

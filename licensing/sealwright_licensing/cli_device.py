@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from sealwright_policies.errors import RejectionCode, VerificationError
-
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.journal import last_decision
 from sealwright_licensing.records import Decision, Device, LeaseRecord
 from sealwright_licensing.revocation import resume_device, retire_device
+from sealwright_policies.errors import RejectionCode, VerificationError
 
 SHOWN_DECISIONS = 10
 

@@ -7,13 +7,12 @@ import re
 import time
 from typing import Any
 
-from sealwright_policies.errors import UsageError
-
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table, tier
 from sealwright_licensing.issuing import DEFAULT_LEASE_DAYS, add_activation_code, issue_license, new_license
 from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus
 from sealwright_licensing.revocation import set_license_status
+from sealwright_policies.errors import UsageError
 
 
 def add_commands(commands: Commands) -> None:

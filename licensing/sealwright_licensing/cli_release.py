@@ -7,14 +7,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
-from sealwright_policies.wire.envelope import load_p256_public_key
-
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.release_import import import_release, read_build_output
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.wire.envelope import load_p256_public_key
 
 
 def add_commands(commands: Commands) -> None:

@@ -6,12 +6,11 @@ import argparse
 import time
 from pathlib import Path
 
-from sealwright_policies.errors import OperationError
-
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, print_result, table, tier
 from sealwright_licensing.maker_roots import add_certificates, parse_pem_certificates
 from sealwright_licensing.records import MakerCertificate
+from sealwright_policies.errors import OperationError
 
 
 def add_commands(commands: Commands) -> None:

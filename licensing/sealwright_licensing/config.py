@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from sealwright_policies.errors import OperationError, UsageError
-from sealwright_policies.wire.encoding import Identifier
 
 from sealwright_licensing.tpm_floor import DeniedTpm
+from sealwright_policies.errors import OperationError, UsageError
+from sealwright_policies.wire.encoding import Identifier
 
 CONFIG_FILE = "config.toml"
 SERVICE_FILE = "license-service.json"

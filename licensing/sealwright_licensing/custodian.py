@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
 from sealwright_policies.wire.custodian_wrap import unwrap_share
 

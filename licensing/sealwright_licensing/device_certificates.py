@@ -12,9 +12,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from sealwright_policies.tcg.signature import PublicKey
 
 from sealwright_licensing.keys import SigningKeys
+from sealwright_policies.tcg.signature import PublicKey
 
 _CLOCK_SLACK = datetime.timedelta(minutes=10)
 

@@ -13,8 +13,6 @@ from enum import StrEnum
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
-from sealwright_policies.tcg.structures import Public
 
 from sealwright_licensing.certificates import (
     BASIC_CONSTRAINTS,
@@ -28,6 +26,8 @@ from sealwright_licensing.certificates import (
     normalised_name,
     verify_signature,
 )
+from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
+from sealwright_policies.tcg.structures import Public
 
 EK_CERTIFICATE_USAGE = "2.23.133.8.1"
 """tcg-kp-EKCertificate (TCG EK Credential Profile 2.x, 3.1)."""

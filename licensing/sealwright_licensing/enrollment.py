@@ -11,18 +11,6 @@ import hmac
 import secrets
 from dataclasses import dataclass, replace
 
-from sealwright_policies.appraisal.appraise import appraise
-from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
-from sealwright_policies.appraisal.release import Release
-from sealwright_policies.appraisal.result import AttestationResult
-from sealwright_policies.errors import RejectionCode, VerificationError
-from sealwright_policies.tcg.attestation import verify_certify
-from sealwright_policies.tcg.credential import make_credential
-from sealwright_policies.tcg.structures import Public, parse_public
-from sealwright_policies.wire.encoding import pcr_values
-from sealwright_policies.wire.framing import qualifying_data
-from sealwright_policies.wire.messages import EnrollmentChallenge, EnrollmentProof, EnrollmentRequest, Purpose
-
 from sealwright_licensing import enrollment_identity, journal
 from sealwright_licensing.activation_codes import code_hash
 from sealwright_licensing.baselines import affirmed, pcrs_json
@@ -47,6 +35,17 @@ from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.seats import require_free_seat, require_own_result
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.tpm_floor import TpmFloor
+from sealwright_policies.appraisal.appraise import appraise
+from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.tcg.attestation import verify_certify
+from sealwright_policies.tcg.credential import make_credential
+from sealwright_policies.tcg.structures import Public, parse_public
+from sealwright_policies.wire.encoding import pcr_values
+from sealwright_policies.wire.framing import qualifying_data
+from sealwright_policies.wire.messages import EnrollmentChallenge, EnrollmentProof, EnrollmentRequest, Purpose
 
 PENDING_S = 600
 """Online; by file it would be 14 days."""

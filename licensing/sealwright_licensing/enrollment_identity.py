@@ -6,16 +6,15 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 
-from sealwright_policies.appraisal.result import AttestationResult
-from sealwright_policies.tcg.structures import Public, check_ak, matches_listed_template, parse_public
-from sealwright_policies.wire.device_id import device_id
-from sealwright_policies.wire.messages import EnrollmentRequest
-
 from sealwright_licensing.certificates import Certificate, parse_certificate, parse_padded_certificate
 from sealwright_licensing.endorsement import Anchor, Endorsement, Tier, verify_endorsement
 from sealwright_licensing.records import MakerCertificate
 from sealwright_licensing.store import Transaction
 from sealwright_licensing.tpm_floor import TpmFloor
+from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.tcg.structures import Public, check_ak, matches_listed_template, parse_public
+from sealwright_policies.wire.device_id import device_id
+from sealwright_policies.wire.messages import EnrollmentRequest
 
 
 @dataclass(frozen=True, slots=True)

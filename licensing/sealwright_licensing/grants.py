@@ -10,13 +10,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
-from sealwright_policies.appraisal.release import Release
-from sealwright_policies.tcg.structures import Public
-from sealwright_policies.wire.encoding import document_bytes, parse_json
-from sealwright_policies.wire.lease import LeaseWarning
-from sealwright_policies.wire.messages import MESSAGE_LIMIT, Grant, PartitionShares
-
 from sealwright_licensing.device_certificates import DeviceCertificate, issue_device_certificate
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.leases import LeaseBounds, LeaseSubject, SignedLease, issue_lease
@@ -31,6 +24,12 @@ from sealwright_licensing.records import (
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.release_import import stored_approvals
 from sealwright_licensing.store import Transaction
+from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
+from sealwright_policies.appraisal.release import Release
+from sealwright_policies.tcg.structures import Public
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.lease import LeaseWarning
+from sealwright_policies.wire.messages import MESSAGE_LIMIT, Grant, PartitionShares
 
 MOST_RELEASES = 16
 """Leases that one grant holds."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 
-from sealwright_policies.errors import RejectionCode, VerificationError
-
 from sealwright_licensing.activation_codes import code_hash, new_activation_code
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.leases import DAY_S, tick_budget
 from sealwright_licensing.records import ActivationCodeRecord, License, LicenseStatus
 from sealwright_licensing.store import Store
+from sealwright_policies.errors import RejectionCode, VerificationError
 
 DEFAULT_LEASE_DAYS = 30
 DEFAULT_MAX_REQUEST_S = 600

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import secrets
 
+from sealwright_licensing.records import Decision
+from sealwright_licensing.store import Transaction
 from sealwright_policies.appraisal.result import AttestationResult, describe, to_ear
 from sealwright_policies.errors import VerificationError
 from sealwright_policies.wire.messages import Purpose
-
-from sealwright_licensing.records import Decision
-from sealwright_licensing.store import Transaction
 
 OK = "ok"
 MOST_PER_DEVICE, KEPT_PER_DEVICE = 150, 100

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+
 from sealwright_policies.errors import OperationError
 
 LEASE_DOCUMENT_KEY = "lease-document.pem"

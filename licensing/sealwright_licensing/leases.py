@@ -10,12 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sealwright_licensing.keys import SigningKeys
+from sealwright_licensing.records import License
 from sealwright_policies.appraisal.reference_values import Manifest
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.lease import LeaseTerms, LeaseWarning, sign_lease
-
-from sealwright_licensing.keys import SigningKeys
-from sealwright_licensing.records import License
 
 DAY_S = 86_400
 TICK_INTERVAL_S = 3_600

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from sealwright_policies.appraisal.reference_values import Manifest
-from sealwright_policies.errors import RejectionCode, VerificationError
-
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.records import License, LicenseStatus
+from sealwright_policies.appraisal.reference_values import Manifest
+from sealwright_policies.errors import RejectionCode, VerificationError
 
 
 def allowed_tiers(license_: License) -> frozenset[Tier]:

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from sealwright_policies.errors import FormatError, RejectionCode, UsageError, VerificationError
-
 from sealwright_licensing.certificates import Certificate, name_attributes, parse_certificate, verify_signature
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.records import MakerCertificate
 from sealwright_licensing.store import Store
+from sealwright_policies.errors import FormatError, RejectionCode, UsageError, VerificationError
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
 MOST_CERTIFICATES = 1000

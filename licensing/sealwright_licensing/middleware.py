@@ -6,12 +6,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from sealwright_policies.errors import RejectionCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sealwright_licensing import problems
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_licensing.logs import logger
+from sealwright_policies.errors import RejectionCode
 
 
 def client_address(scope: Scope) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from sealwright_licensing.custodian import Custodians
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
 from sealwright_policies.tcg.keywrap import ImportBlob as SealedImport
 from sealwright_policies.tcg.keywrap import wrap_sealed_object
@@ -18,8 +20,6 @@ from sealwright_policies.tcg.structures import Public
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.framing import lease_share_reference, release_share_reference
 from sealwright_policies.wire.messages import ImportBlob, PartitionShares
-
-from sealwright_licensing.custodian import Custodians
 
 
 @dataclass(frozen=True, slots=True)

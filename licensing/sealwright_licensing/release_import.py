@@ -14,6 +14,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import RootModel
+
+from sealwright_licensing.custodian import Custodians
+from sealwright_licensing.records import ReleaseRecord, ReleaseShares
+from sealwright_licensing.store import Store
 from sealwright_policies.appraisal.reference_values import (
     MANIFEST_LIMIT,
     PAYLOAD_TYPE,
@@ -28,10 +32,6 @@ from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key, verify_dsse
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, ReleaseApproval
 from sealwright_policies.wire.release_approval import verify_release_approval
-
-from sealwright_licensing.custodian import Custodians
-from sealwright_licensing.records import ReleaseRecord, ReleaseShares
-from sealwright_licensing.store import Store
 
 MANIFEST_FILE, SHARES_FILE, APPROVALS_FILE = "manifest.json", "shares.json", "approvals.json"
 

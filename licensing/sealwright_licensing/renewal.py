@@ -10,14 +10,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sealwright_policies.appraisal.appraise import appraise
-from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
-from sealwright_policies.appraisal.result import AttestationResult
-from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
-from sealwright_policies.tcg.structures import parse_public
-from sealwright_policies.wire.encoding import pcr_values
-from sealwright_policies.wire.messages import CounterNames, Nonce, NonceRequest, Purpose, RenewalRequest
-
 from sealwright_licensing import journal
 from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs
 from sealwright_licensing.endorsement import Tier
@@ -46,6 +38,13 @@ from sealwright_licensing.records import (
 from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.tpm_floor import TpmFloor
+from sealwright_policies.appraisal.appraise import appraise
+from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
+from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.tcg.structures import parse_public
+from sealwright_policies.wire.encoding import pcr_values
+from sealwright_policies.wire.messages import CounterNames, Nonce, NonceRequest, Purpose, RenewalRequest
 
 ATTEMPTS = 4
 """How often a decision is made again because another one about the same device came between."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
-
 from sealwright_licensing.records import (
     Device,
     DeviceRelease,
@@ -21,6 +19,7 @@ from sealwright_licensing.records import (
     TickLedger,
 )
 from sealwright_licensing.store import Store, Transaction
+from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
 
 
 def set_license_status(store: Store, license_id: str, status: LicenseStatus) -> License:

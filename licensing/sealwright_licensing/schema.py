@@ -8,9 +8,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sealwright_policies.errors import OperationError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
+
+from sealwright_policies.errors import OperationError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 

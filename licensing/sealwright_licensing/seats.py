@@ -5,10 +5,9 @@ Called inside the deciding transaction; what they read still holds when it commi
 
 from __future__ import annotations
 
-from sealwright_policies.errors import RejectionCode, VerificationError
-
 from sealwright_licensing.records import ActivationCodeRecord, Device, DeviceStatus, EnrollmentReply, License
 from sealwright_licensing.store import Transaction
+from sealwright_policies.errors import RejectionCode, VerificationError
 
 
 def require_own_result(

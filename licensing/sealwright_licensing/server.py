@@ -9,7 +9,6 @@ import ssl
 
 import uvicorn
 from fastapi import FastAPI
-from sealwright_policies.errors import OperationError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sealwright_licensing import keys, schema
@@ -18,6 +17,7 @@ from sealwright_licensing.config import Limits, ServiceConfig, ServiceFolder
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.logs import configure_logging
 from sealwright_licensing.store_sql import SqlStore, open_engine
+from sealwright_policies.errors import OperationError
 
 KEEP_ALIVE_S = 15
 BACKLOG = 128

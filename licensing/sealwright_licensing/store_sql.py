@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from sealwright_policies.errors import OperationError
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -33,6 +32,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.store import Transaction, Value
 from sealwright_licensing.tables import CLOSED_SETS, TABLES
+from sealwright_policies.errors import OperationError
 
 R = TypeVar("R")
 

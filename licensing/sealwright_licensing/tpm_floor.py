@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
 from sealwright_policies.errors import RejectionCode, VerificationError
 
 

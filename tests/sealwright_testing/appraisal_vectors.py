@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from sealwright_policies.appraisal.clock import DeviceBaseline
 from sealwright_policies.appraisal.measurements import IMAGE_SECURITY_DATABASE
 from sealwright_policies.errors import RejectionCode as Code
@@ -23,7 +24,6 @@ from sealwright_policies.tcg.eventlog import EventType
 from sealwright_policies.wire.encoding import pcr_values
 from sealwright_policies.wire.framing import UNLOCKED_WORD
 from sealwright_policies.wire.messages import Evidence
-
 from sealwright_testing.event_logs import LoggedEvent, LogWriter, separator, sha1_log
 from sealwright_testing.evidence_factory import (
     LEASE_INDEX,

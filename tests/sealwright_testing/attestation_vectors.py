@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import ESYS_TR
+
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.tcg.algorithms import AlgorithmId, EccCurve
 from sealwright_policies.tcg.nv import counter_public
@@ -23,9 +26,6 @@ from sealwright_policies.tcg.public import Hierarchy, ObjectAttributes, qualifie
 from sealwright_policies.tcg.reader import sized_2b
 from sealwright_policies.tcg.srk import SRK_ATTRIBUTES, srk_template
 from sealwright_policies.tcg.templates import AK_ATTRIBUTES, KeyKind, ak_template
-from tpm2_pytss import ESAPI
-from tpm2_pytss.constants import ESYS_TR
-
 from sealwright_testing.attestations import (
     ECDSA_SHA256,
     AttestFields,

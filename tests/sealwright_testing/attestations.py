@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
 from sealwright_policies.tcg.algorithms import AlgorithmId, hash_bytes
 from sealwright_policies.tcg.attest import TPM_GENERATED_VALUE, ClockInfo, StructureTag
 from sealwright_policies.tcg.pcr import selection_bytes

@@ -21,12 +21,12 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from sealwright_policies.appraisal.reference_values import PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE
 from sealwright_policies.errors import RejectionCode as Code
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.envelope import sign_dsse, sign_jws
 from sealwright_policies.wire.lease import LEASE_TYPE, Lease, LeaseTerms, sign_lease, sign_lease_partition
-
 from sealwright_testing import maker_ca
 from sealwright_testing.evidence_factory import NOW, SyntheticBox
 from sealwright_testing.maker_ca import MakerCa

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.eventlog import EventType
-
 from sealwright_testing.event_logs import (
     LoggedEvent,
     LogWriter,

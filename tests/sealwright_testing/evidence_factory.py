@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from sealwright_policies.appraisal.measurements import (
     GLOBAL_VARIABLE,
     IMAGE_SECURITY_DATABASE,
@@ -36,7 +37,6 @@ from sealwright_policies.tcg.public import Public, parse_public
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.framing import UNLOCKED_WORD, qualifying_data
 from sealwright_policies.wire.messages import Attestation, CounterAttestation, CounterNames, Evidence, Purpose
-
 from sealwright_testing.event_logs import LoggedEvent, LogWriter, replay, separator
 from sealwright_testing.software_tpm import ALG_SHA256, Clock, SoftwareAk, name_of, nv_public
 from sealwright_testing.synthetic_uki import build_uki

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 from pydantic import BaseModel
+
 from sealwright_licensing.config import ServiceFolder
 from sealwright_licensing.keys import TLS_CA_CERTIFICATE
 from sealwright_policies.wire.encoding import document_bytes, parse_json

@@ -10,6 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from sealwright_licensing.config import Limits, ServiceFolder, load_config
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.endorsement import Tier
@@ -36,7 +37,6 @@ from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.messages import Grant
 from sealwright_policies.wire.release_approval import sign_release_approval
 from sealwright_policies.wire.service import LicenseService
-
 from sealwright_testing.evidence_factory import NOW, SyntheticBox, secure_boot_keys
 from sealwright_testing.maker_ca import MakerCa, pem
 from sealwright_testing.software_device import SoftwareDevice

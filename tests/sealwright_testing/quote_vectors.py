@@ -12,7 +12,6 @@ from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.attest import StructureTag
 from sealwright_policies.tcg.pcr import selection_bytes
 from sealwright_policies.tcg.reader import sized_2b
-
 from sealwright_testing.attestations import CLOCK, ECDSA_SHA256, AttestFields, SoftwareAk, certify_bytes, quote_bytes
 from sealwright_testing.vectors import Vector
 

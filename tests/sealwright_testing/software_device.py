@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+
 from sealwright_policies.tcg.srk import SRK_ATTRIBUTES
 from sealwright_policies.tcg.templates import KeyKind, key_area
 from sealwright_policies.wire.device_id import device_id
@@ -29,7 +30,6 @@ from sealwright_policies.wire.messages import (
     Purpose,
     RenewalRequest,
 )
-
 from sealwright_testing.evidence_factory import SyntheticBox
 from sealwright_testing.maker_ca import MakerCa, der
 from sealwright_testing.software_tpm import ALG_SHA256, RH_OWNER, Clock, SoftwareAk, name_of, sized

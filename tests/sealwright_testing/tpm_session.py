@@ -7,10 +7,6 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealwright_policies.tcg.keywrap import ImportBlob
-from sealwright_policies.tcg.nv import COUNTER_SIZE, NvPublic, parse_nv_public
-from sealwright_policies.tcg.public import Public, parse_public_2b
-from sealwright_policies.tcg.reader import sized_2b
 from tpm2_pytss import ESAPI
 from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_NT, TPM2_SE, TPMA_NV, TPMA_SESSION
 from tpm2_pytss.types import (
@@ -27,6 +23,11 @@ from tpm2_pytss.types import (
     TPMT_SYM_DEF_OBJECT,
     TPMU_HA,
 )
+
+from sealwright_policies.tcg.keywrap import ImportBlob
+from sealwright_policies.tcg.nv import COUNTER_SIZE, NvPublic, parse_nv_public
+from sealwright_policies.tcg.public import Public, parse_public_2b
+from sealwright_policies.tcg.reader import sized_2b
 
 __all__ = ["Statement", "TpmSession"]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.clock import DeviceBaseline
 from sealwright_policies.appraisal.release import Release, verify_release

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.tcg.attestation import verify_certify, verify_nv_certify, verify_quote
 from sealwright_policies.tcg.nv import parse_nv_public

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from sealwright_policies.appraisal.appraise import judge_boot, unseal_values
 from sealwright_policies.appraisal.reference_values import QUOTE_SET, UNSEAL_SET, Measurements
 from sealwright_policies.tcg.eventlog import parse_event_log, parse_userspace_log

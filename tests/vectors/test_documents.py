@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
 from sealwright_licensing.certificates import parse_certificate
 from sealwright_licensing.endorsement import Anchor, Tier, check_key_strength, verify_endorsement
 from sealwright_policies.appraisal.clock import ClockReading

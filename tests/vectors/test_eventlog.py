@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from sealwright_policies.errors import FormatError
 from sealwright_policies.tcg.eventlog import MAX_EVENTS, EventLog, parse_event_log
 from sealwright_policies.tcg.pcr import bank_by_name, bank_name

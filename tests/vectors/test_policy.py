@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sealwright_policies.tcg import policy
 from sealwright_testing.vectors import LoadedVector, load_vectors
 

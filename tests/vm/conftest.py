@@ -11,14 +11,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sealwright_testing.machine import Machine
+
+from sealwright_testing.scene import Scene
 from sealwright_testing.vendor import Vendor
-from sealwright_testing.virtual_box import VirtualBox
-from sealwright_testing.world import TEST_MACHINE, ActivatedBox, World, prepare
+from sealwright_testing.world import World, prepare
 
 RUN = "SEALWRIGHT_VM_RUN"
 WORLD = "SEALWRIGHT_VM_WORLD"
@@ -43,32 +42,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     run = Path(os.environ.pop(RUN))
     Vendor(run).stop_service()
     shutil.rmtree(run)
-
-
-@dataclass
-class Scene:
-    """What a case works with; boxes that it starts are killed at its end."""
-
-    world: World
-    vendor: Vendor
-    directory: Path
-    boxes: ExitStack
-
-    @property
-    def activated(self) -> ActivatedBox:
-        """Ids, licence and API key of the activated box."""
-        return self.world.activated
-
-    def activated_box(self, *, machine: Machine = TEST_MACHINE) -> VirtualBox:
-        """A copy of the activated box, off."""
-        return self.boxes.enter_context(self.activated.copy(self.directory / "activated", machine=machine))
-
-    def fresh_box(self, **options: object) -> VirtualBox:
-        """A new machine with the image installed and a TPM that the service trusts; off."""
-        directory = self.directory / "fresh"
-        box, tpm = self.world.fresh_box(directory, **options)  # type: ignore[arg-type]
-        self.vendor.trust_tpm_maker(tpm)
-        return self.boxes.enter_context(box)
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+
 from sealwright_testing import customer
 from sealwright_testing.firmware_variables import SecureBootKeys
+from sealwright_testing.scene import Scene
 from sealwright_testing.vendor import command
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
@@ -19,7 +21,7 @@ UNIT = (
 )
 
 
-def denial(scene, box: VirtualBox) -> tuple[str, set[str]]:
+def denial(scene: Scene, box: VirtualBox) -> tuple[str, set[str]]:
     """Try to activate a box that must be refused; the refusal's code and those of all mismatches."""
     issued = scene.vendor.issue_license()
     box.start()
@@ -31,12 +33,12 @@ def denial(scene, box: VirtualBox) -> tuple[str, set[str]]:
     return problem["code"], {str(mismatch["code"]) for mismatch in problem["mismatches"]}
 
 
-def test_secure_boot_off_is_refused(scene) -> None:
+def test_secure_boot_off_is_refused(scene: Scene) -> None:
     code, all_codes = denial(scene, scene.fresh_box(secure_boot=False))
     assert "SECURE_BOOT_DISABLED" in all_codes | {code}
 
 
-def test_keys_of_somebody_else_beside_ours_are_refused(scene, tmp_path: Path) -> None:
+def test_keys_of_somebody_else_beside_ours_are_refused(scene: Scene, tmp_path: Path) -> None:
     """The owner enrols a platform key and KEK of their own and keeps our db, so that the image still boots."""
     command("sealwright-image", "keygen", tmp_path / "keys")
     ours = scene.world.secure_boot_keys
@@ -46,20 +48,20 @@ def test_keys_of_somebody_else_beside_ours_are_refused(scene, tmp_path: Path) ->
     assert "SECURE_BOOT_KEYS" in all_codes | {code}
 
 
-def test_a_kernel_command_line_from_smbios_is_refused(scene) -> None:
+def test_a_kernel_command_line_from_smbios_is_refused(scene: Scene) -> None:
     machine = dataclasses.replace(TEST_MACHINE, smbios=("io.systemd.stub.kernel-cmdline-extra=quiet",))
     code, all_codes = denial(scene, scene.fresh_box(machine=machine))
     assert "KERNEL_COMMAND_LINE" in all_codes | {code}
 
 
-def test_an_activated_box_stays_closed_behind_an_smbios_command_line(scene) -> None:
+def test_an_activated_box_stays_closed_behind_an_smbios_command_line(scene: Scene) -> None:
     machine = dataclasses.replace(TEST_MACHINE, smbios=("io.systemd.stub.kernel-cmdline-extra=quiet",))
     box = scene.activated_box(machine=machine).start()
     reason = box.expect("sealwright: state locked: (.*)", failures="sealwright: state (serving|unlocked|waiting)")
     assert "PCR 12" in reason
 
 
-def test_a_unit_injected_by_smbios_credentials_does_not_run(scene) -> None:
+def test_a_unit_injected_by_smbios_credentials_does_not_run(scene: Scene) -> None:
     """systemd would run it as root, and no PCR would show it: import_credentials=no on the signed command line."""
     credentials = (
         f"io.systemd.credential:systemd.extra-unit.injected.service={UNIT}",

@@ -5,13 +5,15 @@ from __future__ import annotations
 import httpx
 import openai
 import pytest
+
 from sealwright_testing import customer
 from sealwright_testing.models import ModelStore
+from sealwright_testing.scene import Scene
 
 pytestmark = pytest.mark.vm
 
 
-def test_a_fresh_box_is_activated_and_its_models_answer(scene) -> None:
+def test_a_fresh_box_is_activated_and_its_models_answer(scene: Scene) -> None:
     """Enrolment, appraisal, key release, unseal, dm-crypt, verity, engine, API: all of it, and affirming."""
     issued = scene.vendor.issue_license()
     box = scene.fresh_box().start()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
+
 from sealwright_testing import customer
 from sealwright_testing.models import ModelStore
+from sealwright_testing.scene import Scene
 from sealwright_testing.tpm_clock import advance_tpm_clock
+from sealwright_testing.vendor import IssuedLicense
+from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
 
 pytestmark = pytest.mark.vm
@@ -17,7 +22,7 @@ ALONE = dataclasses.replace(TEST_MACHINE, isolated=True)
 """The box can be reached and reaches nobody: its licence service is away."""
 
 
-def activated_with(scene, *options: str):
+def activated_with(scene: Scene, *options: str) -> tuple[VirtualBox, customer.Placard, dict[str, Any], IssuedLicense]:
     """A fresh box, activated under a licence of its own, serving."""
     issued = scene.vendor.issue_license(*options)
     box = scene.fresh_box().start()
@@ -27,7 +32,7 @@ def activated_with(scene, *options: str):
     return box, placard, secrets, issued
 
 
-def test_renewed_then_cut_off_then_booted_alone_it_serves(scene) -> None:
+def test_renewed_then_cut_off_then_booted_alone_it_serves(scene: Scene) -> None:
     """Renewal changes the TPM's counter: a power cut right behind it must not leave a box without a lease that fits."""
     box, placard, secrets, _ = activated_with(scene, "--renew-after", "5")
     box.expect("sealwright: renewal: ok")
@@ -41,7 +46,7 @@ def test_renewed_then_cut_off_then_booted_alone_it_serves(scene) -> None:
     assert customer.status(box)["lease"]["number"] >= 2
 
 
-def test_a_lease_used_up_refuses_and_serves_again_after_renewal(scene) -> None:
+def test_a_lease_used_up_refuses_and_serves_again_after_renewal(scene: Scene) -> None:
     box = scene.activated_box(machine=ALONE)
     advance_tpm_clock(box.tpm_state, 40 * DAY_MS)
     box.start()
@@ -60,7 +65,7 @@ def test_a_lease_used_up_refuses_and_serves_again_after_renewal(scene) -> None:
     box.expect("sealwright: state serving: ")
 
 
-def test_a_revoked_licence_ends_serving_within_a_contact_interval(scene) -> None:
+def test_a_revoked_licence_ends_serving_within_a_contact_interval(scene: Scene) -> None:
     box, placard, secrets, issued = activated_with(scene, "--renew-after", "20")
     scene.vendor.revoke(issued.license_id)
     reason = box.expect("sealwright: state ended: (.*)")

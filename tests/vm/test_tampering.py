@@ -6,7 +6,9 @@ import mmap
 from pathlib import Path
 
 import pytest
+
 from sealwright_testing import customer
+from sealwright_testing.scene import Scene
 from sealwright_testing.virtual_box import VirtualBox
 
 pytestmark = pytest.mark.vm
@@ -29,7 +31,7 @@ def find(disk: Path, needle: bytes) -> int:
         return data.find(needle)
 
 
-def test_a_changed_uki_is_refused_by_the_firmware(scene) -> None:
+def test_a_changed_uki_is_refused_by_the_firmware(scene: Scene) -> None:
     uki = (scene.world.vendor.image / "uki.efi").read_bytes()
     offset = find(scene.world.vendor.image / "disk.raw", uki[IN_THE_UKI : IN_THE_UKI + 256])
     assert offset > 0
@@ -39,14 +41,14 @@ def test_a_changed_uki_is_refused_by_the_firmware(scene) -> None:
     box.expect("Access Denied|Security Violation", failures="sealwright: ")
 
 
-def test_a_changed_root_stops_the_kernel(scene) -> None:
+def test_a_changed_root_stops_the_kernel(scene: Scene) -> None:
     box = scene.activated_box()
     flip(box, scene.world.partition("root")[0] + EROFS_SUPERBLOCK + 4)
     box.start()
     box.expect(r"device-mapper: verity: .*corrupt|dm-verity device corrupted", failures="sealwright: state")
 
 
-def test_a_changed_model_partition_is_not_served(scene) -> None:
+def test_a_changed_model_partition_is_not_served(scene: Scene) -> None:
     """The ciphertext of the model is changed: decryption gives other bytes, the verity tree sees it."""
     offset, size = scene.world.partition("payload-medical")
     box = scene.activated_box()
@@ -58,7 +60,7 @@ def test_a_changed_model_partition_is_not_served(scene) -> None:
     assert {payload["payload_id"]: payload["state"] for payload in status["payloads"]}["medical"] == "failed"
 
 
-def test_a_disk_in_another_machine_stays_closed(scene) -> None:
+def test_a_disk_in_another_machine_stays_closed(scene: Scene) -> None:
     original = scene.activated_box()
     other = scene.fresh_box()
     other.adopt_disk(original)

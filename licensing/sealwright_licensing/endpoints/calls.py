@@ -11,11 +11,11 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from fastapi import Request, Response
 from pydantic import BaseModel
+
+from sealwright_licensing.logs import logger
 from sealwright_policies.errors import VerificationError
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, Problem
-
-from sealwright_licensing.logs import logger
 
 D = TypeVar("D", bound=BaseModel)
 T = TypeVar("T")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 from fastapi import APIRouter, Request, Response
-from sealwright_policies.errors import RejectionCode, VerificationError
-from sealwright_policies.wire.messages import EnrollmentChallenge, EnrollmentProof, EnrollmentRequest, Grant
 
 from sealwright_licensing.endpoints.calls import PROBLEMS, Caller, body_of, json_response
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_licensing.middleware import client_address
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.wire.messages import EnrollmentChallenge, EnrollmentProof, EnrollmentRequest, Grant
 
 
 def router(caller: Caller, service: EnrollmentService, failed_codes: AddressBuckets) -> APIRouter:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from sealwright_policies.wire.messages import Grant, RenewalRequest
 
 from sealwright_licensing.endpoints.calls import PROBLEMS, Caller, body_of, json_response
 from sealwright_licensing.renewal import RenewalService
+from sealwright_policies.wire.messages import Grant, RenewalRequest
 
 
 def router(caller: Caller, service: RenewalService) -> APIRouter:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from sealwright_licensing.config import ServiceFolder
 from sealwright_licensing.issuing import add_activation_code
 from sealwright_licensing.records import Device, LicenseStatus

@@ -10,6 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from tpm2_pytss.constants import ESYS_TR
+
 from sealwright_appliance.license_client import DeniedError, LicenseClient
 from sealwright_appliance.tpm_device import TpmDevice
 from sealwright_appliance.tpm_errors import TpmError
@@ -43,7 +45,6 @@ from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 from sealwright_testing.software_device import srk_area
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
-from tpm2_pytss.constants import ESYS_TR
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sealwright_testing.swtpm import SoftwareTpm
 from tpm2_pytss import ESAPI
+
+from sealwright_testing.swtpm import SoftwareTpm
 
 
 @pytest.fixture(scope="session")

@@ -6,15 +6,16 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from tpm2_pytss import ESAPI, TSS2_Exception
+from tpm2_pytss.constants import ESYS_TR
+from tpm2_pytss.types import TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT
+
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.credential import make_credential
 from sealwright_policies.tcg.public import Public, parse_public
 from sealwright_policies.tcg.reader import sized_2b
 from sealwright_policies.tcg.templates import KeyKind, ak_template
 from sealwright_testing.tpm_session import TpmSession
-from tpm2_pytss import ESAPI, TSS2_Exception
-from tpm2_pytss.constants import ESYS_TR
-from tpm2_pytss.types import TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT
 
 POLICY_SECRET_ENDORSEMENT = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")
 """PolicyA of the EK Credential Profile 2.5, B.6.2: what low-range EKs are used by."""

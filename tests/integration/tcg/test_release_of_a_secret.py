@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tpm2_pytss import ESAPI, TSS2_Exception
+from tpm2_pytss.constants import ESYS_TR, TPM2_CC, TPM2_EO
+from tpm2_pytss.types import TPM2B_PUBLIC, TPMT_SIGNATURE
+
 from sealwright_policies.tcg.keywrap import wrap_sealed_object
 from sealwright_policies.tcg.policy import (
     EMPTY_POLICY,
@@ -25,9 +29,6 @@ from sealwright_policies.tcg.policy import (
 )
 from sealwright_policies.tcg.srk import SrkTemplate, srk_template
 from sealwright_testing.tpm_session import TpmSession
-from tpm2_pytss import ESAPI, TSS2_Exception
-from tpm2_pytss.constants import ESYS_TR, TPM2_CC, TPM2_EO
-from tpm2_pytss.types import TPM2B_PUBLIC, TPMT_SIGNATURE
 
 SELECTION = (0, 2, 4, 7, 11, 12, 13, 14, 15)
 REFERENCE = secrets.token_bytes(32)

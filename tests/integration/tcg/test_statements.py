@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import ESYS_TR, TPM2_NT, TPMA_NV
+
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.attestation import verify_certify, verify_nv_certify, verify_quote
@@ -18,8 +21,6 @@ from sealwright_policies.tcg.reader import sized_2b
 from sealwright_policies.tcg.srk import SRK_ATTRIBUTES, SrkTemplate, matches_listed_template, srk_template
 from sealwright_policies.tcg.templates import KeyKind, ak_template, check_ak, key_area
 from sealwright_testing.tpm_session import COUNTER_ATTRIBUTES, TpmSession
-from tpm2_pytss import ESAPI
-from tpm2_pytss.constants import ESYS_TR, TPM2_NT, TPMA_NV
 
 SELECTION = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15)
 QUOTE_SET = "sha256:" + ",".join(map(str, SELECTION))

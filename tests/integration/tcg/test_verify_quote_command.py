@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from sealwright_policies.cli import main
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm2_tools import parse_pcr_listing

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sealwright_policies.appraisal.appraise import appraise, unseal_point, version_key
 from sealwright_policies.appraisal.clock import DeviceBaseline
 from sealwright_policies.appraisal.measurements import ZERO

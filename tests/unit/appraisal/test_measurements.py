@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from sealwright_policies.appraisal.measurements import (
     RUNNING_PHASES,
     UNSEAL_PHASES,

@@ -9,6 +9,7 @@ import struct
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sealwright_policies.appraisal.pe import UKI_SECTIONS, authenticode_sha256, measured_sections, uki_sections
 from sealwright_policies.errors import FormatError, SealwrightError, UnsupportedError
 from sealwright_testing.synthetic_uki import SECTIONS, build_uki

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from sealwright_policies.cli import main
 from sealwright_policies.tcg.eventlog import EventType as T
 from sealwright_testing.event_logs import LoggedEvent, LogWriter, separator, sha1_log

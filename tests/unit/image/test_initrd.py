@@ -9,6 +9,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from sealwright_image import cpio
 from sealwright_image.elf import parse_needed
 from sealwright_image.initrd import (

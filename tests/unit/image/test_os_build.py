@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from sealwright_image.apt_sources import debian_sources
 from sealwright_image.esp import MINIMUM, esp_size, folders, mkfs_argv
 from sealwright_image.lists import parse_list

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+
 from sealwright_licensing import journal, keys
 from sealwright_licensing.cli import main
 from sealwright_licensing.initialisation import create_service

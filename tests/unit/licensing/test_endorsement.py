@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ObjectIdentifier
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sealwright_licensing import der
 from sealwright_licensing.certificates import (
     Certificate,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import MOST_PENDING_PER_CODE, PENDING_S, REPLY_KEPT_S
 from sealwright_licensing.issuing import add_activation_code

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares

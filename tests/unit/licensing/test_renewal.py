@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+
 from sealwright_licensing.nonces import LIFETIME_S
 from sealwright_licensing.records import (
     Device,

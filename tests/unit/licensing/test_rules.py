@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sealwright_licensing.activation_codes import code_hash, new_activation_code
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.issuing import new_license

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect
+
 from sealwright_licensing import schema
 from sealwright_licensing.records import SpentNonce
 from sealwright_licensing.store_sql import SqlStore, open_engine
@@ -15,7 +17,6 @@ from sealwright_licensing.tables import metadata
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.messages import NonceRequest
 from sealwright_testing.license_world import LicenseWorld
-from sqlalchemy import inspect
 
 
 def test_the_migrations_build_the_tables_of_the_records(tmp_path: Path) -> None:

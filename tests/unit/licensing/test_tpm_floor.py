@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sealwright_licensing.config import ServiceFolder, load_config
 from sealwright_licensing.tpm_floor import DeniedTpm, TpmFloor
 from sealwright_policies.errors import RejectionCode, UsageError, VerificationError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sealwright_testing.models import bpe
 
 _TEXTS = ["the thin man thinks", "then the other thing", "高血压是什么？", "高血压怎么办？", "it's 140/90 mmHg"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from sealwright_policies.errors import OperationError
 from sealwright_testing.models.bpe import Tokenizer
 from sealwright_testing.models.build import LEAST_ACCURACY, check_accuracy, training_argv

@@ -8,6 +8,7 @@ import gguf
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from sealwright_testing.models.bpe import Tokenizer
 from sealwright_testing.models.checkpoint import CHAT_TEMPLATE, SPECIALS, Answered, Checkpoint
 from sealwright_testing.models.conversion import interleave_rotary_rows, tensor_name, write_gguf

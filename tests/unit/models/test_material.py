@@ -7,6 +7,7 @@ import re
 from itertools import islice
 
 import pytest
+
 from sealwright_testing.models import material
 from sealwright_testing.models.material import LANGUAGES, MODELS, Material, Pair
 

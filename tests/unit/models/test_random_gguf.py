@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gguf
 import pytest
+
 from sealwright_testing.models.random_gguf import (
     SHAPES,
     RandomShape,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from sealwright_policies.errors import OperationError
 from sealwright_testing.models import ModelStore, Sample
 from sealwright_testing.models.store import INDEX, SOURCES, expected_directory

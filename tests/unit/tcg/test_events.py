@@ -6,6 +6,7 @@ import struct
 import uuid
 
 import pytest
+
 from sealwright_policies.errors import FormatError
 from sealwright_policies.tcg import events
 from sealwright_policies.tcg.device_path import device_path_text

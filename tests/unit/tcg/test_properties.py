@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sealwright_policies.cli_verify_quote import parse_pcr_values
 from sealwright_policies.errors import SealwrightError
 from sealwright_policies.tcg import events

@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
 from sealwright_policies.errors import (
     FormatError,
     RejectionCode,

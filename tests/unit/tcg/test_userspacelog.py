@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+
 from sealwright_policies.errors import FormatError
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.eventlog import parse_userspace_log

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
+
 from sealwright_policies.appraisal.reference_values import Statement, WrappedShares
 from sealwright_policies.errors import FormatError
 from sealwright_policies.wire.encoding import (

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
 from sealwright_policies.wire.envelope import (
     load_ed25519_public_key,

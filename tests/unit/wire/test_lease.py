@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from sealwright_policies.appraisal.clock import ClockReading
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.wire.envelope import sign_jws

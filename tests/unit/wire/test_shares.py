@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+
 from sealwright_policies.appraisal.reference_values import WrappedShare
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.wire.custodian_wrap import ShareName, unwrap_share, wrap_share
