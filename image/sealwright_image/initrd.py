@@ -14,13 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.errors import OperationError
-
 from sealwright_image import cpio
 from sealwright_image.elf import is_elf, parse_needed
 from sealwright_image.lists import parse_list
 from sealwright_image.root_tree import RootTree
 from sealwright_image.run import Tools
+from sealwright_policies.errors import OperationError
 
 LIBRARY_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu/systemd")
 MODULES_ROOT = "/usr/lib/modules"

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.errors import OperationError
-
 from sealwright_image.apt_sources import debian_sources
 from sealwright_image.context import Context
 from sealwright_image.initrd import InitrdLists, build_initrd, kernel_version
@@ -24,6 +22,7 @@ from sealwright_image.lists import parse_list
 from sealwright_image.os_build import DEFAULT_KERNEL, OsBuild, OsConfig
 from sealwright_image.root_tree import RootTree
 from sealwright_image.uki import UkiParts, build_uki, command_line
+from sealwright_policies.errors import OperationError
 
 DEFINITIONS = Path(__file__).resolve().parents[1] / "mkosi"
 """image/mkosi of the source checkout."""
@@ -81,6 +80,7 @@ def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
         )
     tree = RootTree.load(folders.output / "tree.tar")
     executables = check_executables(tree.executables(), config)
+    check_privileged(tree.privileged(), config)
     root, verity, root_hash = _take_partitions(context, folders.output, output)
     command = (*parse_list((DEFINITIONS / "command-line.txt").read_text()), *config.extra_command_line)
     parts = _boot_parts(tree, context, folders.output, command_line(root_hash, command))
@@ -206,6 +206,16 @@ def check_executables(found: Sequence[str], config: OsConfig) -> tuple[str, ...]
             cure="Change image/mkosi/executables.txt or the packages.",
         )
     return tuple(sorted(found))
+
+
+def check_privileged(found: Sequence[str], config: OsConfig) -> None:
+    """Nothing in the box may gain rights by being run.
+
+    Raises:
+        OperationError: names each setuid or setgid file.
+    """
+    if found:
+        raise OperationError(f"The root of {config.product} holds setuid or setgid files: {', '.join(found)}.")
 
 
 def root_hash_of(table: str) -> str:

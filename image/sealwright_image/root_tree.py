@@ -73,3 +73,7 @@ class RootTree:
         return sorted(
             path for path, member in self.members.items() if (member.isfile() or member.islnk()) and member.mode & 0o111
         )
+
+    def privileged(self) -> list[str]:
+        """Files that would change user or group when run (setuid, setgid), sorted."""
+        return sorted(path for path, member in self.members.items() if member.isfile() and member.mode & 0o6000)

@@ -117,6 +117,18 @@ def test_paths_resolve_through_links_to_folders(tmp_path: Path) -> None:
     assert root.resolve("/usr/sbin/absent") is None
 
 
+def test_executables_and_setuid_files_are_told_by_their_modes(tmp_path: Path) -> None:
+    path = tmp_path / "tree.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, mode in (("usr/bin/a", 0o755), ("usr/bin/b", 0o4755), ("etc/c", 0o644), ("usr/d", 0o2644)):
+            member = tarfile.TarInfo(f"./{name}")
+            member.mode = mode
+            archive.addfile(member)
+    root = RootTree.load(path)
+    assert root.executables() == ["/usr/bin/a", "/usr/bin/b"]
+    assert root.privileged() == ["/usr/bin/b", "/usr/d"]
+
+
 def test_a_loop_of_links_leads_nowhere(tmp_path: Path) -> None:
     assert tree(tmp_path, {}, {"a": "b", "b": "a"}).resolve("/a") is None
 
@@ -191,3 +203,10 @@ def test_the_initrd_answers_a_failure_with_poison_and_power_off() -> None:
     assert "systemd-pcrextend --graceful --pcr=11 sealwright/v1/failure" in unit
     assert "SuccessAction=poweroff-force" in unit
     assert "FailureAction=poweroff-force" in unit
+
+
+def test_a_root_that_does_not_verify_fails_at_once() -> None:
+    """Without the drop-in the initrd waits 90 s for the root device first."""
+    name = "systemd-veritysetup@.service.d/10-emergency.conf"
+    assert f"/etc/systemd/system/{name}" in InitrdLists.load(DEFINITIONS / "initrd").files
+    assert "OnFailure=emergency.target" in (DEFINITIONS / "mkosi.extra/etc/systemd/system" / name).read_text()

@@ -15,6 +15,7 @@ from sealwright_image.mkosi import (
     DEFINITIONS,
     MkosiFolders,
     check_executables,
+    check_privileged,
     mkosi_argv,
     os_packages,
     package_version,
@@ -69,6 +70,12 @@ def test_a_root_with_an_executable_too_many_or_too_few_is_refused() -> None:
         check_executables([*allowed, "/usr/bin/dash"], config())
     with pytest.raises(OperationError, match="is missing"):
         check_executables(allowed[1:], config())
+
+
+def test_a_root_with_a_setuid_file_is_refused() -> None:
+    check_privileged([], config())
+    with pytest.raises(OperationError, match="setgid files: /usr/bin/su"):
+        check_privileged(["/usr/bin/su"], config())
 
 
 def test_the_root_hash_is_made_of_the_partition_ids() -> None:
