@@ -7,6 +7,7 @@ mounts are not here; everything up to the volume key is.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import secrets
 import shutil
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.renewal import Renewal
+from sealwright_licensing import cli as license_cli
 from sealwright_policies.appraisal.reference_values import (
     MANIFEST_ON_ESP,
     RELEASE_APPROVAL_SET,
@@ -49,7 +51,7 @@ from sealwright_testing.evidence_factory import SyntheticBox, payload_fields, us
 from sealwright_testing.software_tpm import ALG_SHA256
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
-from sealwright_testing.vendor import IssuedLicense, command
+from sealwright_testing.vendor import IssuedLicense
 
 START_TIMEOUT_S = 60.0
 PRODUCT = "synthetic-box"
@@ -69,7 +71,7 @@ class SimulatedVendor:
         """Make the service's folder, a release, and register it."""
         self.port = free_port()
         url = f"https://127.0.0.1:{self.port}"
-        command("sealwright-license", "init", self.license_directory, "--url", url, "--name", "service-1")
+        license_command("init", self.license_directory, "--url", url, "--name", "service-1")
         release_key = ec.generate_private_key(ec.SECP256R1())
         pem = release_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         finance = payload_fields() | {
@@ -84,7 +86,7 @@ class SimulatedVendor:
         output.mkdir()
         self._write_output(output, release_key)
         key = output / "manifest-key.pem"
-        command("sealwright-license", "release", "import", self.license_directory, output, "--manifest-key", key)
+        license_command("release", "import", self.license_directory, output, "--manifest-key", key)
 
     @property
     def license_directory(self) -> Path:
@@ -108,25 +110,15 @@ class SimulatedVendor:
 
     def issue(self, *options: str) -> IssuedLicense:
         """Issue a licence for one box with a software TPM."""
-        printed = command(
-            "sealwright-license",
-            "license",
-            "issue",
-            self.license_directory,
-            "--product",
-            PRODUCT,
-            "--tier",
-            "software",
-            *options,
-            "--json",
-        )
+        wanted = ("--product", PRODUCT, "--tier", "software", *options, "--json")
+        printed = license_command("license", "issue", self.license_directory, *wanted)
         reply = json.loads(printed)
         return IssuedLicense(reply["license_id"], reply["activation_code"])
 
     def trust_tpm_maker(self, tpm: SoftwareTpm) -> None:
         """Accept TPMs of this maker."""
         certificates = [tpm.ca_directory / name for name in ("swtpm-localca-rootca-cert.pem", "issuercert.pem")]
-        command("sealwright-license", "roots", "add", self.license_directory, *certificates, "--tier", "software")
+        license_command("roots", "add", self.license_directory, *certificates, "--tier", "software")
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -290,6 +282,19 @@ class SimulatedBox:
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+
+def license_command(*arguments: str | Path) -> str:
+    """Run ``sealwright-license`` in this process, which saves its start; returns what it printed.
+
+    Raises:
+        AssertionError: it exited with an error.
+    """
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        code = license_cli.main([str(argument) for argument in arguments])
+    assert code == 0, printed.getvalue()
+    return printed.getvalue()
 
 
 def free_port() -> int:

@@ -19,8 +19,7 @@ from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus,
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.errors import RejectionCode
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
-from sealwright_testing.vendor import command
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
 
 PAYLOAD = PayloadStatus(
     payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
@@ -103,7 +102,7 @@ def test_revocation_ends_serving_within_one_contact(vendor: SimulatedVendor, tmp
     box.go_up()
     issued = vendor.issue()
     box.enroll(issued.activation_code)
-    command("sealwright-license", "license", "revoke", vendor.license_directory, issued.license_id)
+    license_command("license", "revoke", vendor.license_directory, issued.license_id)
     kept = KeptBox(box, tmp_path / "console")
     try:
         kept.keeper.contact()

@@ -23,9 +23,8 @@ from sealwright_policies.tcg.srk import srk_template
 from sealwright_policies.wire.framing import UNLOCKED_WORD
 from sealwright_policies.wire.lease import Lease, LeaseTerms, sign_lease
 from sealwright_testing.event_logs import LoggedEvent
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
 from sealwright_testing.tpm_session import TpmSession
-from sealwright_testing.vendor import command
 
 
 def unseal(box: SimulatedBox) -> UnsealedLease:
@@ -274,7 +273,7 @@ def test_a_revoked_licence_is_not_renewed(vendor: SimulatedVendor, tmp_path: Pat
     box.go_up()
     issued = vendor.issue()
     box.enroll(issued.activation_code)
-    command("sealwright-license", "license", "revoke", vendor.license_directory, issued.license_id)
+    license_command("license", "revoke", vendor.license_directory, issued.license_id)
     try:
         with (
             box.renewal() as renewal,
