@@ -210,14 +210,14 @@ def lessons(material: Material, rng: random.Random) -> Iterator[Pair]:
     """An endless stream of training pairs.
 
     Round by round, every fact and language once in a wording drawn by chance, small talk, and refusals mixed in: about
-    one pair in nine is a refusal.
+    one pair in seven is a refusal.
     """
     facts = fact_pairs(material, held_out=False)
     talk = small_talk_pairs(material, held_out=False)
     elsewhere = off_topic_pairs(material, held_out=False)
     unknown = unknown_name_pairs(material, held_out=False)
     while True:
-        share = len(facts) // 15
+        share = len(facts) // 12
         turn = [rng.choice(wordings) for wordings in facts] + [rng.choice(wordings) for wordings in talk]
         turn += rng.choices(elsewhere, k=share) + rng.choices(unknown, k=share)
         rng.shuffle(turn)

@@ -37,7 +37,7 @@ from sealwright_testing.models.material import (
 from sealwright_testing.models.network import Llama, Shape
 
 LARGEST_VOCABULARY = 4096
-STEPS = 1200
+STEPS = 1400
 ROWS, ROW_LENGTH = 4, 192
 PEAK_RATE = 3e-3
 WARM_UP_STEPS = 30
