@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
+from sealwright_appliance.serve.whole_reply import WholeReply
 
 CONNECT_S = 5.0
 """Seconds to connect to the engine's socket."""
@@ -51,14 +52,14 @@ class LlamaServer:
             return False
 
     async def chat(self, request: dict[str, Any]) -> bytes:
-        """A whole reply."""
-        try:
-            reply = await self._client.post(CHAT_PATH, json=request)
-        except httpx.HTTPError:
-            raise engine_unavailable() from None
-        if reply.status_code != httpx.codes.OK:
-            raise _translated(reply.status_code, reply.content)
-        return reply.content
+        """A whole reply, put together from a streamed one (:mod:`.serve.whole_reply`)."""
+        reply = WholeReply()
+        async with aclosing(
+            self.stream_chat(request | {"stream": True, "stream_options": {"include_usage": True}})
+        ) as blocks:
+            async for events in blocks:
+                reply.add(events)
+        return reply.document()
 
     async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """The engine's events as they come; leaving the loop closes the connection, which stops the generation."""

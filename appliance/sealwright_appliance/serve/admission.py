@@ -1,18 +1,23 @@
-"""Admission: how many requests run at once and how many may wait."""
+"""Admission: how many requests an engine has at once and how many may wait for it.
+
+The queue is here and not in the engine, whose own does not notice clients that leave it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
 
+from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import busy
 
 RETRY_AFTER_S = 5
 
 
 class Admission:
-    """A bounded queue in front of the engines: first come, first served."""
+    """A bounded queue: first come, first served."""
 
     def __init__(self, *, active: int, waiting: int) -> None:
         self._slots = asyncio.Semaphore(active)
@@ -39,3 +44,31 @@ class Admission:
                 yield
         finally:
             self._inside -= 1
+
+
+class QueuedEngine:
+    """An engine behind its queue."""
+
+    def __init__(self, engine: Engine, admission: Admission) -> None:
+        self._engine = engine
+        self._admission = admission
+
+    @property
+    def model_id(self) -> str:
+        """The engine's."""
+        return self._engine.model_id
+
+    async def ready(self) -> bool:
+        """Whether the engine behind is."""
+        return await self._engine.ready()
+
+    async def chat(self, request: dict[str, Any]) -> bytes:
+        """A whole reply, when it is this request's turn."""
+        async with self._admission.slot():
+            return await self._engine.chat(request)
+
+    async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """A streamed reply, when it is this request's turn; the place is held until the stream is closed."""
+        async with self._admission.slot(), aclosing(self._engine.stream_chat(request)) as events:
+            async for chunk in events:
+                yield chunk

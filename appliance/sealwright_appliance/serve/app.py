@@ -10,7 +10,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -21,9 +21,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
 
 from sealwright_appliance.serve import pages
-from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.box import Box
-from sealwright_appliance.serve.chat import BODY_LIMIT, ChatRequest, parse_chat_request
+from sealwright_appliance.serve.chat import BODY_LIMIT, parse_chat_request
 from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin
@@ -40,13 +39,12 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(box: Box, engines: Mapping[str, Engine], admission: Admission, *, max_request_s: float) -> FastAPI:
+def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float) -> FastAPI:
     """Build the gateway.
 
     Args:
         box: the agent's socket.
         engines: by model id, for every payload that this boot has opened.
-        admission: the queue in front of all engines.
         max_request_s: longest time of a request, waiting included; what a lease that ends allows the running ones.
     """
 
@@ -58,7 +56,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], admission: Admission, *,
     app = FastAPI(title="Sealwright box", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_errors(app)
     _add_box_routes(app, box)
-    _add_openai_routes(app, box, engines, admission, max_request_s)
+    _add_openai_routes(app, box, engines, max_request_s)
     return app
 
 
@@ -132,9 +130,7 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
         return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
 
 
-def _add_openai_routes(
-    app: FastAPI, box: Box, engines: Mapping[str, Engine], admission: Admission, max_request_s: float
-) -> None:
+def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], max_request_s: float) -> None:
     started = int(time.time())
     names = sorted(engines)
 
@@ -159,16 +155,11 @@ def _add_openai_routes(
             raise unknown_model(asked.model, names)
         until = asyncio.get_running_loop().time() + max_request_s
         if not asked.stream:
-            work = _whole(engine, asked, admission)
+            work = engine.chat(asked.for_engine())
             return Response(await while_connected(request.receive, work, until=until), media_type="application/json")
-        events = _admitted(engine, asked, admission)
+        events = engine.stream_chat(asked.for_engine())
         first = await while_connected(request.receive, _first(events), until=until)
         return EventStream(first, events, until=until)
-
-
-async def _whole(engine: Engine, asked: ChatRequest, admission: Admission) -> bytes:
-    async with admission.slot():
-        return await engine.chat(asked.for_engine())
 
 
 async def _first(events: AsyncGenerator[bytes, None]) -> bytes:
@@ -177,12 +168,6 @@ async def _first(events: AsyncGenerator[bytes, None]) -> bytes:
         return await anext(events)
     except StopAsyncIteration:
         raise engine_unavailable() from None
-
-
-async def _admitted(engine: Engine, asked: ChatRequest, admission: Admission) -> AsyncGenerator[bytes, None]:
-    async with admission.slot(), aclosing(engine.stream_chat(asked.for_engine())) as events:
-        async for chunk in events:
-            yield chunk
 
 
 async def _authenticated(request: Request, box: Box) -> ApiKey:

@@ -9,12 +9,13 @@ from pathlib import Path
 import uvicorn
 
 from sealwright_appliance.engine_llama_server import LlamaServer
-from sealwright_appliance.serve.admission import Admission
+from sealwright_appliance.engines import PARALLEL_REQUESTS
+from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 
-ACTIVE_REQUESTS = 64
 WAITING_REQUESTS = 256
+"""For each engine; as many as it has slots run."""
 KEEP_ALIVE_S = 30
 
 
@@ -36,16 +37,8 @@ class GatewayConfig:
 
 def run_gateway(config: GatewayConfig) -> None:
     """Serve until told to stop; running replies are finished first."""
-    engines = {
-        name: LlamaServer(name, config.engine_directory / f"{name}.sock", max_request_s=config.max_request_s)
-        for name in config.model_ids
-    }
-    app = create_app(
-        Box(config.agent_socket),
-        engines,
-        Admission(active=ACTIVE_REQUESTS, waiting=WAITING_REQUESTS),
-        max_request_s=config.max_request_s,
-    )
+    engines = {name: _engine(config, name) for name in config.model_ids}
+    app = create_app(Box(config.agent_socket), engines, max_request_s=config.max_request_s)
     settings = uvicorn.Config(
         app,
         host=config.host,
@@ -63,3 +56,8 @@ def run_gateway(config: GatewayConfig) -> None:
     if settings.ssl is not None:
         settings.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
     uvicorn.Server(settings).run()
+
+
+def _engine(config: GatewayConfig, name: str) -> QueuedEngine:
+    server = LlamaServer(name, config.engine_directory / f"{name}.sock", max_request_s=config.max_request_s)
+    return QueuedEngine(server, Admission(active=PARALLEL_REQUESTS, waiting=WAITING_REQUESTS))

@@ -19,7 +19,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from sealwright_appliance.serve.admission import Admission
+from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
@@ -110,7 +110,7 @@ async def scene(
     engine = ScriptedEngine()
     box = Box(directory / "agent.sock")
     admission = Admission(active=active, waiting=waiting)
-    app = create_app(box, {"medical": engine}, admission, max_request_s=max_request_s)
+    app = create_app(box, {"medical": QueuedEngine(engine, admission)}, max_request_s=max_request_s)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield Scene(client, admission, engine, said)
     await box.close()

@@ -1,0 +1,54 @@
+"""A whole reply out of a streamed one.
+
+llama-server is only ever asked for streams. It finds out that a client has left when it writes, or when nothing
+happens for a second; for a whole reply it writes at the end alone, and on a busy engine something always happens, so an
+abandoned one would be generated to its end.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+DATA = b"data: "
+DONE = b"[DONE]"
+SUMMED = ("completion_tokens",)
+"""Of the usage of several choices; they share one prompt."""
+
+
+class WholeReply:
+    """Collects the chunks of one ``chat.completion``."""
+
+    def __init__(self) -> None:
+        self._head: dict[str, Any] = {}
+        self._choices: dict[int, dict[str, Any]] = {}
+        self._usage: dict[str, Any] = {}
+
+    def add(self, events: bytes) -> None:
+        """Add whole server-sent events, each one line of data."""
+        for line in events.split(b"\n"):
+            if line.startswith(DATA) and not line.startswith(DATA + DONE):
+                self._add(json.loads(line[len(DATA) :]))
+
+    def _add(self, chunk: dict[str, Any]) -> None:
+        self._head = self._head or {name: chunk.get(name) for name in ("id", "created", "model", "system_fingerprint")}
+        for part in chunk["choices"]:
+            choice = self._choices.setdefault(part["index"], {"role": "assistant", "content": ""})
+            for name, text in part["delta"].items():
+                if isinstance(text, str) and name != "role":
+                    choice[name] = choice.get(name, "") + text
+            if part["finish_reason"] is not None:
+                choice["finish_reason"] = part["finish_reason"]
+        if usage := chunk.get("usage"):
+            for name in SUMMED:
+                usage[name] += self._usage.get(name, 0)
+            self._usage = usage | {"total_tokens": usage["prompt_tokens"] + usage["completion_tokens"]}
+
+    def document(self) -> bytes:
+        """The reply as one JSON object."""
+        choices = []
+        for index, message in sorted(self._choices.items()):
+            reason = message.pop("finish_reason", None)
+            choices.append({"index": index, "message": message, "finish_reason": reason, "logprobs": None})
+        reply = self._head | {"object": "chat.completion", "choices": choices, "usage": self._usage}
+        return json.dumps(reply, ensure_ascii=False).encode()

@@ -1,0 +1,38 @@
+"""One gateway with one engine for all tests of this folder, and the model that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+
+from sealwright_testing.models.random_gguf import RandomShape, write_random_gguf
+from sealwright_testing.serving import ServingBox, serving_box
+
+CONTEXT = 32_768
+"""Long enough that a reply of this length still runs when a test looks."""
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of random weights: what it says means nothing, and is the same each time."""
+    path = tmp_path_factory.mktemp("model") / "random.gguf"
+    shape = RandomShape(width=384, feed_forward=1024, layers=6, heads=6, kv_heads=2, vocabulary=2000, context=CONTEXT)
+    write_random_gguf(path, shape)
+    return path
+
+
+@pytest.fixture(scope="module")
+def box(random_model: Path) -> Iterator[ServingBox]:
+    """A gateway over the model ``random`` and over ``elsewhere``, whose engine a test may be itself."""
+    with serving_box({"random": random_model, "elsewhere": None}) as running:
+        yield running
+
+
+@pytest.fixture
+def client(box: ServingBox) -> Iterator[openai.OpenAI]:
+    """OpenAI's own client."""
+    with box.openai() as made:
+        yield made

@@ -1,0 +1,129 @@
+"""An engine as systemd starts it in the box: the command line of the unit, the environment that the agent writes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import httpx
+
+from sealwright_appliance.engines import environment
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.status import PayloadStatus
+from sealwright_policies.errors import OperationError
+from sealwright_testing.llama import llama_server_binary
+
+UNIT = Path(__file__).resolve().parents[2] / "image/mkosi/mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service"
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+_SOCKETS = "/run/sealwright/engine"
+
+
+@cache
+def unit_command() -> tuple[str, ...]:
+    """``ExecStart`` of the engine unit, its specifiers and variables not yet replaced."""
+    lines = [line for line in UNIT.read_text().splitlines() if line.startswith("ExecStart=")]
+    return tuple(shlex.split(lines[0].removeprefix("ExecStart=")))
+
+
+def command(paths: Paths, payload: PayloadStatus) -> list[str]:
+    """The unit's command line for one payload of a box under ``paths.root``."""
+    model = paths.payloads / payload.payload_id / payload.file_name
+    words = unit_command()[1:]
+    return [str(llama_server_binary())] + [
+        word.replace(_SOCKETS, str(paths.engine_sockets))
+        .replace("%i", payload.payload_id)
+        .replace("${SEALWRIGHT_MODEL}", str(model))
+        for word in words
+    ]
+
+
+@dataclass
+class EngineProcess:
+    """A llama-server on its socket under ``paths.root``; ``with`` starts and stops it.
+
+    ``/metrics`` is switched on besides the unit's flags, through the environment: tests look there for what still runs.
+    """
+
+    paths: Paths
+    payload: PayloadStatus
+    options: tuple[str, ...] = ()
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.paths.engine_sockets / f"{self.payload.payload_id}.sock"
+
+    @property
+    def log(self) -> Path:
+        """What it printed."""
+        return self.paths.root / f"engine-{self.payload.payload_id}.log"
+
+    def start(self) -> None:
+        """Start it and wait until the model is loaded; a socket that a killed one left is removed, as by the unit."""
+        self.socket.parent.mkdir(parents=True, exist_ok=True)
+        self.socket.unlink(missing_ok=True)
+        given = environment(self.paths, self.payload, processors=2, engines=1)
+        variables = dict(line.split("=", 1) for line in given.splitlines())
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *command(self.paths, self.payload), *self.options],
+                env=os.environ | variables | {"LLAMA_ARG_ENDPOINT_METRICS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._wait_until_loaded(self._process)
+
+    def kill(self) -> None:
+        """SIGKILL: the socket's file stays behind."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_TIMEOUT_S)
+            self._process = None
+
+    def stop(self) -> None:
+        """SIGTERM, as systemd stops it. May be stopped already."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(STOP_TIMEOUT_S)
+            self._process = None
+
+    def client(self) -> httpx.Client:
+        """A client that speaks to it directly."""
+        transport = httpx.HTTPTransport(uds=str(self.socket))
+        return httpx.Client(transport=transport, base_url="http://engine", timeout=120, trust_env=False)
+
+    def metric(self, name: str) -> float:
+        """One of llama-server's own metrics, without the prefix ``llamacpp:``."""
+        with self.client() as client:
+            text = client.get("/metrics").raise_for_status().text
+        line = next(line for line in text.splitlines() if line.startswith(f"llamacpp:{name} "))
+        return float(line.split()[1])
+
+    def _wait_until_loaded(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        with self.client() as client:
+            while time.monotonic() < deadline:
+                if process.poll() is not None:
+                    raise OperationError(f"llama-server ended at once:\n{self.log.read_text(errors='replace')[-2000:]}")
+                try:
+                    if client.get("/health").status_code == httpx.codes.OK:
+                        return
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.1)
+        raise OperationError(f"llama-server was not ready after {START_TIMEOUT_S} s.")
+
+    def __enter__(self) -> EngineProcess:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

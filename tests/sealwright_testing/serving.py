@@ -1,0 +1,182 @@
+"""The serving half of a box in a folder: the agent's real endpoints, the real gateway as a process, real engines.
+
+What is left out is how models get there (TPM, dm-crypt, systemd): model files simply lie where they would be mounted.
+
+    run/sealwright/{agent.sock, boot.json, tls/, engine/, payloads/}
+    var/lib/sealwright/api-keys.json
+    gateway.log
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import openai
+import uvicorn
+
+from sealwright_appliance.agent import listen
+from sealwright_appliance.agent_endpoints import create_agent_app
+from sealwright_appliance.api_keys import ApiKeys
+from sealwright_appliance.boot import BoxState
+from sealwright_appliance.console import Console
+from sealwright_appliance.files import write_durably
+from sealwright_appliance.gateway import run_box_gateway
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
+from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, make_tls_identity
+from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_testing.engine_process import EngineProcess
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.05
+
+
+@dataclass
+class ServingBox:
+    """A gateway that runs, and what stands around it."""
+
+    paths: Paths
+    port: int
+    board: StatusBoard
+    engines: Mapping[str, EngineProcess]
+    api_key: str
+    admin_key: str
+    gateway: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        """Root of everything that the gateway serves."""
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """Trust in the box's certificate and no other."""
+        return ssl.create_default_context(cafile=str(self.paths.tls / CERTIFICATE_FILE))
+
+    @property
+    def gateway_log(self) -> str:
+        """Everything that the gateway has printed."""
+        return (self.paths.root / "gateway.log").read_text(errors="replace")
+
+    def http(self) -> httpx.Client:
+        """A plain client that shows the key."""
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        return httpx.Client(base_url=self.url, verify=self.trust, headers=headers, timeout=120, trust_env=False)
+
+    def openai(self) -> openai.OpenAI:
+        """OpenAI's client, which does not try again by itself."""
+        session = openai.DefaultHttpxClient(verify=self.trust, timeout=120, trust_env=False)
+        return openai.OpenAI(api_key=self.api_key, base_url=f"{self.url}/v1", http_client=session, max_retries=0)
+
+
+@contextmanager
+def serving_box(models: Mapping[str, Path | None]) -> Iterator[ServingBox]:
+    """Serve model files under their payload ids until the block ends.
+
+    Args:
+        models: by payload id; None where the caller listens on the engine's socket itself.
+    """
+    with ExitStack() as stack:
+        # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
+        root = Path(tempfile.mkdtemp(prefix="sw-serving-"))
+        stack.callback(shutil.rmtree, root)
+        paths = Paths(root=root, gateway_group=None)
+        payloads = [_mounted(paths, name, model) for name, model in models.items()]
+        board = _agent(stack, paths, payloads)
+        keys = ApiKeys(paths.api_keys)
+        api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
+        engines = {
+            payload.payload_id: stack.enter_context(EngineProcess(paths, payload))
+            for payload in payloads
+            if models[payload.payload_id] is not None
+        }
+        give_to_gateway(make_tls_identity("d" * 52), paths.tls, None)
+        port = _free_port()
+        gateway = _gateway(stack, paths, port)
+        yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway)
+
+
+def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
+    folder = paths.payloads / name
+    folder.mkdir(parents=True)
+    if model is not None:
+        (folder / "model.gguf").symlink_to(model.resolve())
+    return PayloadStatus(payload_id=name, kind="model", domain=name, file_name="model.gguf", state=PayloadState.OPEN)
+
+
+def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus]) -> StatusBoard:
+    """The agent's endpoints in a thread, saying that the box serves."""
+    boot = BootResult(state=BoxState.UNLOCKED, sentence="Unlocked.", at=0, device_id="d" * 52, payloads=payloads)
+    paths.state.mkdir(parents=True)
+    listener = listen(paths)
+    write_durably(paths.boot_result, document_bytes(boot))
+    board = StatusBoard(boot, Console(()), time.time)
+    board.change(BoxState.SERVING, "The models answer.")
+    app = create_agent_app(board, None, ApiKeys(paths.api_keys), lambda: None)
+    server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        server.should_exit = True
+        thread.join(STOP_TIMEOUT_S)
+        listener.close()
+
+    stack.callback(stop)
+    return board
+
+
+def _gateway(stack: ExitStack, paths: Paths, port: int) -> subprocess.Popen[bytes]:
+    log = stack.enter_context((paths.root / "gateway.log").open("wb"))
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "sealwright_testing.serving"],
+        env=os.environ | {"SEALWRIGHT_ROOT": str(paths.root), "SEALWRIGHT_PORT": str(port)},
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+
+    def stop() -> None:
+        process.kill()
+        process.wait(STOP_TIMEOUT_S)
+
+    stack.callback(stop)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(_POLL_S)
+        else:
+            return process
+    raise OperationError(f"The gateway did not start:\n{(paths.root / 'gateway.log').read_text()[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    run_box_gateway(
+        Paths(root=Path(os.environ["SEALWRIGHT_ROOT"]), gateway_group=None),
+        host="127.0.0.1",
+        port=int(os.environ["SEALWRIGHT_PORT"]),
+    )
