@@ -1,0 +1,109 @@
+"""The adapter to llama-server: what an engine says wrongly or not at all never reaches a client as if it were right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.engine_llama_server import LlamaServer
+from sealwright_appliance.serve.errors import ApiError
+
+EVENTS = b'data: {"choices":[1]}\n\ndata: {"choices":[2]}\n\n'
+DONE = b"data: [DONE]\n\n"
+ERROR = b'data: {"error":{"code":500,"message":"canary /path"}}\n\n'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+async def passed_on(directory: Path, *writes: bytes) -> bytes:
+    """What comes out of an engine that writes this and closes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for data in writes:
+            writer.write(data)
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.close()
+
+    return await _collect(directory, answer)
+
+
+async def _collect(
+    directory: Path, answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+) -> bytes:
+    async with await asyncio.start_unix_server(answer, directory / "e.sock"):
+        engine = LlamaServer("e", directory / "e.sock", max_request_s=10)
+        try:
+            return b"".join([block async for block in engine.stream_chat({"messages": []})])
+        finally:
+            await engine.close()
+
+
+@pytest.fixture
+def short_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose path leaves room for a socket name (108 bytes)."""
+    return tmp_path_factory.mktemp("s")
+
+
+@pytest.mark.parametrize("cut", range(1, len(EVENTS + DONE)))
+def test_events_pass_whatever_the_pieces_they_come_in(short_tmp: Path, cut: int) -> None:
+    whole = EVENTS + DONE
+    pieces = HEAD, chunk(whole[:cut]), chunk(whole[cut:]), b"0\r\n\r\n"
+    assert asyncio.run(passed_on(short_tmp, *pieces)) == whole
+
+
+@pytest.mark.parametrize("cut", range(len(ERROR)))
+def test_an_engines_error_is_never_passed_on(short_tmp: Path, cut: int) -> None:
+    """Its text may hold anything; wherever it is cut in two."""
+    pieces = HEAD, chunk(EVENTS + ERROR[:cut]) if cut else chunk(EVENTS), chunk(ERROR[cut:]), b"0\r\n\r\n"
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(passed_on(short_tmp, *pieces))
+    assert caught.value.code == "engine_unavailable"
+
+
+@pytest.mark.parametrize("end", [b"0\r\n\r\n", b""])
+def test_a_stream_without_its_end_is_an_error(short_tmp: Path, end: bytes) -> None:
+    """Ended in order, as by an engine that is stopped, or cut off."""
+    with pytest.raises(ApiError):
+        asyncio.run(passed_on(short_tmp, HEAD, chunk(EVENTS), end))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (
+            b'{"error":{"type":"exceed_context_size_error","n_prompt_tokens":9,"n_ctx":8}}',
+            400,
+            "context_length_exceeded",
+        ),
+        (b'{"error":{"type":"invalid_request_error","message":"canary"}}', 400, "invalid_request"),
+        (b"canary", 503, "engine_unavailable"),
+        (b"[]", 503, "engine_unavailable"),
+        (b"", 503, "engine_unavailable"),
+    ],
+    ids=["context", "request", "text", "list", "nothing"],
+)
+def test_refusals_get_our_words(short_tmp: Path, body: bytes, status: int, code: str) -> None:
+    reply = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(passed_on(short_tmp, reply))
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert "canary" not in caught.value.message
+
+
+def test_no_engine_is_a_503(short_tmp: Path) -> None:
+    async def ask() -> None:
+        engine = LlamaServer("e", short_tmp / "e.sock", max_request_s=10)
+        assert not await engine.ready()
+        await engine.chat({"messages": []})
+
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(ask())
+    assert caught.value.retry_after_s is not None
