@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sealwright_policies.errors import OperationError
 
+from sealwright_policies.errors import OperationError
 from sealwright_testing.tools_root import TOOLCHAIN
 
 START_TIMEOUT_S = 120
