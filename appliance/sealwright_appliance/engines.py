@@ -15,6 +15,7 @@ from sealwright_appliance import volumes
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
 from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.files import write_durably
+from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError, run
 from sealwright_appliance.status import PayloadState, PayloadStatus
@@ -67,12 +68,13 @@ class Engines:
             self.execute(["systemctl", "start", "--no-block", *units])
 
     def wait_until_ready(self, payload_id: str) -> Obstacle | None:
-        """Wait until an engine answers; the reason if it never will."""
+        """Wait until an engine answers, and drop what loading left in the page cache; the reason if it never will."""
         ends = self.steady() + LOADING_MOST_S
         for poll in itertools.count():
             if self.steady() >= ends:
                 break
             if self.is_ready(payload_id):
+                drop_cached_pages(self.paths.payloads / payload_id)
                 return None
             if poll % LOOK_EVERY == LOOK_EVERY - 1 and self.is_corrupted(payload_id):
                 return Obstacle(BoxCode.PAYLOAD_CORRUPTED, "A block of its partition is not what was built.")

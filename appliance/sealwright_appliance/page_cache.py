@@ -10,10 +10,11 @@ import os
 from pathlib import Path
 
 
-def drop_cached_pages(path: Path) -> None:
-    """Drop all clean pages of a file that nobody has mapped. Nothing is read."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(descriptor)
+def drop_cached_pages(directory: Path) -> None:
+    """Drop the pages of all files in a directory that nobody has mapped. Nothing is read."""
+    for path in directory.iterdir():
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)

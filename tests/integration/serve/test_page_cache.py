@@ -1,0 +1,75 @@
+"""No plaintext of weights stays in the page cache: neither as the engine loads them nor after the agent has looked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.engines import Engines
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_testing.engine_process import EngineProcess, unit_command
+
+PAYLOAD = PayloadStatus(
+    payload_id="random", kind="model", domain="random", file_name="model.gguf", state=PayloadState.OPEN
+)
+
+
+def cached_pages(file: Path) -> int:
+    """Pages of a file in the page cache, as the kernel counts them."""
+    printed = subprocess.run(
+        ["fincore", "--raw", "--noheadings", "--output", "PAGES", file], capture_output=True, text=True, check=True
+    )
+    return int(printed.stdout)
+
+
+@pytest.fixture
+def paths(random_model: Path) -> Iterator[Paths]:
+    """The model where it would be mounted, on a disk (a file in memory is all page cache), none of it cached."""
+    root = Path(tempfile.mkdtemp(prefix="sw-cache-", dir="/var/tmp"))
+    made = Paths(root=root, gateway_group=None)
+    model = made.payloads / "random/model.gguf"
+    model.parent.mkdir(parents=True)
+    shutil.copyfile(random_model, model)
+    descriptor = os.open(model, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
+    assert cached_pages(model) == 0
+    yield made
+    shutil.rmtree(root)
+
+
+def answer(engine: EngineProcess) -> None:
+    """Use the model once, all of its weights."""
+    with engine.client() as client:
+        request = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 8}
+        client.post("/v1/chat/completions", json=request).raise_for_status()
+
+
+def test_an_engine_leaves_nothing_in_the_page_cache(paths: Paths) -> None:
+    """With the flags of the unit, once the agent has found it ready; answering brings nothing back."""
+    model = paths.payloads / "random/model.gguf"
+    with EngineProcess(paths, PAYLOAD) as engine:
+        assert cached_pages(model) * os.sysconf("SC_PAGE_SIZE") < model.stat().st_size / 10
+        assert Engines(paths).wait_until_ready("random") is None
+        assert cached_pages(model) == 0
+        answer(engine)
+        assert cached_pages(model) == 0
+
+
+@pytest.mark.parametrize("mode", ["none", "mmap"])
+def test_other_ways_of_loading_leave_most_of_it(paths: Paths, mode: str) -> None:
+    """What the flag is for, and that the measurement sees it. The last flag wins."""
+    assert unit_command()[unit_command().index("--load-mode") + 1] == "dio"
+    model = paths.payloads / "random/model.gguf"
+    with EngineProcess(paths, PAYLOAD, ("--load-mode", mode)) as engine:
+        answer(engine)
+        # Not all: the kernel may want some of it for others.
+        assert cached_pages(model) * os.sysconf("SC_PAGE_SIZE") > model.stat().st_size / 2
