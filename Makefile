@@ -7,9 +7,6 @@ TOOLCHAIN := image/toolchain
 PYTHON := .venv/bin/python
 # Subprocesses of tests and of the demo find the project's commands.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-ifneq ($(wildcard ../shared/vectors),)
-export SEALWRIGHT_CORPUS ?= $(CURDIR)/../shared/vectors
-endif
 
 PACKAGES := policies/sealwright_policies image/sealwright_image appliance/sealwright_appliance \
 	appliance/client/sealwright_client licensing/sealwright_licensing ansible/sealwright_ansible
