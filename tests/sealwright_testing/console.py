@@ -16,6 +16,9 @@ double with the load of the host."""
 FAILURES = r"Kernel panic|BdsDxe: failed to (load|start)|Access Denied|UEFI Interactive Shell|[Ee]mergency mode"
 """What ends a boot; waiting for anything else stops there."""
 
+PROMPT_S = 2.0
+"""A line that has not ended after this long is a prompt, not one that is still being written."""
+
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_=><c78]|[()][0-9A-B])|\r")
 _POLL_S = 0.5
 
@@ -74,7 +77,7 @@ class Console:
                         return found
                     if failure.search(line):
                         raise self._error(pattern, f"the box printed: {line}")
-                if found := wanted.search(self._partial):
+                if self.idle_s() > PROMPT_S and (found := wanted.search(self._partial)):
                     return found
                 if self._ended:
                     raise self._error(pattern, "the box switched off")
