@@ -13,7 +13,7 @@ from sealwright_client.box import Box
 from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import verify_release
-from sealwright_policies.errors import OperationError, RejectionCode, SealwrightError, VerificationError
+from sealwright_policies.errors import RejectionCode, SealwrightError, UsageError, VerificationError
 from sealwright_policies.wire.envelope import load_p256_public_key
 
 EPILOG = """\
@@ -159,4 +159,4 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MANIFEST_LIMIT + 1)
     except OSError as error:
-        raise OperationError(f"{path} cannot be read: {error.strerror}.") from None
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None

@@ -69,7 +69,8 @@ def shown_certificate(host: str, port: int) -> bytes:
             certificate = secure.getpeercert(binary_form=True)
     except OSError as error:
         raise OperationError(
-            f"{host}:{port} does not answer: {error}.", cure="Check the address, and that the box is switched on."
+            f"{host}:{port} does not answer: {error.strerror or error}.",
+            cure="Check the address, and that the box is switched on.",
         ) from None
     if certificate is None:
         raise OperationError(f"{host}:{port} shows no certificate.")
