@@ -77,7 +77,8 @@ class Console:
                         return found
                     if failure.search(line):
                         raise self._error(pattern, f"the box printed: {line}")
-                if self.idle_s() > PROMPT_S and (found := wanted.search(self._partial)):
+                whole = self._ended or self.idle_s() > PROMPT_S
+                if whole and (found := wanted.search(self._partial)):
                     return found
                 if self._ended:
                     raise self._error(pattern, "the box switched off")
