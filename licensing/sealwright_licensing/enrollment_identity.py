@@ -12,6 +12,7 @@ from sealwright_licensing.records import MakerCertificate
 from sealwright_licensing.store import Transaction
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.tcg.ek import check_ek
 from sealwright_policies.tcg.structures import Public, check_ak, matches_listed_template, parse_public
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.messages import EnrollmentRequest
@@ -30,13 +31,14 @@ class ClaimedIdentity:
 
 
 def read_identity(request: EnrollmentRequest) -> ClaimedIdentity:
-    """Read the keys of a request and hold AK and SRK against their templates.
+    """Read the keys of a request and hold each against its templates.
 
     Raises:
         FormatError, UnsupportedError: a key or certificate cannot be read.
-        VerificationError: AK_ATTRIBUTES, SRK_TEMPLATE.
+        VerificationError: EK_KEY_MISMATCH, AK_ATTRIBUTES, SRK_TEMPLATE.
     """
     ek, ak, srk = (parse_public(area) for area in (request.ek_public, request.ak_public, request.srk_public))
+    check_ek(ek)
     check_ak(ak)
     matches_listed_template(srk)
     leaf, *chain = (parse_padded_certificate(data) for data in request.ek_certificates)

@@ -482,6 +482,16 @@ def test_garbage_for_keys_is_a_format_error(world: LicenseWorld) -> None:
         challenge(world, world.device(), code, ek_certificates=[b"\x30\x03abc"])
 
 
+def test_one_ek_has_one_device_id(world: LicenseWorld) -> None:
+    """The certified key in an area of another shape would be a new device: free of holds, charges and other seats."""
+    _, (code,) = world.issue()
+    device = world.device()
+    area = bytearray(device.request(code).ek_public)
+    area[6] |= 0x04  # noDA
+    denied(RejectionCode.EK_KEY_MISMATCH, lambda: challenge(world, device, code, ek_public=bytes(area)))
+    assert pending(world) == 0
+
+
 def _enroll(world: LicenseWorld, code: str) -> bytes:
     device = world.device()
     return world.enrollment.prove(device.proof(challenge(world, device, code)), now=world.now)
