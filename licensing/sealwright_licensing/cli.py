@@ -14,7 +14,7 @@ from sealwright_policies.errors import SealwrightError, VerificationError
 _EXAMPLES = """examples:
   sealwright-license init /srv/license --url https://license.example:8444
   sealwright-license roots add /srv/license infineon-ecc.pem --tier discrete
-  sealwright-license release import /srv/license build/out --manifest-key build/out/manifest-key.pem
+  sealwright-license release import /srv/license build/out --manifest-key keys/manifest.pem
   sealwright-license license issue /srv/license --product sealed-advisor --seats 5 --days 365 --tier discrete
   sealwright-license serve /srv/license
 

@@ -21,7 +21,7 @@ def add_commands(commands: Commands) -> None:
     group = add_group(commands, "release", "releases that boxes may run")
     take = add_leaf(
         group, "import", _import, help_="verify a build's output and make its release known",
-        example="sealwright-license release import /srv/license build/out --manifest-key build/out/manifest-key.pem",
+        example="sealwright-license release import /srv/license build/out --manifest-key keys/manifest.pem",
     )  # fmt: skip
     take.add_argument("output", metavar="OUTPUT", type=Path, help="output folder of `sealwright-image build`")
     take.add_argument("--manifest-key", required=True, type=Path, metavar="PEM",
