@@ -6,6 +6,7 @@ no plaintext of any payload: engines read their models themselves, as another us
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import sys
@@ -133,6 +134,7 @@ def finish_activation(agent: Agent) -> None:
 
 def run_agent(paths: Paths) -> None:
     """Serve on the agent's socket until told to stop."""
+    end_with_any_thread()
     agent = build_agent(paths, Console(paths.consoles))
     agent.start()
     listener = listen(paths)
@@ -141,6 +143,20 @@ def run_agent(paths: Paths) -> None:
     finally:
         listener.close()
         agent.stop()
+
+
+def end_with_any_thread() -> None:
+    """Have this process end when one of its threads fails: without its keeper, no lease would ever end.
+
+    systemd starts the agent again; until then the gateway refuses requests.
+    """
+
+    def end(failure: threading.ExceptHookArgs) -> None:
+        threading.__excepthook__(failure)
+        sys.stderr.flush()
+        os._exit(1)
+
+    threading.excepthook = end
 
 
 def agent_server(agent: Agent) -> uvicorn.Server:

@@ -28,6 +28,8 @@ from sealwright_policies.wire.lease import Lease
 TICK_EVERY_S = 3600.0
 LOOK_EVERY_S = 30.0
 """How often the end of the lease is looked at, in seconds of running time."""
+TPM_SILENT_MOST_S = 300.0
+"""How long the TPM may be silent before serving ends: whoever owns the machine can cut its bus."""
 DEFAULT_DRAIN_S = 600
 
 
@@ -54,6 +56,12 @@ class LeaseKeeper:
     calendar: Callable[[], float] = time.time
     stop: threading.Event = field(default_factory=threading.Event)
     _failures: int = 0
+    _clock_ahead_ms: int | None = None
+    """Most that the TPM's clock was ahead of :attr:`steady`."""
+
+    def __post_init__(self) -> None:
+        """The TPM has answered a moment ago, when this boot was unlocked."""
+        self._answered_at = self.steady()
 
     def run(self) -> None:
         """Loop until :attr:`stop` is set."""
@@ -62,14 +70,13 @@ class LeaseKeeper:
         tick_at = started + TICK_EVERY_S
         while not self.stop.is_set():
             now = self.steady()
-            if now >= tick_at:
-                self._guarded("TICK", self.tick)
-                tick_at += TICK_EVERY_S
+            tick_at = self.tick_if_due(now, tick_at)
             if self.renewal is not None and now >= contact_at:
                 contact_at = self.steady() + self.contact()
             self._guarded("LEASE", self.end_if_over)
-            wake_at = min(tick_at, now + LOOK_EVERY_S, contact_at if self.renewal is not None else tick_at)
-            self.stop.wait(max(0.1, wake_at - self.steady()))
+            due = [tick_at] if tick_at > now else []
+            due += [contact_at] if self.renewal is not None else []
+            self.stop.wait(max(0.1, min(now + LOOK_EVERY_S, *due) - self.steady()))
 
     def contact(self) -> float:
         """Renew once, act on the outcome, and return the seconds until the next contact."""
@@ -96,21 +103,42 @@ class LeaseKeeper:
         self._take_up(lease)
         return float(lease.renew_after_s)
 
+    def tick_if_due(self, now: float, due_at: float) -> float:
+        """Count the hour if it is over; when to count again. What the TPM did not take stays due."""
+        if now >= due_at and self._guarded("TICK", self.tick):
+            return due_at + TICK_EVERY_S
+        return due_at
+
     def tick(self) -> None:
         """Count an hour of running time."""
         with self.tpm_lock, open_provisioned_tpm(self.tcti) as tpm:
             increment_counter(tpm.device, tpm.counters.ticks)
 
     def end_if_over(self) -> None:
-        """End serving if the running lease is over."""
+        """End serving if the running lease is over, or if the TPM no longer says whether it is."""
         status = self.board.status
         if status.state not in (BoxState.UNLOCKED, BoxState.SERVING) or status.lease is None:
             return
-        with self.tpm_lock, open_provisioned_tpm(self.tcti) as tpm:
-            clock_ms, ticks = tpm.device.read_clock().clock_ms, read_counter(tpm.device, tpm.counters.ticks)
-        over = lease_end(status.lease, clock_ms=clock_ms, ticks=ticks, now=int(self.calendar()))
+        try:
+            with self.tpm_lock, open_provisioned_tpm(self.tcti) as tpm:
+                clock_ms, ticks = tpm.device.read_clock().clock_ms, read_counter(tpm.device, tpm.counters.ticks)
+        except OperationError as error:
+            self.board.renewed(BoxCode.TPM, str(error))
+            if self.steady() - self._answered_at > TPM_SILENT_MOST_S:
+                sentence = "The TPM does not answer any more, so that nothing tells when the lease ends."
+                self._end(Obstacle(BoxCode.TPM, sentence))
+            return
+        over = lease_end(status.lease, clock_ms=self._clock_ms(clock_ms), ticks=ticks, now=int(self.calendar()))
         if over is not None:
             self._end(over)
+
+    def _clock_ms(self, read_ms: int) -> int:
+        """The TPM's clock as it would be without resets: one behind our back takes it to its last value in NV."""
+        self._answered_at = self.steady()
+        steady_ms = int(self._answered_at * 1000)
+        ahead = read_ms - steady_ms
+        self._clock_ahead_ms = ahead if self._clock_ahead_ms is None else max(ahead, self._clock_ahead_ms)
+        return steady_ms + self._clock_ahead_ms
 
     def _renew(self) -> Lease | None:
         if self.renewal is None:
@@ -140,12 +168,14 @@ class LeaseKeeper:
         locked = self.board.status.state in (BoxState.LOCKED, BoxState.ENDED)
         return retry_s(self._failures, locked=locked, jitter=random.random())  # noqa: S311  spreads load, no secret
 
-    def _guarded(self, what: str, action: Callable[[], None]) -> None:
-        """One failing duty does not keep the keeper from the others."""
+    def _guarded(self, what: str, action: Callable[[], None]) -> bool:
+        """Whether it was done. One failing duty does not keep the keeper from the others."""
         try:
             action()
         except SealwrightError as error:
             self.board.renewed(what, str(error))
+            return False
+        return True
 
 
 def _warnings(lease: LeaseStatus | None) -> str:

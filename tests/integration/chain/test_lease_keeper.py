@@ -12,7 +12,7 @@ from tpm2_pytss import ESAPI
 
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.console import Console
-from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
+from sealwright_appliance.lease_keeper import TPM_SILENT_MOST_S, Actions, LeaseKeeper
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, lease_status
@@ -154,6 +154,45 @@ def test_an_hour_is_counted(connected_box: SimulatedBox, tmp_path: Path) -> None
     kept.keeper.tick()
     with open_provisioned_tpm(connected_box.paths.tcti) as tpm:
         assert tpm.reading().ticks == before + 1
+
+
+def test_an_hour_that_the_tpm_did_not_take_stays_due(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """Or a bus that is cut for one second an hour would stop the meter."""
+    keeper = KeptBox(connected_box, tmp_path / "console").keeper
+    tcti, keeper.tcti = keeper.tcti, "device:/nowhere"
+    assert keeper.tick_if_due(10.0, 10.0) == 10.0
+    keeper.tcti = tcti
+    assert keeper.tick_if_due(10.0, 10.0) > 10.0
+
+
+def test_a_silent_tpm_ends_serving(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """After a while, in which it may come back."""
+    kept = KeptBox(connected_box, tmp_path / "console")
+    started = kept.keeper.steady()
+    kept.keeper.end_if_over()
+    kept.keeper.tcti = "device:/nowhere"
+    kept.keeper.end_if_over()
+    assert kept.is_in(BoxState.SERVING)
+    kept.keeper.steady = lambda: started + TPM_SILENT_MOST_S + 60
+    kept.keeper.end_if_over()
+    assert kept.is_in(BoxState.ENDED)
+    assert kept.keeper.board.status.code == BoxCode.TPM
+    assert kept.stopped == ["medical"]
+
+
+def test_a_tpm_reset_behind_the_back_does_not_stop_the_lease(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """It takes the TPM's clock to its last value in NV; the kernel's goes on."""
+    kept = KeptBox(connected_box, tmp_path / "console")
+    kept.keeper.end_if_over()
+    lease = kept.keeper.board.status.lease
+    assert lease is not None
+    started = kept.keeper.steady()
+    with open_provisioned_tpm(connected_box.paths.tcti) as tpm:
+        left_s = (lease.clock_end_ms - tpm.device.read_clock().clock_ms) / 1000
+    kept.keeper.steady = lambda: started + left_s + 60
+    kept.keeper.end_if_over()
+    assert kept.is_in(BoxState.ENDED)
+    assert kept.keeper.board.status.code == RejectionCode.LEASE_EXPIRED
 
 
 @pytest.mark.parametrize("locked", [True, False])
