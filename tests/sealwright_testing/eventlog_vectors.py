@@ -69,23 +69,33 @@ class Vector:
         (folder / "input.bin").write_bytes(self.log)
 
 
+def pcrs(events: Iterable[LoggedEvent], *banks: int, locality: int = 0) -> dict[str, dict[int, bytes]]:
+    """What the PCRs of these banks hold after the events."""
+    listed = list(events)
+    return {AlgorithmId(bank).name.lower(): replay(listed, bank, locality=locality) for bank in banks}
+
+
+def good(
+    name: str,
+    section: str,
+    description: str,
+    log: bytes,
+    values: Mapping[str, Mapping[int, bytes]],
+    **facts: object,
+) -> Vector:
+    """A log that is accepted, with the values and facts that follow from it."""
+    return Vector(name, section, description, log, values, facts)
+
+
 def good_vectors() -> Iterator[Vector]:
     """Yield logs that conforming firmware may write."""
+    yield from bank_vectors()
+    yield from event_vectors()
+    yield from extent_vectors()
 
-    def pcrs(events: Iterable[LoggedEvent], *banks: int, locality: int = 0) -> dict[str, dict[int, bytes]]:
-        listed = list(events)
-        return {AlgorithmId(bank).name.lower(): replay(listed, bank, locality=locality) for bank in banks}
 
-    def good(
-        name: str,
-        section: str,
-        description: str,
-        log: bytes,
-        values: Mapping[str, Mapping[int, bytes]],
-        **facts: object,
-    ) -> Vector:
-        return Vector(name, section, description, log, values, facts)
-
+def bank_vectors() -> Iterator[Vector]:
+    """Sections 2 to 3.1: formats, headers, banks."""
     yield good("sha1", "2", "TCG 1.2 format, no header event", sha1_log(BOOT), pcrs(BOOT, SHA1), format="sha1")
     old_header = LoggedEvent(0, EventType.EV_NO_ACTION, b"Spec ID Event02\0" + bytes(9))
     yield good(
@@ -110,6 +120,10 @@ def good_vectors() -> Iterator[Vector]:
     yield good(
         "unknown-algorithm", "3.1", "an algorithm that only the header knows", odd.log([event]), pcrs([event], SHA256)
     )
+
+
+def event_vectors() -> Iterator[Vector]:
+    """Sections 3.2 to 4: single events."""
     part = LoggedEvent(7, EventType.EV_SEPARATOR, bytes(4), {SHA1: bytes(20)})
     yield good(
         "partial-digests",
@@ -133,6 +147,10 @@ def good_vectors() -> Iterator[Vector]:
     )
     dynamic = LoggedEvent(17, EventType.EV_EVENT_TAG, b"launch")
     yield good("dynamic-pcr", "4", "PCR 17 begins as ones", SINGLE.log([dynamic]), pcrs([dynamic], SHA256))
+
+
+def extent_vectors() -> Iterator[Vector]:
+    """Sections 4.1 and 5: how PCR 0 begins, and where a log ends."""
     yield good(
         "startup-locality-3",
         "4.1",
