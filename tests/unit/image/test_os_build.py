@@ -229,6 +229,12 @@ def test_the_engine_is_confined(line: str) -> None:
     assert line in unit.splitlines()
 
 
+def test_no_other_user_reaches_the_weights() -> None:
+    """The files in a payload are readable by everybody who gets to them; the network daemons must not."""
+    lines = (DEFINITIONS / "mkosi.extra/usr/lib/tmpfiles.d/sealwright.conf").read_text().splitlines()
+    assert "d /run/sealwright/payloads 0700 root root" in lines
+
+
 def test_the_engine_leaves_no_plaintext_in_the_page_cache() -> None:
     unit = (DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service").read_text()
     assert "--load-mode dio" in unit
