@@ -14,8 +14,9 @@ from sealwright_policies.appraisal.reference_values import DmCrypt, Payload, Ver
 Argv = list[str]
 
 MAPPER = Path("/dev/mapper")
-READ_ONLY = "ro,nodev,nosuid,noexec"
-READ_WRITE = "rw,nodev,nosuid,noexec"
+READ_ONLY = "ro,nodev,nosuid,noexec,nosymfollow"
+READ_WRITE = "rw,nodev,nosuid,noexec,nosymfollow"
+"""No links: whoever owns the disk could have root write through them. Nothing of ours makes any."""
 DEVICE_WAIT_S = 30
 
 

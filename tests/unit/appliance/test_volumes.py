@@ -26,7 +26,7 @@ def test_a_payload_is_opened_by_the_manifest_alone() -> None:
         "7e" * 32,
     ]
     assert mount == [
-        *("mount", "--types", "erofs", "--options", "ro,nodev,nosuid,noexec"),
+        *("mount", "--types", "erofs", "--options", "ro,nodev,nosuid,noexec,nosymfollow"),
         *("/dev/mapper/sealwright-medical", "/run/m"),
     ]
 
@@ -43,7 +43,7 @@ def test_a_payload_is_closed_in_reverse() -> None:
 def test_the_state_volume_is_mounted_without_programs() -> None:
     """Nothing on it is ever executed."""
     argv = volumes.mount(Path("/dev/mapper/s"), Path("/var/lib/sealwright"), "ext4", volumes.READ_WRITE)
-    assert "rw,nodev,nosuid,noexec" in argv
+    assert "rw,nodev,nosuid,noexec,nosymfollow" in argv
 
 
 def test_the_state_volume_opens_by_the_copied_header() -> None:
