@@ -13,7 +13,7 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from sealwright_appliance.activation import Activation
-from sealwright_appliance.api_keys import ApiKeys, KeyFile, KeyName
+from sealwright_appliance.api_keys import AdminKeyError, ApiKeys, KeyFile, KeyName
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
@@ -34,9 +34,11 @@ class ActivationRequest(Document):
 
 
 class NewKeyRequest(Document):
-    """``POST /api-keys``; the gateway has checked an administrator's key."""
+    """``POST /api-keys``."""
 
     name: KeyName
+    admin_key: Annotated[str, Field(max_length=64)]
+    """Of the administrator who asks."""
 
 
 class NewKey(Document):
@@ -85,6 +87,7 @@ def create_agent_app(
 
     @app.post("/api-keys")
     async def create_key(request: NewKeyRequest) -> NewKey:
+        await run_in_threadpool(api_keys.require_admin, request.admin_key)
         key = await run_in_threadpool(api_keys.create, request.name, admin=False)
         return NewKey(name=request.name, api_key=key)
 
@@ -102,6 +105,8 @@ def _meaning(error: SealwrightError) -> tuple[int, str, str]:
             return 502, BoxCode.SERVICE_UNREACHABLE, str(error)
         case VerificationError():
             return 502, error.code, str(error).removeprefix(f"{error.code}: ")
+        case AdminKeyError():
+            return 403, "ADMIN_KEY_REQUIRED", str(error)
         case UsageError():
             return 400, "INVALID_REQUEST", str(error)
         case _:

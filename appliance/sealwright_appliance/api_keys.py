@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import secrets
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sealwright_appliance.files import read_file, write_durably
-from sealwright_policies.errors import UsageError
+from sealwright_policies.errors import SealwrightError, UsageError
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
 
 KEY_PREFIX = "sw-"
@@ -19,6 +20,12 @@ KEYS_MOST = 1000
 FILE_LIMIT = 1024 * 1024
 
 KeyName = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class AdminKeyError(SealwrightError):
+    """What was shown is no administrator's key."""
+
+    exit_code = 10
 
 
 class StoredKey(Document):
@@ -45,6 +52,17 @@ class ApiKeys:
         """All keys."""
         content = read_file(self._path, FILE_LIMIT)
         return KeyFile(keys=[]) if content is None else parse_json(KeyFile, content, limit=FILE_LIMIT)
+
+    def require_admin(self, key: str) -> None:
+        """Demand an administrator's key: the gateway, which has the network, is not believed that it has seen one.
+
+        Raises:
+            AdminKeyError: it is none.
+        """
+        shown = hashlib.sha256(key.encode("utf-8")).hexdigest()
+        admins = [held.sha256 for held in self.load().keys if held.admin]
+        if not any(hmac.compare_digest(held, shown) for held in admins):
+            raise AdminKeyError("This needs an administrator's key.")
 
     def create(self, name: str, *, admin: bool, replace: bool = False) -> str:
         """Draw a key, keep its hash, return it.

@@ -25,7 +25,7 @@ from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.chat import BODY_LIMIT, parse_chat_request
 from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unknown_model
-from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin
+from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
 from sealwright_appliance.serve.relay import EventStream, while_connected
 
 FORM_LIMIT = 4096
@@ -126,7 +126,7 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
         name = _json_object(await _read(request, FORM_LIMIT)).get("name")
         if not isinstance(name, str) or not 1 <= len(name) <= 64:
             raise ApiError(400, "invalid_parameter", "name: 1 to 64 characters.", param="name")
-        reply = await box.create_key(name)
+        reply = await box.create_key(name, shown_key(request.headers.get("authorization")))
         return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
 
 

@@ -61,10 +61,10 @@ class Box:
         self._seen = None
         return await self._ask("POST", "/activation", json=claim, timeout=ACTIVATION_TIMEOUT_S)
 
-    async def create_key(self, name: str) -> httpx.Response:
-        """Have the agent draw a key."""
+    async def create_key(self, name: str, admin_key: str) -> httpx.Response:
+        """Have the agent draw a key; it checks the administrator's itself."""
         self._seen = None
-        return await self._ask("POST", "/api-keys", json={"name": name})
+        return await self._ask("POST", "/api-keys", json={"name": name, "admin_key": admin_key})
 
     async def close(self) -> None:
         """Close the connection to the agent."""

@@ -23,16 +23,25 @@ class ApiKey:
     admin: bool
 
 
+def shown_key(header: str | None) -> str:
+    """The key in an Authorization header.
+
+    Raises:
+        ApiError: 401, there is none of our form.
+    """
+    scheme, _, token = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not KEY_FORM.fullmatch(token):
+        raise invalid_key()
+    return token
+
+
 def authenticate(header: str | None, keys: Iterable[ApiKey]) -> ApiKey:
     """The key that an Authorization header shows.
 
     Raises:
         ApiError: 401.
     """
-    scheme, _, token = (header or "").partition(" ")
-    if scheme.lower() != "bearer" or not KEY_FORM.fullmatch(token):
-        raise invalid_key()
-    shown = hashlib.sha256(token.encode("ascii")).hexdigest()
+    shown = hashlib.sha256(shown_key(header).encode("ascii")).hexdigest()
     found = [key for key in keys if hmac.compare_digest(key.sha256, shown)]
     if not found:
         raise invalid_key()

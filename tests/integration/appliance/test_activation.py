@@ -18,6 +18,7 @@ import pytest
 import uvicorn
 
 from sealwright_appliance.agent import Agent, agent_server, build_agent, listen
+from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
@@ -225,12 +226,17 @@ def test_the_agent_answers_on_its_socket(running: RunningBox) -> None:
     transport = httpx.HTTPTransport(uds=str(running.simulated.paths.agent_socket))
     with httpx.Client(transport=transport, base_url="http://agent") as client:
         assert client.get("/status").json()["state"] == "waiting-for-activation"
-        created = client.post("/api-keys", json={"name": "colleague"}).json()
+        api_keys = ApiKeys(running.simulated.paths.api_keys)
+        admin, other = api_keys.create("first", admin=True), api_keys.create("other", admin=False)
+        for shown in ("", other):  # whatever the gateway says it has checked
+            assert client.post("/api-keys", json={"name": "mine", "admin_key": shown}).status_code == 403
+        asked = {"name": "colleague", "admin_key": admin}
+        created = client.post("/api-keys", json=asked).json()
         keys = client.get("/api-keys").json()["keys"]
-        assert [key["name"] for key in keys] == ["colleague"]
+        assert [key["name"] for key in keys] == ["first", "other", "colleague"]
         assert created["api_key"] not in json.dumps(keys)
-        taken = client.post("/api-keys", json={"name": "colleague"})
+        taken = client.post("/api-keys", json=asked)
         assert taken.status_code == 400
         assert taken.headers["content-type"] == "application/problem+json"
-        assert client.post("/api-keys", json={"name": "x", "admin": True}).status_code == 400
+        assert client.post("/api-keys", json=asked | {"name": "x", "admin": True}).status_code == 400
     assert running.simulated.paths.agent_socket.stat().st_mode & 0o777 == 0o660

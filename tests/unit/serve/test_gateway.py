@@ -12,12 +12,12 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Body, FastAPI
 
 from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
@@ -89,6 +89,10 @@ class Scene:
         return await self.client.post("/v1/chat/completions", json=HELLO | change, headers=AUTHORIZED)
 
 
+def _new_key(name: Annotated[str, Body()], admin_key: Annotated[str, Body()]) -> dict[str, str]:
+    return {"name": name, "api_key": "sw-new" if admin_key == ADMIN_KEY else ""}
+
+
 @asynccontextmanager
 async def scene(
     directory: Path, *, active: int = 4, waiting: int = 4, max_request_s: float = 60, **status: Any
@@ -101,7 +105,7 @@ async def scene(
     ]
     agent.get("/status")(lambda: said)
     agent.get("/api-keys")(lambda: {"keys": keys})
-    agent.post("/api-keys")(lambda: {"name": "new", "api_key": "sw-new"})
+    agent.post("/api-keys")(_new_key)
     agent.post("/activation")(lambda: {"api_key": "sw-1", "customer_key_pem": "PEM", "recovery_key": "R"})
     server = uvicorn.Server(uvicorn.Config(agent, uds=str(directory / "agent.sock"), log_level="error"))
     running = asyncio.create_task(server.serve())
