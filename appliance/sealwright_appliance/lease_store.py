@@ -1,7 +1,7 @@
 """Leases, shares and identity on the state volume.
 
 Leases of number N and N + 1 stand side by side from the moment a renewal arrives until the next proof: whatever moment
-the power fails at, one of them opens (protocol.md, 'Renewal that increments'). Everything is verified when it is
+the power fails at, one of them opens (policies/spec/renewal.md, 2). Everything is verified when it is
 stored and again when it is read.
 """
 

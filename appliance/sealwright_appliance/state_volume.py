@@ -5,7 +5,7 @@ PolicyAuthorize(customer key, "sealwright/v1/state"), together with the SHA-256 
 not authenticated, and changed ones have broken comparable systems (CVE-2025-59054). The box reads the header once,
 compares it, and opens the volume by that copy. It formats a blank disk only and never repairs by formatting.
 
-Layout: protocol.md 'Two parties' and 'On-disk formats'.
+Layout: docs/the-box.md, The disk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Unlocks the box: the one unit of a boot in which anything is unsealed (protocol.md, 'Unseal set', 'Two parties').
+"""Unlocks the box: the one unit of a boot in which anything is unsealed (docs/the-box.md, A boot).
 
 It runs after the boot phase ``sysinit`` is in PCR 11 and before ``ready`` and any network, in this order:
 

@@ -1,4 +1,4 @@
-"""One encrypted partition: erofs with its verity tree inside plain dm-crypt (protocol.md, On-disk formats).
+"""One encrypted partition: erofs with its verity tree inside plain dm-crypt (policies/spec/manifest.md, 2).
 
     payload file ─▶ erofs ─▶ ‖ verity tree ‖ zeros to a whole MiB ─▶ AES-256-XTS ─▶ its place in the disk image
 

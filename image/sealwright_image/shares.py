@@ -1,6 +1,6 @@
 """Key shares of an encrypted partition: drawn here, used once to encrypt, and leaving only wrapped.
 
-protocol.md, Key release and lease: two shares of 32 random bytes, the volume key derived from both.
+policies/spec/custodian-wrap.md: two shares of 32 random bytes, the volume key derived from both.
 """
 
 from __future__ import annotations

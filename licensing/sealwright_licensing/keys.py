@@ -1,4 +1,4 @@
-"""The service's private keys: one file each, mode 0600, none for two purposes (protocol.md, On-disk formats)."""
+"""The service's private keys: one file each, mode 0600, none for two purposes (docs/licence-service.md)."""
 
 from __future__ import annotations
 

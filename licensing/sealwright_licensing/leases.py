@@ -1,4 +1,4 @@
-"""Leases: how long, how many boots and how many ticks (protocol.md, Key release and lease). Pure but for signing.
+"""Leases: how long, how many boots and how many ticks (policies/spec/lease.md). Pure but for signing.
 
 Calendar time is mapped onto the TPM's Clock at the quote. Clock stands still while the box is off and may go back at a
 power cut, so boots and ticks bound the same lease a second and a third time.

@@ -1,4 +1,4 @@
-"""Key release: both shares of a release's partitions, for one device's SRK (protocol.md, Key release and lease).
+"""Key release: both shares of a release's partitions, for one device's SRK (policies/spec/keywrap.md, 3).
 
 Share A goes under the lease-policy key's PolicyAuthorize for this device, share B under the release key's for any
 device in a boot state of the release. The shares are in the clear only inside :func:`release_shares`.

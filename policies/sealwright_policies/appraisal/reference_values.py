@@ -21,7 +21,7 @@ MANIFEST_LIMIT = 4 * 1024 * 1024
 MANIFEST_ON_ESP = "EFI/sealwright/manifest.json"
 
 QUOTE_SET = (0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15)
-"""PCRs that a quote covers, SHA-256 bank (protocol.md, Evidence and appraisal)."""
+"""PCRs that a quote covers, SHA-256 bank (policies/spec/attestation.md, 3.5)."""
 UNSEAL_SET = (0, 2, 4, 7, 11, 12, 13, 14, 15)
 """PCRs that a lease binds share A to."""
 RELEASE_APPROVAL_SET = (4, 11, 12, 13, 15)

@@ -99,7 +99,7 @@ def parse_nv_public(data: bytes) -> NvPublic:
 
 
 COUNTER_ATTRIBUTES = NvAttributes.AUTHWRITE | NvAttributes.AUTHREAD | NvAttributes.NO_DA
-"""Of our two counters, before the first increment (protocol.md, 'Keys in the TPM')."""
+"""Of our two counters, before the first increment (policies/spec/attestation.md, 5)."""
 
 
 def counter_public(index: int, *, written: bool) -> NvPublic:

@@ -102,7 +102,7 @@ def lease_policy(terms: LeaseTerms) -> bytes:
     """The TPM policy that the terms stand for, as the digest that the lease-policy key approves; 32 bytes.
 
     PolicyPCR(unseal set) ∧ CounterTimer(Clock ≤ end) ∧ CounterTimer(resetCount ≤ R) ∧ PolicyNV(ticks ≤ most) ∧
-    PolicyNV(lease counter = N) ∧ PolicyCommandCode(Unseal), in this order (protocol.md, 'Key release and lease').
+    PolicyNV(lease counter = N) ∧ PolicyCommandCode(Unseal), in this order (policies/spec/lease.md, 3).
     """
     digest = policy_pcr(EMPTY_POLICY, pcr_bytes(terms.unseal_pcrs))
     digest = policy_counter_timer(
@@ -113,7 +113,7 @@ def lease_policy(terms: LeaseTerms) -> bytes:
     )
     tick_name, lease_name = bytes.fromhex(terms.tick_counter_name), bytes.fromhex(terms.lease_counter_name)
     digest = policy_nv(digest, terms.max_ticks.to_bytes(8, "big"), 0, Operation.UNSIGNED_LE, tick_name)
-    # Never left out: without it, a lease replaced by a shorter one would still open (protocol.md).
+    # Never left out: without it, a lease replaced by a shorter one would still open.
     digest = policy_nv(digest, terms.number.to_bytes(8, "big"), 0, Operation.EQ, lease_name)
     return policy_command_code(digest, CommandCode.UNSEAL)
 

@@ -347,7 +347,7 @@ def test_a_guessed_secret_is_denied(world: LicenseWorld) -> None:
 
 @pytest.mark.parametrize("parent", [RH_ENDORSEMENT, 0x4000000C, 0x40000007])
 def test_an_srk_under_another_hierarchy_is_denied(world: LicenseWorld, parent: int) -> None:
-    """Endorsement survives TPM2_Clear, Platform and NULL are the firmware's and nobody's (protocol.md: tried)."""
+    """Endorsement survives TPM2_Clear, Platform and NULL are the firmware's and nobody's (tried)."""
     _, (code,) = world.issue()
     device = world.device()
     proof = device.proof(challenge(world, device, code), parent=parent)

@@ -222,7 +222,7 @@ def test_stored_replies_are_bounded(box: Enrolled) -> None:
 
 
 def test_a_quote_over_other_pcrs_is_denied(box: Enrolled) -> None:
-    """PCR 16 and 23 can be reset by anybody; a quote over them, relabelled, passed elsewhere (protocol.md)."""
+    """PCR 16 and 23 can be reset by anybody; a quote over them, relabelled, passed elsewhere."""
     nonce = box.nonce()
     bound = box.device.bound(nonce=nonce, license_id=box.license_.license_id, purpose=Purpose.RENEW)
     values = {int(pcr): bytes.fromhex(value) for pcr, value in box.device.evidence(bound).pcrs.items()}
