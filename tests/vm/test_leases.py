@@ -70,6 +70,7 @@ def test_a_revoked_licence_ends_serving_within_a_contact_interval(scene: Scene) 
     scene.vendor.revoke(issued.license_id)
     reason = box.expect("sealwright: state ended: (.*)")
     assert reason.startswith("REVOKED")
+    customer.wait_for_https(box)
     with customer.colleague(box, secrets["api_key"], placard.tls_fingerprint) as client:
         refusal = customer.refusal(client, "medical")
     assert (refusal.status_code, refusal.code) == (503, "REVOKED")
