@@ -32,6 +32,7 @@ TEST_MACHINE = Machine(cpus=1, memory_mib=1536)
 """Two of them run side by side on two cores faster than two cores each run one after the other."""
 MAX_AGE_S = 7 * 86400
 """A world is made anew before the lease in it ends by the calendar."""
+OTHERS_AGE_S = 86400
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +171,9 @@ def _build(world: World) -> None:
 
 
 def _remove_others(kept: Path) -> None:
+    """Worlds of older sources; not yesterday's, which another checkout may be using."""
     for other in kept.parent.iterdir():
-        if other != kept:
+        if other != kept and time.time() - other.stat().st_mtime > OTHERS_AGE_S:
             shutil.rmtree(other, ignore_errors=True)
 
 
