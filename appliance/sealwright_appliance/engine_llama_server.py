@@ -11,13 +11,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from sealwright_appliance.serve.engine_http import BrokenReplyError
+from sealwright_appliance.serve.engine_http import request as http_request
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.whole_reply import WholeReply
 
-CONNECT_S = 5.0
-"""Seconds to connect to the engine's socket."""
+OK = 200
 EVENT_END = b"\n\n"
 ERROR = b'data: {"error"'
 """Begins an engine's error event; within text JSON escapes the quotes."""
@@ -28,16 +27,9 @@ CHAT_PATH = "/v1/chat/completions"
 class LlamaServer:
     """One llama-server, one model."""
 
-    def __init__(self, model_id: str, socket: Path, *, max_request_s: float) -> None:
+    def __init__(self, model_id: str, socket: Path) -> None:
         self._model_id = model_id
-        self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(
-                uds=str(socket), limits=httpx.Limits(max_connections=None, max_keepalive_connections=64)
-            ),
-            base_url="http://engine",
-            timeout=httpx.Timeout(max_request_s, connect=CONNECT_S),
-            trust_env=False,
-        )
+        self._socket = socket
 
     @property
     def model_id(self) -> str:
@@ -47,8 +39,9 @@ class LlamaServer:
     async def ready(self) -> bool:
         """Whether ``/health`` says that the model is loaded."""
         try:
-            return (await self._client.get("/health", timeout=CONNECT_S)).status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            async with http_request(self._socket, "GET", "/health") as reply:
+                return reply.status == OK
+        except BrokenReplyError:
             return False
 
     async def chat(self, request: dict[str, Any]) -> bytes:
@@ -64,23 +57,20 @@ class LlamaServer:
     async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """The engine's events as they come; leaving the loop closes the connection, which stops the generation."""
         last = b""
+        body = json.dumps(request, ensure_ascii=False).encode()
         try:
-            async with self._client.stream("POST", CHAT_PATH, json=request) as reply:
-                if reply.status_code != httpx.codes.OK:
-                    raise _translated(reply.status_code, await reply.aread())
-                async with aclosing(_whole_events(reply.aiter_raw())) as blocks:
+            async with http_request(self._socket, "POST", CHAT_PATH, body) as reply:
+                if reply.status != OK:
+                    raise _translated(reply.status, await reply.body())
+                async with aclosing(reply.chunks()) as chunks, aclosing(_whole_events(chunks)) as blocks:
                     async for last in blocks:
                         if ERROR in last:
                             raise engine_unavailable()
                         yield last
-        except httpx.HTTPError:
+        except BrokenReplyError:
             raise engine_unavailable() from None
         if not last.endswith(DONE):
             raise engine_unavailable()
-
-    async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
 
 
 async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

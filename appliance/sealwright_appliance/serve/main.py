@@ -59,5 +59,5 @@ def run_gateway(config: GatewayConfig) -> None:
 
 
 def _engine(config: GatewayConfig, name: str) -> QueuedEngine:
-    server = LlamaServer(name, config.engine_directory / f"{name}.sock", max_request_s=config.max_request_s)
+    server = LlamaServer(name, config.engine_directory / f"{name}.sock")
     return QueuedEngine(server, Admission(active=PARALLEL_REQUESTS, waiting=WAITING_REQUESTS))

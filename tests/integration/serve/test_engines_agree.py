@@ -57,7 +57,7 @@ def answers(engine: Engine, questions: Sequence[str], *, limit: int) -> list[tup
 
 def served(box: ServingBox, name: str) -> LlamaServer:
     """The gateway's adapter to the engine of a model."""
-    return LlamaServer(name, box.engines[name].socket, max_request_s=120)
+    return LlamaServer(name, box.engines[name].socket)
 
 
 def in_process(name: str, model: Path) -> InProcessEngine:

@@ -39,11 +39,8 @@ async def _collect(
     directory: Path, answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 ) -> bytes:
     async with await asyncio.start_unix_server(answer, directory / "e.sock"):
-        engine = LlamaServer("e", directory / "e.sock", max_request_s=10)
-        try:
-            return b"".join([block async for block in engine.stream_chat({"messages": []})])
-        finally:
-            await engine.close()
+        engine = LlamaServer("e", directory / "e.sock")
+        return b"".join([block async for block in engine.stream_chat({"messages": []})])
 
 
 @pytest.fixture
@@ -100,10 +97,32 @@ def test_refusals_get_our_words(short_tmp: Path, body: bytes, status: int, code:
 
 def test_no_engine_is_a_503(short_tmp: Path) -> None:
     async def ask() -> None:
-        engine = LlamaServer("e", short_tmp / "e.sock", max_request_s=10)
+        engine = LlamaServer("e", short_tmp / "e.sock")
         assert not await engine.ready()
         await engine.chat({"messages": []})
 
     with pytest.raises(ApiError) as caught:
         asyncio.run(ask())
     assert caught.value.retry_after_s is not None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 2x0 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        HEAD + b"zz\r\n",
+        HEAD + b"-1\r\n",
+        HEAD + b"fffffffff\r\n",
+        HEAD + b"1\r\naa\r\n",
+    ],
+    ids=["nothing", "half a head", "old", "status", "long head", "no number", "negative", "huge", "length"],
+)
+def test_what_is_no_http_is_a_503(short_tmp: Path, reply: bytes) -> None:
+    """Whatever an engine that went wrong writes."""
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(passed_on(short_tmp, reply))
+    assert caught.value.code == "engine_unavailable"
