@@ -87,16 +87,23 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
     try:
         result = _finished(progress, _unlock(paths, console, progress), int(now()))
     finally:
-        close_pcr15()
+        close_pcr15(paths.tcti)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress)})
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     _announce(paths, console, result)
     return result
 
 
-def close_pcr15() -> None:
-    """Extend PCR 15 through systemd, so that the word stands in systemd's log; nothing unseals after it."""
+def close_pcr15(tcti: str) -> None:
+    """Extend PCR 15 through systemd, so that the word stands in systemd's log; nothing unseals after it.
+
+    Raises:
+        OperationError: it is not closed. systemd-pcrextend ends with 0, too, where it thinks that it need not measure.
+    """
     run([PCR_EXTEND, "--pcr=15", UNLOCKED_WORD])
+    with open_tpm(tcti) as tpm:
+        if not any(tpm.read_pcrs([15])[15]):
+            raise OperationError("PCR 15 was not extended: something could still be unsealed in this boot.")
 
 
 def _unlock(paths: Paths, console: Console, progress: Progress) -> Obstacle | None:

@@ -49,6 +49,8 @@ class Disk:
     """Given to LUKS, in order."""
     missing: set[str] = field(default_factory=set)
     """Words of commands that fail."""
+    measures: bool = True
+    """Whether systemd-pcrextend does what it is asked."""
 
     @property
     def state_device(self) -> Path:
@@ -60,7 +62,7 @@ class Disk:
         self.seen.append(list(argv))
         if self.missing & set(argv):
             raise ToolError(argv[0], 1, "it is not there")
-        if argv[0] == PCR_EXTEND:
+        if argv[0] == PCR_EXTEND and self.measures:
             self.box.measure(15, argv[2])
         if "plain" in argv:
             self.keys.extend(secrets)
@@ -159,6 +161,14 @@ def test_a_boot_that_cannot_close_pcr_15_does_not_go_on(disk: Disk, monkeypatch:
     """The unit fails, and with it the boot; nothing says that the box is open."""
     disk.missing = {PCR_EXTEND}
     with pytest.raises(OperationError):
+        disk.boot(monkeypatch)
+    assert not disk.box.paths.boot_result.exists()
+
+
+def test_a_pcr_15_that_is_only_said_to_be_closed_does_not_count(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd-pcrextend skips the measurement, with success, where the stub's variable is not to be seen."""
+    disk.measures = False
+    with pytest.raises(OperationError, match="PCR 15"):
         disk.boot(monkeypatch)
     assert not disk.box.paths.boot_result.exists()
 
