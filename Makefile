@@ -96,10 +96,10 @@ step-%:
 .PHONY: bench $(BENCHES:%=bench-%)
 bench: python tools server trained  ## measure everything: tests/bench/results/NAME.json and a table
 	@$(PYTHON) -m sealwright_testing.bench $(BENCHES)
-bench-image: ## build time by step
+bench-image: ## build time by step, and encryption against openssl speed
 bench-licensing: ## quotes verified and whole decisions, each second on one core
 bench-serving: ## the gateway against llama-server alone
-bench-sealing: ## encrypting a model partition against openssl speed
+bench-sealing: ## unsealing and evidence in the TPM, and a boot from power to the first token
 $(BENCHES:%=bench-%): bench-%: python tools server trained
 	@$(PYTHON) -m sealwright_testing.bench $*
 
