@@ -91,6 +91,12 @@ class Denial:
     error: VerificationError
     result: AttestationResult | None
 
+    @property
+    def is_by_device(self) -> bool:
+        """Whether a quote of the device verified. Device ids and nonces are for everybody: what strangers send must
+        neither write to the store nor push the device's own decisions out of the journal."""
+        return self.result is not None and bool(self.result.pcrs)
+
 
 class RenewalService:
     """Decides about renewals."""
@@ -131,7 +137,8 @@ class RenewalService:
             if isinstance(verdict, RenewalReply):
                 return verdict.reply  # (5)
             if isinstance(verdict, Denial):
-                self._record_denial(held, verdict, now=now)
+                if verdict.is_by_device:
+                    self._record_denial(held, verdict, now=now)
                 raise verdict.error
             if self._commit(request, held, verdict, now=now):  # (7)
                 return verdict.prepared.reply

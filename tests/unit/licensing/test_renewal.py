@@ -11,6 +11,7 @@ import pytest
 
 from sealwright_licensing.nonces import LIFETIME_S
 from sealwright_licensing.records import (
+    Decision,
     Device,
     DeviceStatus,
     License,
@@ -301,6 +302,21 @@ def test_a_forged_roll_back_holds_nobody(box: Enrolled) -> None:
     request = box.device.renewal(box.license_.license_id, nonce).model_copy(update={"evidence": evidence})
     denied(RejectionCode.SIGNATURE_INVALID, lambda: box.world.renewal.renew(request, now=box.world.now))
     assert box.stored().status is DeviceStatus.LIVE
+
+
+def test_strangers_write_nothing_into_a_devices_journal(box: Enrolled) -> None:
+    """Its id and a nonce are to be had by everybody; its last decisions are kept in a bounded number."""
+    with box.world.store.read() as transaction:
+        before = transaction.count(Decision, device_id=box.device.device_id)
+    stranger = box.world.device()
+    stranger.device_id = box.device.device_id
+    request = stranger.renewal(box.license_.license_id, box.nonce())
+    with pytest.raises(VerificationError):
+        box.world.renewal.renew(request, now=box.world.now)
+    with pytest.raises(VerificationError):
+        box.ask(bytes(32))
+    with box.world.store.read() as transaction:
+        assert transaction.count(Decision, device_id=box.device.device_id) == before
 
 
 def test_changed_firmware_is_denied(box: Enrolled) -> None:
