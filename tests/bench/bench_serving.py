@@ -3,13 +3,15 @@
 One llama-server, started as in the box, serves both sides in turns; eight clients at once read streams of a fixed
 number of tokens. The client costs the same on both sides, TLS apart, and parses nothing. ``gateway_throughput_ratio``
 is of a model of a size that is really served on a CPU, 201 M weights; ``gateway_throughput_ratio_tiny`` of one that
-makes a token in well under a millisecond, where the gateway's own work is most of all work.
+makes a token in well under a millisecond, where the gateway's own work is most of all. ``gateway_cpu_us_per_token``
+is the gateway's processor time, which other load on the machine disturbs least.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 import tempfile
 import time
@@ -129,6 +131,22 @@ def _throughput(model: str, gateway: Side, direct: Side) -> Iterator[Figure]:
     ours, theirs = in_turns(ROUNDS, lambda: gateway.throughput(tokens), lambda: direct.throughput(tokens))
     yield figure(f"gateway_tokens_per_s{suffix}", ours, "1/s", against=f"{CLIENTS} clients, {model} weights")
     yield ratio(f"gateway_throughput_ratio{suffix}", ours, theirs, against=DIRECT)
+    if model == "tiny":
+        spent = in_turns(ROUNDS, lambda: _processor_s(gateway, tokens))[0]
+        yield figure("gateway_cpu_us_per_token", [1e6 * s / (CLIENTS * tokens) for s in spent], "us", against="TLS")
+
+
+def _processor_s(gateway: Side, tokens: int) -> float:
+    """Processor time that the gateway's process takes for one round, user and system."""
+    stat = Path(f"/proc/{gateway.box.gateway.pid}/stat")
+
+    def ticks() -> int:
+        fields = stat.read_text().rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = ticks()
+    gateway.throughput(tokens)
+    return (ticks() - before) / os.sysconf("SC_CLK_TCK")
 
 
 def _first_token(gateway: Side, direct: Side) -> Iterator[Figure]:
