@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     keygen.set_defaults(command=_keygen)
 
     build = commands.add_parser("build", help="build an image from a product file")
-    build.add_argument("product", type=Path, metavar="PRODUCT.TOML")
+    build.add_argument("product", type=Path, metavar="PRODUCT.TOML", help="see docs/build-an-image.md")
     build.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder that gets the image")
     build.add_argument("--force", action="store_true", help="replace an image that is there")
     build.add_argument("--refresh-os", action="store_true", help="build the OS part with today's Debian packages")
