@@ -1,4 +1,4 @@
-"""The store on a SQL database: SQLite in a file now; nothing here but the pragmas is SQLite's own."""
+"""The store on a SQL database: SQLite in a file now. Its own here: the pragmas, and the lock of a write transaction."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.store import Transaction, Value
 from sealwright_licensing.tables import CLOSED_SETS, TABLES
-from sealwright_policies.errors import OperationError
+from sealwright_policies.errors import OperationError, UsageError
 
 R = TypeVar("R")
 
@@ -41,12 +41,16 @@ _BUSY_TIMEOUT_S = 15
 
 
 def open_engine(url: str) -> Engine:
-    """Open a database; for SQLite with a write-ahead log, full synchronisation, and transactions that we begin."""
-    is_sqlite = url.startswith("sqlite")
-    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S} if is_sqlite else {})
-    if is_sqlite:
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+    """Open a database with a write-ahead log, full synchronisation, and transactions that we begin.
+
+    Raises:
+        UsageError: not SQLite. Seats and activation codes are counted behind a lock that others would not take.
+    """
+    if not url.startswith("sqlite:"):
+        raise UsageError("The database must be SQLite: sqlite:FILE.")
+    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 

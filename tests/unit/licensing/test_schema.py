@@ -14,7 +14,7 @@ from sealwright_licensing import schema
 from sealwright_licensing.records import SpentNonce
 from sealwright_licensing.store_sql import SqlStore, open_engine
 from sealwright_licensing.tables import metadata
-from sealwright_policies.errors import OperationError
+from sealwright_policies.errors import OperationError, UsageError
 from sealwright_policies.wire.messages import NonceRequest
 from sealwright_testing.license_world import LicenseWorld
 
@@ -25,6 +25,12 @@ def test_the_migrations_build_the_tables_of_the_records(tmp_path: Path) -> None:
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
+
+
+def test_a_database_whose_writers_would_not_exclude_each_other_is_refused() -> None:
+    """Two proofs at once would both find the last seat free."""
+    with pytest.raises(UsageError, match="SQLite"):
+        open_engine("postgresql://localhost/licences")
 
 
 def test_an_empty_database_is_refused_and_named(tmp_path: Path) -> None:
