@@ -251,6 +251,17 @@ def test_a_release_without_approval_opens_no_state(disk: Disk, monkeypatch: pyte
     assert "has not approved" in result.sentence
 
 
+def test_a_binding_that_is_no_tpm_structure_is_told(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a crash, after which the machine powers off without a word."""
+    disk.boot(monkeypatch)
+    sealed = disk.box.paths.binding / SEALED_FILE
+    own = StateBinding.model_validate_json(sealed.read_text())
+    sealed.write_text(own.model_copy(update={"private": b"\xff\xff"}).model_dump_json())
+    result = disk.boot(monkeypatch)
+    assert result.state is BoxState.LOCKED
+    assert "cannot be read" in result.sentence
+
+
 def test_a_binding_of_somebody_else_opens_nothing(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """An approval signed by another customer key does not unseal: the sealed object names the key."""
     disk.boot(monkeypatch)
