@@ -216,6 +216,7 @@ def test_the_root_password_is_locked_not_empty() -> None:
 
 ENGINE_SANDBOX = (
     "PrivateNetwork=yes",
+    "PrivatePIDs=yes",
     "RestrictAddressFamilies=AF_UNIX",
     "CapabilityBoundingSet=",
     "NoNewPrivileges=yes",
