@@ -21,8 +21,8 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-async def passed_on(directory: Path, *writes: bytes) -> bytes:
-    """What comes out of an engine that writes this and closes."""
+async def passed_on(directory: Path, *writes: bytes, came: list[bytes] | None = None) -> bytes:
+    """What comes out of an engine that writes this and closes; in ``came`` also when it ends with an error."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -32,15 +32,19 @@ async def passed_on(directory: Path, *writes: bytes) -> bytes:
             await asyncio.sleep(0)
         writer.close()
 
-    return await _collect(directory, answer)
+    return await _collect(directory, answer, [] if came is None else came)
 
 
 async def _collect(
-    directory: Path, answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    directory: Path,
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    came: list[bytes],
 ) -> bytes:
     async with await asyncio.start_unix_server(answer, directory / "e.sock"):
         engine = LlamaServer("e", directory / "e.sock")
-        return b"".join([block async for block in engine.stream_chat({"messages": []})])
+        async for block in engine.stream_chat({"messages": []}):
+            came.append(block)
+        return b"".join(came)
 
 
 @pytest.fixture
@@ -60,9 +64,11 @@ def test_events_pass_whatever_the_pieces_they_come_in(short_tmp: Path, cut: int)
 def test_an_engines_error_is_never_passed_on(short_tmp: Path, cut: int) -> None:
     """Its text may hold anything; wherever it is cut in two."""
     pieces = HEAD, chunk(EVENTS + ERROR[:cut]) if cut else chunk(EVENTS), chunk(ERROR[cut:]), b"0\r\n\r\n"
+    came: list[bytes] = []
     with pytest.raises(ApiError) as caught:
-        asyncio.run(passed_on(short_tmp, *pieces))
+        asyncio.run(passed_on(short_tmp, *pieces, came=came))
     assert caught.value.code == "engine_unavailable"
+    assert b"canary" not in b"".join(came)
 
 
 @pytest.mark.parametrize("end", [b"0\r\n\r\n", b""])
