@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +25,8 @@ class Product:
 
     folder: Path
     service: ServiceKeys
+    cache: Path
+    """For XDG_CACHE_HOME."""
 
     @property
     def config(self) -> Config:
@@ -37,7 +38,7 @@ class Product:
 
 
 @pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
     folder = tmp_path_factory.mktemp("product")
     assert main(["keygen", str(folder / "keys")]) == 0
     service = write_service(folder / "license-service.json")
@@ -45,15 +46,21 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         write_model(folder / f"{payload}.gguf", 2_000_000)
     (folder / "LICENSE.txt").write_text("Apache-2.0, see the model card\n")
     (folder / "product.toml").write_text(product_text(*PAYLOADS, head="[state]\nsize_mib = 128"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache_with_tools(folder)))
-        yield Product(folder, service)
+    return Product(folder, service, cache_with_tools(folder))
 
 
 @pytest.fixture(scope="session")
 def image(product: Product, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A built image; read only."""
-    return product.build(tmp_path_factory.mktemp("image") / "out").output
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(product.cache))
+        return product.build(tmp_path_factory.mktemp("image") / "out").output
+
+
+@pytest.fixture(autouse=True)
+def own_cache(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds of these tests cache nothing where real ones look; other tests of the same process keep the real cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(product.cache))
 
 
 @pytest.fixture
