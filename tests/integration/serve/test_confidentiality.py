@@ -21,7 +21,7 @@ BODIES = {
     "switched off": ASKED | {"logit_bias": {CANARY: 1}},
     "unknown model": ASKED | {"model": CANARY},
     "no engine": ASKED | {"model": "elsewhere"},
-    "too long": ASKED | {"messages": [{"role": "user", "content": CANARY * 20_000}]},
+    "too long": ASKED | {"messages": [{"role": "user", "content": CANARY * 2_000}]},
     "schema": ASKED | {"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": CANARY}}}},
 }
 
