@@ -16,8 +16,8 @@ double with the load of the host."""
 FAILURES = r"Kernel panic|BdsDxe: failed to (load|start)|Access Denied|UEFI Interactive Shell|[Ee]mergency mode"
 """What ends a boot; waiting for anything else stops there."""
 
-PROMPT_S = 2.0
-"""A line that has not ended after this long is a prompt, not one that is still being written."""
+OUR_LINE = "sealwright: "
+"""Lines of the box itself are always ended: one that is not is still being written, and is not matched yet."""
 
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_=><c78]|[()][0-9A-B])|\r")
 _POLL_S = 0.5
@@ -77,7 +77,7 @@ class Console:
                         return found
                     if failure.search(line):
                         raise self._error(pattern, f"the box printed: {line}")
-                whole = self._ended or self.idle_s() > PROMPT_S
+                whole = self._ended or OUR_LINE not in self._partial
                 if whole and (found := wanted.search(self._partial)):
                     return found
                 if self._ended:
