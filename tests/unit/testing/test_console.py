@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +51,16 @@ def test_escape_sequences_are_not_text(tmp_path: Path) -> None:
 def test_a_prompt_without_a_line_end_is_seen(tmp_path: Path) -> None:
     """Nothing follows a prompt."""
     assert console(tmp_path, b"one\nShell> ").expect("Shell>")
+
+
+def test_half_a_line_of_the_box_is_not_matched() -> None:
+    """A code must not be taken for whole while its line is being written."""
+    read, write = os.pipe()
+    with tempfile.NamedTemporaryFile() as log, os.fdopen(write, "wb", buffering=0) as out:
+        box = Console(os.fdopen(read, "rb"), Path(log.name))
+        out.write(b"sealwright: claim code AB")
+        threading.Timer(1.0, out.write, [b"CD-1234\n"]).start()
+        assert box.expect(r"claim code (\S+)")[1] == "ABCD-1234"
 
 
 def test_a_failure_ends_the_wait_at_once(tmp_path: Path) -> None:
