@@ -105,5 +105,6 @@ $(BENCHES:%=bench-%): bench-%: python tools server trained
 
 .PHONY: clean
 clean:  ## remove what is made in this folder (the cache stays: delete its folder to free the space)
+	@if [[ -d build/demo && -x .venv/bin/sealwright-demo ]]; then sealwright-demo down; fi
 	rm -rf .venv build out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -prune -exec rm -rf {} + -o -name '*.egg-info' -prune -exec rm -rf {} +

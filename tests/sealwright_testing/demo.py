@@ -28,6 +28,9 @@ from sealwright_testing.virtual_box import VirtualBox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DIRECTORY = REPOSITORY / "build/demo"
+KEEPER = "sealwright_testing.demo"
+"""On the command line of the keeping process."""
+INTERRUPTED = 128 + signal.SIGINT
 FREE_BYTES = 4 * 1024**3
 """Needed for image, TPM and logs; the toolchain and the models are checked where they are made."""
 
@@ -194,7 +197,17 @@ def up(paths: Paths) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    paths.pid.write_text(str(keeper.pid))
+    try:
+        paths.pid.write_text(str(keeper.pid))
+        return _follow(paths, keeper)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted: the demo is stopped. Logs: {paths.directory}. Clean up with: make demo-down", flush=True)
+        end_process(keeper.pid, expect=KEEPER)
+        return INTERRUPTED
+
+
+def _follow(paths: Paths, keeper: subprocess.Popen[bytes]) -> int:
+    """Show the report as it grows; returns the verdict."""
     with paths.log.open(encoding="utf-8", errors="replace") as shown:
         while True:
             ended = keeper.poll() is not None or paths.verdict.exists()
@@ -207,11 +220,16 @@ def up(paths: Paths) -> int:
 
 def down(paths: Paths) -> int:
     """End what ``up`` started and remove its files."""
-    if paths.pid.exists():
-        end_process(int(paths.pid.read_text()), expect="sealwright_testing.demo")
+    if not paths.directory.exists():
+        print("There is no demo to stop.")
+        return 0
+    running = _is_running(paths)
+    if running:
+        end_process(int(paths.pid.read_text()), expect=KEEPER)
+    # The keeper stops it too, unless it was killed.
     Vendor(paths.directory / "vendor").stop_service()
     _remove(paths)
-    print("The demo is stopped and its files are removed.")
+    print("The demo is stopped" if running else "No demo was running", "and its files are removed.")
     return 0
 
 
@@ -226,7 +244,7 @@ def _is_running(paths: Paths) -> bool:
     if not paths.pid.exists():
         return False
     try:
-        return "sealwright_testing.demo" in Path(f"/proc/{int(paths.pid.read_text())}/cmdline").read_text()
+        return KEEPER in Path(f"/proc/{int(paths.pid.read_text())}/cmdline").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
 
