@@ -16,11 +16,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from sealwright_testing import customer
 from sealwright_testing.firmware_variables import SecureBootKeys
 from sealwright_testing.machine import Machine
 from sealwright_testing.models import ModelStore
+from sealwright_testing.partition_table import SECTOR
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tools_root import ToolsRoot, cache_directory
 from sealwright_testing.vendor import IssuedLicense, Vendor, bundled_models
@@ -58,11 +60,18 @@ class World:
 
     def partition(self, label: str) -> tuple[int, int]:
         """Offset and size in bytes of a partition of the image, by its GPT label."""
+        entry = self._partition_entry(label)
+        return int(entry["start"]) * SECTOR, int(entry["size"]) * SECTOR
+
+    def partition_uuid(self, label: str) -> UUID:
+        """Unique id of a partition of the image, by its GPT label."""
+        return UUID(self._partition_entry(label)["uuid"])
+
+    def _partition_entry(self, label: str) -> dict[str, Any]:
         disk = self.vendor.image / "disk.raw"
         printed = ToolsRoot.find().run_inside("sfdisk", "--json", disk, binds=[self.directory])
-        table = json.loads(printed)["partitiontable"]
-        entry = next(entry for entry in table["partitions"] if entry["name"] == label)
-        return int(entry["start"]) * int(table["sectorsize"]), int(entry["size"]) * int(table["sectorsize"])
+        entries: list[dict[str, Any]] = json.loads(printed)["partitiontable"]["partitions"]
+        return next(entry for entry in entries if entry["name"] == label)
 
     def fresh_box(
         self,

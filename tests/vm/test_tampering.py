@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from sealwright_testing import customer
+from sealwright_testing.console import ConsoleError
+from sealwright_testing.models import ModelStore
+from sealwright_testing.partition_table import exchange_identities
 from sealwright_testing.scene import Scene
 from sealwright_testing.virtual_box import VirtualBox
 
@@ -15,6 +18,8 @@ pytestmark = pytest.mark.vm
 
 EROFS_SUPERBLOCK = 1024
 """Offset of erofs' superblock (Linux, Documentation/filesystems/erofs.rst)."""
+PROMPT = r"login:|Press Enter for maintenance|Give root password|\bsh-\d\.\d[#$]"
+"""Of a login, of sulogin, of a shell."""
 IN_THE_UKI = 8 * 1024 * 1024
 """Some byte of the kernel or initrd."""
 
@@ -58,6 +63,29 @@ def test_a_changed_model_partition_is_not_served(scene: Scene) -> None:
     customer.wait_for_https(box)
     status = customer.status(box)
     assert {payload["payload_id"]: payload["state"] for payload in status["payloads"]}["medical"] == "failed"
+    # The damage is that model's alone.
+    sample = ModelStore.load().samples()["finance"][0]
+    with customer.colleague(box, scene.activated.api_key, scene.activated.placard.tls_fingerprint) as client:
+        assert customer.ask(client, "finance", sample.question) == sample.answer
+
+
+def test_model_partitions_in_each_others_place_are_not_served(scene: Scene) -> None:
+    """A partition is found by its unique id; what it holds is believed by its root hash alone."""
+    box = scene.activated_box()
+    exchange_identities(box, *(scene.world.partition_uuid(f"payload-{name}") for name in ("medical", "finance")))
+    box.start()
+    reason = box.expect("sealwright: state locked: (.*)", failures="sealwright: state (serving|unlocked|waiting)")
+    assert reason.startswith("PAYLOAD_CORRUPTED")
+
+
+def test_a_failed_boot_poisons_its_measurement_and_powers_off(scene: Scene) -> None:
+    """Nothing that fails in the initrd ends in a shell, nor in a state that could still unseal."""
+    box = scene.activated_box()
+    box.write_disk(scene.world.partition("root-verity")[0], bytes(4096))
+    box.start()
+    box.expect("sealwright/v1/failure", failures=PROMPT)
+    with pytest.raises(ConsoleError, match="the box switched off"):
+        box.expect(PROMPT, failures="sealwright: ")
 
 
 def test_a_disk_in_another_machine_stays_closed(scene: Scene) -> None:
