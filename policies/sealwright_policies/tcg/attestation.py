@@ -7,7 +7,7 @@ What the values mean for a device (reference values, clock rules, log replay) is
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sealwright_policies.errors import RejectionCode, UnsupportedError, VerificationError
@@ -24,7 +24,7 @@ from sealwright_policies.tcg.attest import (
 from sealwright_policies.tcg.nv import COUNTER_ATTRIBUTES, COUNTER_SIZE, NvAttributes, NvPublic, NvType
 from sealwright_policies.tcg.pcr import DIGEST_SIZES, PCR_COUNT, SELECT_SIZE
 from sealwright_policies.tcg.public import Hierarchy, Public, qualified_name
-from sealwright_policies.tcg.signature import PublicKey, Signature, parse_signature, verify_message
+from sealwright_policies.tcg.signature import PublicKey, Signature, parse_signature, verify_any, verify_message
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +112,18 @@ def verify_quote(
 def verify_quote_with_key(
     key: PublicKey,
     attest: bytes,
-    signature: bytes,
+    signatures: Sequence[Signature],
     *,
     qualifying_data: bytes,
     pcrs: Mapping[int, bytes],
     selection: Collection[int],
     bank: int = AlgorithmId.SHA256,
 ) -> VerifiedQuote:
-    """As :func:`verify_quote`, for a bare key: any scheme that fits the key's type is taken, for no area fixes one."""
-    signed_with = parse_signature(signature)
-    verify_message(key, attest, signed_with)  # (1)
+    """As :func:`verify_quote`, for a bare key: any scheme that fits the key's type is taken, for no area fixes one.
+
+    ``signatures`` are the readings of one signature: one, or several where it does not say its scheme and hash.
+    """
+    signed_with = verify_any(key, attest, signatures)  # (1)
     return _verified_quote(
         attest, signed_with, qualifying_data=qualifying_data, pcrs=pcrs, selection=selection, bank=bank
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -9,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 
-from sealwright_policies.errors import RejectionCode, UnsupportedError, VerificationError
+from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
 from sealwright_policies.tcg.algorithms import AlgorithmId, algorithm_name, strong_hash
 from sealwright_policies.tcg.reader import Reader, sized_2b
 
@@ -17,6 +18,8 @@ MAX_SIGNATURE_SIZE = 1024
 MAX_RSA_SIZE = 512
 MAX_COORDINATE_SIZE = 66
 MIN_RSA_BITS = 2048
+MAX_ALGORITHM_ID = 0xFF
+"""All schemes of the TCG Algorithm Registry are below; larger numbers are of other data."""
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
@@ -51,7 +54,7 @@ def parse_signature(data: bytes) -> Signature:
     """Parse a TPMT_SIGNATURE.
 
     Raises:
-        FormatError: truncated, trailing or over-long.
+        FormatError: truncated, trailing or over-long, or of a scheme that no registry can name.
         UnsupportedError: another scheme than ECDSA, RSASSA and RSAPSS.
     """
     reader = Reader(data, "TPMT_SIGNATURE", max_size=MAX_SIGNATURE_SIZE)
@@ -65,6 +68,8 @@ def parse_signature(data: bytes) -> Signature:
     elif algorithm in (AlgorithmId.RSASSA, AlgorithmId.RSAPSS):
         hash_algorithm = reader.u16()
         signature = RsaSignature(AlgorithmId(algorithm), hash_algorithm, reader.sized(MAX_RSA_SIZE, "sig"))
+    elif algorithm > MAX_ALGORITHM_ID:
+        raise FormatError(f"TPMT_SIGNATURE: {algorithm:#06x} is no signature scheme")
     else:
         raise UnsupportedError(f"TPMT_SIGNATURE: signature scheme {algorithm_name(algorithm)} is not supported")
     reader.finish()
@@ -95,6 +100,18 @@ def verify_message(key: PublicKey, message: bytes, signature: Signature) -> None
         raise VerificationError(
             RejectionCode.SIGNATURE_INVALID, "the signature is not by this key over these bytes"
         ) from None
+
+
+def verify_any(key: PublicKey, message: bytes, readings: Sequence[Signature]) -> Signature:
+    """Return the first of several readings of a signature that :func:`verify_message` accepts; raise as it does."""
+    for reading in readings[:-1]:
+        try:
+            verify_message(key, message, reading)
+        except VerificationError:
+            continue
+        return reading
+    verify_message(key, message, readings[-1])
+    return readings[-1]
 
 
 def signature_hash(signature: Signature) -> hashes.HashAlgorithm:

@@ -8,53 +8,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_policies.cli import main
-from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.reader import sized_2b
-from sealwright_testing.attestations import AttestFields, SoftwareAk, quote_bytes
-from sealwright_testing.event_logs import LogWriter, replay, separator
-
-EVENTS = [separator(pcr) for pcr in range(8)]
-LOG = LogWriter((AlgorithmId.SHA1, AlgorithmId.SHA256)).log(EVENTS)
-NONCE = bytes(range(32))
-PCRS = replay(EVENTS, AlgorithmId.SHA256)
-AK = SoftwareAk()
-QUOTE = quote_bytes(AttestFields(AK.qualified_name, NONCE), PCRS)
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
-
-
-def pem(key: PublicKey) -> bytes:
-    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-
-
-class Case:
-    """The files of a quote, and the command line that names them."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.select = "sha256:0-7"
-        self.qualifying_data = NONCE.hex()
-        self.write("ak.pem", pem(AK.private_key.public_key()))
-        self.write("attest", QUOTE)
-        self.write("signature", AK.sign(QUOTE))
-        self.write("pcrs.json", json.dumps({str(index): value.hex() for index, value in PCRS.items()}).encode())
-
-    def write(self, name: str, data: bytes) -> None:
-        (self.directory / name).write_bytes(data)
-
-    def run(self) -> int:
-        path = self.directory
-        command = ["verify-quote", "--ak", f"{path}/ak.pem", "--attest", f"{path}/attest"]
-        command += ["--signature", f"{path}/signature", "--qualifying-data", self.qualifying_data]
-        command += ["--pcrs", f"{path}/pcrs.json", "--select", self.select]
-        return main(command)
+from sealwright_testing.quote_case import AK, LOG, PCRS, QUOTE, QuoteCase, pem
 
 
 @pytest.fixture
-def case(tmp_path: Path) -> Case:
-    return Case(tmp_path)
+def case(tmp_path: Path) -> QuoteCase:
+    return QuoteCase(tmp_path)
 
 
 def reason(capsys: pytest.CaptureFixture[str]) -> str:
@@ -117,7 +79,7 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("form", ["plain", "bank", "pcrs", "eventlog"])
 def test_a_good_quote_with_all_forms_of_pcr_files(
-    case: Case, capsys: pytest.CaptureFixture[str], form: str, tmp_path: Path
+    case: QuoteCase, capsys: pytest.CaptureFixture[str], form: str, tmp_path: Path
 ) -> None:
     values = {str(index): value.hex() for index, value in PCRS.items()}
     documents = {
@@ -135,20 +97,22 @@ def test_a_good_quote_with_all_forms_of_pcr_files(
     assert capsys.readouterr().out.startswith("OK")
 
 
-def test_other_values_are_rejected(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_values_are_rejected(case: QuoteCase, capsys: pytest.CaptureFixture[str]) -> None:
     case.write("pcrs.json", json.dumps({str(index): "00" * 32 for index in PCRS}).encode())
     assert case.run() == 10
     assert "PCR_DIGEST_MISMATCH" in reason(capsys)
 
 
-def test_a_changed_statement_is_rejected_before_it_is_parsed(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_statement_is_rejected_before_it_is_parsed(
+    case: QuoteCase, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The signature is checked first: nothing of an unsigned statement is believed, not even that it is malformed."""
     case.write("attest", QUOTE[:-1])
     assert case.run() == 10
     assert "SIGNATURE_INVALID" in reason(capsys)
 
 
-def test_a_signed_but_malformed_statement(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signed_but_malformed_statement(case: QuoteCase, capsys: pytest.CaptureFixture[str]) -> None:
     case.write("attest", QUOTE + b"\0")
     case.write("signature", AK.sign(QUOTE + b"\0"))
     assert case.run() == 30
@@ -168,6 +132,7 @@ def test_a_signed_but_malformed_statement(case: Case, capsys: pytest.CaptureFixt
         ("signature", b"\x00\x18\x00\x0b\x00\x01\x01", 30),
         ("signature", b"\x00\x05\x00\x0b" + bytes(32), 20),
         ("signature", bytes(2000), 30),
+        ("signature", b"\x9c\x4b" + bytes(254), 30),
         ("attest", bytes(2000), 30),
         ("pcrs.json", b"{", 30),
         ("pcrs.json", b"[]", 30),
@@ -177,19 +142,22 @@ def test_a_signed_but_malformed_statement(case: Case, capsys: pytest.CaptureFixt
         ("pcrs.json", b'{"24": "00"}', 30),
         ("pcrs.json", b'{"sha256": {"0": null}}', 30),
         ("pcrs.json", b"[" * 100_000, 30),
+        ("pcrs.json", b'{"0": "' + b"0" * 64 + b'", "0": "' + b"1" * 64 + b'"}', 30),
+        ("pcrs.json", b'{"00": "' + b"0" * 64 + b'"}', 30),
+        ("pcrs.json", b'{"sha256": {"pcrs": 1}}', 30),
         ("pcrs.json", b"{}", 10),
         ("pcrs.json", b'{"sha1": {}}', 10),
     ],
     ids=short_id,
 )
-def test_bad_files(case: Case, capsys: pytest.CaptureFixture[str], name: str, data: bytes, code: int) -> None:
+def test_bad_files(case: QuoteCase, capsys: pytest.CaptureFixture[str], name: str, data: bytes, code: int) -> None:
     case.write(name, data)
     assert case.run() == code
     reason(capsys)
 
 
 @pytest.mark.parametrize("name", ["ak.pem", "attest", "signature", "pcrs.json"])
-def test_a_missing_file_is_wrong_usage(case: Case, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_missing_file_is_wrong_usage(case: QuoteCase, capsys: pytest.CaptureFixture[str], name: str) -> None:
     (case.directory / name).unlink()
     assert case.run() == 2
     assert name in reason(capsys)
@@ -198,14 +166,14 @@ def test_a_missing_file_is_wrong_usage(case: Case, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("select", "code"), [("sha256:0-8", 10), ("sha1:0-7", 30), ("md5:0", 20), ("sha1:0+sha256:1", 20), ("0,1", 2)]
 )
-def test_other_selections(case: Case, capsys: pytest.CaptureFixture[str], select: str, code: int) -> None:
+def test_other_selections(case: QuoteCase, capsys: pytest.CaptureFixture[str], select: str, code: int) -> None:
     """sha1:0-7 reads the SHA-256 values of the file as SHA-1 values, whose length is wrong."""
     case.select = select
     assert case.run() == code
     reason(capsys)
 
 
-def test_a_short_rsa_key_is_not_supported(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_short_rsa_key_is_not_supported(case: QuoteCase, capsys: pytest.CaptureFixture[str]) -> None:
     """Its signature is genuine, but 1024 bits prove nothing."""
     key = rsa.generate_private_key(65537, 1024)  # a short key is the point of the test
     signature = key.sign(QUOTE, padding.PKCS1v15(), hashes.SHA256())
@@ -215,7 +183,7 @@ def test_a_short_rsa_key_is_not_supported(case: Case, capsys: pytest.CaptureFixt
     assert "1024" in reason(capsys)
 
 
-def test_qualifying_data_that_is_not_hexadecimal(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+def test_qualifying_data_that_is_not_hexadecimal(case: QuoteCase, capsys: pytest.CaptureFixture[str]) -> None:
     case.qualifying_data = "xyz"
     assert case.run() == 2
     reason(capsys)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealwright_policies.cli_verify_quote import parse_pcr_values
+from sealwright_policies.cli_quote_files import parse_pcr_values
 from sealwright_policies.errors import SealwrightError
 from sealwright_policies.tcg import events
 from sealwright_policies.tcg.algorithms import AlgorithmId
