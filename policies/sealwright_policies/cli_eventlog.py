@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sealwright_policies.cli_files import read_file
+from sealwright_policies.cli_files import load_event_log
 from sealwright_policies.tcg.event_text import describe_event
-from sealwright_policies.tcg.eventlog import MAX_LOG_SIZE, Event, EventLog, parse_event_log
+from sealwright_policies.tcg.eventlog import Event, EventLog
 from sealwright_policies.tcg.pcr import bank_name, replayable
 
 EPILOG = """\
@@ -37,7 +37,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(options: argparse.Namespace) -> int:
     """Parse the file and print it."""
-    log = parse_event_log(read_file(options.file, max_size=MAX_LOG_SIZE))
+    log = load_event_log(options.file)
     print(json.dumps(log_as_json(log), indent=2) if options.json else log_as_text(log))
     return 0
 

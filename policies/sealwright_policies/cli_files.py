@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sealwright_policies.errors import FormatError, UsageError
+from sealwright_policies.tcg.eventlog import MAX_LOG_SIZE, EventLog, parse_event_log
+from sealwright_policies.tcg.foreign_logs import refuse_foreign_log
 
 
 def read_file(path: Path, *, max_size: int) -> bytes:
@@ -22,3 +24,15 @@ def read_file(path: Path, *, max_size: int) -> bytes:
     if len(data) > max_size:
         raise FormatError(f"{path}: longer than {max_size} bytes")
     return data
+
+
+def load_event_log(path: Path) -> EventLog:
+    """Read and parse a boot event log.
+
+    Raises:
+        UsageError, FormatError: as :func:`read_file`; malformed.
+        UnsupportedError: a file of another kind, and of which.
+    """
+    data = read_file(path, max_size=MAX_LOG_SIZE)
+    refuse_foreign_log(data)
+    return parse_event_log(data)

@@ -11,9 +11,8 @@ from typing import Any
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import Release, read_unverified_release, verify_release
 from sealwright_policies.appraisal.what_if import Finding, WhatIf, what_if
-from sealwright_policies.cli_files import read_file
+from sealwright_policies.cli_files import load_event_log, read_file
 from sealwright_policies.errors import FormatError, VerificationError
-from sealwright_policies.tcg.eventlog import MAX_LOG_SIZE, parse_event_log
 from sealwright_policies.wire.envelope import load_p256_public_key
 
 MAX_PEM_SIZE = 16 * 1024
@@ -61,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     # cryptography warns of odd certificates in firmware; nothing here depends on them, they are only named.
     warnings.simplefilter("ignore")
     release = _read_release(options.release, options.manifest_key)
-    log = parse_event_log(read_file(options.eventlog, max_size=MAX_LOG_SIZE))
+    log = load_event_log(options.eventlog)
     outcome = what_if(log, release.manifest.measurements)
     verified = options.manifest_key is not None
     if options.json:

@@ -15,6 +15,12 @@ MAX_HEX = 64
 
 MAX_TEXT = 4096
 
+_SIGNATURE_SIZE = 16
+"""Bytes of the text, 'SP800-155 Event' say, by which EV_NO_ACTION events of the profile are told apart (10.4.5)."""
+
+_DER_CERTIFICATE = b"\x30\x82"
+"""With this some versions of shim begin an authority, instead of with the GUID of its owner."""
+
 _SIGNATURE_LIST_VARIABLES = frozenset({"PK", "KEK", "db", "dbx", "dbt", "dbr"})
 _AUTHORITIES = frozenset({"db", "MokList", "MokListRT", "Shim", "vendor_db"})
 """Variables whose entry let an image start; others, like shim's SbatLevel, are text."""
@@ -91,15 +97,22 @@ def _no_action(data: bytes) -> dict[str, Any]:
         return {"startup_locality": data[-1]}
     if data.startswith(SPEC_ID_EVENT_03):
         return {"text": "Spec ID Event03"}
+    signature = data[:_SIGNATURE_SIZE].rstrip(b"\0")
+    if len(data) > _SIGNATURE_SIZE and signature.isascii() and signature.decode("ascii").isprintable():
+        return {"signature": signature.decode("ascii"), **text_or_hex(data[_SIGNATURE_SIZE:])}
     return text_or_hex(data)
 
 
 def _variable(event: Event) -> dict[str, Any]:
-    variable = events.parse_uefi_variable(event.data)
+    variable, rest = events.split_uefi_variable(event.data)
     said: dict[str, Any] = {"vendor": variable.vendor, "name": variable.name}
+    if rest:
+        said["bytes_behind"] = len(rest)
     if event.type is EventType.EV_EFI_VARIABLE_AUTHORITY:
         if variable.name not in _AUTHORITIES:
             return {**said, **text_or_hex(variable.data)}
+        if variable.data.startswith(_DER_CERTIFICATE):
+            return {**said, "size": len(variable.data)}
         entry = events.parse_signature_data(variable.data)
         return {**said, "owner": entry.owner, "size": len(entry.data)}
     if variable.name in _SIGNATURE_LIST_VARIABLES:

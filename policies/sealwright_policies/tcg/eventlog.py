@@ -168,13 +168,9 @@ def parse_event_log(data: bytes) -> EventLog:
         FormatError: empty, truncated, over a limit, or against the profile.
     """
     reader = LittleEndianReader(data, "event log", max_size=MAX_LOG_SIZE)
-    first = _read_sha1_event(reader, 0)
-    if first.type is EventType.EV_NO_ACTION and first.data.startswith(SPEC_ID_EVENT_03):
-        if first.pcr != 0:
-            raise FormatError(f"event 0: a Spec ID event in PCR {first.pcr}, it belongs in 0")
-        log_format, banks = LogFormat.CRYPTO_AGILE, _read_spec_id(first.data)
-    else:
-        log_format, banks = LogFormat.SHA1, {int(AlgorithmId.SHA1): DIGEST_SIZES[AlgorithmId.SHA1]}
+    if not data:
+        raise FormatError("event log: empty, the firmware gave none")
+    log_format, banks, first = _read_first_event(reader)
     events = [first]
     # Looked for once, not before each event: a hostile log must not make the work grow with the square of its size.
     ones, zeros = len(data.rstrip(b"\xff")), len(data.rstrip(b"\0"))
@@ -185,24 +181,41 @@ def parse_event_log(data: bytes) -> EventLog:
             break
         if len(events) == MAX_EVENTS:
             raise FormatError(f"event log: more than {MAX_EVENTS} events")
-        if log_format is LogFormat.SHA1:
-            events.append(_read_sha1_event(reader, len(events)))
-        else:
-            events.append(_read_event2(reader, len(events), banks))
+        start = reader.offset
+        try:
+            if log_format is LogFormat.SHA1:
+                events.append(_read_sha1_event(reader, len(events)))
+            else:
+                events.append(_read_event2(reader, len(events), banks))
+        except FormatError as error:
+            raise FormatError(f"event {len(events)} at byte {start}: {error}") from None
     return EventLog(log_format, banks, tuple(events), _startup_locality(events), reader.remaining)
 
 
-def _check_pcr(index: int, pcr: int, event_type: EventType | int) -> None:
+def _read_first_event(reader: LittleEndianReader) -> tuple[LogFormat, Mapping[int, int], Event]:
+    """Read the event that tells the format, and the banks of a crypto-agile log."""
+    try:
+        first = _read_sha1_event(reader, 0)
+        if first.type is not EventType.EV_NO_ACTION or not first.data.startswith(SPEC_ID_EVENT_03):
+            return LogFormat.SHA1, {int(AlgorithmId.SHA1): DIGEST_SIZES[AlgorithmId.SHA1]}, first
+        if first.pcr != 0:
+            raise FormatError(f"a Spec ID event in PCR {first.pcr}, it belongs in 0")
+        return LogFormat.CRYPTO_AGILE, _read_spec_id(first.data), first
+    except FormatError as error:
+        raise FormatError(f"event 0 at byte 0: {error}") from None
+
+
+def _check_pcr(pcr: int, event_type: EventType | int) -> None:
     # Events that extend nothing may name a register that does not exist (0xFFFFFFFF is seen).
     if pcr >= PCR_COUNT and event_type is not EventType.EV_NO_ACTION:
-        raise FormatError(f"event {index}: PCR {pcr}, the last one is {PCR_COUNT - 1}")
+        raise FormatError(f"PCR {pcr}, the last one is {PCR_COUNT - 1}")
 
 
 def _read_sha1_event(reader: LittleEndianReader, index: int) -> Event:
     """Read a TCG_PCClientPCREvent (10.2.1)."""
     pcr, number = reader.u32(), reader.u32()
     event_type = _EVENT_TYPES.get(number, number)
-    _check_pcr(index, pcr, event_type)
+    _check_pcr(pcr, event_type)
     digest = reader.take(DIGEST_SIZES[AlgorithmId.SHA1])
     return Event(index, pcr, event_type, {int(AlgorithmId.SHA1): digest}, reader.take(reader.u32()))
 
@@ -211,13 +224,15 @@ def _read_event2(reader: LittleEndianReader, index: int, banks: Mapping[int, int
     """Read a TCG_PCR_EVENT2 (10.2.2). Digests of a part of the banks are read too; :meth:`EventLog.missing` tells."""
     pcr, number, count = reader.fields(_EVENT2_HEADER)
     event_type = _EVENT_TYPES.get(number, number)
-    _check_pcr(index, pcr, event_type)
+    _check_pcr(pcr, event_type)
     digests: dict[int, bytes] = {}
     for _ in range(count):
         algorithm = reader.u16()
         size = banks.get(algorithm)
-        if size is None or algorithm in digests:
-            raise FormatError(f"event {index}: a second or undeclared digest of algorithm {algorithm_name(algorithm)}")
+        if size is None:
+            raise FormatError(f"a digest of algorithm {algorithm_name(algorithm)}, which the header does not declare")
+        if algorithm in digests:
+            raise FormatError(f"a second digest of algorithm {algorithm_name(algorithm)}")
         digests[algorithm] = reader.take(size)
     return Event(index, pcr, event_type, digests, reader.take(reader.u32()))
 

@@ -109,13 +109,20 @@ class SignatureList:
 
 def parse_uefi_variable(data: bytes) -> UefiVariable:
     """Parse UEFI_VARIABLE_DATA."""
+    variable, rest = split_uefi_variable(data)
+    if rest:
+        raise FormatError(f"UEFI_VARIABLE_DATA: {len(rest)} bytes after the end")
+    return variable
+
+
+def split_uefi_variable(data: bytes) -> tuple[UefiVariable, bytes]:
+    """Return UEFI_VARIABLE_DATA and what stands behind it; some versions of shim left six bytes there. For people."""
     reader = LittleEndianReader(data, "UEFI_VARIABLE_DATA", max_size=MAX_LOG_SIZE)
     vendor = guid_text(reader.take(GUID_SIZE))
     name_length, data_length = reader.u64(), reader.u64()
     name = _utf16(reader.take(2 * name_length), "UEFI_VARIABLE_DATA")
     value = reader.take(data_length)
-    reader.finish()
-    return UefiVariable(vendor, name, value)
+    return UefiVariable(vendor, name, value), reader.rest()
 
 
 def parse_image_load(data: bytes) -> ImageLoad:

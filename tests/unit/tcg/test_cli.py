@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -10,8 +11,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from sealwright_policies.cli import main
+from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.reader import sized_2b
-from sealwright_testing.quote_case import AK, LOG, PCRS, QUOTE, QuoteCase, pem
+from sealwright_testing.event_logs import LogWriter
+from sealwright_testing.quote_case import AK, EVENTS, LOG, PCRS, QUOTE, QuoteCase, pem
+
+BOOTS = Path(__file__).parents[2] / "vectors/appraisal/common"
 
 
 @pytest.fixture
@@ -58,6 +63,39 @@ def test_eventlog_refuses_malformed_logs(
     (tmp_path / "log").write_bytes(data)
     assert main(["eventlog", str(tmp_path / "log")]) == code
     assert "MALFORMED" in reason(capsys)
+
+
+def test_a_cut_log_is_refused_with_the_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The index and offset of the event that is not whole."""
+    start = len(LogWriter((AlgorithmId.SHA1, AlgorithmId.SHA256)).log(EVENTS[:-1]))
+    (tmp_path / "log").write_bytes(LOG[: start + 20])
+    assert main(["eventlog", str(tmp_path / "log")]) == 30
+    assert f"event 8 at byte {start}:" in reason(capsys)
+
+
+IMA = b"\x0a\0\0\0" + b"\x11" * 20 + b"\6\0\0\0ima-ng" + bytes(40)
+FOREIGN = {
+    "IMA": IMA,
+    "IMA with SHA-256": IMA[:4] + b"\x11" * 12 + IMA[4:],
+    "IMA text": b"10 " + b"1f" * 20 + b" ima-ng sha1:" + b"00" * 20 + b" boot_aggregate\n",
+    "systemd": b'\x1e{"pcr":11,"digests":[]}\n',
+    "systemd, cut": b'\x1e{"pcr":11,"dig',
+    "YAML": b"---\nversion: 1\nevents:\n",
+    "ACPI": b"TPM2\x4c\0\0\0\x04" + bytes(67),
+    "base64": base64.encodebytes(LOG),
+    "hexadecimal": LOG.hex().encode(),
+}
+
+
+@pytest.mark.parametrize("command", ["eventlog", "what-if"])
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_file_of_another_kind_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, command: str
+) -> None:
+    (tmp_path / "log").write_bytes(FOREIGN[kind])
+    release = ["--release", f"{BOOTS}/release.json"] if command == "what-if" else []
+    assert main([command, str(tmp_path / "log"), *release]) == 20
+    assert "wanted" in reason(capsys)
 
 
 @pytest.mark.parametrize(

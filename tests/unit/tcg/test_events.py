@@ -121,5 +121,22 @@ def test_what_people_see() -> None:
     assert describe(EventType.EV_EFI_VARIABLE_BOOT, variable("Boot0001", option))["description"] == "Linux"
 
 
+def test_people_see_what_some_shims_wrote() -> None:
+    """Six bytes behind the variable, and no owner before its certificate; rules stay strict about both."""
+    shim = variable("Shim", b"\x30\x82\x01\x00" + bytes(256)) + bytes(6)
+    said = describe(EventType.EV_EFI_VARIABLE_AUTHORITY, shim, 7)
+    assert (said["name"], said["size"], said["bytes_behind"]) == ("Shim", 260, 6)
+    assert "owner" not in said
+    with pytest.raises(FormatError):
+        events.parse_uefi_variable(shim)
+
+
+def test_people_see_which_kind_of_no_action_it_is() -> None:
+    said = describe(EventType.EV_NO_ACTION, b"SP800-155 Event3" + b"\xff" * 4)
+    assert said == {"signature": "SP800-155 Event3", "hex": "ffffffff"}
+    assert describe(EventType.EV_NO_ACTION, b"NvIndexInstance\0" + b"\xff")["signature"] == "NvIndexInstance"
+    assert "signature" not in describe(EventType.EV_NO_ACTION, b"\xff" * 20)
+
+
 def test_data_that_cannot_be_read_is_said_to_be_so() -> None:
     assert "unreadable" in describe(EventType.EV_EFI_GPT_EVENT, b"short")
