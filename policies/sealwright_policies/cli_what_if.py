@@ -25,9 +25,11 @@ is proven.
 EPILOG = """\
 exit codes: 0 would be accepted, 10 would be rejected, 2 usage, 20 unsupported, 30 malformed
 
-example:
+examples:
   sealwright-policy what-if /sys/kernel/security/tpm0/binary_bios_measurements \\
       --release image/manifest.json --manifest-key image/manifest-key.pem
+  sealwright-policy what-if boot.bin --release image/manifest.json --after-setup     (would it do as a box?)
+  sealwright-policy what-if boot.bin --release image/manifest.json --json | jq '.findings[] | .code, .remedy'
 """
 
 
@@ -69,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(as_text(outcome, release, signature_verified=verified)))
     denying = [each for each in outcome.findings if not (options.after_setup and each.by_setup)]
     if denying:
-        first = denying[0].mismatch
+        first = min(denying, key=lambda finding: finding.by_setup).mismatch
         raise VerificationError(first.code, f"{first.where()}{first.sentence}")
     return 0
 
@@ -126,8 +128,11 @@ def as_text(outcome: WhatIf, release: Release, *, signature_verified: bool) -> l
         lines.append("option ROMs and drivers that the firmware loaded; they are pinned in PCR 2 at enrolment:")
         lines += [f"  event {rom.event_index}: {rom.device_path or 'no device path'}" for rom in outcome.option_roms]
     if outcome.not_judged:
-        pcrs = ", ".join(map(str, outcome.not_judged))
-        lines.append(f"not judged: PCR {pcrs}, for this log was not made by this release but by another system.")
+        pcrs = ", ".join(map(str, outcome.not_judged[1:]))
+        lines.append(
+            f"not judged: PCR {outcome.not_judged[0]} from the boot loader on, and PCR {pcrs}: "
+            "this log was not made by this release but by another system."
+        )
     return lines
 
 

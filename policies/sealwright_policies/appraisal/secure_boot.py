@@ -84,7 +84,7 @@ def _code(name: str) -> RejectionCode:
 def _variable_sentence(variable: UefiVariable) -> str:
     if variable.name == "SecureBoot":
         return "Secure Boot is off."
-    return f"{variable.name} does not hold the release's keys, but {describe_signature_database(variable.data)}."
+    return f"{variable.name} holds {describe_signature_database(variable.data)}, not what the release has in it."
 
 
 def _stranger_sentence(event: Event) -> str:

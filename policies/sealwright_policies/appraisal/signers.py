@@ -6,6 +6,7 @@ import hashlib
 
 from cryptography import x509
 
+from sealwright_policies.appraisal.events import printable
 from sealwright_policies.errors import FormatError
 from sealwright_policies.tcg.events import EFI_CERT_X509, parse_signature_lists
 
@@ -23,13 +24,17 @@ def describe_signature_database(content: bytes) -> str:
     if len(names) > MAX_NAMED:
         names = [*names[:MAX_NAMED], f"{len(names) - MAX_NAMED} certificates more"]
     hashes = sum(len(each.entries) for each in lists if each.type != EFI_CERT_X509)
-    return "; ".join(names + ([f"{hashes} hashes"] if hashes else [])) or "nothing"
+    return "; ".join(names + (["1 hash" if hashes == 1 else f"{hashes} hashes"] if hashes else [])) or "nothing"
 
 
 def describe_certificate(der: bytes) -> str:
-    """A certificate's subject, or its fingerprint where there is none to read."""
+    """A certificate's subject, or its fingerprint where there is none to read.
+
+    Firmware's databases are whatever their owner put there: a version or name that the library refuses is no error
+    here, and no control character of a name gets into a sentence.
+    """
     try:
         subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
-    except ValueError:
+    except (ValueError, TypeError, x509.InvalidVersion):
         subject = ""
-    return subject or f"certificate sha256:{hashlib.sha256(der).hexdigest()[:16]}"
+    return printable(subject.encode())[1:-1] or f"certificate sha256:{hashlib.sha256(der).hexdigest()[:16]}"

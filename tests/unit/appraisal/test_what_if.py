@@ -104,6 +104,16 @@ def test_firmware_that_no_rule_allows_is_named(release: Path, capsys: pytest.Cap
     assert ask(events, release, capsys, "--after-setup")[0] == 10
 
 
+def test_the_line_names_what_no_setup_cures_first(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reads one line only must not think that enrolling keys will do."""
+    events = [event for event in boot_events(OTHER_SYSTEM, secure_boot_keys("Maker")) if event.type != T.EV_EFI_ACTION]
+
+    _, answer, error = ask(events, release, capsys)
+
+    assert findings(answer)[0] == ("SECURE_BOOT_KEYS", True)
+    assert error.startswith("sealwright-policy: REJECTED BOOT_APPLICATION")
+
+
 def test_another_way_through_pcr4_is_named(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     events = [event for event in foreign_log() if event.type != T.EV_EFI_ACTION]
 
@@ -172,7 +182,7 @@ def test_the_text_says_verdict_release_firmware_and_cures(release: Path, capsys:
     assert lines[0] == "REJECTED as it stands: 3 findings. After the owner's set-up it would be accepted."
     assert "Synthetic firmware 1.0; SHA-256 bank complete" in lines[2]
     assert lines[3] == "to be set up by the owner:"
-    assert lines[-1].startswith("not judged: PCR 4, 8, 9")
+    assert lines[-1].startswith("not judged: PCR 4 from the boot loader on, and PCR 8, 9")
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="SEALWRIGHT_CORPUS names no corpus")
