@@ -1,9 +1,8 @@
-"""Runs the vectors of ``eventlog/``; with SEALWRIGHT_CORPUS, also real logs against tpm2_eventlog's YAML."""
+"""Runs the vectors of ``eventlog/``; where there is a corpus, also real logs against tpm2_eventlog's YAML."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from sealwright_policies.errors import FormatError
 from sealwright_policies.tcg.eventlog import MAX_EVENTS, EventLog, parse_event_log
 from sealwright_policies.tcg.pcr import bank_by_name, bank_name
+from sealwright_testing.corpus import corpus_logs
 from sealwright_testing.event_logs import LogWriter, separator
 from sealwright_testing.tpm2_tools import parse_pcr_listing
 from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
@@ -19,9 +19,6 @@ from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
 DIRECTORY = Path(__file__).parent / "eventlog"
 SPEC = Path(__file__).parents[2] / "policies/spec/eventlog.md"
 VECTORS = load_vectors(DIRECTORY)
-CORPUS = os.environ.get("SEALWRIGHT_CORPUS")
-CORPUS_LOGS = sorted(Path(CORPUS, "eventlogs").glob("*.bin")) if CORPUS else []
-assert CORPUS_LOGS or not CORPUS, f"no event logs in SEALWRIGHT_CORPUS={CORPUS}"
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.folder.name)
@@ -57,7 +54,8 @@ def test_every_section_has_a_vector_or_a_reason() -> None:
     assert not covered & gaps
 
 
-@pytest.mark.parametrize("path", CORPUS_LOGS, ids=lambda path: path.name)
+@pytest.mark.corpus
+@pytest.mark.parametrize("path", corpus_logs(), ids=lambda path: path.name)
 def test_real_log_replays_as_tpm2_eventlog_says(path: Path) -> None:
     """Logs of real firmware, with an independent tool's replay as oracle."""
     log = parse_event_log(path.read_bytes())

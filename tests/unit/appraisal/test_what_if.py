@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_policies.cli import main
 from sealwright_policies.tcg.eventlog import EventType as T
+from sealwright_testing.corpus import corpus_logs
 from sealwright_testing.event_logs import LoggedEvent, LogWriter, separator, sha1_log
 from sealwright_testing.evidence_factory import (
     SyntheticBox,
@@ -25,7 +25,6 @@ from sealwright_testing.synthetic_uki import SECTIONS, build_uki
 
 BOX = SyntheticBox()
 OTHER_SYSTEM = build_uki(SECTIONS | {".linux": b"another kernel"})
-CORPUS = Path(os.environ.get("SEALWRIGHT_CORPUS", "")) / "eventlogs"
 
 
 @pytest.fixture
@@ -185,8 +184,8 @@ def test_the_text_says_verdict_release_firmware_and_cures(release: Path, capsys:
     assert lines[-1].startswith("not judged: PCR 4 from the boot loader on, and PCR 8, 9")
 
 
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="SEALWRIGHT_CORPUS names no corpus")
-@pytest.mark.parametrize("log", sorted(CORPUS.glob("*.bin")), ids=lambda path: path.name)
+@pytest.mark.corpus
+@pytest.mark.parametrize("log", corpus_logs(), ids=lambda path: path.name)
 def test_logs_of_real_machines_come_to_a_verdict(log: Path, release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No machine of the corpus has our keys, and some of its files are no whole logs."""
     code, answer, error = ask(log.read_bytes(), release, capsys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 from pathlib import Path
@@ -20,6 +19,7 @@ from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.messages import Purpose
 from sealwright_policies.wire.service import LicenseService
+from sealwright_testing.corpus import corpus_file
 from sealwright_testing.license_world import LicenseWorld, build_output, public_pem, synthetic_box
 from sealwright_testing.maker_ca import MakerCa, pem
 
@@ -142,11 +142,10 @@ def test_an_unlisted_root_is_taken_as_software_only(world: LicenseWorld, capsys:
     assert len(run(capsys, "roots", "list", world.folder.path)) == 3
 
 
-@pytest.mark.skipif("SEALWRIGHT_CORPUS" not in os.environ, reason="SEALWRIGHT_CORPUS does not name the corpus")
+@pytest.mark.corpus
 def test_a_listed_root_is_taken_as_its_tier_only(world: LicenseWorld, capsys: Capture, tmp_path: Path) -> None:
-    bundle = (Path(os.environ["SEALWRIGHT_CORPUS"]) / "ek-roots/roots.pem").read_bytes()
     file = tmp_path / "one.pem"
-    found = re.findall(rb"-----BEGIN.*?END CERTIFICATE-----\n", bundle, re.DOTALL)
+    found = re.findall(rb"-----BEGIN.*?END CERTIFICATE-----\n", corpus_file("ek-roots/roots.pem"), re.DOTALL)
     file.write_bytes(found[-1])
     outcomes = {}
     for tier in ("software", "firmware", "discrete"):

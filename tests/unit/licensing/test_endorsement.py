@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-from pathlib import Path
-
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ObjectIdentifier
@@ -25,6 +21,7 @@ from sealwright_licensing.maker_roots import known_roots, parse_pem_certificates
 from sealwright_policies.errors import RejectionCode, SealwrightError, VerificationError
 from sealwright_policies.tcg.structures import parse_public
 from sealwright_testing import maker_ca
+from sealwright_testing.corpus import corpus_file
 from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.maker_ca import MakerCa, Validity
 from sealwright_testing.software_device import ek_area, ek_key
@@ -191,19 +188,20 @@ _MAKER = MakerCa()
 _GOOD = maker_ca.der(_MAKER.endorse(KEY.public_key()))
 
 
+def test_a_pem_file_with_crlf_is_read() -> None:
+    """As editors of another system leave it."""
+    file = maker_ca.pem(_MAKER.root, _MAKER.intermediate)
+    assert len(parse_pem_certificates(file.replace(b"\n", b"\r\n"))) == 2
+
+
 # --- makers' real certificates, where the corpus is ------------------------------------------------------------------
 
-CORPUS = os.environ.get("SEALWRIGHT_CORPUS")
 
-
-def _corpus(name: str) -> list[Certificate]:
-    return parse_pem_certificates((Path(str(CORPUS)) / "ek-roots" / name).read_bytes())
-
-
-@pytest.mark.skipif(CORPUS is None, reason="SEALWRIGHT_CORPUS does not name the corpus")
+@pytest.mark.corpus
 def test_every_real_root_is_listed_and_every_real_intermediate_is_signed_by_one_above() -> None:
     """Also the four Nuvoton roots and the Intel root that stricter readers refuse to load."""
-    roots, intermediates = _corpus("roots.pem"), _corpus("intermediates.pem")
+    roots = parse_pem_certificates(corpus_file("ek-roots/roots.pem"))
+    intermediates = parse_pem_certificates(corpus_file("ek-roots/intermediates.pem"))
     assert {one.fingerprint for one in roots} == set(known_roots())
     for one in intermediates:
         issuers = [
@@ -211,11 +209,3 @@ def test_every_real_root_is_listed_and_every_real_intermediate_is_signed_by_one_
         ]
         assert any(verify_signature(one, issuer.key()) for issuer in issuers), one.fingerprint
         assert one.is_ca
-
-
-@pytest.mark.skipif(CORPUS is None, reason="SEALWRIGHT_CORPUS does not name the corpus")
-def test_a_pem_file_with_crlf_is_read() -> None:
-    text = (Path(str(CORPUS)) / "ek-roots" / "roots.pem").read_bytes()
-    first = re.search(rb"-----BEGIN.*?END CERTIFICATE-----", text, re.DOTALL)
-    assert first is not None
-    assert len(parse_pem_certificates(first.group().replace(b"\n", b"\r\n"))) == 1
