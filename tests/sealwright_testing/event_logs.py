@@ -87,12 +87,12 @@ def separator(pcr: int) -> LoggedEvent:
 
 
 def replay(events: Iterable[LoggedEvent], bank: int, *, locality: int = 0) -> dict[int, bytes]:
-    """Extend the events as a TPM does; written apart from the code under test, for SHA-1 and SHA-2 banks."""
-    name = {AlgorithmId.SHA1: "sha1", AlgorithmId.SHA256: "sha256", AlgorithmId.SHA384: "sha384"}[AlgorithmId(bank)]
+    """Extend the events as a TPM does; written apart from the code under test, for banks that hashlib has."""
+    name = AlgorithmId(bank).name.lower()
     size = hashlib.new(name).digest_size
     values: dict[int, bytes] = {}
     for event in events:
-        if event.type == EventType.EV_NO_ACTION:
+        if event.type == EventType.EV_NO_ACTION or bank not in event.banks((bank,)):
             continue
         start = b"\xff" * size if 17 <= event.pcr <= 22 else bytes(size)
         if event.pcr == 0:

@@ -113,6 +113,24 @@ def bank_vectors() -> Iterator[Vector]:
         "three-banks-vendor-info", "3", "three banks, vendorInfo", triple.log(BOOT), pcrs(BOOT, SHA1, SHA256, SHA384)
     )
     yield good("header-only", "3", "no event but the header", SINGLE.header(), {})
+    first_header = LoggedEvent(0, EventType.EV_NO_ACTION, b"Spec ID Event00\0" + bytes(8))
+    yield good(
+        "sha1-spec-id-00",
+        "2",
+        "TCG 1.2 format, header event of conventional BIOS",
+        sha1_log((first_header, *BOOT)),
+        pcrs(BOOT, SHA1),
+        format="sha1",
+    )
+    five = (SHA1, SHA256, SHA384, AlgorithmId.SHA512, AlgorithmId.SHA3_384)
+    yield good("five-banks", "3.1", "SHA-1, SHA-2 and SHA-3", LogWriter(five).log(BOOT), pcrs(BOOT, *five))
+    yield good(
+        "sha384-alone",
+        "3.1",
+        "no other bank, as in the log of a confidential VM",
+        LogWriter((SHA384,)).log(BOOT),
+        pcrs(BOOT, SHA384),
+    )
     sm3 = LogWriter((SHA256, SM3))
     yield good("sm3", "3.1", "a SM3-256 bank beside SHA-256", sm3.log(BOOT), pcrs(BOOT, SHA256))
     odd = LogWriter((SHA256, UNKNOWN_ALGORITHM), {UNKNOWN_ALGORITHM: 40})
@@ -133,6 +151,25 @@ def event_vectors() -> Iterator[Vector]:
         pcrs([*BOOT, part], SHA1) | pcrs(BOOT, SHA256),
         missing_sha256=[11],
     )
+    none = LoggedEvent(7, EventType.EV_SEPARATOR, bytes(4), {})
+    yield good(
+        "empty-digest-list",
+        "3.2",
+        "an event without any digest",
+        DOUBLE.log([*BOOT, none]),
+        pcrs(BOOT, SHA1, SHA256),
+        missing_sha256=[11],
+    )
+    turned = LoggedEvent(4, EventType.EV_SEPARATOR, bytes(4), {SHA256: bytes(range(32)), SHA1: bytes(range(20))})
+    yield good(
+        "digests-in-other-order",
+        "3.2",
+        "digests in another order than in the header",
+        DOUBLE.log([turned]),
+        pcrs([turned], SHA1, SHA256),
+    )
+    everywhere = tuple(separator(pcr) for pcr in range(24))
+    yield good("all-pcrs", "3.2", "an event in each PCR", SINGLE.log(everywhere), pcrs(everywhere, SHA256))
     vendor_event = LoggedEvent(1, 0x90000001, b"something of the maker")
     yield good(
         "unknown-event-type",
@@ -144,6 +181,20 @@ def event_vectors() -> Iterator[Vector]:
     info = LoggedEvent(NO_PCR, EventType.EV_NO_ACTION, b"no register")
     yield good(
         "no-action-no-pcr", "3.3", "EV_NO_ACTION with PCR 0xFFFFFFFF", SINGLE.log((info, *BOOT)), pcrs(BOOT, SHA256)
+    )
+    said = [
+        LoggedEvent(0, EventType.EV_NO_ACTION, b"SP800-155 Event3" + bytes(40), {SHA256: bytes(range(32))}),
+        LoggedEvent(6, EventType.EV_NO_ACTION, b"NvIndexDynamic\0\0" + bytes(8), {SHA256: b"\xff" * 32}),
+        LoggedEvent(7, EventType.EV_NO_ACTION, b"", {}),
+    ]
+    mixed = [said[0], *BOOT[:5], said[1], *BOOT[5:], said[2]]
+    yield good(
+        "no-action-anywhere",
+        "3.3",
+        "EV_NO_ACTION of several kinds between other events, with digests that are not extended",
+        SINGLE.log(mixed),
+        pcrs(BOOT, SHA256),
+        missing_sha256=[],
     )
     dynamic = LoggedEvent(17, EventType.EV_EVENT_TAG, b"launch")
     yield good("dynamic-pcr", "4", "PCR 17 begins as ones", SINGLE.log([dynamic]), pcrs([dynamic], SHA256))
@@ -175,6 +226,31 @@ def extent_vectors() -> Iterator[Vector]:
         SINGLE.log(crtm),
         pcrs(crtm, SHA256, locality=4),
         startup_locality=4,
+    )
+    yield good(
+        "startup-locality-4",
+        "4.1",
+        "a hardware CRTM that is told by StartupLocality alone",
+        SINGLE.log((startup_locality(4), *BOOT)),
+        pcrs(BOOT, SHA256, locality=4),
+        startup_locality=4,
+    )
+    yield good(
+        "hcrtm-and-startup-locality",
+        "4.1",
+        "a hardware CRTM comes before TPM2_Startup, from whichever locality that was",
+        SINGLE.log((startup_locality(3), *crtm)),
+        pcrs(crtm, SHA256, locality=4),
+        startup_locality=4,
+    )
+    late = (VERSION, HCRTM, *BOOT[1:])
+    yield good(
+        "hcrtm-late",
+        "4.1",
+        "a EV_EFI_HCRTM_EVENT behind the first measurement is a measurement like others",
+        SINGLE.log(late),
+        pcrs(late, SHA256),
+        startup_locality=0,
     )
     yield good(
         "padding-ff", "5", "unused log area of 0xFF", SINGLE.log(BOOT) + b"\xff" * 999, pcrs(BOOT, SHA256), padding=999
@@ -209,6 +285,11 @@ def bad_vectors() -> Iterator[Vector]:
         ("truncated-after-pcr", "5", "ends behind the PCR of an event: four zeros are no padding", log + bytes(4)),
         ("truncated-after-zeros", "5", "the same behind an event whose data ends in zeros",
          DOUBLE.log([LoggedEvent(1, EventType.EV_ACTION, bytes(64))]) + bytes(4)),
+        ("garbage-behind", "5", "what is no event behind the last one", log + b"no event begins like this"),
+        ("spec-id-without-vendor-info", "3.1", "a header that ends before vendorInfoSize",
+         header[:28] + struct.pack("<I", len(header) - 33) + header[32:-1]),
+        ("spec-id-huge-count", "3.1", "a header that claims 2³² - 1 algorithms",
+         header[:56] + b"\xff" * 4 + header[60:]),
         ("padding-mixed", "5", "0xFF with something behind it", log + b"\xff" * 64 + b"\0"),
         ("huge-data", "1", "an event that claims 4 GiB", header + start + digests + b"\xff" * 4),
         ("huge-digest-count", "3.2", "2³² - 1 digests claimed", header + struct.pack("<III", 4, 4, 0xFFFFFFFF)),
