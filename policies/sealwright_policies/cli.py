@@ -8,6 +8,7 @@ malformed.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -50,16 +51,20 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in firmware may be of any script, the terminal not
     try:
         options = build_parser().parse_args(arguments)
         code: int = options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except SealwrightError as error:
         print(f"{PROGRAM}: {error_line(error)}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader, `head` for one, has gone; keep the interpreter from complaining again at its end.
+    except OSError as error:
+        # Of the output: files that are named are read elsewhere. Keep the interpreter from writing again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # the reader, `head` for one, may go when it has enough
+            print(f"{PROGRAM}: FAILED: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     return code
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from sealwright_policies.cli import main
 from sealwright_policies.tcg.algorithms import AlgorithmId
+from sealwright_policies.tcg.eventlog import EventType
 from sealwright_policies.tcg.reader import sized_2b
-from sealwright_testing.event_logs import LogWriter
+from sealwright_testing.event_logs import LoggedEvent, LogWriter
 from sealwright_testing.quote_case import AK, EVENTS, LOG, PCRS, QUOTE, QuoteCase, pem
 
 BOOTS = Path(__file__).parents[2] / "vectors/appraisal/common"
@@ -49,6 +53,33 @@ def test_eventlog_text_names_events_and_pcrs(tmp_path: Path, capsys: pytest.Capt
     text = capsys.readouterr().out
     assert "EV_SEPARATOR" in text
     assert f"   7: {PCRS[7].hex()}" in text
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "line"),
+    [
+        (">/dev/full", 1, "sealwright-policy: FAILED: the output cannot be written: No space left on device\n"),
+        (">&-", 0, ""),
+        ("| true", 1, ""),
+    ],
+)
+def test_output_that_cannot_be_written(tmp_path: Path, redirection: str, code: int, line: str) -> None:
+    """A full disk, no standard output, a reader that has gone: no traceback."""
+    (tmp_path / "log").write_bytes(LogWriter().log(EVENTS * 1000))  # more than a pipe holds
+    program = f"{sys.executable} -m sealwright_policies.cli eventlog --json {tmp_path}/log"
+    script = f"{program} {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, line)
+
+
+def test_names_that_the_terminal_has_no_letters_for(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(LogWriter().log([LoggedEvent(0, EventType.EV_S_CRTM_VERSION, "固件 1".encode())]))
+    command = [sys.executable, "-m", "sealwright_policies.cli", "what-if", f"{tmp_path}/log"]
+    command += ["--release", f"{BOOTS}/release.json"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 10
+    assert "\\u56fa\\u4ef6 1" in done.stdout
 
 
 def short_id(value: object) -> str:
