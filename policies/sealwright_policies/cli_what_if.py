@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +58,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(options: argparse.Namespace) -> int:
     """Judge the log and print the findings."""
-    # cryptography warns of odd certificates in firmware; nothing here depends on them, they are only named.
-    warnings.simplefilter("ignore")
     release = _read_release(options.release, options.manifest_key)
     log = load_event_log(options.eventlog)
     outcome = what_if(log, release.manifest.measurements)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import random
 
 import pytest
 from cryptography import x509
@@ -43,6 +44,18 @@ def test_what_the_library_refuses_is_named_by_its_fingerprint(found: bytes, host
     der = certificate("Maker")
     assert found in der
     assert describe_certificate(der.replace(found, hostile)).startswith("certificate sha256:")
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_any_bent_certificate_gets_a_name() -> None:
+    """A bounded fuzz loop, always with the same seed."""
+    source = random.Random(20261125)
+    der = certificate("Maker")
+    for _ in range(5000):
+        bent = bytearray(der)
+        for _ in range(source.randrange(1, 4)):
+            bent[source.randrange(4, 160)] = source.randrange(256)
+        assert describe_certificate(bytes(bent)).isprintable()
 
 
 def test_no_control_character_reaches_a_terminal() -> None:

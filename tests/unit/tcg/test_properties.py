@@ -20,6 +20,7 @@ from sealwright_policies.tcg.attest import parse_attest
 from sealwright_policies.tcg.device_path import device_path_text
 from sealwright_policies.tcg.event_text import describe_event, text_or_hex
 from sealwright_policies.tcg.eventlog import Event, EventType, parse_event_log
+from sealwright_policies.tcg.foreign_logs import refuse_foreign_log
 from sealwright_policies.tcg.nv import counter_public, parse_nv_public
 from sealwright_policies.tcg.public import parse_public, parse_public_2b
 from sealwright_policies.tcg.signature import parse_signature
@@ -71,6 +72,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "firmware blob": (events.parse_firmware_blob, bytes(16)),
     "described firmware blob": (events.parse_firmware_blob2, b"\2ab" + bytes(16)),
     "signature lists": (events.parse_signature_lists, bytes(16) + b"\x2d\0\0\0\0\0\0\0\x11\0\0\0" + bytes(17)),
+    "log of another kind": (refuse_foreign_log, bytes(8) + b"\x11" * 16 + b"\6\0\0\0im-ang" + bytes(40)),
     "PCR values": (
         lambda data: parse_pcr_values(data, AlgorithmId.SHA256),
         json.dumps({"pcrs": {"sha256": {"0": "00" * 32}}}).encode(),
@@ -111,8 +113,8 @@ def test_bent_bytes(name: str) -> None:
             continue
 
 
-NO_END = {"event log", "SHA-1 event log", "userspace log"}
-"""Logs may end after any whole event; the vectors cut them elsewhere."""
+NO_END = {"event log", "SHA-1 event log", "userspace log", "log of another kind"}
+"""Logs may end after any whole event; the vectors cut them elsewhere. The last only looks how a file begins."""
 
 
 @pytest.mark.parametrize("name", sorted(set(PARSERS) - NO_END))
