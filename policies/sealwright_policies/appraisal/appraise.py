@@ -243,7 +243,7 @@ def firmware_version(events: EventsByPcr) -> str:
         if event.type is EventType.EV_S_CRTM_VERSION:
             data = event.data
             # Some makers put a GUID here, most a text.
-            return guid_text(data) if len(data) == 16 and not data.isascii() else printable(data).strip("'")
+            return guid_text(data) if len(data) == 16 and not data.isascii() else printable(data)[1:-1].strip()
     return ""
 
 

@@ -48,7 +48,9 @@ def make_quote(tpm: SoftwareTpm, directory: Path, *, key: str, select: str, opti
 
     run("tpm2_createprimary", "-C", "e", "-G", key, "-a", ATTRIBUTES, "-c", "ak.ctx")
     run("tpm2_flushcontext", "-t")
-    run("tpm2_readpublic", "-c", "ak.ctx", "-f", "pem", "-o", "ak.pem")
+    for form in ("pem", "der", "tss"):
+        run("tpm2_readpublic", "-c", "ak.ctx", "-f", form, "-o", f"ak.{form}")
+        run("tpm2_flushcontext", "-t")
     run("tpm2_quote", "-c", "ak.ctx", "-l", select, "-q", NONCE, "-m", "quote.msg", "-s", "quote.sig", *options)
     run("tpm2_flushcontext", "-t")
     banks = parse_pcr_listing(run("tpm2_pcrread", select))
@@ -73,6 +75,9 @@ def files(software_tpm: SoftwareTpm, tmp_path: Path) -> Files:
         ("rsa2048:rsassa-sha256:null", "sha256:0,1,2,7", ()),
         ("rsa2048:rsapss-sha256:null", "sha256:0,1,2,7", ("--scheme", "rsapss")),
         ("rsa3072:rsassa-sha384:null", "sha384:0,1", ("-g", "sha384")),
+        ("ecc384:ecdsa-sha384:null", "sha256:0,7", ("-g", "sha384", "-f", "plain")),
+        ("rsa2048:rsassa-sha512:null", "sha256:0,7", ("-g", "sha512", "-f", "plain")),
+        ("rsa2048:rsapss-sha256:null", "sha256:0,7", ("--scheme", "rsapss", "-f", "plain")),
     ],
 )
 def test_good_quotes_of_all_kinds(
@@ -84,8 +89,9 @@ def test_good_quotes_of_all_kinds(
     options: tuple[str, ...],
 ) -> None:
     files = make_quote(software_tpm, tmp_path, key=key, select=select, options=options)
-    assert main(files.command()) == 0
-    assert capsys.readouterr().out.startswith("OK: ")
+    for key_file in ("ak.pem", "ak.der", "ak.tss"):
+        assert main(files.command(ak=str(files.directory / key_file))) == 0
+        assert capsys.readouterr().out.startswith("OK: ")
 
 
 @pytest.mark.parametrize(
