@@ -12,6 +12,10 @@ from sealwright_policies.tcg.event_text import describe_event
 from sealwright_policies.tcg.eventlog import Event, EventLog
 from sealwright_policies.tcg.pcr import bank_name, replayable
 
+DESCRIPTION = """\
+Parse a TCG event log (SHA-1 or crypto-agile), print its events and replay it in every bank. Nothing printed is to be
+trusted before a quote has confirmed the PCR values.
+"""
 EPILOG = """\
 examples:
   sealwright-policy eventlog /sys/kernel/security/tpm0/binary_bios_measurements
@@ -24,8 +28,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = commands.add_parser(
         "eventlog",
         help="print the events of a boot event log and the PCR values that follow from it",
-        description="Parse a TCG event log (SHA-1 or crypto-agile), print its events and replay it in every bank. "
-        "Nothing printed is to be trusted before a quote has confirmed the PCR values.",
+        description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

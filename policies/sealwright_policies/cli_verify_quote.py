@@ -17,6 +17,10 @@ from sealwright_policies.errors import UsageError
 from sealwright_policies.tcg.attestation import verify_quote_with_key
 from sealwright_policies.tcg.pcr import bank_name, parse_selection
 
+DESCRIPTION = """\
+Check that a quote is signed by the AK, was made for the qualifying data, is over exactly the selected PCRs of one bank,
+and that these had the given values. Files are taken as tpm2-tools, OpenSSL and others write them.
+"""
 EPILOG = """\
 examples:
   tpm2_quote -c ak.ctx -l sha256:0,2,4,7,11 -q $NONCE -m quote.msg -s quote.sig
@@ -32,8 +36,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser = commands.add_parser(
         "verify-quote",
         help="check a TPM quote against an AK, qualifying data, a selection and PCR values",
-        description="Check that a quote is signed by the AK, was made for the qualifying data, is over exactly the "
-        "selected PCRs of one bank, and that these had the given values.",
+        description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

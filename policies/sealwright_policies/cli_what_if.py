@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import Release, read_unverified_release, verify_release
 from sealwright_policies.appraisal.what_if import Finding, WhatIf, what_if
@@ -73,15 +75,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read_release(manifest: Path, key: Path | None) -> Release:
+def _read_release(manifest: Path, key_file: Path | None) -> Release:
+    key = None if key_file is None else _load_manifest_key(key_file)
     envelope = read_file(manifest, max_size=MANIFEST_LIMIT)
-    if key is None:
-        return read_unverified_release(envelope)
     try:
-        pem = read_file(key, max_size=MAX_PEM_SIZE).decode("ascii")
+        return read_unverified_release(envelope) if key is None else verify_release(envelope, key)
+    except FormatError as error:
+        raise FormatError(f"{manifest}: {error}") from None
+
+
+def _load_manifest_key(path: Path) -> ec.EllipticCurvePublicKey:
+    try:
+        return load_p256_public_key(read_file(path, max_size=MAX_PEM_SIZE).decode("ascii"))
     except UnicodeDecodeError:
-        raise FormatError(f"{key}: not a PEM file") from None
-    return verify_release(envelope, load_p256_public_key(pem))
+        raise FormatError(f"{path}: not a PEM file") from None
 
 
 def as_json(outcome: WhatIf, release: Release, *, signature_verified: bool) -> dict[str, Any]:

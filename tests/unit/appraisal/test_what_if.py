@@ -162,7 +162,9 @@ def test_malformed_input_exits_with_30(
     if manifest is not None:
         release.write_bytes(manifest)
 
-    assert ask(BOX.boot_events() if log is None else log, release, capsys)[0] == code
+    exit_code, _, error = ask(BOX.boot_events() if log is None else log, release, capsys)
+    assert exit_code == code
+    assert (str(release) in error) == (manifest is not None)
 
 
 def test_a_missing_file_is_a_usage_error(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
