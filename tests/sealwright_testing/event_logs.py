@@ -91,10 +91,12 @@ def replay(events: Iterable[LoggedEvent], bank: int, *, locality: int = 0) -> di
     name = AlgorithmId(bank).name.lower()
     size = hashlib.new(name).digest_size
     values: dict[int, bytes] = {}
-    for event in events:
+    listed = list(events)
+    launched = any(event.pcr == 17 and event.type != EventType.EV_NO_ACTION for event in listed)
+    for event in listed:
         if event.type == EventType.EV_NO_ACTION or bank not in event.banks((bank,)):
             continue
-        start = b"\xff" * size if 17 <= event.pcr <= 22 else bytes(size)
+        start = b"\xff" * size if 17 <= event.pcr <= 22 and not launched else bytes(size)
         if event.pcr == 0:
             start = bytes(size - 1) + bytes((locality,))
         values[event.pcr] = hashlib.new(name, values.get(event.pcr, start) + event.digest(bank)).digest()

@@ -196,8 +196,16 @@ def event_vectors() -> Iterator[Vector]:
         pcrs(BOOT, SHA256),
         missing_sha256=[],
     )
-    dynamic = LoggedEvent(17, EventType.EV_EVENT_TAG, b"launch")
-    yield good("dynamic-pcr", "4", "PCR 17 begins as ones", SINGLE.log([dynamic]), pcrs([dynamic], SHA256))
+    dynamic = LoggedEvent(22, EventType.EV_EVENT_TAG, b"no launch")
+    yield good("dynamic-pcr", "4", "PCR 22 begins as ones", SINGLE.log([dynamic]), pcrs([dynamic], SHA256))
+    launch = [LoggedEvent(18, EventType.EV_EVENT_TAG, b"later"), LoggedEvent(17, 0x402, b"launch")]
+    yield good(
+        "dynamic-launch",
+        "4",
+        "PCR 17 is extended: after a dynamic launch it and PCR 18 began as zeros",
+        SINGLE.log(launch),
+        pcrs(launch, SHA256),
+    )
 
 
 def extent_vectors() -> Iterator[Vector]:

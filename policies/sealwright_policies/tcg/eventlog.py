@@ -14,7 +14,7 @@ from enum import IntEnum
 
 from sealwright_policies.errors import FormatError, UnsupportedError
 from sealwright_policies.tcg.algorithms import DIGEST_SIZES, AlgorithmId, algorithm_name
-from sealwright_policies.tcg.pcr import PCR_COUNT, extend, initial_value
+from sealwright_policies.tcg.pcr import DYNAMIC_LAUNCH_PCR, PCR_COUNT, extend, initial_value
 from sealwright_policies.tcg.reader import LittleEndianReader
 from sealwright_policies.tcg.userspacelog import UserspaceEvent, UserspaceLog, parse_userspace_log
 
@@ -141,6 +141,7 @@ class EventLog:
         """
         if bank not in self.banks or bank not in DIGEST_SIZES:
             raise UnsupportedError(f"the log has no bank {algorithm_name(bank)} that can be replayed")
+        launched = any(event.pcr == DYNAMIC_LAUNCH_PCR and event.extends for event in self.events)
         values: dict[int, bytes] = {}
         for event in self.events:
             digest = event.digests.get(bank)
@@ -148,7 +149,7 @@ class EventLog:
                 continue
             value = values.get(event.pcr)
             if value is None:
-                value = initial_value(event.pcr, bank, startup_locality=self.startup_locality)
+                value = initial_value(event.pcr, bank, startup_locality=self.startup_locality, dynamic_launch=launched)
             values[event.pcr] = extend(value, digest, bank)
         return values
 

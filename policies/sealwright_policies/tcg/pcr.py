@@ -1,7 +1,7 @@
 """Platform Configuration Registers: their initial values, extending, and selections as people write them.
 
-TCG PC Client Platform TPM Profile 1.05, 4.6: PCR 0–15 and 23 begin as zeros at TPM2_Startup(CLEAR), PCR 17–22 as ones
-until a dynamic launch; PCR 16 as zeros.
+TCG PC Client Platform TPM Profile 1.05, 4.6: PCR 0–16 and 23 begin as zeros at TPM2_Startup(CLEAR), PCR 17–22 as ones
+until a dynamic launch makes them zeros.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ SELECT_SIZE = 3
 """Octets of a PCR bitmap: one bit for each of 24 PCRs."""
 
 DYNAMIC_PCRS = range(17, 23)
-"""PCRs that begin as all ones."""
+"""PCRs that begin as all ones, and as zeros after a dynamic launch."""
+
+DYNAMIC_LAUNCH_PCR = 17
+"""What a dynamic launch measures first; nothing else can extend it: its localities are 4, 3 and 2."""
 
 _BANKS = {algorithm_name(algorithm): AlgorithmId(algorithm) for algorithm in DIGEST_SIZES}
 
@@ -55,10 +58,12 @@ def replayable(bank: int) -> bool:
     return hash_available(bank)
 
 
-def initial_value(index: int, bank: int = AlgorithmId.SHA256, *, startup_locality: int = 0) -> bytes:
+def initial_value(
+    index: int, bank: int = AlgorithmId.SHA256, *, startup_locality: int = 0, dynamic_launch: bool = False
+) -> bytes:
     """Return the value before the first extend; the startup locality ends up in the last byte of PCR 0."""
     size = DIGEST_SIZES[bank]
-    if index in DYNAMIC_PCRS:
+    if index in DYNAMIC_PCRS and not dynamic_launch:
         return b"\xff" * size
     if index == 0:
         return bytes(size - 1) + bytes((startup_locality,))
