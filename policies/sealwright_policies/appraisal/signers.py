@@ -35,6 +35,6 @@ def describe_certificate(der: bytes) -> str:
     """
     try:
         subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
-    except (ValueError, TypeError, x509.InvalidVersion):
+    except (ValueError, TypeError, KeyError, x509.InvalidVersion):
         subject = ""
     return printable(subject.encode())[1:-1] or f"certificate sha256:{hashlib.sha256(der).hexdigest()[:16]}"
