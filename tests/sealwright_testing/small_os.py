@@ -17,6 +17,7 @@ from sealwright_image.erofs import make_erofs
 from sealwright_image.os_build import OsBuild, OsConfig
 from sealwright_image.os_part import OsSource
 from sealwright_image.uki import UkiParts, build_uki, command_line
+from sealwright_testing.synthetic_uki import build_kernel
 from sealwright_testing.tools_root import cache_directory
 
 STUB = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
@@ -80,7 +81,7 @@ def _make_root(context: Context, folder: Path) -> str:
 
 def _uki_parts(context: Context, folder: Path, command: str) -> UkiParts:
     (folder / "stub").write_bytes((context.cache / "tools-root" / STUB).read_bytes())
-    (folder / "vmlinuz").write_bytes(b"MZ" + os.urandom(100_000))
+    (folder / "vmlinuz").write_bytes(build_kernel(os.urandom(100_000)))
     (folder / "initrd").write_bytes(os.urandom(50_000))
     (folder / "os-release").write_text("ID=sealwright\n")
     return UkiParts(

@@ -6,8 +6,7 @@ import struct
 from collections.abc import Mapping
 
 FILE_ALIGNMENT = 512
-SECTIONS = {
-    ".linux": b"MZ the kernel of the synthetic release",
+_SECTIONS = {
     ".osrel": b"ID=sealwright\nVERSION_ID=1.2.0\n",
     ".cmdline": b"roothash=5a lockdown=confidentiality systemd.import_credentials=no\n",
     ".initrd": b"070701 the initrd of the synthetic release",
@@ -41,5 +40,13 @@ def build_uki(sections: Mapping[str, bytes] | None = None, *, certificate: bytes
     return head + bytes(headers_size - len(head)) + body + certificate
 
 
+def build_kernel(code: bytes) -> bytes:
+    """A kernel as it stands in a UKI: a PE file too."""
+    return build_uki({".text": code})
+
+
 def _align(size: int) -> int:
     return -(-size // FILE_ALIGNMENT) * FILE_ALIGNMENT
+
+
+SECTIONS: dict[str, bytes] = {".linux": build_kernel(b"the kernel of the synthetic release")} | _SECTIONS

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from sealwright_policies.appraisal.measurements import SEPARATOR, ZERO
+from sealwright_policies.appraisal.boot_ways import SEPARATOR
+from sealwright_policies.appraisal.measurements import ZERO
 from sealwright_policies.appraisal.mismatch import Mismatch
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.tcg.algorithms import AlgorithmId

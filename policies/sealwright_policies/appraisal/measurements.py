@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from sealwright_policies.appraisal.boot_ways import BOOT_WAYS, SEPARATOR, BootWay
 from sealwright_policies.appraisal.pe import authenticode_sha256, measured_sections, uki_sections
 from sealwright_policies.appraisal.reference_values import (
     BootApplication,
@@ -35,10 +36,6 @@ GLOBAL_VARIABLE = uuid.UUID("8be4df61-93ca-11d2-aa0d-00e098032b8c")
 IMAGE_SECURITY_DATABASE = uuid.UUID("d719b2cb-3d3a-4596-a3bc-dad00e67656f")
 """EFI_IMAGE_SECURITY_DATABASE_GUID (UEFI 2.10, 32.6.1): db, dbx."""
 
-CALLING_EFI_APPLICATION = b"Calling EFI Application from Boot Option"
-"""EV_EFI_ACTION in PCR 4 (Platform Firmware Profile, 10.4.4)."""
-SEPARATOR = bytes(4)
-"""EV_SEPARATOR of a boot without error."""
 UNLOCKED_DIGEST = hashlib.sha256(UNLOCKED_WORD.encode("ascii")).digest()
 """What the box extends into PCR 15 after its last unseal."""
 ZERO = bytes(32)
@@ -73,10 +70,24 @@ def replay(digests: Iterable[bytes], start: bytes = ZERO) -> bytes:
     return value
 
 
-def predict_boot_application(uki: bytes) -> BootApplication:
-    """PCR 4 where firmware boots the UKI itself from a boot option and measures as the profile says."""
-    events = [_sha256(CALLING_EFI_APPLICATION), _sha256(SEPARATOR), authenticode_sha256(uki)]
-    return BootApplication(name="boot-option", events=[event.hex() for event in events], pcr4=replay(events).hex())
+def predict_boot_applications(uki: bytes) -> list[BootApplication]:
+    """PCR 4 along each of the listed ways.
+
+    Raises:
+        FormatError: the UKI or the kernel inside is no PE file that firmware could measure.
+    """
+    image = authenticode_sha256(uki)
+    try:
+        kernel = authenticode_sha256(uki_sections(uki)[".linux"])
+    except FormatError as error:
+        raise FormatError(f"The kernel in the unified kernel image: {error}") from error
+    return [boot_application(way, image, kernel) for way in BOOT_WAYS]
+
+
+def boot_application(way: BootWay, image: bytes, kernel: bytes) -> BootApplication:
+    """One way, with the Authenticode digests of the UKI and of the kernel inside."""
+    events = [*map(_sha256, way.before), image, *([kernel] if way.kernel else [])]
+    return BootApplication(name=way.name, events=[event.hex() for event in events], pcr4=replay(events).hex())
 
 
 def efi_variable_data(guid: uuid.UUID, name: str, content: bytes) -> bytes:
@@ -187,7 +198,7 @@ def predict_measurements(
         "15": ZERO.hex(),
     }
     return Measurements(
-        boot_applications=[predict_boot_application(uki)],
+        boot_applications=predict_boot_applications(uki),
         secure_boot=secure_boot,
         pcr9_events=pcr9_events,
         boot_phases=boot_phases,

@@ -26,6 +26,8 @@ UNSEAL_SET = (0, 2, 4, 7, 11, 12, 13, 14, 15)
 """PCRs that a lease binds share A to."""
 RELEASE_APPROVAL_SET = (4, 11, 12, 13, 15)
 """PCRs that the release key binds share B to: those which depend on the release alone."""
+MOST_BOOT_APPLICATIONS: Final = 8
+"""Ways through PCR 4 in a manifest, and as many may be signed later: each is an approval for every partition."""
 STATE_SET = (4, 7, 11, 12, 13, 14, 15)
 """PCRs that the customer key binds the state volume to."""
 
@@ -123,7 +125,8 @@ class BootPhases(Document):
 class Measurements(Document):
     """Everything predicted at build time, SHA-256 bank."""
 
-    boot_applications: Annotated[list[BootApplication], Field(min_length=1)]
+    boot_applications: Annotated[list[BootApplication], Field(min_length=1, max_length=MOST_BOOT_APPLICATIONS)]
+    """The first ends with the UKI itself."""
     secure_boot: SecureBoot
     pcr9_events: list[Sha256Hex]
     """Digests of the kernel EFI stub's events in PCR 9, in order."""
@@ -132,6 +135,20 @@ class Measurements(Document):
     """PCR 7, 9 and 11 to 15 at the unseal point; PCR 4 stands with each boot application."""
     running: PcrValues
     """The same while running."""
+
+    @property
+    def uki_digest(self) -> str:
+        """Authenticode digest of the UKI."""
+        return self.boot_applications[0].events[-1]
+
+    @property
+    def ways_to_uki(self) -> dict[tuple[str, ...], str]:
+        """What is measured before the UKI, and the name of the first way that begins so."""
+        found: dict[tuple[str, ...], str] = {}
+        for one in self.boot_applications:
+            if self.uki_digest in one.events:
+                found.setdefault(tuple(one.events[: one.events.index(self.uki_digest)]), one.name)
+        return found
 
 
 class OsImage(Document):

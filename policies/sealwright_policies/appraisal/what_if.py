@@ -21,7 +21,7 @@ from sealwright_policies.appraisal.events import (
     sha256_digests,
 )
 from sealwright_policies.appraisal.mismatch import Mismatch
-from sealwright_policies.appraisal.reference_values import BootApplication, Measurements
+from sealwright_policies.appraisal.reference_values import Measurements
 from sealwright_policies.appraisal.secure_boot import judge_enrolled_keys, split_at_separator
 from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.tcg.eventlog import Event, EventLog, EventType
@@ -77,7 +77,7 @@ class WhatIf:
 def what_if(log: EventLog, measurements: Measurements) -> WhatIf:
     """Judge a machine by its event log."""
     events = events_by_pcr(log)
-    made_by_release = _made_by(events, measurements.boot_applications)
+    made_by_release = _made_by(events, measurements)
     bank = judge_bank(log, events)
     if made_by_release:
         mismatches, _ = judge_boot_log(log, events, measurements)
@@ -93,9 +93,9 @@ def what_if(log: EventLog, measurements: Measurements) -> WhatIf:
     )
 
 
-def _made_by(events: EventsByPcr, variants: Sequence[BootApplication]) -> bool:
-    """Whether the release's own boot application, the last event of each way, was started."""
-    return not {variant.events[-1] for variant in variants}.isdisjoint(sha256_digests(events.get(4, ())))
+def _made_by(events: EventsByPcr, measurements: Measurements) -> bool:
+    """Whether the release's own boot application was started."""
+    return measurements.uki_digest in sha256_digests(events.get(4, ()))
 
 
 def _judge_firmware(events: EventsByPcr, measurements: Measurements) -> list[Mismatch]:
@@ -108,16 +108,17 @@ def _judge_firmware(events: EventsByPcr, measurements: Measurements) -> list[Mis
         *judge_separators(firmware),
         *judge_firmware_events(firmware),
         *judge_enrolled_keys(keys_measured, measurements.secure_boot),
-        *_judge_way_to_loader(firmware.get(4, ()), measurements.boot_applications),
+        *_judge_way_to_loader(firmware.get(4, ()), measurements),
     ]
 
 
-def _judge_way_to_loader(in_pcr4: Sequence[Event], variants: Sequence[BootApplication]) -> list[Mismatch]:
+def _judge_way_to_loader(in_pcr4: Sequence[Event], measurements: Measurements) -> list[Mismatch]:
     """How this firmware fills PCR 4 up to the first boot application must be a way that the release lists."""
     application = EventType.EV_EFI_BOOT_SERVICES_APPLICATION
     first = next((index for index, event in enumerate(in_pcr4) if event.type is application), len(in_pcr4))
     way = in_pcr4[:first]
-    if any(SHA256 not in event.digests for event in way) or sha256_digests(way) in [v.events[:-1] for v in variants]:
+    ways = measurements.ways_to_uki
+    if any(SHA256 not in event.digests for event in way) or tuple(sha256_digests(way)) in ways:
         return []
     shown = ", ".join(event.type_name for event in way) or "nothing"
     return [
@@ -127,7 +128,7 @@ def _judge_way_to_loader(in_pcr4: Sequence[Event], variants: Sequence[BootApplic
             "boot",
             way[0].index if way else None,
             4,
-            " or ".join(variant.name for variant in variants),
+            " or ".join(ways.values()),
         )
     ]
 

@@ -12,7 +12,7 @@ from sealwright_policies.appraisal.measurements import (
     ZERO,
     combined_initrd,
     load_options,
-    predict_boot_application,
+    predict_boot_applications,
     predict_boot_phases,
     predict_measurements,
     predict_pcr9,
@@ -25,6 +25,8 @@ from sealwright_testing.evidence_factory import boot_events, secure_boot_keys, u
 from sealwright_testing.software_tpm import ALG_SHA256
 from sealwright_testing.synthetic_uki import SECTIONS, build_uki
 
+CALLING = b"Calling EFI Application from Boot Option"
+RETURNING = b"Returning from EFI Application from Boot Option"
 UKI = build_uki()
 KEYS = secure_boot_keys()
 
@@ -41,11 +43,36 @@ def extended(*contents: bytes) -> str:
 
 
 def test_pcr4_is_the_action_the_separator_and_the_uki() -> None:
-    application = predict_boot_application(UKI)
-    before = bytes.fromhex(extended(b"Calling EFI Application from Boot Option", bytes(4)))
+    application = predict_boot_applications(UKI)[0]
+    before = bytes.fromhex(extended(CALLING, bytes(4)))
 
     assert application.pcr4 == sha256(before + authenticode_sha256(UKI)).hex()
     assert application.events[-1] == authenticode_sha256(UKI).hex()
+
+
+def test_each_way_through_pcr4_is_predicted_with_and_without_the_kernel() -> None:
+    """What EDK II and firmware without actions measure, spelled out."""
+    before = {
+        "boot-option": (CALLING, bytes(4)),
+        "second-boot-option": (CALLING, bytes(4), RETURNING, CALLING),
+        "third-boot-option": (CALLING, bytes(4), RETURNING, CALLING, RETURNING, CALLING),
+        "no-action": (bytes(4),),
+    }
+    image, kernel = authenticode_sha256(UKI), authenticode_sha256(SECTIONS[".linux"])
+    expected = {}
+    for suffix, images in (("", [image]), ("-and-kernel", [image, kernel])):
+        for name, contents in before.items():
+            value = bytes.fromhex(extended(*contents))
+            for digest in images:
+                value = sha256(value + digest)
+            expected[name + suffix] = value.hex()
+
+    assert {one.name: one.pcr4 for one in predict_boot_applications(UKI)} == expected
+
+
+def test_a_kernel_that_firmware_could_not_measure_is_malformed() -> None:
+    with pytest.raises(FormatError, match="The kernel in the unified kernel image: Not a PE file"):
+        predict_boot_applications(build_uki(SECTIONS | {".linux": b"no kernel"}))
 
 
 def test_pcr7_is_what_firmware_with_these_keys_measures() -> None:

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_policies.cli import main
 from sealwright_policies.tcg.eventlog import EventType as T
-from sealwright_testing.corpus import corpus_logs
+from sealwright_testing.corpus import corpus_file, corpus_logs
 from sealwright_testing.event_logs import LoggedEvent, LogWriter, separator, sha1_log
 from sealwright_testing.evidence_factory import (
     SyntheticBox,
@@ -21,10 +21,10 @@ from sealwright_testing.evidence_factory import (
     secure_boot_keys,
     utf16,
 )
-from sealwright_testing.synthetic_uki import SECTIONS, build_uki
+from sealwright_testing.synthetic_uki import SECTIONS, build_kernel, build_uki
 
 BOX = SyntheticBox()
-OTHER_SYSTEM = build_uki(SECTIONS | {".linux": b"another kernel"})
+OTHER_SYSTEM = build_uki(SECTIONS | {".linux": build_kernel(b"another kernel")})
 
 
 @pytest.fixture
@@ -105,7 +105,8 @@ def test_firmware_that_no_rule_allows_is_named(release: Path, capsys: pytest.Cap
 
 def test_the_line_names_what_no_setup_cures_first(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever reads one line only must not think that enrolling keys will do."""
-    events = [event for event in boot_events(OTHER_SYSTEM, secure_boot_keys("Maker")) if event.type != T.EV_EFI_ACTION]
+    omitted = LoggedEvent(4, T.EV_OMIT_BOOT_DEVICE_EVENTS, b"BOOT ATTEMPTS OMITTED")
+    events = [omitted, *boot_events(OTHER_SYSTEM, secure_boot_keys("Maker"))]
 
     _, answer, error = ask(events, release, capsys)
 
@@ -113,13 +114,22 @@ def test_the_line_names_what_no_setup_cures_first(release: Path, capsys: pytest.
     assert error.startswith("sealwright-policy: REJECTED BOOT_APPLICATION")
 
 
+def test_firmware_that_measures_no_actions_takes_a_listed_way(
+    release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [event for event in foreign_log() if event.pcr != 4 or event.type != T.EV_EFI_ACTION]
+
+    assert ask(events, release, capsys)[0] == 0
+
+
 def test_another_way_through_pcr4_is_named(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    events = [event for event in foreign_log() if event.type != T.EV_EFI_ACTION]
+    events = [LoggedEvent(4, T.EV_OMIT_BOOT_DEVICE_EVENTS, b"BOOT ATTEMPTS OMITTED"), *foreign_log()]
 
     code, answer, _ = ask(events, release, capsys)
 
     assert (code, findings(answer)) == (10, [("BOOT_APPLICATION", False)])
     assert "approve it offline" in answer["findings"][0]["remedy"]
+    assert answer["findings"][0]["expected"] == "boot-option or second-boot-option or third-boot-option or no-action"
 
 
 def test_a_sha1_log_is_an_incomplete_bank(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,6 +205,17 @@ def test_logs_of_real_machines_come_to_a_verdict(log: Path, release: Path, capsy
     assert code in (10, 30)
     assert error.count("\n") == 1
     assert bool(answer.get("findings")) == (code == 10)
+
+
+@pytest.mark.corpus
+@pytest.mark.parametrize(
+    "name", ["arch-linux", "bootorder", "gce-ubuntu-2104-log", "moklisttrusted", "postcode", "sd-boot-fedora37"]
+)
+def test_real_firmware_takes_a_listed_way(name: str, release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever else is wrong with these machines, PCR 4 up to the boot loader is as the release lists it."""
+    _, answer, _ = ask(corpus_file(f"eventlogs/event-{name}.bin"), release, capsys)
+
+    assert "BOOT_APPLICATION" not in [code for code, _ in findings(answer)]
 
 
 def test_a_second_separator_is_no_way_around(release: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,7 +72,8 @@ def test_an_honest_device_gets_both_shares_a_lease_and_a_certificate(world: Lice
     assert lease.srk_name == name_of(srk_area(device.srk)).hex()
     assert lease.clock_end_ms == device.clock.clock_ms + license_.lease_s * 1000
     assert lease.expires_at == world.now + license_.lease_s
-    assert len(granted.release_approvals) == 1
+    ways = world.box.release.manifest.measurements.boot_applications
+    assert [one.pcrs["4"] for one in granted.release_approvals] == [one.pcr4 for one in ways]
     with world.store.read() as transaction:
         stored = transaction.get(Device, device.device_id)
         assert stored is not None
