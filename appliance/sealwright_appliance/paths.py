@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
 from sealwright_policies.wire.service import MANIFEST_KEY_FILE, SERVICE_FILE
 
@@ -49,6 +50,11 @@ class Paths:
     def manifest(self) -> Path:
         """The signed release manifest."""
         return self.esp / MANIFEST_ON_ESP
+
+    @property
+    def variants(self) -> Path:
+        """Ways through PCR 4 that were signed after the build; mostly not there."""
+        return self.esp / VARIANTS_ON_ESP
 
     @property
     def binding(self) -> Path:

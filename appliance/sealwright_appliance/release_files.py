@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 from sealwright_appliance.files import read_file
 from sealwright_appliance.paths import Paths
+from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
@@ -24,7 +27,8 @@ def load_release(paths: Paths) -> Release:
     """
     envelope = _required(read_file(paths.manifest, MANIFEST_LIMIT), "The release manifest on the ESP")
     key = _required(read_file(paths.manifest_key, SMALL_FILE), "The manifest key")
-    release = verify_release(envelope, load_p256_public_key(key.decode("ascii", errors="replace")))
+    public_key = load_p256_public_key(key.decode("ascii", errors="replace"))
+    release = verify_release(envelope, public_key)
     command_line = _required(read_file(paths.kernel_command_line, SMALL_FILE), "The kernel command line")
     running = root_hash(command_line.decode("ascii", errors="replace"))
     if running != release.manifest.os.root_hash:
@@ -34,7 +38,13 @@ def load_release(paths: Paths) -> Release:
             expected=release.manifest.os.root_hash,
             found=running,
         )
-    return release
+    return _with_variants(release, paths, public_key)
+
+
+def _with_variants(release: Release, paths: Paths, manifest_key: ec.EllipticCurvePublicKey) -> Release:
+    """The release with the ways through PCR 4 that were signed after its build, where the ESP holds some."""
+    envelope = read_file(paths.variants, VARIANTS_LIMIT)
+    return release if envelope is None else verify_variants(envelope, manifest_key, release)
 
 
 def load_service(paths: Paths) -> LicenseService:

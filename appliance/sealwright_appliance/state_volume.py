@@ -118,7 +118,7 @@ class MadeState:
 
 def approved_states(release: Release) -> list[dict[int, bytes]]:
     """Values of the STATE_SET at the unseal point of a release, one set per way through PCR 4."""
-    measurements = release.manifest.measurements
+    measurements = release.measurements
     common = pcr_bytes(measurements.unseal)
     return [
         {pcr: bytes.fromhex(application.pcr4) if pcr == 4 else common[pcr] for pcr in STATE_SET}

@@ -218,7 +218,7 @@ def explained(paths: Paths, release: Release, obstacles: tuple[Obstacle, ...]) -
         logs = read_boot_logs(paths.firmware_log, paths.userspace_log)
     except OperationError:
         return obstacles
-    return explain(obstacles, logs.firmware, release.manifest.measurements)
+    return explain(obstacles, logs.firmware, release.measurements)
 
 
 def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: Progress) -> None:

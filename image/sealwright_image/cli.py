@@ -1,4 +1,4 @@
-"""``sealwright-image``: keygen, build, inspect, verify."""
+"""``sealwright-image``: keygen, build, inspect, verify, approve-boot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from sealwright_image import cli_approve_boot
 from sealwright_image.config import load_config
 from sealwright_image.contents import load_folder
 from sealwright_image.inspect import document, summary
@@ -26,6 +27,7 @@ examples:
   sealwright-image build product.toml --output out/
   sealwright-image inspect out/
   sealwright-image verify out/ --manifest-key keys/manifest.pem
+  sealwright-image approve-boot out/ --event-log binary_bios_measurements --keys keys/
 
 exit status: 0 done, 1 a tool, disk or network failed, 2 wrong use or product file, 10 verification failed,
 20 not supported, 30 a malformed file. docs/build-an-image.md is the guide.
@@ -74,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         reader.add_argument("directory", type=Path, metavar="DIR", help="output folder of build")
         reader.add_argument("--manifest-key", type=Path, metavar="PEM", help="who must have signed it (default: DIR's)")
         reader.set_defaults(command=command)
-    for subcommand in (keygen, build, inspect, verify):
+    approve = commands.add_parser("approve-boot", help="approve the way through PCR 4 that a machine's log shows")
+    cli_approve_boot.add_arguments(approve)
+    approve.set_defaults(command=cli_approve_boot.run)
+    for subcommand in (keygen, build, inspect, verify, approve):
         subcommand.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from sealwright_image import output as names
+from sealwright_policies.appraisal.boot_variants import verify_variants
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, WrappedShares
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import FormatError, UsageError
@@ -23,7 +24,7 @@ _APPROVALS = TypeAdapter(list[ReleaseApproval])
 
 @dataclass(frozen=True, slots=True)
 class ImageFolder:
-    """An output folder whose manifest's signature holds."""
+    """An output folder. The signatures of its manifest, and of ways through PCR 4 signed later, hold."""
 
     path: Path
     release: Release
@@ -46,7 +47,9 @@ def load_folder(path: Path, manifest_key: Path | None = None) -> ImageFolder:
         FormatError, VerificationError: the manifest is malformed or not signed by the key.
     """
     key = load_p256_public_key(_read(manifest_key or path / names.MANIFEST_KEY).decode("utf-8", "replace"))
-    return ImageFolder(path, verify_release(_read(path / names.MANIFEST), key))
+    release = verify_release(_read(path / names.MANIFEST), key)
+    variants = path / names.VARIANTS
+    return ImageFolder(path, verify_variants(_read(variants), key, release) if variants.exists() else release)
 
 
 def load_shares(folder: ImageFolder) -> WrappedShares:

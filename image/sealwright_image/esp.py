@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from sealwright_image.output import flush
 from sealwright_image.run import Tools
 
 UKI_ON_ESP = "EFI/BOOT/BOOTX64.EFI"
@@ -51,3 +52,33 @@ def build_esp(files: Mapping[str, Path], tools: Tools, output: Path, epoch: int)
     )
     for name, path in sorted(files.items()):
         tools.run(["mcopy", "-i", output, path, f"::{name}"], binds=binds, environment=environment)
+
+
+def put_on_esp(disk: Path, offset: int, name: str, content: Path, tools: Tools) -> None:
+    """Write one file to the ESP of a finished disk image, unless it is there with this content.
+
+    Args:
+        disk: the image.
+        offset: of the ESP, bytes.
+        name: path on the ESP, in a folder that exists.
+        content: the file.
+        tools: the tools root.
+    """
+    image = f"{disk}@@{offset}"
+    binds = sorted({disk.parent, content.parent})
+    if name in esp_files(disk, offset, tools) and read_from_esp(disk, offset, name, tools) == content.read_bytes():
+        return
+    tools.run(["mcopy", "-o", "-i", image, content, f"::{name}"], binds=binds)
+    flush(disk)
+
+
+def esp_files(disk: Path, offset: int, tools: Tools) -> set[str]:
+    """Paths of all files on the ESP of a disk image."""
+    listing = tools.run(["mdir", "-b", "-s", "-i", f"{disk}@@{offset}", "::"], binds=[disk.parent])
+    lines = listing.decode("utf-8", "replace").splitlines()
+    return {line.removeprefix("::/") for line in lines if line and not line.endswith("/")}
+
+
+def read_from_esp(disk: Path, offset: int, name: str, tools: Tools) -> bytes:
+    """A file on the ESP of a disk image."""
+    return tools.run(["mtype", "-i", f"{disk}@@{offset}", f"::{name}"], binds=[disk.parent])

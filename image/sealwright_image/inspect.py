@@ -34,8 +34,8 @@ def summary(folder: ImageFolder) -> str:
             f"    licence   {first_line}",
         ]
     lines += ["", "expected measurements (SHA-256)"]
-    for application in manifest.measurements.boot_applications:
-        lines.append(f"  PCR  4  {application.pcr4}  {application.name}")
+    lines += [f"  PCR  4  {one.pcr4}  {one.name}" for one in manifest.measurements.boot_applications]
+    lines += [f"  PCR  4  {one.pcr4}  {one.name}, signed after the build" for one in folder.release.variants]
     for pcr in sorted(manifest.measurements.unseal, key=int):
         value, running = manifest.measurements.unseal[pcr], manifest.measurements.running[pcr]
         if value == running:
@@ -48,4 +48,8 @@ def summary(folder: ImageFolder) -> str:
 
 def document(folder: ImageFolder) -> dict[str, object]:
     """The same for machines."""
-    return {"release_id": folder.release.release_id, "manifest": folder.release.manifest.model_dump(mode="json")}
+    return {
+        "release_id": folder.release.release_id,
+        "manifest": folder.release.manifest.model_dump(mode="json"),
+        "variants": [one.model_dump(mode="json") for one in folder.release.variants],
+    }

@@ -80,12 +80,12 @@ def compose_manifest(
     )
 
 
-def approval_states(manifest: Manifest) -> list[dict[int, bytes]]:
+def approval_states(release: Release) -> list[dict[int, bytes]]:
     """PCR values at the unseal point that the release key approves: one set per way through PCR 4."""
-    unseal = manifest.measurements.unseal
+    unseal = release.measurements.unseal
     return [
         {pcr: bytes.fromhex(application.pcr4 if pcr == 4 else unseal[str(pcr)]) for pcr in RELEASE_APPROVAL_SET}
-        for application in manifest.measurements.boot_applications
+        for application in release.measurements.boot_applications
     ]
 
 
@@ -94,5 +94,5 @@ def sign_approvals(release: Release, release_key: ec.EllipticCurvePrivateKey) ->
     return [
         sign_release_approval(release.release_id, payload.verity.root_hash, pcrs, release_key)
         for payload in release.manifest.payloads
-        for pcrs in approval_states(release.manifest)
+        for pcrs in approval_states(release)
     ]

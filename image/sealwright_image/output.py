@@ -24,7 +24,9 @@ SBOM = "sbom.json"
 UKI = "uki.efi"
 SECURE_BOOT = "secure-boot"
 BUILD = "build.json"
-FILES = (DISK, MANIFEST, MANIFEST_KEY, SHARES, APPROVALS, SBOM, UKI, SECURE_BOOT, BUILD)
+VARIANTS = "variants.json"
+"""Written by `approve-boot`, not by a build."""
+FILES = (DISK, MANIFEST, MANIFEST_KEY, SHARES, APPROVALS, SBOM, UKI, SECURE_BOOT, BUILD, VARIANTS)
 
 
 def refuse_existing(output: Path, *, force: bool) -> None:
@@ -74,14 +76,14 @@ def partial_output(output: Path) -> Iterator[Path]:
 def publish(partial: Path, output: Path) -> None:
     """Flush everything to the disk and give the folder its final name, replacing an older image."""
     for path in sorted(partial.rglob("*")):
-        _flush(path)
-    _flush(partial)
+        flush(path)
+    flush(partial)
     partial.chmod(0o755)
     replaced = output.absolute().parent / f"{output.name}.replaced-{os.getpid()}"
     if output.exists():
         output.rename(replaced)
     partial.rename(output)
-    _flush(output.absolute().parent)
+    flush(output.absolute().parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 
@@ -110,7 +112,24 @@ def _is_locked(folder: Path) -> bool:
     return False
 
 
-def _flush(path: Path) -> None:
+def write_durably(path: Path, content: bytes) -> None:
+    """Replace a file of a finished output: the old or the new is there, whole, whatever happens.
+
+    Raises:
+        OperationError: it cannot be written.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(content)
+        flush(new)
+        new.rename(path)
+        flush(path.absolute().parent)
+    except OSError as error:
+        raise OperationError(f"{error.filename or path}: {error.strerror}.") from error
+
+
+def flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -17,10 +17,11 @@ from pathlib import Path
 from sealwright_image import output as names
 from sealwright_image.contents import ImageFolder, load_approvals, load_shares
 from sealwright_image.disk import ESP_TYPE, Partition, read_table
-from sealwright_image.esp import UKI_ON_ESP
+from sealwright_image.esp import UKI_ON_ESP, esp_files, read_from_esp
 from sealwright_image.manifest import approval_states
 from sealwright_image.run import Tools
 from sealwright_image.secure_boot import SecureBootFiles
+from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.appraisal.measurements import predict_measurements
 from sealwright_policies.appraisal.pe import uki_sections
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
@@ -73,7 +74,7 @@ def _checks(folder: ImageFolder, tools: Tools) -> Iterator[tuple[str, Callable[[
     yield "partition table", lambda: _check_table(folder, tools, partitions)
     yield "root, root-verity: hashes", lambda: _check_os_partitions(folder, partitions)
     yield "root: integrity tree", lambda: _check_root_tree(folder, tools, partitions)
-    yield "ESP: UKI and manifest, nothing else", lambda: _check_esp(folder, tools, partitions)
+    yield "ESP: kernel image and signed documents, nothing else", lambda: _check_esp(folder, tools, partitions)
     yield "binding, state: empty", lambda: _check_empty(folder, partitions)
     for payload in manifest.payloads:
         label, expected = payload.partition_label, payload.ciphertext_sha256
@@ -204,15 +205,14 @@ def _check_root_tree(folder: ImageFolder, tools: Tools, partitions: dict[str, Pa
 
 def _check_esp(folder: ImageFolder, tools: Tools, partitions: dict[str, Partition]) -> None:
     esp = _found(partitions, "esp")
-    image = f"{folder.disk}@@{esp.offset}"
-    listing = tools.run(["mdir", "-b", "-s", "-i", image, "::"], binds=[folder.path]).decode("utf-8", "replace")
-    found = {line.removeprefix("::/") for line in listing.splitlines() if line and not line.endswith("/")}
+    found = esp_files(folder.disk, esp.offset, tools)
     expected = {UKI_ON_ESP: names.UKI, MANIFEST_ON_ESP: names.MANIFEST}
+    if folder.release.variants:
+        expected[VARIANTS_ON_ESP] = names.VARIANTS
     if found != set(expected):
         raise _mismatch(f"The ESP holds {sorted(found)}, expected {sorted(expected)}.")
     for name, file in expected.items():
-        content = tools.run(["mtype", "-i", image, f"::{name}"], binds=[folder.path])
-        if content != (folder.path / file).read_bytes():
+        if read_from_esp(folder.disk, esp.offset, name, tools) != (folder.path / file).read_bytes():
             raise _mismatch(f"{name} on the ESP differs from {file}.")
 
 
@@ -241,7 +241,7 @@ def _check_approvals(folder: ImageFolder) -> None:
     expected = {
         (folder.release.release_id, payload.verity.root_hash, json.dumps(pcr_values(pcrs), sort_keys=True))
         for payload in manifest.payloads
-        for pcrs in approval_states(manifest)
+        for pcrs in approval_states(folder.release)
     }
     if found != expected or len(approvals) != len(expected):
-        raise _mismatch(f"{names.APPROVALS} does not approve exactly the manifest's partitions and boot states.")
+        raise _mismatch(f"{names.APPROVALS} does not approve exactly the release's partitions and boot states.")

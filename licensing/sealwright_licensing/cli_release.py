@@ -52,16 +52,20 @@ def _import(arguments: argparse.Namespace) -> None:
             now=int(time.time()),
         )
     manifest = release.manifest
+    variants = [one.name for one in release.variants]
     result = {
         "release_id": release.release_id,
         "product": manifest.product,
         "version": manifest.product_version,
         "flavour": manifest.flavour,
         "partitions": [payload.payload_id for payload in manifest.payloads],
+        "variants": variants,
         "new": is_new,
     }
     verb = "imported" if is_new else "was known already; approvals refreshed"
     words = [f"Release {release.release_id} of {manifest.product} {manifest.product_version} {verb}."]
+    if variants:
+        words.append(f"Ways through PCR 4 signed after the build: {', '.join(variants)}.")
     print_result(result, words, as_json=arguments.json)
 
 

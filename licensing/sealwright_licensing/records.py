@@ -86,6 +86,8 @@ class ReleaseRecord:
     """The in-toto statement; verified at import, so the appraisal need not verify it again."""
     approvals: str
     """JSON list of ReleaseApproval."""
+    variants: str
+    """JSON list of BootApplication: ways through PCR 4 that were signed after the build; verified at import."""
     imported_at: int
     withdrawn: bool
 

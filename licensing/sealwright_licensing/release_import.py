@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,41 +18,54 @@ from pydantic import RootModel
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares
 from sealwright_licensing.store import Store
+from sealwright_policies.appraisal.boot_variants import verify_variants
 from sealwright_policies.appraisal.reference_values import (
     MANIFEST_LIMIT,
     PAYLOAD_TYPE,
     RELEASE_APPROVAL_SET,
+    BootApplication,
     Manifest,
     Statement,
     WrappedShares,
 )
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
-from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.encoding import Document, parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key, verify_dsse
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, ReleaseApproval
 from sealwright_policies.wire.release_approval import verify_release_approval
 
 MANIFEST_FILE, SHARES_FILE, APPROVALS_FILE = "manifest.json", "shares.json", "approvals.json"
+VARIANTS_FILE = "variants.json"
 
 
 class ReleaseApprovals(RootModel[list[ReleaseApproval]]):
     """``approvals.json``."""
 
 
+class Variants(RootModel[list[BootApplication]]):
+    """As they are stored."""
+
+
 @dataclass(frozen=True, slots=True)
 class BuildOutput:
-    """The three files of a build that the service wants, unverified."""
+    """The files of a build that the service wants, unverified."""
 
     manifest: bytes
     shares: bytes
     approvals: bytes
+    variants: bytes | None = None
+    """Written by `sealwright-image approve-boot`, if at all."""
 
 
 def read_build_output(folder: Path) -> BuildOutput:
     """Read the files from a build's output folder."""
     try:
-        return BuildOutput(*((folder / name).read_bytes() for name in (MANIFEST_FILE, SHARES_FILE, APPROVALS_FILE)))
+        manifest, shares, approvals = (
+            (folder / name).read_bytes() for name in (MANIFEST_FILE, SHARES_FILE, APPROVALS_FILE)
+        )
+        variants = folder / VARIANTS_FILE
+        return BuildOutput(manifest, shares, approvals, variants.read_bytes() if variants.exists() else None)
     except OSError as error:
         raise OperationError(
             f"{error.filename} cannot be read: {error.strerror}.",
@@ -69,16 +82,18 @@ def import_release(
     service_id: str,
     now: int,
 ) -> tuple[Release, bool]:
-    """Verify a build's output and store it; importing the same again changes nothing but its approvals.
+    """Verify a build's output and store it; importing it again adds approvals and ways through PCR 4, and takes none.
 
     Returns:
-        The release, and whether it is new.
+        The release with all its ways through PCR 4, and whether it is new.
 
     Raises:
         VerificationError: DOCUMENT_SIGNATURE, DOCUMENT_TYPE, MANIFEST_MISMATCH.
         FormatError: a file is not what it should be.
     """
     release = verify_release(output.manifest, manifest_key)
+    if output.variants is not None:
+        release = verify_variants(output.variants, manifest_key, release)
     payload = verify_dsse(output.manifest, PAYLOAD_TYPE, manifest_key, limit=MANIFEST_LIMIT)
     shares = parse_json(WrappedShares, output.shares, limit=MESSAGE_LIMIT)
     approvals = parse_json(ReleaseApprovals, output.approvals, limit=MESSAGE_LIMIT).root
@@ -88,6 +103,8 @@ def import_release(
     manifest = release.manifest
     with store.write() as transaction:
         known = transaction.get(ReleaseRecord, release.release_id)
+        if known is not None:
+            release, approvals = _united(known, release, approvals)
         transaction.put(
             ReleaseRecord(
                 release_id=release.release_id,
@@ -95,7 +112,8 @@ def import_release(
                 version=manifest.product_version,
                 flavour=manifest.flavour,
                 payload=payload,
-                approvals=json.dumps([one.model_dump(mode="json") for one in approvals], separators=(",", ":")),
+                approvals=_json_list(approvals),
+                variants=_json_list(release.variants),
                 imported_at=known.imported_at if known else now,
                 withdrawn=known.withdrawn if known else False,
             )
@@ -106,14 +124,31 @@ def import_release(
     return release, known is None
 
 
+def _united(
+    known: ReleaseRecord, release: Release, approvals: Iterable[ReleaseApproval]
+) -> tuple[Release, list[ReleaseApproval]]:
+    """What was imported now, and what was known beside it: a folder without the ways signed later withdraws none."""
+    listed = {one.pcr4 for one in release.measurements.boot_applications}
+    further = [one for one in stored_release(known).variants if one.pcr4 not in listed]
+    named = {one.pcr4 for one in further}
+    kept = [one for one in stored_approvals(known) if one.pcrs["4"] in named]
+    return replace(release, variants=(*release.variants, *further)), [*approvals, *kept]
+
+
+def _json_list(documents: Iterable[Document]) -> str:
+    return json.dumps([one.model_dump(mode="json") for one in documents], separators=(",", ":"))
+
+
 def stored_release(record: ReleaseRecord) -> Release:
-    """The release of a record; its signature was verified at the import."""
-    return _parsed_release(record.release_id, record.payload)
+    """The release of a record; its signatures were verified at the import."""
+    return _parsed_release(record.release_id, record.payload, record.variants)
 
 
 @lru_cache(maxsize=32)
-def _parsed_release(release_id: str, payload: bytes) -> Release:
-    return Release(release_id, parse_json(Statement, payload, limit=MANIFEST_LIMIT).predicate)
+def _parsed_release(release_id: str, payload: bytes, variants: str) -> Release:
+    manifest = parse_json(Statement, payload, limit=MANIFEST_LIMIT).predicate
+    further = parse_json(Variants, variants.encode("utf-8"), limit=MESSAGE_LIMIT).root
+    return Release(release_id, manifest, tuple(further))
 
 
 def stored_approvals(record: ReleaseRecord) -> list[ReleaseApproval]:
@@ -147,7 +182,7 @@ def _check_shares(release: Release, shares: WrappedShares, custodians: Custodian
 
 
 def check_approvals(release: Release, approvals: Iterable[ReleaseApproval]) -> None:
-    """Verify the release key's approvals, and that every partition and boot variant has one.
+    """Verify the release key's approvals, and that every partition and way through PCR 4 has one, and no other.
 
     Raises:
         VerificationError: MANIFEST_MISMATCH, DOCUMENT_SIGNATURE.
@@ -156,15 +191,16 @@ def check_approvals(release: Release, approvals: Iterable[ReleaseApproval]) -> N
     key = load_p256_public_key(manifest.release_key)
     partitions = {payload.verity.root_hash for payload in manifest.payloads}
     fixed = {pcr: manifest.measurements.unseal[str(pcr)] for pcr in RELEASE_APPROVAL_SET if pcr != 4}
-    wanted = {
-        (part, application.pcr4) for part in partitions for application in manifest.measurements.boot_applications
-    }
+    ways = {application.pcr4 for application in release.measurements.boot_applications}
+    wanted = {(part, pcr4) for part in partitions for pcr4 in ways}
     for approval in approvals:
         values = {str(pcr): value for pcr, value in fixed.items()} | {"4": approval.pcrs.get("4", "")}
         if approval.release_id != release.release_id or approval.partition_id not in partitions:
             raise _mismatch("an approval is for another release or partition")
         if approval.pcrs != values:
             raise _mismatch("an approval is for other PCR values at the unseal point than the manifest's")
+        if approval.pcrs["4"] not in ways:
+            raise _mismatch("an approval is for a way through PCR 4 that neither the manifest nor variants.json lists")
         verify_release_approval(approval, key)
         wanted.discard((approval.partition_id, approval.pcrs["4"]))
     if wanted:

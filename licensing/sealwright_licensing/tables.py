@@ -77,6 +77,7 @@ releases = Table(
     _text("flavour"),
     _bytes("payload"),
     _text("approvals"),
+    _text("variants"),
     _number("imported_at"),
     _flag("withdrawn"),
 )

@@ -9,11 +9,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import Release, read_unverified_release, verify_release
 from sealwright_policies.appraisal.what_if import Finding, WhatIf, what_if
 from sealwright_policies.cli_files import load_event_log, read_file
-from sealwright_policies.errors import FormatError, VerificationError
+from sealwright_policies.errors import FormatError, UsageError, VerificationError
 from sealwright_policies.wire.envelope import load_p256_public_key
 
 MAX_PEM_SIZE = 16 * 1024
@@ -50,6 +51,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     )
     parser.add_argument("--manifest-key", type=Path, metavar="PEM", help="verify the manifest with this key first")
     parser.add_argument(
+        "--variants", type=Path, metavar="VARIANTS", help="ways through PCR 4 signed later (variants.json)"
+    )
+    parser.add_argument(
         "--after-setup",
         action="store_true",
         help="accept what the owner's set-up cures: Secure Boot off, other keys enrolled",
@@ -60,9 +64,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(options: argparse.Namespace) -> int:
     """Judge the log and print the findings."""
-    release = _read_release(options.release, options.manifest_key)
+    release = _read_release(options.release, options.manifest_key, options.variants)
     log = load_event_log(options.eventlog)
-    outcome = what_if(log, release.manifest.measurements)
+    outcome = what_if(log, release.measurements)
     verified = options.manifest_key is not None
     if options.json:
         print(json.dumps(as_json(outcome, release, signature_verified=verified), indent=2))
@@ -75,13 +79,18 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read_release(manifest: Path, key_file: Path | None) -> Release:
+def _read_release(manifest: Path, key_file: Path | None, variants: Path | None) -> Release:
+    if variants is not None and key_file is None:
+        raise UsageError("--variants needs --manifest-key: ways signed later are believed only when verified")
     key = None if key_file is None else _load_manifest_key(key_file)
     envelope = read_file(manifest, max_size=MANIFEST_LIMIT)
     try:
-        return read_unverified_release(envelope) if key is None else verify_release(envelope, key)
+        release = read_unverified_release(envelope) if key is None else verify_release(envelope, key)
     except FormatError as error:
         raise FormatError(f"{manifest}: {error}") from None
+    if key is None or variants is None:
+        return release
+    return verify_variants(read_file(variants, max_size=VARIANTS_LIMIT), key, release)
 
 
 def _load_manifest_key(path: Path) -> ec.EllipticCurvePublicKey:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sealwright_policies.appraisal.measurements import IMAGE_SECURITY_DATABASE
+from sealwright_policies.appraisal.pe import authenticode_sha256, uki_sections
 from sealwright_policies.errors import RejectionCode as Code
 from sealwright_policies.tcg.eventlog import EventType
 from sealwright_policies.wire.messages import Evidence
@@ -10,6 +11,7 @@ from sealwright_testing.appraisal_case import (
     Case,
     Events,
     added,
+    before_uki,
     booted,
     changed,
     inserted_before_separator,
@@ -247,13 +249,7 @@ def release_cases() -> dict[str, Case]:
         "application-first": Case(
             "another boot application ran before the release's",
             "5.5",
-            booted(
-                lambda _, e: [
-                    *[x for x in e if x.type != started],
-                    LoggedEvent(4, started, b"shell"),
-                    *[x for x in e if x.type == started],
-                ]
-            ),
+            before_uki(LoggedEvent(4, started, b"shell")),
             (application, application),
         ),
         "application-after": Case(
@@ -266,6 +262,19 @@ def release_cases() -> dict[str, Case]:
                 LoggedEvent(4, T.EV_EFI_ACTION, b"Returning from EFI Application from Boot Option")
             ),
             (application, application, application),
+        ),
+        "application-second": Case(
+            "a boot option before failed, as the release lists it",
+            "5.5",
+            before_uki(
+                LoggedEvent(4, T.EV_EFI_ACTION, b"Returning from EFI Application from Boot Option"),
+                LoggedEvent(4, T.EV_EFI_ACTION, b"Calling EFI Application from Boot Option"),
+            ),
+        ),
+        "application-and-kernel": Case(
+            "the firmware measured the kernel inside too, as the release lists it",
+            "5.5",
+            booted(lambda box, e: [*e, LoggedEvent(4, started, bytes(32), {ALG_SHA256: kernel_digest(box)})]),
         ),
         "application-missing": Case(
             "no boot application was measured", "5.5", without(lambda e: e.type != started), (application,)
@@ -301,3 +310,8 @@ def release_cases() -> dict[str, Case]:
             "GRUB measured its commands", "5.8", added(LoggedEvent(8, T.EV_IPL, b"grub_cmd: ls\0")), (stranger,)
         ),
     }
+
+
+def kernel_digest(box: SyntheticBox) -> bytes:
+    """As firmware measures the kernel inside the UKI."""
+    return authenticode_sha256(uki_sections(box.uki)[".linux"])

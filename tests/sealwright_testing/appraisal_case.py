@@ -29,6 +29,8 @@ class Case:
     arguments: dict[str, Any] = field(default_factory=dict)
     outcome: str | None = None
     """``malformed`` or ``unsupported``, where there is no result."""
+    variants: Callable[[SyntheticBox], bytes] | None = None
+    """Ways through PCR 4 that were signed after the build."""
 
 
 def plain(**changes: Any) -> Callable[[SyntheticBox], Evidence]:
@@ -54,6 +56,12 @@ def inserted_before_separator(event: LoggedEvent) -> Callable[[SyntheticBox], Ev
         return [*events[:first], event, *events[first:]]
 
     return booted(change)
+
+
+def before_uki(*further: LoggedEvent) -> Callable[[SyntheticBox], Evidence]:
+    """Evidence of a boot in which these were measured right before the release's kernel image."""
+    started = EventType.EV_EFI_BOOT_SERVICES_APPLICATION
+    return booted(lambda _, e: [*[x for x in e if x.type != started], *further, *[x for x in e if x.type == started]])
 
 
 def without(keep: Callable[[LoggedEvent], bool]) -> Callable[[SyntheticBox], Evidence]:

@@ -24,6 +24,7 @@ from sealwright_policies.wire.framing import UNLOCKED_WORD
 from sealwright_policies.wire.messages import Evidence
 from sealwright_testing.appraisal_boot_cases import firmware_cases, release_cases, secure_boot_cases
 from sealwright_testing.appraisal_case import Case, hidden, plain, said
+from sealwright_testing.appraisal_variant_cases import variant_cases
 from sealwright_testing.event_logs import LoggedEvent, LogWriter
 from sealwright_testing.evidence_factory import (
     LEASE_INDEX,
@@ -231,6 +232,7 @@ def cases() -> dict[str, Case]:
         | firmware_cases()
         | secure_boot_cases()
         | release_cases()
+        | variant_cases()
         | userspace_cases()
         | value_cases()
     )
@@ -269,6 +271,7 @@ def _input(box: SyntheticBox, case: Case) -> dict[str, Any]:
         "now": NOW,
         "counter_names": box.counter_names.model_dump(mode="json"),
         "baseline": _baseline(case.baseline),
+        "variants": case.variants(box).decode() if case.variants else None,
         **case.arguments,
     }
 

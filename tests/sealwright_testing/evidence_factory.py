@@ -20,17 +20,20 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from sealwright_policies.appraisal.boot_variants import sign_variants
+from sealwright_policies.appraisal.boot_ways import BootWay
 from sealwright_policies.appraisal.measurements import (
     GLOBAL_VARIABLE,
     IMAGE_SECURITY_DATABASE,
     SecureBootKeys,
+    boot_application,
     combined_initrd,
     efi_variable_data,
     load_options,
     predict_measurements,
 )
 from sealwright_policies.appraisal.pe import authenticode_sha256, uki_sections
-from sealwright_policies.appraisal.reference_values import QUOTE_SET, Manifest, PayloadKind
+from sealwright_policies.appraisal.reference_values import QUOTE_SET, BootApplication, Manifest, PayloadKind
 from sealwright_policies.appraisal.release import Release, sign_release, verify_release
 from sealwright_policies.tcg.eventlog import EventType
 from sealwright_policies.tcg.public import Public, parse_public
@@ -199,6 +202,14 @@ class SyntheticBox:
     def boot_events(self) -> list[LoggedEvent]:
         """Events of a boot as it should be; change them and hand them to :meth:`evidence`."""
         return boot_events(self.uki, self.keys)
+
+    def way(self, *before: bytes, name: str = "later") -> BootApplication:
+        """A way through PCR 4 on which firmware measures these contents before the UKI."""
+        return boot_application(BootWay(name, before, kernel=False), authenticode_sha256(self.uki), b"")
+
+    def variants(self, *ways: BootApplication, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+        """These ways, signed after the build."""
+        return sign_variants(replace(self.release, variants=ways), key or self.manifest_key)
 
     def bound(self, *, nonce: bytes = NONCE, purpose: Purpose = Purpose.RENEW, payload: bytes = b"") -> bytes:
         """The qualifying data of a message."""

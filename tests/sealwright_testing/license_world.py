@@ -69,7 +69,7 @@ def build_output(
         )
         for part, (a, b) in clear.items()
     ]
-    unseal = release.manifest.measurements.unseal
+    unseal = release.measurements.unseal
     approvals = [
         sign_release_approval(
             release.release_id,
@@ -78,13 +78,14 @@ def build_output(
             box.manifest_key,
         )
         for part in clear
-        for application in release.manifest.measurements.boot_applications
+        for application in release.measurements.boot_applications
     ]
     shares = WrappedShares(
         version=1, release_id=release.release_id, service_id=release.manifest.service_id, partitions=partitions
     )
     listed = json.dumps([one.model_dump(mode="json") for one in approvals]).encode()
-    return BuildOutput(box.release_envelope, document_bytes(shares), listed), clear
+    variants = box.variants(*release.variants) if release.variants else None
+    return BuildOutput(box.release_envelope, document_bytes(shares), listed, variants), clear
 
 
 @dataclass

@@ -6,6 +6,7 @@ mounts are not here; everything up to the volume key is.
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import io
 import json
@@ -30,6 +31,7 @@ from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.renewal import Renewal
+from sealwright_image.keys import generate_keys, load_keys
 from sealwright_licensing import cli as license_cli
 from sealwright_policies.appraisal.reference_values import (
     MANIFEST_ON_ESP,
@@ -72,21 +74,34 @@ class SimulatedVendor:
         self.port = free_port()
         url = f"https://127.0.0.1:{self.port}"
         license_command("init", self.license_directory, "--url", url, "--name", "service-1")
-        release_key = ec.generate_private_key(ec.SECP256R1())
-        pem = release_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        generate_keys(self.keys, organisation="Simulated", now=datetime.datetime.now(datetime.UTC))
+        keys = load_keys(self.keys)
         finance = payload_fields() | {
             "payload_id": "finance",
             "domain": "finance",
             "partition_label": "payload-finance",
         }
         finance["verity"] = finance["verity"] | {"root_hash": "f1" * 32}
-        changes = {"release_key": pem, "payloads": [payload_fields(), finance]}
-        self.synthetic = SyntheticBox(manifest_changes=changes)
-        output = self.directory / "image"
-        output.mkdir()
-        self._write_output(output, release_key)
-        key = output / "manifest-key.pem"
-        license_command("release", "import", self.license_directory, output, "--manifest-key", key)
+        changes = {"release_key": keys.release_pem, "payloads": [payload_fields(), finance]}
+        self.synthetic = SyntheticBox(manifest_key=keys.manifest, manifest_changes=changes)
+        self.image.mkdir()
+        self._write_output(self.image, keys.release)
+        self.import_release()
+
+    def import_release(self) -> None:
+        """Make the release, as it is now, known to the service."""
+        key = self.image / "manifest-key.pem"
+        license_command("release", "import", self.license_directory, self.image, "--manifest-key", key)
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the image's signing keys."""
+        return self.directory / "keys"
+
+    @property
+    def image(self) -> Path:
+        """What a build leaves, but for the disk."""
+        return self.directory / "image"
 
     @property
     def license_directory(self) -> Path:
@@ -150,7 +165,7 @@ class SimulatedVendor:
         release, service = self.synthetic.release, self.service
         lease_key = load_p256_public_key(service.custodian_keys.lease_share)
         share_key = load_p256_public_key(service.custodian_keys.release_share)
-        unseal = pcr_bytes(release.manifest.measurements.unseal)
+        unseal = pcr_bytes(release.measurements.unseal)
         wrapped: list[PartitionWrappedShares] = []
         approvals: list[str] = []
         for payload in release.manifest.payloads:
@@ -164,7 +179,7 @@ class SimulatedVendor:
                     release_share=wrap_share(share_key, b, partition_id=partition, name="release"),
                 )
             )
-            for application in release.manifest.measurements.boot_applications:
+            for application in release.measurements.boot_applications:
                 pcrs = {pcr: unseal[pcr] for pcr in RELEASE_APPROVAL_SET if pcr != 4}
                 pcrs[4] = bytes.fromhex(application.pcr4)
                 approval = sign_release_approval(release.release_id, payload.verity.root_hash, pcrs, release_key)
@@ -172,6 +187,7 @@ class SimulatedVendor:
         shares = WrappedShares(
             version=1, release_id=release.release_id, service_id=service.service_id, partitions=wrapped
         )
+        (output / "uki.efi").write_bytes(self.synthetic.uki)
         (output / "manifest.json").write_bytes(self.synthetic.release_envelope)
         (output / "shares.json").write_bytes(document_bytes(shares))
         (output / "approvals.json").write_text(f"[{','.join(approvals)}]")
@@ -276,7 +292,7 @@ class SimulatedBox:
         root_hash = self.vendor.release.manifest.os.root_hash
         for path, content in (
             (paths.service, self.vendor.service_file.read_bytes()),
-            (paths.manifest_key, (self.vendor.directory / "image/manifest-key.pem").read_bytes()),
+            (paths.manifest_key, (self.vendor.image / "manifest-key.pem").read_bytes()),
             (paths.esp / MANIFEST_ON_ESP, self.vendor.synthetic.release_envelope),
             (paths.kernel_command_line, f"quiet roothash={root_hash}\n".encode()),
         ):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from sealwright_policies.appraisal.appraise import appraise
+from sealwright_policies.appraisal.boot_variants import verify_variants
 from sealwright_policies.appraisal.clock import DeviceBaseline
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.appraisal.result import AttestationResult, describe, to_ear
@@ -42,6 +43,9 @@ def baseline(members: Mapping[str, Any] | None) -> DeviceBaseline | None:
 
 
 def run(values: Mapping[str, Any], release: Release) -> AttestationResult:
+    if values["variants"] is not None:
+        key = load_p256_public_key((DIRECTORY / "common/manifest-key.pem").read_text())
+        release = verify_variants(values["variants"].encode(), key, release)
     return appraise(
         parse_json(Evidence, json.dumps(values["evidence"]).encode(), limit=MESSAGE_LIMIT),
         ak=parse_public(base64.b64decode(values["ak"])),

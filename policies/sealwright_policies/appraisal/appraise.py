@@ -152,7 +152,7 @@ def _appraise_state(
     baseline: DeviceBaseline | None,
     loss_bound_ms: int,
 ) -> AttestationResult:
-    measurements = release.manifest.measurements
+    measurements = release.measurements
     mismatches = list(result.mismatches)
     notes: list[str] = []
     reading = _reading(quote, verified.tick_counter, verified.lease_counter)
@@ -226,7 +226,7 @@ def unseal_point(boot_log: EventLog, release: Release) -> dict[int, bytes]:
     measures (0, 2, 4, 7) is replayed from the log, which ends before userspace; what the release measures (11 to 15)
     is in the manifest.
     """
-    return unseal_values(boot_log.replay(), release.manifest.measurements)
+    return unseal_values(boot_log.replay(), release.measurements)
 
 
 def unseal_values(firmware: Mapping[int, bytes], measurements: Measurements) -> dict[int, bytes]:

@@ -23,7 +23,7 @@ SHA256 = int(AlgorithmId.SHA256)
 FIRMWARE_PCRS = range(8)
 FIRMWARE_ERROR = b"\x01\x00\x00\x00"
 """EV_SEPARATOR of a boot with an error before it (Platform Firmware Profile 1.06, 10.4.1)."""
-_SEPARATORS = frozenset({SEPARATOR, b"\xff\xff\xff\xff"})
+SEPARATORS = frozenset({SEPARATOR, b"\xff\xff\xff\xff"})
 
 EXIT_BOOT_SERVICES = frozenset(
     {
@@ -120,7 +120,7 @@ def judge_separators(events: EventsByPcr) -> list[Mismatch]:
         separators = [event for event in events.get(pcr, ()) if event.type is EventType.EV_SEPARATOR]
         for event in separators:
             mismatches += digest_mismatch(event)
-            if event.data not in _SEPARATORS:
+            if event.data not in SEPARATORS:
                 mismatches.append(not_allowed(event, _separator_sentence(event)))
         mismatches += [not_allowed(event, "A second separator in this PCR.") for event in separators[1:]]
     return mismatches

@@ -13,7 +13,9 @@ from sealwright_policies.appraisal.reference_values import (
     PAYLOAD_TYPE,
     PREDICATE_TYPE,
     STATEMENT_TYPE,
+    BootApplication,
     Manifest,
+    Measurements,
     Statement,
     Subject,
 )
@@ -28,6 +30,14 @@ class Release:
 
     release_id: str
     manifest: Manifest
+    variants: tuple[BootApplication, ...] = ()
+    """Ways through PCR 4 that were signed later (:mod:`.boot_variants`)."""
+
+    @property
+    def measurements(self) -> Measurements:
+        """The manifest's, with the ways through PCR 4 that were signed later."""
+        listed = self.manifest.measurements
+        return listed.model_copy(update={"boot_applications": [*listed.boot_applications, *self.variants]})
 
 
 def verify_release(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey) -> Release:

@@ -158,7 +158,7 @@ def _finding(mismatch: Mismatch, events: EventsByPcr) -> Finding:
             remedy = "Enable the TPM's SHA-256 bank in the firmware's set-up, or ask the maker for a firmware update."
             return Finding(mismatch, remedy, False)
         case RejectionCode.BOOT_APPLICATION:
-            remedy = "The vendor can list a further way through PCR 4 and approve it offline, without a rebuild."
+            remedy = "The vendor can approve this way, from this log, with `sealwright-image approve-boot`."
             return Finding(mismatch, remedy, False)
         case _:
             return Finding(mismatch, "Send the log to the vendor; no rule of this version allows it.", False)

@@ -6,6 +6,7 @@ PCR 15 is done in the TPM, as systemd does.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,9 @@ from sealwright_appliance.status import BootResult, PayloadState
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_appliance.unlock import PCR_EXTEND, unlock
 from sealwright_appliance.volumes import HEADER_SIZE
+from sealwright_image.cli import main as image_command
 from sealwright_policies.errors import OperationError, RejectionCode
+from sealwright_policies.tcg.eventlog import EventType
 from sealwright_testing.event_logs import LoggedEvent
 from sealwright_testing.evidence_factory import secure_boot_events
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
@@ -71,6 +74,14 @@ class Disk:
             opens = ["cryptsetup", "open", "--test-passphrase", "--type", "luks2", "--key-file", "{secret0}"]
             really_run([*opens, str(self.state_device)], secrets=secrets)
         return ""
+
+    def install_anew(self) -> None:
+        """The vendor's present image is written over everything; the TPM stays."""
+        paths = self.box.paths
+        for folder in (paths.binding, paths.state):
+            shutil.rmtree(folder)
+        self.state_device.write_bytes(bytes(2 * BLANK_SIZE))
+        shutil.copy(self.box.vendor.image / "variants.json", paths.variants)
 
     def programs(self) -> list[str]:
         """First words of what was run."""
@@ -286,6 +297,33 @@ def test_one_bad_payload_does_not_close_the_other(disk: Disk, monkeypatch: pytes
         (PayloadState.OPEN, None),
     ]
     assert "payload medical: PAYLOAD_CORRUPTED: " in disk.console.read_text()
+
+
+def test_firmware_that_nobody_foresaw_is_approved_later(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more event in PCR 4: denied and named. After approve-boot and import, without a rebuild, it opens."""
+    vendor, box = disk.box.vendor, disk.box
+    more = LoggedEvent(4, EventType.EV_OMIT_BOOT_DEVICE_EVENTS, b"BOOT ATTEMPTS OMITTED")
+    events = [more, *vendor.synthetic.boot_events()]
+    disk.boot(monkeypatch, events=events)
+    assert "boot BOOT_APPLICATION: " in disk.console.read_text()
+    box.measure(11, "ready")
+    with pytest.raises(DeniedError) as denied:
+        box.enroll(vendor.issue().activation_code)
+    assert denied.value.code == RejectionCode.BOOT_APPLICATION
+    assert "EV_OMIT_BOOT_DEVICE_EVENTS" in str(denied.value.problem.mismatches[0]["sentence"])
+
+    command = ["approve-boot", vendor.image, "--event-log", box.paths.firmware_log, "--keys", vendor.keys, "--yes"]
+    assert image_command([str(word) for word in command]) == 0
+    vendor.import_release()
+    disk.install_anew()
+
+    assert disk.boot(monkeypatch, events=events).state is BoxState.WAITING_FOR_ACTIVATION
+    assert "boot BOOT_APPLICATION" not in disk.console.read_text()
+    box.measure(11, "ready")
+    box.enroll(vendor.issue().activation_code)
+    assert disk.boot(monkeypatch, events=events).state is BoxState.UNLOCKED
+    assert disk.keys == list(vendor.volume_keys.values())
+    assert disk.boot(monkeypatch, events=[more, *events]).code == RejectionCode.BOOT_APPLICATION
 
 
 def _approved_by_a_stranger(text: str, disk: Disk) -> str:

@@ -36,7 +36,7 @@ def test_a_box_that_boots_the_image_is_affirmed(image: Path) -> None:
     assert result.mismatches == ()
     assert result.status is Status.AFFIRMING
     # What the release key has approved is what the service will seal to.
-    assert {pcr: result.unseal_pcrs[pcr] for pcr in (4, 11, 12, 13, 15)} in approval_states(box.release.manifest)
+    assert {pcr: result.unseal_pcrs[pcr] for pcr in (4, 11, 12, 13, 15)} in approval_states(box.release)
 
 
 def test_a_box_that_boots_a_changed_kernel_image_is_not(image: Path) -> None:

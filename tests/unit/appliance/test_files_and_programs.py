@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_appliance.api_keys import ApiKeys
@@ -15,6 +16,7 @@ from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_release, root_hash
 from sealwright_appliance.run import ENVIRONMENT, ToolError, run
+from sealwright_appliance.state_volume import approved_states
 from sealwright_appliance.tls import give_to_gateway, kept_tls_identity
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
@@ -159,6 +161,25 @@ def test_a_manifest_by_another_key_is_refused(tmp_path: Path, synthetic: Synthet
     paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
     installed(tmp_path / "other", SyntheticBox(), "")
     paths.manifest_key.write_bytes(Paths(root=tmp_path / "other").manifest_key.read_bytes())
+    with pytest.raises(VerificationError) as caught:
+        load_release(paths)
+    assert caught.value.code == RejectionCode.DOCUMENT_SIGNATURE
+
+
+def test_ways_signed_later_are_taken_from_the_esp(tmp_path: Path, synthetic: SyntheticBox) -> None:
+    """They are approved for the state volume like those of the manifest."""
+    paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
+    way = synthetic.way(b"something of this maker's own")
+    paths.variants.write_bytes(synthetic.variants(way))
+    release = load_release(paths)
+    assert release.variants == (way,)
+    assert approved_states(release)[-1][4].hex() == way.pcr4
+
+
+def test_ways_signed_by_another_key_are_refused(tmp_path: Path, synthetic: SyntheticBox) -> None:
+    """The ESP is anybody's to write; the manifest key in the root decides."""
+    paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
+    paths.variants.write_bytes(synthetic.variants(synthetic.way(b"x"), key=ec.generate_private_key(ec.SECP256R1())))
     with pytest.raises(VerificationError) as caught:
         load_release(paths)
     assert caught.value.code == RejectionCode.DOCUMENT_SIGNATURE

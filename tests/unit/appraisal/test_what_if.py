@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from sealwright_policies.appraisal.boot_ways import BOOT_OPTION
 from sealwright_policies.cli import main
 from sealwright_policies.tcg.eventlog import EventType as T
 from sealwright_testing.corpus import corpus_file, corpus_logs
@@ -128,8 +129,21 @@ def test_another_way_through_pcr4_is_named(release: Path, capsys: pytest.Capture
     code, answer, _ = ask(events, release, capsys)
 
     assert (code, findings(answer)) == (10, [("BOOT_APPLICATION", False)])
-    assert "approve it offline" in answer["findings"][0]["remedy"]
+    assert "`sealwright-image approve-boot`" in answer["findings"][0]["remedy"]
     assert answer["findings"][0]["expected"] == "boot-option or second-boot-option or third-boot-option or no-action"
+
+
+def test_a_way_signed_later_is_a_listed_one(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the cure leads to: with the vendor's variants.json the same log passes."""
+    omitted = b"BOOT ATTEMPTS OMITTED"
+    events = [LoggedEvent(4, T.EV_OMIT_BOOT_DEVICE_EVENTS, omitted), *foreign_log()]
+    variants, key = release.with_name("variants.json"), release.with_name("key.pem")
+    variants.write_bytes(BOX.variants(BOX.way(omitted, *BOOT_OPTION)))
+    pem = BOX.manifest_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    key.write_bytes(pem)
+
+    assert ask(events, release, capsys, "--variants", str(variants), "--manifest-key", str(key))[0] == 0
+    assert ask(events, release, capsys, "--variants", str(variants))[0] == 2
 
 
 def test_a_sha1_log_is_an_incomplete_bank(release: Path, capsys: pytest.CaptureFixture[str]) -> None:

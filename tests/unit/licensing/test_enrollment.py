@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -456,12 +457,7 @@ def test_a_withdrawn_release_is_denied(world: LicenseWorld) -> None:
     _, (code,) = world.issue()
     with world.store.write() as transaction:
         (record,) = transaction.find(ReleaseRecord)
-        transaction.put(
-            ReleaseRecord(
-                record.release_id, record.product, record.version, record.flavour, record.payload, record.approvals,
-                record.imported_at, True,
-            )
-        )  # fmt: skip
+        transaction.put(replace(record, withdrawn=True))
     denied(RejectionCode.RELEASE_NOT_ALLOWED, lambda: challenge(world, world.device(), code))
 
 

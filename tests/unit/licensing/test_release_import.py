@@ -12,7 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares
-from sealwright_licensing.release_import import BuildOutput, import_release, read_build_output, stored_release
+from sealwright_licensing.release_import import (
+    BuildOutput,
+    import_release,
+    read_build_output,
+    stored_approvals,
+    stored_release,
+)
+from sealwright_policies.appraisal.reference_values import BootApplication
 from sealwright_policies.errors import FormatError, OperationError, RejectionCode, VerificationError
 from sealwright_testing.evidence_factory import SyntheticBox
 from sealwright_testing.license_world import SERVICE_ID, LicenseWorld, build_output, synthetic_box
@@ -109,6 +116,49 @@ def test_an_approval_of_another_state_is_refused(world: LicenseWorld) -> None:
     changed[0]["pcrs"]["15"] = "11" * 32
     output = dataclasses.replace(built(world, box), approvals=json.dumps(changed).encode())
     refused(world, box, output, RejectionCode.MANIFEST_MISMATCH)
+
+
+def with_variant(world: LicenseWorld, box: SyntheticBox, content: bytes) -> tuple[BuildOutput, BootApplication]:
+    """The output of ``approve-boot`` for one more way through PCR 4, and that way."""
+    way = box.way(content, name=content.decode())
+    plain, box.release = box.release, dataclasses.replace(box.release, variants=(way,))
+    try:
+        output = built(world, box)
+    finally:
+        box.release = plain
+    return output, way
+
+
+def test_ways_signed_later_are_added_and_stay(world: LicenseWorld) -> None:
+    """To a release that is known, one after the other; an import without them withdraws none."""
+    box = synthetic_box(product_version="2.0.0")
+    assert take(world, box, built(world, box))
+    first, one = with_variant(world, box, b"one")
+    second, two = with_variant(world, box, b"two")
+    for output in (first, second, built(world, box), first):
+        assert not take(world, box, output)
+    with world.store.read() as transaction:
+        record = transaction.get(ReleaseRecord, box.release.release_id)
+    assert record is not None
+    release = stored_release(record)
+    assert sorted(way.name for way in release.variants) == [one.name, two.name]
+    approved = [approval.pcrs["4"] for approval in stored_approvals(record)]
+    assert sorted(approved) == sorted(way.pcr4 for way in release.measurements.boot_applications)
+
+
+def test_ways_by_another_key_are_refused(world: LicenseWorld) -> None:
+    box = synthetic_box(product_version="2.0.0")
+    output, way = with_variant(world, box, b"one")
+    forged = box.variants(way, key=ec.generate_private_key(ec.SECP256R1()))
+    refused(world, box, dataclasses.replace(output, variants=forged), RejectionCode.DOCUMENT_SIGNATURE)
+
+
+def test_an_approval_of_an_unlisted_way_is_refused(world: LicenseWorld) -> None:
+    """The release key's word alone is not enough: the manifest key must have listed the way."""
+    box = synthetic_box(product_version="2.0.0")
+    output, _ = with_variant(world, box, b"one")
+    told = refused(world, box, dataclasses.replace(output, variants=None), RejectionCode.MANIFEST_MISMATCH)
+    assert "neither the manifest nor variants.json" in told
 
 
 def test_files_that_are_not_json_are_format_errors(world: LicenseWorld) -> None:
