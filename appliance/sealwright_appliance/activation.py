@@ -1,4 +1,8 @@
-"""Activation from the gateway's side: claim code and activation code in, one-time secrets out."""
+"""Activation from the gateway's side: claim code and activation code in, the customer's secrets out.
+
+The handover has two steps, so that nothing is lost with a reply: the secrets are handed out, as often as the claim
+code is shown; then the customer acknowledges them, and they are erased. Power may fail between any two lines here.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,14 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sealwright_appliance.api_keys import ApiKeys
-from sealwright_appliance.claim import Claim
+from sealwright_appliance.attempt_limiter import AttemptLimiter
+from sealwright_appliance.claim import Claim, ClaimError, OpenClaim
 from sealwright_appliance.enrollment import enroll
-from sealwright_appliance.lease_store import LeaseStore
+from sealwright_appliance.handover import Handover
+from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.paths import Paths
 from sealwright_policies.errors import UsageError
@@ -21,8 +27,8 @@ FIRST_KEY_NAME = "first"
 ACTIVATION_CODE = re.compile(r"[0-9A-HJKMNP-TV-Z]{5}(-[0-9A-HJKMNP-TV-Z]{5}){3}")
 
 
-class OneTimeSecrets(Document):
-    """What the customer gets, once."""
+class CustomerSecrets(Document):
+    """What the customer gets, until it is acknowledged."""
 
     device_id: str
     license_id: str
@@ -44,30 +50,63 @@ class Activation:
     api_keys: ApiKeys
     release_id: str
     tpm_lock: threading.Lock
+    handover: Handover
+    limiter: AttemptLimiter = field(default_factory=AttemptLimiter)
     steady: Callable[[], float] = time.monotonic
+    _one: threading.Lock = field(default_factory=threading.Lock)
 
-    def activate(self, claim_code: str, activation_code: str) -> OneTimeSecrets:
+    def activate(self, claim_code: str, activation_code: str, peer: str) -> CustomerSecrets:
         """Check the claim, enrol if that has not happened yet, and hand out the secrets.
 
-        The claim is spent by the caller, after the reply has gone: until then the same codes give the secrets again.
+        Args:
+            activation_code: not needed once the box is activated.
+            peer: address of who asks.
 
         Raises:
-            ClaimError: the claim code is wrong or spent.
+            ClaimError: the claim code is wrong or spent, or too many were tried.
             UsageError: the activation code is not of the form of one.
             SealwrightError: from the service, the TPM or the disk.
         """
+        self._opened(claim_code, peer)
+        with self._one:
+            claim = self.claim.opened_with(claim_code)  # it may have been spent meanwhile
+            identity = self.store.load_identity() or self._enroll(activation_code)
+            self.api_keys.ensure(FIRST_KEY_NAME, claim.api_key, admin=True)
+            self.handover.begin()
+        return CustomerSecrets(
+            device_id=identity.device_id,
+            license_id=identity.license_id,
+            api_key=claim.api_key,
+            customer_key_pem=claim.customer_key_pem,
+            recovery_key=claim.recovery_key,
+        )
+
+    def acknowledge(self, claim_code: str, peer: str) -> None:
+        """The customer has the secrets: erase them.
+
+        Raises:
+            ClaimError: as for :meth:`activate`, or nothing has been handed out yet.
+        """
+        self._opened(claim_code, peer)
+        with self._one:
+            if not self.api_keys.holds(FIRST_KEY_NAME):
+                raise ClaimError(409, "NOT_HANDED_OUT", "The secrets have not been handed out yet.")
+            self.claim.spend()
+
+    def resume(self) -> None:
+        """Go on where an earlier agent was: in this boot, or in the one in which the box was activated."""
+        if self.store.load_identity() is not None:
+            self.handover.begin(waiting=self.claim.code() is not None)
+
+    def _opened(self, claim_code: str, peer: str) -> OpenClaim:
+        """The claim, before anything is waited for: guesses must not queue up behind an enrolment."""
+        if not self.limiter.admit(peer, self.steady()):
+            raise ClaimError(429, "RATE_LIMITED", "Too many claim codes were tried; wait a minute.")
+        return self.claim.opened_with(claim_code)
+
+    def _enroll(self, activation_code: str) -> Identity:
         code = activation_code.strip().upper()
+        if not ACTIVATION_CODE.fullmatch(code):
+            raise UsageError("An activation code has four groups of five letters and digits, joined by dashes.")
         with self.tpm_lock:
-            claim = self.claim.check(claim_code, self.steady())
-            identity = self.store.load_identity()
-            if identity is None:
-                if not ACTIVATION_CODE.fullmatch(code):
-                    raise UsageError("An activation code has four groups of five letters and digits, joined by dashes.")
-                identity = enroll(self.paths, self.client, self.store, self.release_id, code).identity
-            return OneTimeSecrets(
-                device_id=identity.device_id,
-                license_id=identity.license_id,
-                api_key=self.api_keys.create(FIRST_KEY_NAME, admin=True, replace=True),
-                customer_key_pem=claim.customer_key_pem or "",
-                recovery_key=claim.recovery_key or "",
-            )
+            return enroll(self.paths, self.client, self.store, self.release_id, code).identity

@@ -25,6 +25,7 @@ from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines, open_models, restart_box
+from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
@@ -34,9 +35,6 @@ from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.errors import OperationError
-
-HANDOVER_S = 3.0
-"""From the reply to an activation to the restart: the gateway passes the secrets on in this time."""
 
 
 @dataclass
@@ -50,11 +48,12 @@ class Agent:
     activation: Activation | None
     """None while the state volume is closed: there is nothing to claim, and nowhere to keep it."""
     api_keys: ApiKeys
-    handover_s: float = HANDOVER_S
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        """Keep the lease and watch the engines, each in a thread."""
+        """Go on with the handover of secrets; keep the lease and watch the engines, each in a thread."""
+        if self.activation is not None:
+            self.activation.resume()
         self._spawn(self.keeper.run)
         if self.board.status.state is BoxState.UNLOCKED:
             self._spawn(self.watch_engines)
@@ -118,18 +117,9 @@ def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = re
     api_keys = ApiKeys(paths.api_keys)
     activation = None
     if boot.state_volume_open and release_id:
-        activation = Activation(paths, client, store, Claim(paths.claim), api_keys, release_id, tpm_lock)
+        claim, handover = Claim(paths.claim), Handover(board, restart)
+        activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
     return Agent(paths, board, keeper, engines, activation, api_keys)
-
-
-def finish_activation(agent: Agent) -> None:
-    """Erase what was handed out and restart into the unlocked box; runs after the reply has gone."""
-    time.sleep(agent.handover_s)
-    if agent.activation is not None:
-        agent.activation.claim.spend()
-    if agent.board.status.state is BoxState.WAITING_FOR_ACTIVATION:
-        agent.board.change(BoxState.ACTIVATED, "The box is activated and restarts.")
-        agent.keeper.actions.restart()
 
 
 def run_agent(paths: Paths) -> None:
@@ -161,7 +151,7 @@ def end_with_any_thread() -> None:
 
 def agent_server(agent: Agent) -> uvicorn.Server:
     """The server of the agent's endpoints."""
-    app = create_agent_app(agent.board, agent.activation, agent.api_keys, lambda: finish_activation(agent))
+    app = create_agent_app(agent.board, agent.activation, agent.api_keys)
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import FastAPI, Request
@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from sealwright_appliance.activation import Activation
+from sealwright_appliance.activation import Activation, CustomerSecrets
 from sealwright_appliance.api_keys import AdminKeyError, ApiKeys, KeyFile, KeyName
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
@@ -25,12 +25,24 @@ from sealwright_policies.wire.messages import Problem
 
 PROBLEM_TYPE = "application/problem+json"
 
+PeerAddress = Annotated[str, Field(max_length=64)]
+"""Of who asks, by the gateway's word; if that is false, the limit for all peers together holds."""
+
 
 class ActivationRequest(Document):
     """``POST /activation``."""
 
     claim_code: Annotated[str, Field(max_length=64)]
-    activation_code: Annotated[str, Field(max_length=64)]
+    activation_code: Annotated[str, Field(max_length=64)] = ""
+    """Not needed to get the secrets again."""
+    peer: PeerAddress
+
+
+class Acknowledgement(Document):
+    """``POST /activation/acknowledgement``."""
+
+    claim_code: Annotated[str, Field(max_length=64)]
+    peer: PeerAddress
 
 
 class NewKeyRequest(Document):
@@ -48,14 +60,11 @@ class NewKey(Document):
     api_key: str
 
 
-def create_agent_app(
-    board: StatusBoard, activation: Activation | None, api_keys: ApiKeys, finish_activation: Callable[[], None]
-) -> FastAPI:
+def create_agent_app(board: StatusBoard, activation: Activation | None, api_keys: ApiKeys) -> FastAPI:
     """Build the endpoints.
 
     Args:
         activation: None while the state volume is closed.
-        finish_activation: runs in a thread after the reply to an activation has gone.
     """
     app = FastAPI(title="Sealwright agent", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -74,12 +83,13 @@ def create_agent_app(
     async def status() -> BoxStatus:
         return board.status
 
-    @app.post("/activation")
-    async def activate(request: ActivationRequest) -> JSONResponse:
-        if activation is None:
+    if activation is not None:
+        _add_activation(app, activation)
+    else:
+
+        @app.post("/activation{_:path}")
+        async def closed() -> None:
             raise ClaimError(409, board.status.code or BoxCode.STATE_VOLUME, board.status.sentence)
-        secrets = await run_in_threadpool(activation.activate, request.claim_code, request.activation_code)
-        return JSONResponse(secrets.model_dump(mode="json"), background=BackgroundTask(finish_activation))
 
     @app.get("/api-keys")
     async def keys() -> KeyFile:
@@ -92,6 +102,17 @@ def create_agent_app(
         return NewKey(name=request.name, api_key=key)
 
     return app
+
+
+def _add_activation(app: FastAPI, activation: Activation) -> None:
+    @app.post("/activation")
+    async def activate(request: ActivationRequest) -> CustomerSecrets:
+        return await run_in_threadpool(activation.activate, request.claim_code, request.activation_code, request.peer)
+
+    @app.post("/activation/acknowledgement")
+    async def acknowledge(request: Acknowledgement) -> JSONResponse:
+        await run_in_threadpool(activation.acknowledge, request.claim_code, request.peer)
+        return JSONResponse({"erased": True}, background=BackgroundTask(activation.handover.end))
 
 
 def _meaning(error: SealwrightError) -> tuple[int, str, str]:

@@ -1,10 +1,11 @@
-"""API keys: shown once, kept as SHA-256. The gateway gets the hashes and compares (:mod:`.serve.keys`)."""
+"""API keys: drawn here, kept as SHA-256. The gateway gets the hashes and compares (:mod:`.serve.keys`)."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
+import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -42,11 +43,17 @@ class KeyFile(Document):
     keys: Annotated[list[StoredKey], Field(max_length=KEYS_MOST)]
 
 
+def draw_api_key() -> str:
+    """256 random bits."""
+    return KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+
+
 class ApiKeys:
-    """The key file."""
+    """The key file. Safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writing = threading.Lock()
 
     def load(self) -> KeyFile:
         """All keys."""
@@ -59,27 +66,45 @@ class ApiKeys:
         Raises:
             AdminKeyError: it is none.
         """
-        shown = hashlib.sha256(key.encode("utf-8")).hexdigest()
+        shown = _digest(key)
         admins = [held.sha256 for held in self.load().keys if held.admin]
         if not any(hmac.compare_digest(held, shown) for held in admins):
             raise AdminKeyError("This needs an administrator's key.")
 
-    def create(self, name: str, *, admin: bool, replace: bool = False) -> str:
-        """Draw a key, keep its hash, return it.
+    def holds(self, name: str) -> bool:
+        """Whether there is a key of this name."""
+        return any(held.name == name for held in self.load().keys)
 
-        Args:
-            replace: whether a key of the same name gives way.
+    def create(self, name: str, *, admin: bool) -> str:
+        """Draw a key, keep its hash, return it.
 
         Raises:
             UsageError: the name is taken, or there are too many keys.
         """
-        key = KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
-        stored = StoredKey(name=name, sha256=hashlib.sha256(key.encode("ascii")).hexdigest(), admin=admin)
-        held = self.load().keys
-        others = [other for other in held if other.name != name]
-        if len(others) < len(held) and not replace:
-            raise UsageError(f"There is an API key named {name!r} already.")
-        if len(others) >= KEYS_MOST:
-            raise UsageError(f"There are {KEYS_MOST} API keys already; no more can be kept.")
-        write_durably(self._path, document_bytes(KeyFile(keys=[*others, stored])))
+        key = draw_api_key()
+        with self._writing:
+            self._add(StoredKey(name=name, sha256=_digest(key), admin=admin))
         return key
+
+    def ensure(self, name: str, key: str, *, admin: bool) -> None:
+        """Keep the hash of a key that was drawn before, unless it is kept already.
+
+        Raises:
+            UsageError: the name is another key's, or there are too many keys.
+        """
+        stored = StoredKey(name=name, sha256=_digest(key), admin=admin)
+        with self._writing:
+            if stored not in self.load().keys:
+                self._add(stored)
+
+    def _add(self, key: StoredKey) -> None:
+        held = self.load().keys
+        if any(other.name == key.name for other in held):
+            raise UsageError(f"There is an API key named {key.name!r} already.")
+        if len(held) >= KEYS_MOST:
+            raise UsageError(f"There are {KEYS_MOST} API keys already; no more can be kept.")
+        write_durably(self._path, document_bytes(KeyFile(keys=[*held, key])))
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8")).hexdigest()

@@ -29,7 +29,7 @@ def state_line(status: BootResult | BoxStatus) -> str:
         case BoxState.LOCKED | BoxState.ENDED:
             return f"state {status.state}: {status.code}: {status.sentence}"
         case BoxState.ACTIVATED:
-            return "state activated, restarting"
+            return f"state activated: {status.sentence}"
         case _:
             return f"state {status.state}"
 

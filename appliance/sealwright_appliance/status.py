@@ -87,6 +87,8 @@ class BoxStatus(Document):
     release: ReleaseStatus | None
     payloads: list[PayloadStatus]
     lease: LeaseStatus | None
+    secrets_waiting: bool
+    """The box is activated, and its customer has not acknowledged what was drawn for them."""
     renewal: str
     """Outcome of the last contact with the licence service, in words."""
     tls_fingerprint: str | None

@@ -28,6 +28,7 @@ class StatusBoard:
             release=boot.release,
             payloads=boot.payloads,
             lease=boot.lease,
+            secrets_waiting=False,
             renewal=NO_CONTACT,
             tls_fingerprint=boot.tls_fingerprint,
         )
@@ -70,6 +71,13 @@ class StatusBoard:
         """Note the lease that the box lives on now."""
         with self._lock:
             self._status = self._status.model_copy(update={"lease": lease})
+
+    def set_secrets_waiting(self, *, waiting: bool) -> None:
+        """Note whether the customer's secrets wait; that they no longer do goes to the console."""
+        with self._lock:
+            if self._status.secrets_waiting and not waiting:
+                self._console.say("secrets acknowledged and erased")
+            self._status = self._status.model_copy(update={"secrets_waiting": waiting})
 
     def renewed(self, code: str, sentence: str) -> None:
         """Note the outcome of a contact with the licence service: ``ok`` or the code of the failure."""

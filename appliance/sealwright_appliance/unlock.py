@@ -55,6 +55,7 @@ from sealwright_policies.wire.framing import UNLOCKED_WORD
 PCR_EXTEND = "/usr/lib/systemd/systemd-pcrextend"
 FORMAT_TIMEOUT_S = 600.0
 HEADER_COPY = "state-header"
+SECRETS_WAIT = "secrets wait: sealwright-box activate with the claim code gets them, also while the box serves"
 
 
 class LockedError(Exception):
@@ -280,10 +281,12 @@ def _prepare_tls(paths: Paths, progress: Progress) -> str:
 
 def _announce(paths: Paths, console: Console, result: BootResult) -> None:
     console.say(f"tls fingerprint {result.tls_fingerprint}")
-    # Also after the activation, if the power failed before the secrets were handed out.
+    # Until the customer has acknowledged what it gives.
     claim_code = Claim(paths.claim).code() if result.state_volume_open else None
     if claim_code is not None:
         console.say(f"claim code {claim_code}")
+        if result.state is not BoxState.WAITING_FOR_ACTIVATION:
+            console.say(SECRETS_WAIT)
     for payload in result.payloads:
         if payload.state is PayloadState.FAILED:
             console.say(f"payload {payload.payload_id}: {payload.code}: {payload.sentence}")

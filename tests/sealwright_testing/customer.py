@@ -9,6 +9,7 @@ import hashlib
 import json
 import socket
 import ssl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,14 +50,16 @@ def read_placard(box: VirtualBox) -> Placard:
 
 
 def activate(box: VirtualBox, placard: Placard, activation_code: str) -> dict[str, Any]:
-    """Activate with the customer's own command; returns the secrets that are shown once."""
+    """Activate with the customer's own command, which acknowledges the secrets; returns them."""
     url = f"https://127.0.0.1:{box.port}"
     wait_for_https(box)
-    shown = command(
-        "sealwright-box", "activate", url, "--claim-code", placard.claim_code,
-        "--activation-code", activation_code, "--fingerprint", placard.tls_fingerprint, "--json",
-    )  # fmt: skip
-    secrets: dict[str, Any] = json.loads(shown)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "secrets.json"
+        command(
+            "sealwright-box", "activate", url, "--claim-code", placard.claim_code, "--activation-code",
+            activation_code, "--fingerprint", placard.tls_fingerprint, "--secrets", file,
+        )  # fmt: skip
+        secrets: dict[str, Any] = json.loads(file.read_bytes())
     return secrets
 
 

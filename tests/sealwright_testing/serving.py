@@ -128,7 +128,7 @@ def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus]) -> Sta
     write_durably(paths.boot_result, document_bytes(boot))
     board = StatusBoard(boot, Console(()), time.time)
     board.change(BoxState.SERVING, "The models answer.")
-    app = create_agent_app(board, None, ApiKeys(paths.api_keys), lambda: None)
+    app = create_agent_app(board, None, ApiKeys(paths.api_keys))
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

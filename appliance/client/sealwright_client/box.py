@@ -52,9 +52,13 @@ class Box:
         return self._ask("GET", "/status")
 
     def activate(self, claim_code: str, activation_code: str) -> dict[str, Any]:
-        """Activate; the reply holds secrets that the box shows once."""
+        """Activate, unless that is done; the reply holds the secrets, until they are acknowledged."""
         body = {"claim_code": claim_code, "activation_code": activation_code}
         return self._ask("POST", "/activation", body, timeout_s=ACTIVATION_TIMEOUT_S)
+
+    def acknowledge(self, claim_code: str) -> None:
+        """Tell the box that its secrets are in safe hands: it erases its own copy."""
+        self._ask("POST", "/activation/acknowledgement", {"claim_code": claim_code})
 
     def close(self) -> None:
         """Close all connections."""

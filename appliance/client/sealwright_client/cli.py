@@ -11,16 +11,17 @@ from typing import Any
 
 from sealwright_client.box import Box
 from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
+from sealwright_client.secrets_file import SecretsFile
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import verify_release
-from sealwright_policies.errors import RejectionCode, SealwrightError, UsageError, VerificationError
+from sealwright_policies.errors import OperationError, RejectionCode, SealwrightError, UsageError, VerificationError
 from sealwright_policies.wire.envelope import load_p256_public_key
 
 EPILOG = """\
 examples:
   sealwright-box status https://box.example:8443 --fingerprint sha256:5f1c…
   sealwright-box activate https://box.example:8443 --fingerprint sha256:5f1c… \\
-      --claim-code 7K3M-Q9ZD-XW2A --activation-code 0ABCD-EFGHJ-KMNPQ-RSTVW
+      --claim-code 7K3M-Q9ZD-XW2A --activation-code 0ABCD-EFGHJ-KMNPQ-RSTVW --secrets box-secrets.json
   sealwright-box verify https://box.example:8443 --fingerprint sha256:5f1c… \\
       --manifest manifest.json --manifest-key manifest-key.pem
 
@@ -49,9 +50,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     status = _command(commands, "status", "what the box does, and why not more", _status, fingerprint_needed=False)
     status.description = "Print the box's status. Without --fingerprint the box is not identified."
-    activate = _command(commands, "activate", "activate a new box; prints secrets that are shown once", _activate)
+    activate = _command(commands, "activate", "activate a new box and fetch its secrets", _activate)
+    activate.description = (
+        "Activate a new box, save its secrets in a file, and have the box erase them. Whatever fails on the way, the "
+        "same command again completes it."
+    )
     activate.add_argument("--claim-code", required=True, metavar="CODE", help="from the box's console")
-    activate.add_argument("--activation-code", required=True, metavar="CODE", help="from the vendor, with the licence")
+    activate.add_argument(
+        "--activation-code", default="", metavar="CODE", help="from the vendor; not needed if the box is activated"
+    )
+    activate.add_argument(
+        "--secrets", required=True, type=Path, metavar="FILE", help="where to save them; never overwritten"
+    )
     verify = _command(commands, "verify", "compare the release that the box reports with a signed manifest", _verify)
     verify.description = (
         "Check the manifest's signature, and that the box reports the release of this manifest. The box's word is not "
@@ -89,12 +99,27 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _activate(arguments: argparse.Namespace) -> None:
-    box = Box(arguments.url, parse_fingerprint(arguments.fingerprint))
+    fingerprint, file = parse_fingerprint(arguments.fingerprint), SecretsFile(arguments.secrets)
+    file.try_folder()
+    box = Box(arguments.url, fingerprint)
     try:
         secrets = box.activate(arguments.claim_code, arguments.activation_code)
+        file.keep(secrets)
+        _acknowledge(box, arguments.claim_code, file.path)
     finally:
         box.close()
-    _print(arguments, secrets, _secret_lines(secrets))
+    report = {"device_id": secrets.get("device_id"), "license_id": secrets.get("license_id")}
+    _print(arguments, report | {"secrets_file": str(file.path)}, _activated_lines(file.path))
+
+
+def _acknowledge(box: Box, claim_code: str, path: Path) -> None:
+    try:
+        box.acknowledge(claim_code)
+    except OperationError as error:
+        raise OperationError(
+            f"The secrets are in {path}, but the box may not know it: {error}",
+            cure="Give the same command again; CLAIM_SPENT then means that it knows.",
+        ) from None
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -133,20 +158,21 @@ def _status_lines(status: Mapping[str, Any]) -> list[str]:
         lines.append(f"lease     number {lease.get('number')}, until {lease.get('expires_at')} (seconds since 1970)")
         lines.extend(f"warning   {warning.get('message')}" for warning in lease.get("warnings", []))
     lines.append(f"renewal   {status.get('renewal')}")
+    if status.get("secrets_waiting"):
+        lines.append("secrets   wait to be fetched: sealwright-box activate with the claim code on the console")
     for payload in status.get("payloads", []):
         reason = f" ({payload['code']}: {payload.get('sentence', '')})" if payload.get("code") else ""
         lines.append(f"payload   {payload.get('payload_id')} [{payload.get('domain')}] {payload.get('state')}{reason}")
     return lines
 
 
-def _secret_lines(secrets: Mapping[str, Any]) -> list[str]:
+def _activated_lines(path: Path) -> list[str]:
     return [
-        "The box is activated and restarts. It does not show the following again: keep it now.",
-        "",
-        f"API key (administrator)   {secrets.get('api_key')}",
-        f"Recovery key              {secrets.get('recovery_key')}",
-        "Customer key (approves later releases of the operating system):",
-        str(secrets.get("customer_key_pem", "")).strip(),
+        f"The box is activated. Its secrets are in {path}, and erased from the box:",
+        "  api_key           the administrator's; makes keys for everybody else",
+        "  recovery_key      opens the state volume on another machine; keep it offline",
+        "  customer_key_pem  approves later releases of the operating system; keep it offline",
+        "After its activation the box restarts and serves in a minute or two.",
     ]
 
 

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
+import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import MutableHeaders
@@ -112,13 +113,21 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
 
     @app.post("/activation")
     async def activation(request: Request) -> Response:
-        is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-        body = await _read(request, FORM_LIMIT)
-        claim = _form(body) if is_form else _json_object(body)
-        reply = await box.activate(claim)
+        claim, is_form = await _claim(request)
+        reply = await box.activate(claim, _peer(request))
         if is_form:
-            return HTMLResponse(pages.activated(reply.json(), ok=reply.is_success), status_code=reply.status_code)
-        return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
+            page = pages.secrets(reply.json(), claim) if reply.is_success else pages.refused(reply.json())
+            return HTMLResponse(page, status_code=reply.status_code)
+        return _passed_on(reply)
+
+    @app.post("/activation/acknowledgement")
+    async def acknowledgement(request: Request) -> Response:
+        claim, is_form = await _claim(request)
+        reply = await box.acknowledge(claim, _peer(request))
+        if is_form:
+            page = pages.acknowledged() if reply.is_success else pages.refused(reply.json())
+            return HTMLResponse(page, status_code=reply.status_code)
+        return _passed_on(reply)
 
     @app.post("/admin/api-keys")
     async def create_key(request: Request) -> Response:
@@ -126,8 +135,7 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
         name = _json_object(await _read(request, FORM_LIMIT)).get("name")
         if not isinstance(name, str) or not 1 <= len(name) <= 64:
             raise ApiError(400, "invalid_parameter", "name: 1 to 64 characters.", param="name")
-        reply = await box.create_key(name, shown_key(request.headers.get("authorization")))
-        return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
+        return _passed_on(await box.create_key(name, shown_key(request.headers.get("authorization"))))
 
 
 def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], max_request_s: float) -> None:
@@ -184,6 +192,22 @@ async def _read(request: Request, limit: int) -> bytes:
             raise ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
         parts.append(part)
     return b"".join(parts)
+
+
+async def _claim(request: Request) -> tuple[dict[str, Any], bool]:
+    """What a form or a program sends for a claim, and whether it is a form."""
+    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+    body = await _read(request, FORM_LIMIT)
+    return (_form(body) if is_form else _json_object(body)), is_form
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
+
+
+def _passed_on(reply: httpx.Response) -> Response:
+    """The agent's reply as it is."""
+    return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

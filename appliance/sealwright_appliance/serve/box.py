@@ -56,10 +56,19 @@ class Box:
         if status["state"] != SERVING:
             raise not_serving(status.get("code") or status["state"].upper().replace("-", "_"), status["sentence"])
 
-    async def activate(self, claim: dict[str, Any]) -> httpx.Response:
-        """Pass an activation on; the reply holds secrets that are shown once."""
+    async def activate(self, claim: dict[str, Any], peer: str) -> httpx.Response:
+        """Pass an activation on; the reply holds the customer's secrets.
+
+        Args:
+            peer: address of who asks, as the network says; the claim's own word for it is overridden.
+        """
         self._seen = None
-        return await self._ask("POST", "/activation", json=claim, timeout=ACTIVATION_TIMEOUT_S)
+        return await self._ask("POST", "/activation", json=claim | {"peer": peer}, timeout=ACTIVATION_TIMEOUT_S)
+
+    async def acknowledge(self, claim: dict[str, Any], peer: str) -> httpx.Response:
+        """Have the agent erase the secrets, which the customer has."""
+        self._seen = None
+        return await self._ask("POST", "/activation/acknowledgement", json=claim | {"peer": peer})
 
     async def create_key(self, name: str, admin_key: str) -> httpx.Response:
         """Have the agent draw a key; it checks the administrator's itself."""

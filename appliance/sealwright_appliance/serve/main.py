@@ -46,6 +46,8 @@ def run_gateway(config: GatewayConfig) -> None:
         ssl_certfile=config.certificate,
         ssl_keyfile=str(config.private_key),
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        # The limit on claim attempts counts addresses: nobody may name another one.
+        proxy_headers=False,
         access_log=False,
         log_level="warning",
         server_header=False,

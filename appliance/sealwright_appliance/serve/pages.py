@@ -1,4 +1,4 @@
-"""The pages of an unadorned box: its state, the activation form, and the secrets that are shown once."""
+"""The pages of an unadorned box: its state, the activation form, and the secrets with their acknowledgement."""
 
 from __future__ import annotations
 
@@ -17,16 +17,26 @@ def _environment() -> Environment:
 
 
 def front(status: dict[str, Any]) -> str:
-    """The box's state in words and, while it waits for one, the activation form."""
+    """The box's state in words and, while it waits for a claim, the form for it."""
     return _environment().get_template("front.html").render(status=status)
 
 
-def activated(reply: dict[str, Any], *, ok: bool) -> str:
-    """What the activation answered: the secrets, once, or why not."""
-    return _environment().get_template("activated.html").render(reply=reply, ok=ok)
+def secrets(reply: dict[str, Any], claim: dict[str, Any]) -> str:
+    """The customer's secrets, and the button that acknowledges them with the same claim code."""
+    return _environment().get_template("secrets.html").render(reply=reply, claim_code=claim["claim_code"])
+
+
+def acknowledged() -> str:
+    """The secrets are erased."""
+    return _environment().get_template("acknowledged.html").render()
+
+
+def refused(reply: dict[str, Any]) -> str:
+    """Why a claim was not taken."""
+    return _environment().get_template("refused.html").render(reply=reply)
 
 
 @cache
 def style() -> bytes:
-    """The style sheet of both pages."""
+    """The style sheet of all pages."""
     return (WEB / "style.css").read_bytes()

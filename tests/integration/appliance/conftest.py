@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
+from sealwright_testing.running_box import RunningBox, running_box
+from sealwright_testing.simulated_box import SimulatedVendor
 from sealwright_testing.swtpm import SoftwareTpm
 
 
@@ -32,3 +34,18 @@ def tpm(software_tpm: SoftwareTpm) -> Iterator[ProvisionedTpm]:
     """The box's connection to it."""
     with open_provisioned_tpm(software_tpm.tcti) as provisioned:
         yield provisioned
+
+
+@pytest.fixture(scope="session")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedVendor]:
+    """A licence service that runs."""
+    made = SimulatedVendor(tmp_path_factory.mktemp("vendor"))
+    with made.serving():
+        yield made
+
+
+@pytest.fixture
+def running(vendor: SimulatedVendor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
+    """A box that waits for its activation, with agent and gateway."""
+    with running_box(vendor, tmp_path_factory.mktemp("box")) as box:
+        yield box

@@ -28,7 +28,7 @@ from sealwright_appliance.run import run as really_run
 from sealwright_appliance.state_volume import BLANK_SIZE, FORMATTING_FILE, SEALED_FILE, StateBinding, approve_release
 from sealwright_appliance.status import BootResult, PayloadState
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
-from sealwright_appliance.unlock import PCR_EXTEND, unlock
+from sealwright_appliance.unlock import PCR_EXTEND, SECRETS_WAIT, unlock
 from sealwright_appliance.volumes import HEADER_SIZE
 from sealwright_image.cli import main as image_command
 from sealwright_policies.errors import OperationError, RejectionCode
@@ -137,6 +137,7 @@ def test_from_the_first_boot_to_open_payloads(disk: Disk, monkeypatch: pytest.Mo
     said = disk.console.read_text()
     assert f"claim code {Claim(disk.box.paths.claim).code()}" in said
     assert said.splitlines()[-1] == "sealwright: state waiting-for-activation"
+    assert SECRETS_WAIT not in said
     assert not (disk.box.paths.binding / FORMATTING_FILE).exists()
     disk.box.measure(11, "ready")
     disk.box.enroll(disk.box.vendor.issue().activation_code)
@@ -151,7 +152,9 @@ def test_from_the_first_boot_to_open_payloads(disk: Disk, monkeypatch: pytest.Mo
     assert disk.programs()[-1] == "systemd-pcrextend"
     assert disk.pcr15() != ZERO
     assert first.tls_fingerprint == second.tls_fingerprint
-    assert "sealwright: state unlocked: medical finance" in disk.console.read_text()
+    said = disk.console.read_text().removeprefix(said)
+    assert "sealwright: state unlocked: medical finance" in said
+    assert f"claim code {Claim(disk.box.paths.claim).code()}\nsealwright: {SECRETS_WAIT}" in said
     words = {word for argv in disk.seen for word in argv}
     assert not words & {secret.hex() for secret in (*disk.keys, passphrase)}
 

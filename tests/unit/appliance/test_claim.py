@@ -1,4 +1,4 @@
-"""The claim code: guessed slowly, spent once, erased with everything that it handed out."""
+"""The claim code: gives the same as often as it is shown, until it is spent; then all is erased."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwright_appliance.claim import ATTEMPT_EVERY_S, ATTEMPTS_AT_ONCE, Claim, ClaimError
+from sealwright_appliance.claim import Claim, ClaimError
 from sealwright_appliance.state_volume import FirstBootSecrets
 
 SECRETS = FirstBootSecrets("customer key", "recovery key")
@@ -32,55 +32,58 @@ def test_the_code_opens_as_people_type_it(claim: Claim, typed: str) -> None:
     """Blanks, dashes and case do not matter."""
     code = code_of(claim)
     for text in (code, code.lower(), code.replace("-", ""), code.replace("-", " ")):
-        assert claim.check(typed.format(text), 0.0 + ATTEMPT_EVERY_S * 100).recovery_key == "recovery key"
+        assert claim.opened_with(typed.format(text)).recovery_key == "recovery key"
+
+
+def test_the_code_gives_the_same_again(claim: Claim, tmp_path: Path) -> None:
+    """Also after a restart: the API key is drawn once."""
+    code = code_of(claim)
+    assert claim.opened_with(code) == Claim(tmp_path / "claim.json").opened_with(code)
 
 
 def test_a_wrong_code_is_refused(claim: Claim) -> None:
     """Also an empty one, and the beginning of the right one."""
     for wrong in ("", code_of(claim)[:-1], "0000-0000-0000"):
         with pytest.raises(ClaimError) as caught:
-            claim.check(wrong, 0.0)
+            claim.opened_with(wrong)
         assert caught.value.status == 403
-
-
-def test_guessing_is_slow(claim: Claim) -> None:
-    """A few at once, then one per interval, the right one included."""
-    for _ in range(ATTEMPTS_AT_ONCE):
-        with pytest.raises(ClaimError):
-            claim.check("wrong", 100.0)
-    with pytest.raises(ClaimError) as caught:
-        claim.check(code_of(claim), 100.0 + ATTEMPT_EVERY_S / 2)
-    assert caught.value.status == 429
-    assert claim.check(code_of(claim), 101.0 + ATTEMPT_EVERY_S).recovery_key
 
 
 def test_a_spent_claim_stays_spent(claim: Claim, tmp_path: Path) -> None:
     """Over restarts, and nothing that was handed out is left in the file."""
     code = code_of(claim)
+    api_key = claim.opened_with(code).api_key
     claim.spend()
     again = Claim(tmp_path / "claim.json")
     assert again.code() is None
     with pytest.raises(ClaimError) as caught:
-        again.check(code, 0.0)
+        again.opened_with(code)
     assert caught.value.status == 409
-    content = (tmp_path / "claim.json").read_bytes()
-    assert b"recovery key" not in content
-    assert b"customer key" not in content
-    assert code.encode() not in content
+    content = (tmp_path / "claim.json").read_text()
+    for secret in (code, api_key, "recovery key", "customer key"):
+        assert secret not in content
+
+
+def test_secrets_do_not_stand_in_what_is_printed(claim: Claim) -> None:
+    """A traceback shows an object by its representation."""
+    opened = claim.opened_with(code_of(claim))
+    for secret in (opened.claim_code, opened.api_key, "recovery key", "customer key"):
+        assert secret not in repr(opened)
 
 
 def test_a_missing_file_claims_nothing(tmp_path: Path) -> None:
     """No file is no claim, whatever code is shown."""
     with pytest.raises(ClaimError) as caught:
-        Claim(tmp_path / "none").check("", 0.0)
+        Claim(tmp_path / "none").opened_with("")
     assert caught.value.status == 409
 
 
-def test_codes_differ(tmp_path: Path) -> None:
+def test_codes_and_keys_differ(tmp_path: Path) -> None:
     """Every box draws its own."""
-    codes = set()
+    codes, keys = set(), set()
     for number in range(50):
         claim = Claim(tmp_path / f"{number}.json")
         claim.create(SECRETS)
         codes.add(code_of(claim))
-    assert len(codes) == 50
+        keys.add(claim.opened_with(code_of(claim)).api_key)
+    assert len(codes) == len(keys) == 50

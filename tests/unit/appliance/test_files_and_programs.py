@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sealwright_appliance.api_keys import ApiKeys
+from sealwright_appliance.api_keys import ApiKeys, draw_api_key
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_release, root_hash
@@ -98,7 +98,7 @@ def test_a_program_that_hangs_is_ended() -> None:
 
 
 def test_api_keys_are_kept_as_hashes(tmp_path: Path) -> None:
-    """The key is shown once; its name is not given twice, so that nobody replaces the administrator's."""
+    """The key is not kept; its name is not given twice, so that nobody replaces the administrator's."""
     keys = ApiKeys(tmp_path / "api-keys.json")
     key = keys.create("first", admin=True)
     (stored,) = keys.load().keys
@@ -108,7 +108,10 @@ def test_api_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="named 'first' already"):
         keys.create("first", admin=False)
     assert keys.load().keys == [stored]
-    assert keys.create("first", admin=True, replace=True) != key
+    keys.ensure("first", key, admin=True)
+    assert keys.load().keys == [stored]
+    with pytest.raises(UsageError, match="named 'first' already"):
+        keys.ensure("first", draw_api_key(), admin=True)
 
 
 def test_the_certificate_stays(tmp_path: Path) -> None:

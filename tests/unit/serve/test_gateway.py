@@ -37,6 +37,7 @@ SERVING = {
     "release": {"product": "p", "version": "1.0", "release_id": "0" * 64},
     "payloads": [{"payload_id": "medical", "kind": "model", "domain": "medical", "state": "open"}],
     "lease": {"expires_at": 0, "number": 1, "warnings": []},
+    "secrets_waiting": False,
 }
 
 
@@ -239,6 +240,15 @@ def test_pages_show_the_state_and_carry_strict_headers(short_tmp: Path) -> None:
             shown = await s.client.post("/activation", data=form)
             assert "sw-1" in shown.text
             assert shown.headers["cache-control"] == "no-store"
+
+
+def test_a_box_that_serves_still_asks_for_the_claim_while_secrets_wait(short_tmp: Path) -> None:
+    async def run() -> None:
+        for waiting in (True, False):
+            async with scene(short_tmp, secrets_waiting=waiting) as s:
+                page = (await s.client.get("/")).text
+                assert ('name="claim_code"' in page) is waiting
+                assert 'name="activation_code"' not in page
 
     asyncio.run(run())
 

@@ -1,0 +1,78 @@
+"""Slows guessing of the claim code: attempts are counted for each peer, and for all peers together.
+
+A peer that uses its attempts up holds nobody else back. The limit for all is far above what people need; it is there
+for whoever comes from many addresses. It also bounds the memory: a peer is forgotten when it has regained all of its
+attempts, and in the time that this takes no more than about 1100 peers are let in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many attempts at once, then one per interval."""
+
+    at_once: int
+    every_s: float
+
+    def taken(self, full_at: float, now: float) -> float | None:
+        """Take one attempt; when all will be regained, or None if there is none left.
+
+        Args:
+            full_at: when all would have been regained before this one.
+        """
+        full_at = max(full_at, now) + self.every_s
+        return full_at if full_at - now <= self.at_once * self.every_s else None
+
+
+EACH = Rate(at_once=5, every_s=20.0)
+ALL = Rate(at_once=100, every_s=0.1)
+"""Ten guesses a second at 60 random bits: 3.2e8 guesses a year of 1.2e18, a chance of 3e-10 a year."""
+
+
+class AttemptLimiter:
+    """Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all_full_at = 0.0
+        self._full_at: dict[str, float] = {}
+
+    def admit(self, host: str, now: float) -> bool:
+        """Whether a peer may try once more.
+
+        Args:
+            host: its address, as the gateway saw it.
+            now: seconds of any steady clock.
+        """
+        peer = peer_of(host)
+        with self._lock:
+            self._full_at = {known: full_at for known, full_at in self._full_at.items() if full_at > now}
+            own = EACH.taken(self._full_at.get(peer, now), now)
+            # The limit for all last: an attempt that is refused for its peer's sake costs the others nothing.
+            everybody = ALL.taken(self._all_full_at, now) if own is not None else None
+            if own is None or everybody is None:
+                return False
+            self._full_at[peer], self._all_full_at = own, everybody
+            return True
+
+    def __len__(self) -> int:
+        """Peers that are remembered."""
+        return len(self._full_at)
+
+
+def peer_of(host: str) -> str:
+    """Who counts as one: an IPv4 address, or an IPv6 /64, of which every host can have all addresses."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return ""
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address, 64), strict=False))

@@ -1,0 +1,54 @@
+"""Guesses of the claim code: few for each, and nobody holds up the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from sealwright_appliance.attempt_limiter import ALL, EACH, AttemptLimiter, peer_of
+
+CUSTOMER = "192.0.2.7"
+YEAR_S = 365 * 86400
+CODES = 2**60
+
+
+def test_a_peer_has_a_few_attempts_and_then_one_per_interval() -> None:
+    limiter = AttemptLimiter()
+    assert [limiter.admit(CUSTOMER, 100.0) for _ in range(EACH.at_once + 1)] == [True] * EACH.at_once + [False]
+    assert not limiter.admit(CUSTOMER, 100.0 + EACH.every_s - 1)
+    assert limiter.admit(CUSTOMER, 100.0 + EACH.every_s)
+    assert not limiter.admit(CUSTOMER, 100.0 + EACH.every_s)
+
+
+def test_one_that_guesses_without_end_does_not_keep_the_customer_out() -> None:
+    limiter = AttemptLimiter()
+    for attempt in range(10 * ALL.at_once):
+        limiter.admit("198.51.100.1", attempt * ALL.every_s / 10)
+        limiter.admit(f"2001:db8::{attempt:x}", attempt * ALL.every_s / 10)
+    assert limiter.admit(CUSTOMER, ALL.every_s * ALL.at_once)
+
+
+def test_many_together_guess_no_faster_than_all_may() -> None:
+    """And what is remembered of them stays small."""
+    limiter, seconds = AttemptLimiter(), 300
+    admitted = sum(limiter.admit(f"10.{t}.{n}.1", float(t)) for t in range(seconds) for n in range(100))
+    assert admitted <= ALL.at_once + seconds / ALL.every_s
+    assert len(limiter) <= ALL.at_once + EACH.at_once * EACH.every_s / ALL.every_s
+    assert YEAR_S / ALL.every_s / CODES < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("2001:db8:1:2::3", "2001:db8:1:2:ffff::4"),
+        ("fe80::1%eth0", "fe80::2"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("", "nobody"),
+    ],
+)
+def test_addresses_of_one_host_are_one_peer(one: str, other: str) -> None:
+    assert peer_of(one) == peer_of(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("192.0.2.7", "192.0.2.8"), ("2001:db8::1", "2001:db8:0:1::1")])
+def test_other_networks_are_other_peers(one: str, other: str) -> None:
+    assert peer_of(one) != peer_of(other)
