@@ -21,7 +21,7 @@ from sealwright_appliance.activation import Activation
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxCode, BoxState
-from sealwright_appliance.boot_result import load_boot_result
+from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines, open_models, restart_box
@@ -113,7 +113,8 @@ def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = re
     identity = store.load_identity() if boot.state_volume_open else None
     release_id = boot.release.release_id if boot.release is not None else ""
     renewal = Renewal(paths, client, store, identity, release_id) if identity is not None else None
-    keeper = LeaseKeeper(board, Actions(engines.stop, restart), tpm_lock, paths.tcti, renewal)
+    actions = Actions(engines.stop, restart, lambda status: keep_status(paths, status, time.monotonic()))
+    keeper = LeaseKeeper(board, actions, tpm_lock, paths.tcti, renewal, boot.ended_s)
     api_keys = ApiKeys(paths.api_keys)
     activation = None
     if boot.state_volume_open and release_id:

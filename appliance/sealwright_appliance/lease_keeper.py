@@ -18,7 +18,7 @@ from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, renewable
 from sealwright_appliance.contact_rules import ENDING_CODES, first_contact_s, lease_end, retry_s
 from sealwright_appliance.license_client import DeniedError
 from sealwright_appliance.renewal import Renewal, renew
-from sealwright_appliance.status import LeaseStatus, PayloadState, lease_status
+from sealwright_appliance.status import BoxStatus, LeaseStatus, PayloadState, lease_status
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_counters import increment_counter, read_counter
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
@@ -39,6 +39,8 @@ class Actions:
 
     stop_payload: Callable[[str], None]
     restart: Callable[[], None]
+    keep_status: Callable[[BoxStatus], None]
+    """For an agent that restarts in this boot."""
 
 
 @dataclass
@@ -52,6 +54,8 @@ class LeaseKeeper:
     tcti: str
     renewal: Renewal | None
     """None before activation."""
+    ended_s: float | None = None
+    """When an earlier agent ended serving in this boot, by :attr:`steady`."""
     steady: Callable[[], float] = time.monotonic
     calendar: Callable[[], float] = time.time
     stop: threading.Event = field(default_factory=threading.Event)
@@ -65,6 +69,8 @@ class LeaseKeeper:
 
     def run(self) -> None:
         """Loop until :attr:`stop` is set."""
+        if self.ended_s is not None:
+            self._drain(self.ended_s)
         started = self.steady()
         contact_at = started + first_contact_s(self.board.status.lease, int(self.calendar()))
         tick_at = started + TICK_EVERY_S
@@ -149,6 +155,7 @@ class LeaseKeeper:
     def _take_up(self, lease: Lease) -> None:
         status = self.board.status
         self.board.set_lease(lease_status(lease))
+        self._guarded("STATUS", self._keep_status)
         if status.state is BoxState.ENDED or (status.state is BoxState.LOCKED and renewable(status.code)):
             self.actions.restart()
 
@@ -158,10 +165,20 @@ class LeaseKeeper:
         if status.state not in (BoxState.UNLOCKED, BoxState.SERVING):
             return
         self.board.change(BoxState.ENDED, reason.sentence + _warnings(status.lease), code=reason.code)
-        self.stop.wait(status.lease.max_request_s if status.lease is not None else DEFAULT_DRAIN_S)
+        self._guarded("STATUS", self._keep_status)
+        self._drain(self.steady())
+
+    def _drain(self, ended_s: float) -> None:
+        lease = self.board.status.lease
+        ends_s = ended_s + (lease.max_request_s if lease is not None else DEFAULT_DRAIN_S)
+        self.stop.wait(max(0.0, ends_s - self.steady()))
         for payload in self.board.payloads_in(PayloadState.OPEN, PayloadState.LOADING, PayloadState.SERVING):
             self._guarded("CLOSE", partial(self.actions.stop_payload, payload.payload_id))
             self.board.set_payload(payload.payload_id, PayloadState.CLOSED)
+        self._guarded("STATUS", self._keep_status)
+
+    def _keep_status(self) -> None:
+        self.actions.keep_status(self.board.status)
 
     def _pause(self) -> float:
         self._failures += 1

@@ -73,6 +73,8 @@ class BootResult(Document):
     lease: LeaseStatus | None = None
     tls_fingerprint: str | None = None
     state_volume_open: bool = False
+    ended_s: float | None = None
+    """time.monotonic() when serving ended in this boot; it is the same in every process."""
 
 
 class BoxStatus(Document):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from dataclasses import dataclass, field
@@ -10,15 +11,21 @@ from pathlib import Path
 import pytest
 from tpm2_pytss import ESAPI
 
+from sealwright_appliance.agent import Agent, build_agent
 from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.console import Console
+from sealwright_appliance.engines import start_models
+from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_keeper import TPM_SILENT_MOST_S, Actions, LeaseKeeper
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.renewal import Renewal
-from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, lease_status
+from sealwright_appliance.status import BootResult, BoxStatus, PayloadState, PayloadStatus, lease_status
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.errors import RejectionCode
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_testing.running_box import wait_until
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
 
 PAYLOAD = PayloadStatus(
@@ -34,6 +41,7 @@ class KeptBox:
     console: Path
     state: BoxState = BoxState.SERVING
     code: str | None = None
+    max_request_s: int = 1
     stopped: list[str] = field(default_factory=list)
     restarts: list[str] = field(default_factory=list)
 
@@ -47,7 +55,7 @@ class KeptBox:
             sentence="",
             at=int(time.time()),
             payloads=[PAYLOAD],
-            lease=lease_status(lease).model_copy(update={"max_request_s": 1}),
+            lease=lease_status(lease).model_copy(update={"max_request_s": self.max_request_s}),
             state_volume_open=True,
         )
         board = StatusBoard(boot, Console([self.console]), time.time)
@@ -56,10 +64,15 @@ class KeptBox:
         self.client = LicenseClient(self.simulated.vendor.service)
         release_id = self.simulated.vendor.release.release_id
         renewal = Renewal(self.simulated.paths, self.client, self.simulated.store, identity, release_id)
-        actions = Actions(self.stopped.append, lambda: self.restarts.append("restart"))
+        write_durably(self.simulated.paths.boot_result, document_bytes(boot))
+        actions = Actions(self.stopped.append, lambda: self.restarts.append("restart"), self.keep_status)
         self.keeper = LeaseKeeper(board, actions, threading.Lock(), self.simulated.paths.tcti, renewal)
         if self.state is BoxState.SERVING:
             board.change(BoxState.SERVING, "The models answer.")
+
+    def keep_status(self, status: BoxStatus) -> None:
+        """As the agent does."""
+        keep_status(self.simulated.paths, status, self.keeper.steady())
 
     def is_in(self, state: BoxState) -> bool:
         """Whether the box is in a state."""
@@ -207,3 +220,53 @@ def test_the_loop_ends_when_it_is_told(connected_box: SimulatedBox, tmp_path: Pa
     kept.keeper.stop.set()
     thread.join(timeout=60)
     assert not thread.is_alive()
+
+
+def restarted_agent(kept: KeptBox) -> Agent:
+    """An agent that starts anew in this boot; what it would close and restart is noted with the rest."""
+    paths = kept.simulated.paths
+    agent = build_agent(paths, Console([kept.console]), lambda: kept.restarts.append("restart"))
+    agent.keeper.actions = dataclasses.replace(agent.keeper.actions, stop_payload=kept.stopped.append)
+    return agent
+
+
+def test_an_agent_that_restarts_while_serving_ends_goes_on_ending(vendor: SimulatedVendor, tmp_path: Path) -> None:
+    """It says so from its start, starts no engine, and closes when the first would have; a third has nothing to do."""
+    box = SimulatedBox.manufacture(vendor, tmp_path / "box")
+    box.boot()
+    box.go_up()
+    issued = vendor.issue()
+    box.enroll(issued.activation_code)
+    license_command("license", "revoke", vendor.license_directory, issued.license_id)
+    kept = KeptBox(box, tmp_path / "console", max_request_s=3600)
+    first = threading.Thread(target=kept.keeper.contact, daemon=True)
+    first.start()
+    wait_until(lambda: load_boot_result(box.paths).state is BoxState.ENDED)
+
+    start_models(box.paths)
+    second = restarted_agent(kept)
+    assert second.board.status.state is BoxState.ENDED
+    assert second.board.status.code == RejectionCode.REVOKED
+    assert kept.stopped == []
+    second.keeper.steady = lambda: time.monotonic() + 3600
+    second.start()
+    wait_until(lambda: bool(load_boot_result(box.paths).payloads[0].state is PayloadState.CLOSED))
+    second.stop()
+    assert kept.stopped == ["medical"]
+
+    third = restarted_agent(kept)
+    third.keeper.stop.set()
+    third.keeper.run()
+    assert kept.stopped == ["medical"]
+    box.tpm.kill()
+
+
+def test_an_agent_that_restarts_lives_on_the_renewed_lease(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """Not on that of the boot, which may have ended since."""
+    kept = KeptBox(connected_box, tmp_path / "console")
+    kept.keeper.contact()
+    renewed = kept.keeper.board.status.lease
+    assert renewed is not None
+    agent = restarted_agent(kept)
+    assert agent.board.status.lease == renewed
+    assert agent.board.status.state is BoxState.UNLOCKED
