@@ -7,9 +7,10 @@ attempts, and in the time that this takes no more than about 1100 peers are let 
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from dataclasses import dataclass
+
+from sealwright_appliance.peer import peer_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,3 @@ class AttemptLimiter:
     def __len__(self) -> int:
         """Peers that are remembered."""
         return len(self._full_at)
-
-
-def peer_of(host: str) -> str:
-    """Who counts as one: an IPv4 address, or an IPv6 /64, of which every host can have all addresses."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return ""
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address, 64), strict=False))

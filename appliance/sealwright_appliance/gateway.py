@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.serve.main import GatewayConfig, run_gateway
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
@@ -13,15 +14,15 @@ DEFAULT_REQUEST_S = 600.0
 
 
 ALL_INTERFACES = ""
-"""IPv4 and IPv6. Not ``::``: asyncio makes that IPv6 only."""
+"""IPv4 and IPv6."""
 
 
-def run_box_gateway(paths: Paths, *, host: str = ALL_INTERFACES, port: int = 8443) -> None:
+def run_box_gateway(paths: Paths, *, host: str = ALL_INTERFACES, port: int = 8443, limits: Limits = LIMITS) -> None:
     """Serve the models that this boot has opened; without any, the status and activation pages."""
-    run_gateway(gateway_config(paths, host=host, port=port))
+    run_gateway(gateway_config(paths, host=host, port=port, limits=limits))
 
 
-def gateway_config(paths: Paths, *, host: str, port: int) -> GatewayConfig:
+def gateway_config(paths: Paths, *, host: str, port: int, limits: Limits = LIMITS) -> GatewayConfig:
     """The gateway's configuration, from the result of this boot's unlock."""
     boot = load_boot_result(paths)
     models = [p for p in boot.payloads if p.state is PayloadState.OPEN and p.kind == PayloadKind.MODEL]
@@ -34,4 +35,5 @@ def gateway_config(paths: Paths, *, host: str, port: int) -> GatewayConfig:
         max_request_s=float(boot.lease.max_request_s) if boot.lease is not None else DEFAULT_REQUEST_S,
         host=host,
         port=port,
+        limits=limits,
     )

@@ -9,7 +9,8 @@ What is left out is how models get there (TPM, dm-crypt, systemd): model files s
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import json
 import shutil
 import socket
 import ssl
@@ -35,6 +36,7 @@ from sealwright_appliance.console import Console
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.gateway import run_box_gateway
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, make_tls_identity
@@ -86,11 +88,12 @@ class ServingBox:
 
 
 @contextmanager
-def serving_box(models: Mapping[str, Path | None]) -> Iterator[ServingBox]:
+def serving_box(models: Mapping[str, Path | None], limits: Limits = LIMITS) -> Iterator[ServingBox]:
     """Serve model files under their payload ids until the block ends.
 
     Args:
         models: by payload id; None where the caller listens on the engine's socket itself.
+        limits: on connections.
     """
     with ExitStack() as stack:
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
@@ -108,7 +111,7 @@ def serving_box(models: Mapping[str, Path | None]) -> Iterator[ServingBox]:
         }
         give_to_gateway(make_tls_identity("d" * 52), paths.tls, None)
         port = _free_port()
-        gateway = _gateway(stack, paths, port)
+        gateway = _gateway(stack, paths, port, limits)
         yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway)
 
 
@@ -142,11 +145,20 @@ def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus]) -> Sta
     return board
 
 
-def _gateway(stack: ExitStack, paths: Paths, port: int) -> subprocess.Popen[bytes]:
+def _gateway(stack: ExitStack, paths: Paths, port: int, limits: Limits) -> subprocess.Popen[bytes]:
     log = stack.enter_context((paths.root / "gateway.log").open("wb"))
     process = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "sealwright_testing.serving"],
-        env=os.environ | {"SEALWRIGHT_ROOT": str(paths.root), "SEALWRIGHT_PORT": str(port)},
+        [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            sys.executable,
+            "-m",
+            "sealwright_testing.serving",
+            str(paths.root),
+            str(port),
+            json.dumps(dataclasses.asdict(limits)),
+        ],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -176,7 +188,8 @@ def _free_port() -> int:
 
 if __name__ == "__main__":
     run_box_gateway(
-        Paths(root=Path(os.environ["SEALWRIGHT_ROOT"]), gateway_group=None),
+        Paths(root=Path(sys.argv[1]), gateway_group=None),
         host="127.0.0.1",
-        port=int(os.environ["SEALWRIGHT_PORT"]),
+        port=int(sys.argv[2]),
+        limits=Limits(**json.loads(sys.argv[3])),
     )

@@ -18,6 +18,7 @@ import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
 
@@ -25,7 +26,7 @@ from sealwright_appliance.serve import pages
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.chat import BODY_LIMIT, parse_chat_request
 from sealwright_appliance.serve.engine import Engine
-from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unknown_model
+from sealwright_appliance.serve.errors import ApiError, client_gone, engine_unavailable, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
 from sealwright_appliance.serve.relay import EventStream, while_connected
 
@@ -186,11 +187,14 @@ async def _read(request: Request, limit: int) -> bytes:
     """The body, at most ``limit`` bytes of it in memory."""
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
-        parts.append(part)
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
+            parts.append(part)
+    except ClientDisconnect:
+        raise client_gone() from None
     return b"".join(parts)
 
 

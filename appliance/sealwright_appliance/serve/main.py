@@ -13,6 +13,7 @@ from sealwright_appliance.engines import PARALLEL_REQUESTS
 from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.connections import LIMITS, GuardedServer, Limits, listen
 
 WAITING_REQUESTS = 256
 """For each engine; as many as it has slots run."""
@@ -31,8 +32,9 @@ class GatewayConfig:
     model_ids: tuple[str, ...]
     max_request_s: float
     host: str = ""
-    """Empty: every address, IPv4 and IPv6; asyncio binds "::" to IPv6 alone."""
+    """Empty: every address, IPv4 and IPv6."""
     port: int = 8443
+    limits: Limits = LIMITS
 
 
 def run_gateway(config: GatewayConfig) -> None:
@@ -41,8 +43,8 @@ def run_gateway(config: GatewayConfig) -> None:
     app = create_app(Box(config.agent_socket), engines, max_request_s=config.max_request_s)
     settings = uvicorn.Config(
         app,
-        host=config.host,
-        port=config.port,
+        http="h11",
+        ws="none",
         ssl_certfile=config.certificate,
         ssl_keyfile=str(config.private_key),
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
@@ -57,7 +59,7 @@ def run_gateway(config: GatewayConfig) -> None:
     settings.load()
     if settings.ssl is not None:
         settings.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
-    uvicorn.Server(settings).run()
+    GuardedServer(settings, listen(config.host, config.port), config.limits).run()
 
 
 def _engine(config: GatewayConfig, name: str) -> QueuedEngine:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sealwright_appliance.attempt_limiter import ALL, EACH, AttemptLimiter, peer_of
+from sealwright_appliance.attempt_limiter import ALL, EACH, AttemptLimiter
+from sealwright_appliance.peer import peer_of
 
 CUSTOMER = "192.0.2.7"
 YEAR_S = 365 * 86400
