@@ -1,4 +1,4 @@
-"""Files that must be whole after a power cut: written beside, flushed, renamed."""
+"""Files that must be whole after a power cut: written beside, flushed, renamed. And bytes of block devices."""
 
 from __future__ import annotations
 
@@ -69,3 +69,41 @@ def read_file(path: Path, limit: int) -> bytes | None:
     if len(content) > limit:
         raise OperationError(f"{path} is longer than {limit} bytes.")
     return content
+
+
+def read_at(device: Path, offset: int, size: int) -> bytes:
+    """Bytes of a block device; fewer than ``size`` where it ends.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
+    try:
+        with device.open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
+    except OSError as error:
+        raise OperationError(f"{device} cannot be read: {error.strerror}.") from None
+
+
+def overwrite(device: Path, offset: int, content: bytes) -> None:
+    """Write bytes of a block device in place, flush them, and read them back from the disk.
+
+    After a crash any part of them may be there: the caller's format has to bear that.
+
+    Raises:
+        OperationError: the disk refuses, or does not keep what is written to it.
+    """
+    try:
+        descriptor = os.open(device, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            written = 0
+            while written < len(content):
+                written += os.pwrite(descriptor, content[written:], offset + written)
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, offset, len(content), os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OperationError(f"{device} cannot be written: {error.strerror}.") from None
+    if read_at(device, offset, len(content)) != content:
+        raise OperationError(f"{device} does not keep what is written to it.", cure="Replace the disk.")

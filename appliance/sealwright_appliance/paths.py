@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
-from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
-from sealwright_policies.wire.service import MANIFEST_KEY_FILE, SERVICE_FILE
+from sealwright_policies.wire.service import MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
 
 TCTI = "device:/dev/tpmrm0"
 
@@ -35,31 +33,16 @@ class Paths:
         """PEM of the key that signs release manifests."""
         return self._under(MANIFEST_KEY_FILE)
 
+    @property
+    def release_key(self) -> Path:
+        """PEM of the key that approves boot states for share B."""
+        return self._under(RELEASE_KEY_FILE)
+
     # Of this boot.
     @property
     def run(self) -> Path:
         """Ours in /run: gone with the boot."""
         return self._under("/run/sealwright")
-
-    @property
-    def esp(self) -> Path:
-        """Mount point of the EFI system partition."""
-        return self.run / "esp"
-
-    @property
-    def manifest(self) -> Path:
-        """The signed release manifest."""
-        return self.esp / MANIFEST_ON_ESP
-
-    @property
-    def variants(self) -> Path:
-        """Ways through PCR 4 that were signed after the build; mostly not there."""
-        return self.esp / VARIANTS_ON_ESP
-
-    @property
-    def binding(self) -> Path:
-        """Mount point of the partition that holds the sealed key of the state volume."""
-        return self.run / "binding"
 
     @property
     def payloads(self) -> Path:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sealwright_appliance.esp import read_esp_file
 from sealwright_appliance.files import read_file
 from sealwright_appliance.paths import Paths
-from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
+from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, VARIANTS_ON_ESP, verify_variants
+from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, MANIFEST_ON_ESP
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.wire.encoding import parse_json
@@ -25,7 +26,8 @@ def load_release(paths: Paths) -> Release:
         OperationError: it is missing.
         FormatError, VerificationError: it is not signed by the manifest key, or is of another root.
     """
-    envelope = _required(read_file(paths.manifest, MANIFEST_LIMIT), "The release manifest on the ESP")
+    manifest = read_esp_file(paths.partition("esp"), MANIFEST_ON_ESP, MANIFEST_LIMIT)
+    envelope = _required(manifest, "The release manifest on the ESP")
     key = _required(read_file(paths.manifest_key, SMALL_FILE), "The manifest key")
     public_key = load_p256_public_key(key.decode("ascii", errors="replace"))
     release = verify_release(envelope, public_key)
@@ -43,7 +45,7 @@ def load_release(paths: Paths) -> Release:
 
 def _with_variants(release: Release, paths: Paths, manifest_key: ec.EllipticCurvePublicKey) -> Release:
     """The release with the ways through PCR 4 that were signed after its build, where the ESP holds some."""
-    envelope = read_file(paths.variants, VARIANTS_LIMIT)
+    envelope = read_esp_file(paths.partition("esp"), VARIANTS_ON_ESP, VARIANTS_LIMIT)
     return release if envelope is None else verify_variants(envelope, manifest_key, release)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
+from sealwright_appliance.binding import store_binding
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, nearest_pcr_obstacles
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console, release_line, state_line
@@ -26,16 +27,14 @@ from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.payloads import OpenedLease, open_stored_leases
 from sealwright_appliance.release_files import load_release, load_service
-from sealwright_appliance.run import ToolError, run
+from sealwright_appliance.run import run
+from sealwright_appliance.state_header import checked_header, read_header
 from sealwright_appliance.state_volume import (
-    StateVolumeError,
     UnsealedState,
     approved_states,
-    checked_header,
-    format_state_volume,
-    formatting_done,
-    is_blank,
-    needs_formatting,
+    draw_state,
+    load_bound_state,
+    settle_header,
     unseal_state,
 )
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, lease_status, release_status
@@ -47,14 +46,14 @@ from sealwright_appliance.tpm_keys import endorsement_key
 from sealwright_appliance.tpm_provision import ProvisionedTpm, provision
 from sealwright_policies.appraisal.reference_values import STATE_SET
 from sealwright_policies.appraisal.release import Release
-from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
+from sealwright_policies.errors import FormatError, OperationError, SealwrightError, VerificationError
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.framing import UNLOCKED_WORD
 
 PCR_EXTEND = "/usr/lib/systemd/systemd-pcrextend"
 FORMAT_TIMEOUT_S = 600.0
-HEADER_COPY = "state-header"
+HEADER_COPY, NEW_HEADER = "state-header", "new-state-header"
 SECRETS_WAIT = "secrets wait: sealwright-box activate with the claim code gets them, also while the box serves"
 
 
@@ -126,10 +125,7 @@ def _unlock(paths: Paths, console: Console, progress: Progress) -> Obstacle | No
 
 
 def _load_release(paths: Paths, console: Console, progress: Progress) -> Release:
-    device = paths.partition("esp")
-    run(volumes.wait_for(device))
-    paths.esp.mkdir(parents=True, exist_ok=True)
-    run(volumes.mount(device, paths.esp, "vfat", volumes.READ_ONLY))
+    run(volumes.wait_for(paths.partition("esp")))
     progress.release = load_release(paths)
     console.say(release_line(release_status(progress.release)))
     return progress.release
@@ -147,62 +143,51 @@ def _prepare_tpm(tpm: TpmDevice, progress: Progress, console: Console) -> Provis
 
 
 def _open_state(paths: Paths, tpm: ProvisionedTpm, release: Release, console: Console) -> None:
+    state, binding = paths.partition("state"), paths.partition("binding")
     try:
-        _mount_binding(paths)
-        first_boot = needs_formatting(paths.partition("state"), paths.binding)
+        run(volumes.wait_for(state))
+        run(volumes.wait_for(binding))
+        bound = load_bound_state(state, binding)
         obstacles = _boot_obstacles(paths, tpm.device, release)
-        if first_boot:
+        if bound is None:
             for obstacle in obstacles:
                 console.say(f"boot {obstacle.code}: {obstacle.sentence}")
             _make_state(paths, tpm, release, usable=not obstacles)
         elif obstacles:
             raise LockedError(obstacles[0])
         else:
-            _mount_state(paths, unseal_state(tpm, paths.binding, release.release_id))
-    except OperationError as error:
+            unsealed = unseal_state(tpm, bound, release.release_id)
+            settle_header(state, binding, bound, unsealed)
+            _mount_state(paths, read_header(state), unsealed)
+    except (FormatError, OperationError) as error:
         raise LockedError(Obstacle(BoxCode.STATE_VOLUME, str(error))) from None
 
 
 def _make_state(paths: Paths, tpm: ProvisionedTpm, release: Release, *, usable: bool) -> None:
-    """The first boot: make the state volume and mount it.
+    """The first boot: make the state volume and mount it; in this order, policies/spec/binding.md, 3.
 
     In a boot that the release does not list the TPM would not unseal. The volume is then opened by the key just drawn,
     so that the box can be asked to activate: the service judges the evidence and tells vendor and customer every
     mismatch. From the second boot on only a right one opens it.
     """
-    made = format_state_volume(tpm, paths.partition("state"), paths.binding, release)
-    unsealed = unseal_state(tpm, paths.binding, release.release_id) if usable else made.unsealed
-    _mount_state(paths, unsealed, make_file_system=True)
-    Claim(paths.claim).create(made.secrets)
-    formatting_done(paths.binding)
+    state, binding = paths.partition("state"), paths.partition("binding")
+    drawn = draw_state(tpm, release, paths.run / NEW_HEADER)
+    unsealed = unseal_state(tpm, drawn.binding, release.release_id) if usable else drawn.unsealed
+    _mount_state(paths, drawn.header, unsealed, make_file_system=True)
+    Claim(paths.claim).create(drawn.secrets)
+    store_binding(binding, drawn.binding)
+    settle_header(state, binding, drawn.binding, unsealed)
 
 
-def _mount_state(paths: Paths, unsealed: UnsealedState, *, make_file_system: bool = False) -> None:
+def _mount_state(paths: Paths, header: bytes, unsealed: UnsealedState, *, make_file_system: bool = False) -> None:
     device, mapped = paths.partition("state"), volumes.MAPPER / volumes.LUKS_NAME
-    header = checked_header(device, unsealed, paths.run / HEADER_COPY)
-    run(volumes.open_luks(device, header), secrets=[unsealed.passphrase])
-    header.unlink()
+    copy = checked_header(header, unsealed.header_sha256, paths.run / HEADER_COPY)
+    run(volumes.open_luks(device, copy), secrets=[unsealed.passphrase])
+    copy.unlink()
     if make_file_system:
         run(volumes.make_ext4(mapped, "state"), timeout_s=FORMAT_TIMEOUT_S)
     paths.state.mkdir(parents=True, exist_ok=True)
     run(volumes.mount(mapped, paths.state, "ext4", volumes.READ_WRITE))
-
-
-def _mount_binding(paths: Paths) -> None:
-    """Mount the binding partition; make its file system on a disk that has never been used."""
-    device = paths.partition("binding")
-    run(volumes.wait_for(paths.partition("state")))
-    run(volumes.wait_for(device))
-    paths.binding.mkdir(parents=True, exist_ok=True)
-    command = volumes.mount(device, paths.binding, "ext4", volumes.READ_WRITE)
-    try:
-        run(command)
-    except ToolError as error:
-        # Without a state volume there is nothing that a new file system here could lose.
-        if not is_blank(paths.partition("state")):
-            raise StateVolumeError(f"The binding partition does not mount: {error}") from None
-        run(volumes.make_ext4(device, "binding"), timeout_s=FORMAT_TIMEOUT_S)
-        run(command)
 
 
 def _boot_obstacles(paths: Paths, tpm: TpmDevice, release: Release) -> tuple[Obstacle, ...]:

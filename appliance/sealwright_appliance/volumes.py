@@ -111,7 +111,10 @@ def make_ext4(device: Path, label: str) -> Argv:
 
 LUKS_NAME = "sealwright-state"
 HEADER_SIZE = 2 * 1024 * 1024
-"""Bytes before the data: two binary headers of 16 KiB with JSON areas, room for three key slots, padding."""
+"""Bytes that are pinned: two binary headers of 16 KiB with JSON areas, room for three key slots, zeros."""
+DATA_OFFSET = 8 * 1024 * 1024
+"""Bytes before the data. Every place that LUKS2 knows for a header lies in them, so they tell whether a disk was used,
+and what the first boot writes behind them does not change that."""
 PBKDF_ITERATIONS = 1000
 """The least that cryptsetup takes: both passphrases are random and long, nothing is gained by stretching them."""
 STATE_CIPHER = "aes-xts-plain64"
@@ -119,11 +122,11 @@ STATE_SECTOR_SIZE = 4096
 
 
 def format_luks(device: Path) -> Argv:
-    """Write a LUKS2 header; the passphrase is ``{secret0}``."""
+    """Write a LUKS2 header; the passphrase is ``{secret0}``. The data need not be on the same device."""
     return [
         *("cryptsetup", "luksFormat", "--batch-mode", "--type", "luks2"),
         *("--cipher", STATE_CIPHER, "--key-size", "512", "--hash", "sha256"),
-        *("--sector-size", str(STATE_SECTOR_SIZE), "--offset", str(HEADER_SIZE // 512)),
+        *("--sector-size", str(STATE_SECTOR_SIZE), "--offset", str(DATA_OFFSET // 512)),
         *("--luks2-metadata-size", "16k", "--luks2-keyslots-size", "1m"),
         *("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", str(PBKDF_ITERATIONS)),
         *("--key-file", "{secret0}", str(device)),

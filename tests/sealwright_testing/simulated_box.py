@@ -33,6 +33,7 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.renewal import Renewal
 from sealwright_image.keys import generate_keys, load_keys
 from sealwright_licensing import cli as license_cli
+from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.appraisal.reference_values import (
     MANIFEST_ON_ESP,
     RELEASE_APPROVAL_SET,
@@ -50,6 +51,7 @@ from sealwright_policies.wire.service import LicenseService
 from sealwright_policies.wire.volume_key import derive_volume_key
 from sealwright_testing.event_logs import LoggedEvent, LogWriter
 from sealwright_testing.evidence_factory import SyntheticBox, payload_fields, userspace_record
+from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.software_tpm import ALG_SHA256
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
@@ -112,6 +114,11 @@ class SimulatedVendor:
     def release(self) -> Release:
         """What boxes of this vendor run."""
         return self.synthetic.release
+
+    def esp_files(self) -> list[tuple[str, bytes]]:
+        """What an image has on its ESP for the box, paths and contents."""
+        found = ((MANIFEST_ON_ESP, self.image / "manifest.json"), (VARIANTS_ON_ESP, self.image / "variants.json"))
+        return [(name, file.read_bytes()) for name, file in found if file.exists()]
 
     @property
     def service_file(self) -> Path:
@@ -210,7 +217,7 @@ class SimulatedBox:
         directory.mkdir(parents=True)
         box = cls(vendor, directory, SoftwareTpm.manufacture(directory / "tpm"))
         vendor.trust_tpm_maker(box.tpm)
-        box._install()
+        box.install()
         return box
 
     def copy(self, directory: Path) -> SimulatedBox:
@@ -287,13 +294,15 @@ class SimulatedBox:
         finally:
             client.close()
 
-    def _install(self) -> None:
+    def install(self) -> None:
+        """Write what comes with the vendor's present image."""
         paths = Paths(root=self.directory / "root")
         root_hash = self.vendor.release.manifest.os.root_hash
         for path, content in (
             (paths.service, self.vendor.service_file.read_bytes()),
             (paths.manifest_key, (self.vendor.image / "manifest-key.pem").read_bytes()),
-            (paths.esp / MANIFEST_ON_ESP, self.vendor.synthetic.release_envelope),
+            (paths.release_key, self.vendor.release.manifest.release_key.encode()),
+            (paths.partition("esp"), fat32_volume(*self.vendor.esp_files())),
             (paths.kernel_command_line, f"quiet roothash={root_hash}\n".encode()),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)

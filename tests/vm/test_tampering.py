@@ -94,4 +94,4 @@ def test_a_disk_in_another_machine_stays_closed(scene: Scene) -> None:
     other.adopt_disk(original)
     other.start()
     reason = other.expect("sealwright: state locked: (.*)", failures="sealwright: state (serving|unlocked|waiting)")
-    assert reason.startswith("STATE_VOLUME")
+    assert reason.startswith("SRK_NAME_MISMATCH")

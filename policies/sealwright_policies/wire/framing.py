@@ -17,6 +17,7 @@ RELEASE_SHARE_LABEL = "sealwright/v1/release-share"
 STATE_LABEL = "sealwright/v1/state"
 CUSTODIAN_WRAP_LABEL = "sealwright/v1/custodian-wrap"
 BOOT_LOGS_LABEL = "sealwright/v1/boot-logs"
+BINDING_LABEL = "sealwright/v1/binding"
 UNLOCKED_WORD = "sealwright/v1/unlocked"
 """What the box extends into PCR 15 after the last unseal of a boot; nothing unseals behind it."""
 

@@ -10,6 +10,7 @@ import pytest
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
 from sealwright_testing.running_box import RunningBox, running_box
 from sealwright_testing.simulated_box import SimulatedVendor
+from sealwright_testing.simulated_disk import Disk
 from sealwright_testing.swtpm import SoftwareTpm
 
 
@@ -38,7 +39,7 @@ def tpm(software_tpm: SoftwareTpm) -> Iterator[ProvisionedTpm]:
 
 @pytest.fixture(scope="session")
 def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedVendor]:
-    """A licence service that runs."""
+    """A licence service that runs, and one release."""
     made = SimulatedVendor(tmp_path_factory.mktemp("vendor"))
     with made.serving():
         yield made
@@ -49,3 +50,11 @@ def running(vendor: SimulatedVendor, tmp_path_factory: pytest.TempPathFactory) -
     """A box that waits for its activation, with agent and gateway."""
     with running_box(vendor, tmp_path_factory.mktemp("box")) as box:
         yield box
+
+
+@pytest.fixture
+def disk(vendor: SimulatedVendor, tmp_path: Path) -> Iterator[Disk]:
+    """A new box with an empty disk."""
+    made = Disk.blank(vendor, tmp_path / "box")
+    yield made
+    made.box.tpm.kill()

@@ -14,11 +14,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from sealwright_appliance.esp import read_esp_file
 from sealwright_image.contents import load_approvals, load_folder, load_shares
 from sealwright_image.disk import read_table
+from sealwright_image.esp import UKI_ON_ESP
 from sealwright_image.run import Tools
 from sealwright_image.verity import verify_tree
-from sealwright_policies.appraisal.reference_values import Payload, WrappedShare
+from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP, Payload, WrappedShare
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.custodian_wrap import ShareName, unwrap_share
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -117,6 +119,18 @@ def test_the_table_lets_firmware_and_systemd_find_what_they_need(image: Path) ->
     assert by_label["state"].size == 128 * 1024 * 1024
     answer = TOOLS.run(["sfdisk", "--verify", image / "disk.raw"])
     assert b"No errors detected" in answer
+
+
+def test_the_box_finds_its_manifest_without_mounting_the_esp(image: Path, tmp_path: Path) -> None:
+    """Its own reader, on what mkfs.fat and mtools made; the kernel image spans many clusters."""
+    esp = next(entry for entry in read_table(TOOLS, image / "disk.raw") if entry.label == "esp")
+    with (image / "disk.raw").open("rb") as disk:
+        disk.seek(esp.offset)
+        (tmp_path / "esp").write_bytes(disk.read(esp.size))
+    for path, name in ((MANIFEST_ON_ESP, "manifest.json"), (UKI_ON_ESP, "uki.efi")):
+        content = (image / name).read_bytes()
+        assert read_esp_file(tmp_path / "esp", path, len(content)) == content
+    assert read_esp_file(tmp_path / "esp", "EFI/sealwright/none.json", 1) is None
 
 
 def test_empty_partitions_take_no_space(image: Path) -> None:

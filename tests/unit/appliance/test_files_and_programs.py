@@ -18,9 +18,11 @@ from sealwright_appliance.release_files import load_release, root_hash
 from sealwright_appliance.run import ENVIRONMENT, ToolError, run
 from sealwright_appliance.state_volume import approved_states
 from sealwright_appliance.tls import give_to_gateway, kept_tls_identity
+from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_testing.evidence_factory import SyntheticBox
+from sealwright_testing.fat32 import fat32_volume
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -134,13 +136,19 @@ def installed(root: Path, synthetic: SyntheticBox, command_line: str) -> Paths:
     paths = Paths(root=root)
     key = synthetic.manifest_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     for path, content in (
-        (paths.esp / MANIFEST_ON_ESP, synthetic.release_envelope),
+        (paths.partition("esp"), fat32_volume((MANIFEST_ON_ESP, synthetic.release_envelope))),
         (paths.manifest_key, key),
         (paths.kernel_command_line, command_line.encode()),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return paths
+
+
+def add_variants(paths: Paths, synthetic: SyntheticBox, variants: bytes) -> None:
+    """Put ways signed later beside the manifest."""
+    files = (MANIFEST_ON_ESP, synthetic.release_envelope), (VARIANTS_ON_ESP, variants)
+    paths.partition("esp").write_bytes(fat32_volume(*files))
 
 
 def test_the_manifest_of_the_running_root_is_taken(tmp_path: Path, synthetic: SyntheticBox) -> None:
@@ -173,7 +181,7 @@ def test_ways_signed_later_are_taken_from_the_esp(tmp_path: Path, synthetic: Syn
     """They are approved for the state volume like those of the manifest."""
     paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
     way = synthetic.way(b"something of this maker's own")
-    paths.variants.write_bytes(synthetic.variants(way))
+    add_variants(paths, synthetic, synthetic.variants(way))
     release = load_release(paths)
     assert release.variants == (way,)
     assert approved_states(release)[-1][4].hex() == way.pcr4
@@ -182,16 +190,20 @@ def test_ways_signed_later_are_taken_from_the_esp(tmp_path: Path, synthetic: Syn
 def test_ways_signed_by_another_key_are_refused(tmp_path: Path, synthetic: SyntheticBox) -> None:
     """The ESP is anybody's to write; the manifest key in the root decides."""
     paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
-    paths.variants.write_bytes(synthetic.variants(synthetic.way(b"x"), key=ec.generate_private_key(ec.SECP256R1())))
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    add_variants(paths, synthetic, synthetic.variants(synthetic.way(b"x"), key=stranger))
     with pytest.raises(VerificationError) as caught:
         load_release(paths)
     assert caught.value.code == RejectionCode.DOCUMENT_SIGNATURE
 
 
 def test_a_missing_manifest_is_said(tmp_path: Path) -> None:
-    """An empty ESP."""
+    """An ESP with another file."""
+    paths = Paths(root=tmp_path)
+    paths.partition("esp").parent.mkdir(parents=True)
+    paths.partition("esp").write_bytes(fat32_volume(("EFI/sealwright/other.json", b"{}")))
     with pytest.raises(OperationError, match="release manifest on the ESP is missing"):
-        load_release(Paths(root=tmp_path))
+        load_release(paths)
 
 
 def test_the_last_root_hash_counts() -> None:

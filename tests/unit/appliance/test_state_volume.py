@@ -11,83 +11,99 @@ from typing import Any
 import pytest
 
 from sealwright_appliance import volumes
+from sealwright_appliance.binding import SLOT_SIZE, Slot, slot_bytes
+from sealwright_appliance.files import overwrite
 from sealwright_appliance.run import run
-from sealwright_appliance.state_volume import (
-    BLANK_SIZE,
-    FORMATTING_FILE,
-    RECOVERY_ALPHABET,
-    SEALED_FILE,
+from sealwright_appliance.state_header import (
+    SECTOR_SIZE,
     StateVolumeError,
-    UnsealedState,
     check_luks_metadata,
     checked_header,
-    draw_recovery_key,
+    complete_header,
     is_blank,
-    needs_formatting,
+    is_torn_write,
+    make_header,
     read_header,
 )
+from sealwright_appliance.state_volume import RECOVERY_ALPHABET, draw_recovery_key, load_bound_state
+from sealwright_policies.errors import FormatError
 
 PASSPHRASE = bytes(range(64))
 RECOVERY = draw_recovery_key(bytes(range(32)))
 
 
 @pytest.fixture(scope="session")
-def formatted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A device with the header that a first boot writes. Not to be changed."""
-    device = tmp_path_factory.mktemp("luks") / "device"
-    device.write_bytes(b"")
-    with device.open("r+b") as file:
-        file.truncate(16 * 1024 * 1024)
-    run(volumes.format_luks(device), secrets=[PASSPHRASE])
-    run(volumes.add_luks_passphrase(device), secrets=[PASSPHRASE, RECOVERY.encode()])
-    return device
+def header(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The header that a first boot makes."""
+    return make_header(tmp_path_factory.mktemp("luks") / "header", PASSPHRASE, RECOVERY)
 
 
 @pytest.fixture
-def device(formatted: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    copy = tmp_path / "device"
-    copy.write_bytes(formatted.read_bytes())
-    return copy
+def blank(tmp_path: Path) -> Path:
+    """A device never used."""
+    device = tmp_path / "blank"
+    with device.open("wb") as file:
+        file.truncate(2 * volumes.DATA_OFFSET)
+    return device
 
 
-def unsealed(device: Path) -> UnsealedState:
+def digest(header: bytes) -> bytes:
     """What the TPM would give for this header."""
-    return UnsealedState(PASSPHRASE, hashlib.sha256(read_header(device)).digest())
+    return hashlib.sha256(header).digest()
 
 
-def test_the_header_that_was_written_is_accepted(device: Path, tmp_path: Path) -> None:
-    """The copy is byte for byte the header, and both passphrases open by it."""
-    copy = checked_header(device, unsealed(device), tmp_path / "copy")
-    assert copy.read_bytes() == read_header(device)
+def test_the_header_that_was_written_is_accepted(header: bytes, blank: Path, tmp_path: Path) -> None:
+    """The copy is byte for byte the header, and both passphrases open by it a device that has none yet."""
+    copy = checked_header(header, digest(header), tmp_path / "copy")
+    assert copy.read_bytes() == header
     test = ["cryptsetup", "open", "--test-passphrase", "--type", "luks2", "--header", str(copy)]
     for secret in (PASSPHRASE, RECOVERY.encode()):
-        run([*test, "--key-file", "{secret0}", str(device)], secrets=[secret])
+        run([*test, "--key-file", "{secret0}", str(blank)], secrets=[secret])
+
+
+def test_the_recovery_key_opens_the_disk_alone(header: bytes, blank: Path) -> None:
+    """On another machine there is no copy of the header: the one on the disk is a whole one."""
+    complete_header(blank, header, digest(header))
+    test = ["cryptsetup", "open", "--test-passphrase", "--type", "luks2", "--key-file", "{secret0}", str(blank)]
+    run(test, secrets=[RECOVERY.encode()])
+
+
+def test_the_header_is_all_that_lies_before_the_data(tmp_path: Path) -> None:
+    """Nothing that cryptsetup writes is left out of what is pinned, and the data begin where blank disks are judged."""
+    file = tmp_path / "file"
+    with file.open("wb") as stream:
+        stream.truncate(2 * volumes.DATA_OFFSET)
+    run(volumes.format_luks(file), secrets=[PASSPHRASE])
+    assert not any(file.read_bytes()[volumes.HEADER_SIZE :])
+    metadata = json.loads(run(volumes.dump_luks_metadata(file)))
+    assert int(metadata["segments"]["0"]["offset"]) == volumes.DATA_OFFSET
 
 
 @pytest.mark.parametrize("offset", [8, 4096, 16384, 32768, 300_000, volumes.HEADER_SIZE - 1])
-def test_a_changed_header_is_refused(device: Path, tmp_path: Path, offset: int) -> None:
+def test_a_changed_header_is_refused(header: bytes, tmp_path: Path, offset: int) -> None:
     """Any byte of it, the unused ones included."""
-    state = unsealed(device)
-    with device.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)
-        file.seek(offset)
-        file.write(bytes([byte[0] ^ 1]))
+    changed = bytearray(header)
+    changed[offset] ^= 1
     with pytest.raises(StateVolumeError, match="not the one that this box wrote"):
-        checked_header(device, state, tmp_path / "copy")
+        checked_header(bytes(changed), digest(header), tmp_path / "copy")
+
+
+def test_a_header_that_is_gone_is_said(header: bytes, blank: Path, tmp_path: Path) -> None:
+    with pytest.raises(StateVolumeError, match="is gone"):
+        checked_header(read_header(blank), digest(header), tmp_path / "copy")
 
 
 def test_a_header_made_by_somebody_who_knows_the_digest_is_still_judged(tmp_path: Path) -> None:
     """Another cipher, with a digest that fits: refused for what it asks for."""
     device = tmp_path / "device"
     with device.open("wb") as file:
-        file.truncate(16 * 1024 * 1024)
+        file.truncate(2 * volumes.DATA_OFFSET)
     argv = ["aes-cbc-essiv:sha256" if word == volumes.STATE_CIPHER else word for word in volumes.format_luks(device)]
     argv[argv.index("--key-size") + 1] = "256"
     run(argv, secrets=[PASSPHRASE])
+    header = read_header(device)
     with pytest.raises(StateVolumeError, match="never makes"):
-        checked_header(device, unsealed(device), tmp_path / "copy")
+        checked_header(header, digest(header), tmp_path / "copy")
 
 
 def _cipher(metadata: Any) -> None:
@@ -115,9 +131,10 @@ def _token(metadata: Any) -> None:
 
 
 @pytest.mark.parametrize("change", [_cipher, _reencryption, _second_segment, _flag, _part_of_the_device, _token])
-def test_metadata_of_another_kind_is_refused(formatted: Path, change: Callable[[Any], None]) -> None:
+def test_metadata_of_another_kind_is_refused(header: bytes, change: Callable[[Any], None], tmp_path: Path) -> None:
     """Whatever LUKS2 could do beside one plain segment."""
-    metadata = json.loads(run(volumes.dump_luks_metadata(formatted)))
+    (tmp_path / "header").write_bytes(header)
+    metadata = json.loads(run(volumes.dump_luks_metadata(tmp_path / "header")))
     check_luks_metadata(json.dumps(metadata))
     change(metadata)
     with pytest.raises(StateVolumeError):
@@ -134,39 +151,55 @@ def test_unreadable_metadata_is_refused(text: str) -> None:
 
 
 @pytest.fixture
-def blank(tmp_path: Path) -> Path:
-    """A device never used."""
-    device = tmp_path / "blank"
+def binding(tmp_path: Path) -> Path:
+    """A binding partition without a record."""
+    device = tmp_path / "binding"
     with device.open("wb") as file:
-        file.truncate(BLANK_SIZE)
+        file.truncate(2 * SLOT_SIZE)
     return device
 
 
-def test_a_blank_disk_is_formatted(blank: Path, tmp_path: Path) -> None:
-    """Both partitions unused: the first boot."""
+def test_a_blank_disk_is_a_first_boot(blank: Path, binding: Path) -> None:
+    """Both partitions unused."""
     assert is_blank(blank)
-    assert needs_formatting(blank, tmp_path)
+    assert load_bound_state(blank, binding) is None
 
 
-def test_an_interrupted_first_boot_is_done_again(device: Path, tmp_path: Path) -> None:
-    """The marker stands until everything is made; nothing of value can be there yet."""
-    (tmp_path / FORMATTING_FILE).touch()
-    assert needs_formatting(device, tmp_path)
+@pytest.mark.parametrize("offset", [0, 16384, volumes.HEADER_SIZE, volumes.DATA_OFFSET - 1])
+def test_a_used_disk_without_a_record_is_never_formatted(blank: Path, binding: Path, offset: int) -> None:
+    """Whoever empties `binding`, or leaves anything else there, does not get the state volume made anew."""
+    overwrite(blank, offset, b"x")
+    for content in (b"", b"formatting", slot_bytes(Slot(1, b"{}"))):
+        overwrite(binding, SLOT_SIZE, content)
+        with pytest.raises((StateVolumeError, FormatError)):
+            load_bound_state(blank, binding)
 
 
-def test_a_used_disk_is_never_formatted(device: Path, tmp_path: Path) -> None:
-    """It opens, or it does not."""
-    (tmp_path / SEALED_FILE).touch()
-    assert not needs_formatting(device, tmp_path)
+def test_data_behind_the_header_do_not_make_a_disk_used(blank: Path, binding: Path) -> None:
+    """The first boot makes its file system before it writes the record."""
+    overwrite(blank, volumes.DATA_OFFSET, b"x")
+    assert load_bound_state(blank, binding) is None
 
 
-def test_half_a_disk_is_refused(blank: Path, device: Path, tmp_path: Path) -> None:
-    """A header without its sealed key, and the other way round: something is lost, nothing is overwritten."""
-    with pytest.raises(StateVolumeError, match="sealed key"):
-        needs_formatting(device, tmp_path)
-    (tmp_path / SEALED_FILE).touch()
-    with pytest.raises(StateVolumeError, match="header"):
-        needs_formatting(blank, tmp_path)
+@pytest.mark.parametrize("written", [0, SECTOR_SIZE, 16384, 300 * SECTOR_SIZE, volumes.HEADER_SIZE])
+def test_a_header_that_was_cut_off_is_completed(header: bytes, blank: Path, written: int) -> None:
+    """From its beginning, or from its end."""
+    for part in (slice(0, written), slice(volumes.HEADER_SIZE - written, volumes.HEADER_SIZE)):
+        overwrite(blank, 0, bytes(volumes.HEADER_SIZE))
+        overwrite(blank, part.start, header[part])
+        complete_header(blank, header, digest(header))
+        assert read_header(blank) == header
+
+
+def test_a_header_is_completed_over_nothing_else(header: bytes, blank: Path, tmp_path: Path) -> None:
+    """A record from before, or of somebody else, never writes over a volume in use."""
+    other = make_header(tmp_path / "other", PASSPHRASE, RECOVERY)
+    complete_header(blank, other, digest(other))
+    for sealed in (digest(header), digest(other)):
+        with pytest.raises(StateVolumeError, match="cannot be completed"):
+            complete_header(blank, header, sealed)
+    assert read_header(blank) == other
+    assert not is_torn_write(b"", header)
 
 
 def test_a_secondary_header_alone_is_not_blank(blank: Path) -> None:

@@ -1,0 +1,135 @@
+"""A simulated box with a disk: whole boots of the unlock unit, and what they ran.
+
+There is no device-mapper and nothing is mounted, so those commands are only noted; passphrases are tried by the real
+cryptsetup. Closing PCR 15 is done in the TPM, as systemd does.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance import payloads as payloads_module
+from sealwright_appliance import unlock as unlock_module
+from sealwright_appliance.binding import SLOT_SIZE, StateBinding, load_binding, store_binding
+from sealwright_appliance.console import Console
+from sealwright_appliance.run import ToolError
+from sealwright_appliance.run import run as really_run
+from sealwright_appliance.status import BootResult
+from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_appliance.unlock import PCR_EXTEND, unlock
+from sealwright_appliance.volumes import HEADER_SIZE, LUKS_NAME
+from sealwright_testing.event_logs import LoggedEvent
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
+
+ZERO = bytes(32)
+"""A PCR that nothing was measured into."""
+
+
+class PowerCutError(BaseException):
+    """The box is off: nothing handles it."""
+
+
+@dataclass
+class Disk:
+    """A box with a disk, and what was run on it."""
+
+    box: SimulatedBox
+    seen: list[list[str]] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    """Given to plain dm-crypt, in order."""
+    passphrases: list[bytes] = field(default_factory=list)
+    """Given to LUKS, in order."""
+    missing: set[str] = field(default_factory=set)
+    """Words of commands that fail."""
+    measures: bool = True
+    """Whether systemd-pcrextend does what it is asked."""
+    cut_before: str = ""
+    """A word of a command before which the power fails."""
+
+    @classmethod
+    def blank(cls, vendor: SimulatedVendor, directory: Path) -> Disk:
+        """A new box with an empty disk."""
+        made = cls(SimulatedBox.manufacture(vendor, directory))
+        made.install_anew()
+        return made
+
+    def install_anew(self) -> None:
+        """The vendor's present image is written over everything; the TPM stays."""
+        self.box.install()
+        shutil.rmtree(self.box.paths.state, ignore_errors=True)
+        for device in (self.state_device, self.binding_device):
+            with device.open("wb") as file:
+                file.truncate(2 * SLOT_SIZE)
+
+    @property
+    def state_device(self) -> Path:
+        """The state partition."""
+        return self.box.paths.partition("state")
+
+    @property
+    def binding_device(self) -> Path:
+        """The binding partition."""
+        return self.box.paths.partition("binding")
+
+    @property
+    def header(self) -> bytes:
+        """What the state partition has before its data."""
+        with self.state_device.open("rb") as file:
+            return file.read(HEADER_SIZE)
+
+    @property
+    def binding(self) -> StateBinding:
+        """The record."""
+        found = load_binding(self.binding_device)
+        assert found is not None
+        return found
+
+    def bind(self, **changes: object) -> None:
+        """Change the record, as whoever has the disk can."""
+        store_binding(self.binding_device, self.binding.model_copy(update=changes))
+
+    def run(self, argv: Sequence[str], *, secrets: Sequence[bytes] = (), timeout_s: float = 0.0) -> str:
+        """In place of :func:`sealwright_appliance.run.run`."""
+        self.seen.append(list(argv))
+        if self.cut_before in argv:
+            raise PowerCutError
+        if self.missing & set(argv):
+            raise ToolError(argv[0], 1, "it is not there")
+        if argv[0] == PCR_EXTEND and self.measures:
+            self.box.measure(15, argv[2])
+        if "plain" in argv:
+            self.keys.extend(secrets)
+        elif "luks2" in argv:
+            self.passphrases.extend(secrets)
+            really_run([*argv[:2], "--test-passphrase", *argv[2 : argv.index(LUKS_NAME)]], secrets=secrets)
+        return ""
+
+    def programs(self) -> list[str]:
+        """First words of what was run."""
+        return [argv[0].rsplit("/", 1)[-1] for argv in self.seen]
+
+    def boot(self, monkeypatch: pytest.MonkeyPatch, *, events: list[LoggedEvent] | None = None) -> BootResult:
+        """Switch on and unlock."""
+        self.seen.clear()
+        self.keys.clear()
+        self.passphrases.clear()
+        monkeypatch.setattr(unlock_module, "run", self.run)
+        monkeypatch.setattr(payloads_module, "run", self.run)
+        self.box.boot(events=events)
+        self.console.write_text("")
+        return unlock(self.box.paths, Console([self.console]))
+
+    @property
+    def console(self) -> Path:
+        """What it says."""
+        return self.box.directory / "console"
+
+    def pcr15(self) -> bytes:
+        """Whether the door is closed."""
+        with open_provisioned_tpm(self.box.paths.tcti) as tpm:
+            return tpm.device.read_pcrs([15])[15]
