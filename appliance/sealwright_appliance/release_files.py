@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_appliance.esp import read_esp_file
@@ -20,27 +22,33 @@ ROOT_HASH = "roothash="
 
 
 def load_release(paths: Paths) -> Release:
-    """Verify the manifest and that it is of the root that runs.
+    """Verify the manifest, that it is of the root that runs, and that it names the keys measured with that root.
+
+    Whoever has the manifest key alone can neither put a release key of his own in the place of the measured one nor
+    bring the box to another licence service.
 
     Raises:
         OperationError: it is missing.
-        FormatError, VerificationError: it is not signed by the manifest key, or is of another root.
+        FormatError, VerificationError: it is not signed by the manifest key, or is of another root, key or service.
     """
     manifest = read_esp_file(paths.partition("esp"), MANIFEST_ON_ESP, MANIFEST_LIMIT)
     envelope = _required(manifest, "The release manifest on the ESP")
-    key = _required(read_file(paths.manifest_key, SMALL_FILE), "The manifest key")
-    public_key = load_p256_public_key(key.decode("ascii", errors="replace"))
-    release = verify_release(envelope, public_key)
+    manifest_key = _load_key(paths.manifest_key, "The manifest key")
+    release = verify_release(envelope, manifest_key)
     command_line = _required(read_file(paths.kernel_command_line, SMALL_FILE), "The kernel command line")
-    running = root_hash(command_line.decode("ascii", errors="replace"))
-    if running != release.manifest.os.root_hash:
-        raise VerificationError(
-            RejectionCode.MANIFEST_MISMATCH,
-            "The release manifest on the ESP is of another root than the one that runs.",
-            expected=release.manifest.os.root_hash,
-            found=running,
-        )
-    return _with_variants(release, paths, public_key)
+    measured_key = _load_key(paths.release_key, "The release key")
+    same = {
+        "root": root_hash(command_line.decode("ascii", errors="replace")) == release.manifest.os.root_hash,
+        "release key": load_p256_public_key(release.manifest.release_key) == measured_key,
+        "licence service": load_service(paths).service_id == release.manifest.service_id,
+    }
+    for what, is_same in same.items():
+        if not is_same:
+            raise VerificationError(
+                RejectionCode.MANIFEST_MISMATCH,
+                f"The release manifest on the ESP is of another {what} than the one that this system has.",
+            )
+    return _with_variants(release, paths, manifest_key)
 
 
 def _with_variants(release: Release, paths: Paths, manifest_key: ec.EllipticCurvePublicKey) -> Release:
@@ -59,6 +67,10 @@ def root_hash(command_line: str) -> str:
     """The verity root hash that the kernel was started with; empty if none. The last one counts, as for systemd."""
     found = [word.removeprefix(ROOT_HASH) for word in command_line.split() if word.startswith(ROOT_HASH)]
     return found[-1] if found else ""
+
+
+def _load_key(path: Path, what: str) -> ec.EllipticCurvePublicKey:
+    return load_p256_public_key(_required(read_file(path, SMALL_FILE), what).decode("ascii", errors="replace"))
 
 
 def _required(content: bytes | None, what: str) -> bytes:

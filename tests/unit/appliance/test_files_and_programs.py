@@ -21,8 +21,12 @@ from sealwright_appliance.tls import give_to_gateway, kept_tls_identity
 from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
+from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.evidence_factory import SyntheticBox
 from sealwright_testing.fat32 import fat32_volume
+from sealwright_testing.image_inputs import make_service
+
+SERVICE = make_service().service
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -128,7 +132,7 @@ def test_the_certificate_stays(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def synthetic() -> SyntheticBox:
     """A release."""
-    return SyntheticBox()
+    return SyntheticBox(manifest_changes={"service_id": SERVICE.service_id})
 
 
 def installed(root: Path, synthetic: SyntheticBox, command_line: str) -> Paths:
@@ -138,6 +142,8 @@ def installed(root: Path, synthetic: SyntheticBox, command_line: str) -> Paths:
     for path, content in (
         (paths.partition("esp"), fat32_volume((MANIFEST_ON_ESP, synthetic.release_envelope))),
         (paths.manifest_key, key),
+        (paths.release_key, synthetic.release.manifest.release_key.encode()),
+        (paths.service, document_bytes(SERVICE)),
         (paths.kernel_command_line, command_line.encode()),
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,6 +201,32 @@ def test_ways_signed_by_another_key_are_refused(tmp_path: Path, synthetic: Synth
     with pytest.raises(VerificationError) as caught:
         load_release(paths)
     assert caught.value.code == RejectionCode.DOCUMENT_SIGNATURE
+
+
+def test_a_manifest_that_names_another_release_key_is_refused(tmp_path: Path, synthetic: SyntheticBox) -> None:
+    """Signed by the manifest key: the key for share B is still the one that was measured with the root."""
+    paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
+    other = ec.generate_private_key(ec.SECP256R1()).public_key()
+    paths.release_key.write_bytes(other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(VerificationError, match="another release key") as caught:
+        load_release(paths)
+    assert caught.value.code == RejectionCode.MANIFEST_MISMATCH
+
+
+def test_a_manifest_for_another_service_is_refused(tmp_path: Path, synthetic: SyntheticBox) -> None:
+    paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
+    paths.service.write_bytes(document_bytes(SERVICE.model_copy(update={"service_id": "service-of-somebody-else"})))
+    with pytest.raises(VerificationError, match="another licence service") as caught:
+        load_release(paths)
+    assert caught.value.code == RejectionCode.MANIFEST_MISMATCH
+
+
+@pytest.mark.parametrize("missing", ["manifest_key", "release_key", "service"])
+def test_a_root_without_its_keys_is_said(tmp_path: Path, synthetic: SyntheticBox, missing: str) -> None:
+    paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
+    getattr(paths, missing).unlink()
+    with pytest.raises(OperationError, match="is missing"):
+        load_release(paths)
 
 
 def test_a_missing_manifest_is_said(tmp_path: Path) -> None:
