@@ -40,7 +40,7 @@ class StateApproval(Document):
     """The customer's word that one boot state may open the state volume."""
 
     release_id: Sha256Hex
-    pcrs: PcrValues
+    pcrs: Annotated[PcrValues, Field(min_length=1)]
     """Of the STATE_SET at the unseal point."""
     signature: Bytes4K
     """TPMT_SIGNATURE over aHash(PolicyPCR ∧ PolicyCommandCode(Unseal), state_reference)."""

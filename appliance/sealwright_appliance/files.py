@@ -18,9 +18,9 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600, group: str |
     Raises:
         OperationError: the disk refuses.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -38,10 +38,17 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o600, group: str |
 
 
 def remove_durably(path: Path) -> None:
-    """Remove a file, if it is there, and flush its folder."""
-    path.unlink(missing_ok=True)
-    if path.parent.exists():
-        sync_directory(path.parent)
+    """Remove a file, if it is there, and flush its folder.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+        if path.parent.exists():
+            sync_directory(path.parent)
+    except OSError as error:
+        raise OperationError(f"{path} cannot be removed: {error.strerror}.") from None
 
 
 def sync_directory(directory: Path) -> None:

@@ -13,11 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from sealwright_appliance.files import read_file, write_durably
+from sealwright_policies.errors import FormatError
 
 CERTIFICATE_FILE, KEY_FILE = "cert.pem", "key.pem"
 FILE_LIMIT = 64 * 1024
@@ -41,15 +44,31 @@ class TlsIdentity:
 
 
 def kept_tls_identity(directory: Path, device_id: str) -> TlsIdentity:
-    """The certificate on the state volume; made at the first boot."""
+    """The certificate on the state volume; made at the first boot.
+
+    Raises:
+        FormatError: what is there is damaged.
+        OperationError: the disk refuses.
+    """
     certificate = read_file(directory / CERTIFICATE_FILE, FILE_LIMIT)
     key = read_file(directory / KEY_FILE, FILE_LIMIT)
     if certificate is not None and key is not None:
-        return TlsIdentity(certificate, key)
+        return _parse(certificate, key)
     made = make_tls_identity(device_id)
     write_durably(directory / KEY_FILE, made.key)
     write_durably(directory / CERTIFICATE_FILE, made.certificate)
     return made
+
+
+def _parse(certificate: bytes, key: bytes) -> TlsIdentity:
+    try:
+        own = load_pem_private_key(key, None).public_key()
+        fits = x509.load_pem_x509_certificate(certificate).public_key() == own
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        fits = False
+    if not fits:
+        raise FormatError("The TLS certificate on the state volume is damaged.")
+    return TlsIdentity(certificate, key)
 
 
 def make_tls_identity(device_id: str) -> TlsIdentity:

@@ -12,22 +12,30 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 # The TSS logs every refused command to standard error; refusals are expected here and reported in our words.
 os.environ.setdefault("TSS2_LOG", "all+NONE")
 
 from tpm2_pytss import ESAPI, TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR, TPM2_CAP
-from tpm2_pytss.types import TPM2B_PUBLIC, TPM2B_SENSITIVE_CREATE
+from tpm2_pytss.types import (
+    TPM2B_ENCRYPTED_SECRET,
+    TPM2B_ID_OBJECT,
+    TPM2B_PRIVATE,
+    TPM2B_PUBLIC,
+    TPM2B_SENSITIVE_CREATE,
+    TPMT_SIGNATURE,
+)
 
 from sealwright_appliance.tpm_errors import RETRYABLE, TpmError, normalized
-from sealwright_policies.errors import OperationError
+from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.tcg.public import Public, parse_public_2b
 from sealwright_policies.tcg.reader import sized_2b
 
 P = ParamSpec("P")
 T = TypeVar("T")
+S = TypeVar("S", TPM2B_PUBLIC, TPM2B_PRIVATE, TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT, TPMT_SIGNATURE)
 
 ATTEMPTS = 6
 FIRST_PAUSE_S = 0.02
@@ -203,6 +211,18 @@ def open_tpm(tcti: str) -> Iterator[TpmDevice]:
 def public_2b(area: bytes) -> TPM2B_PUBLIC:
     """A TPMT_PUBLIC as the library takes it."""
     return TPM2B_PUBLIC.unmarshal(sized_2b(area))[0]
+
+
+def unmarshalled(kind: type[S], content: bytes) -> S:
+    """A structure from a disk that anybody can write, or from the network.
+
+    Raises:
+        FormatError: it is none.
+    """
+    try:
+        return cast("S", kind.unmarshal(content)[0])
+    except TSS2_Exception:
+        raise FormatError(f"A {kind.__name__} cannot be read.") from None
 
 
 def selection_text(pcrs: Iterable[int]) -> str:

@@ -14,7 +14,7 @@ from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE
 from tpm2_pytss.types import TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT, TPMT_SYM_DEF
 from tpm2_pytss.utils import NoSuchIndex, create_ek_template
 
-from sealwright_appliance.tpm_device import TpmDevice
+from sealwright_appliance.tpm_device import TpmDevice, unmarshalled
 from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, VerificationError
 from sealwright_policies.tcg.public import Hierarchy, ObjectAttributes, Public, parse_public_2b, qualified_name
 from sealwright_policies.tcg.srk import SrkTemplate, matches_listed_template, srk_template
@@ -177,10 +177,11 @@ def activate_credential(
         encrypted_secret: TPM2B_ENCRYPTED_SECRET.
 
     Raises:
+        FormatError: it is none.
         TpmError: it was made for another EK or AK.
     """
-    blob, _ = TPM2B_ID_OBJECT.unmarshal(credential_blob)
-    secret, _ = TPM2B_ENCRYPTED_SECRET.unmarshal(encrypted_secret)
+    blob = unmarshalled(TPM2B_ID_OBJECT, credential_blob)
+    secret = unmarshalled(TPM2B_ENCRYPTED_SECRET, encrypted_secret)
     with (
         tpm.primary("make the endorsement key", ek.template, ESYS_TR.ENDORSEMENT) as (ek_handle, public),
         _endorsement_authorization(tpm, public) as session,

@@ -11,9 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar, cast
 
-from tpm2_pytss import TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_CC, TPM2_EO, TPM2_SE, TPMA_OBJECT, TPMA_SESSION
 from tpm2_pytss.types import (
     TPM2B_ENCRYPTED_SECRET,
@@ -28,18 +26,16 @@ from tpm2_pytss.types import (
 )
 
 from sealwright_appliance.tpm_counters import Counters
-from sealwright_appliance.tpm_device import ATTEMPTS, TpmDevice, public_2b, selection_text
+from sealwright_appliance.tpm_device import ATTEMPTS, TpmDevice, public_2b, selection_text, unmarshalled
 from sealwright_appliance.tpm_errors import ResponseCode, TpmError
 from sealwright_appliance.tpm_keys import StorageKey
-from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
+from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.tcg.keywrap import sealed_object_area
 from sealwright_policies.tcg.policy import TimeInfoOffset, authorization_digest
 from sealwright_policies.tcg.public import Public
 from sealwright_policies.wire.encoding import pcr_bytes
 from sealwright_policies.wire.lease import Lease
 from sealwright_policies.wire.messages import ImportBlob
-
-S = TypeVar("S", TPM2B_PUBLIC, TPM2B_PRIVATE, TPMT_SIGNATURE)
 
 Assertions = Callable[[TpmDevice, ESYS_TR], None]
 """Runs policy commands on a session that has just begun or been restarted."""
@@ -70,11 +66,12 @@ def import_sealed(tpm: TpmDevice, srk: StorageKey, blob: ImportBlob) -> SealedOb
     """TPM2_Import of an object that was sealed to this SRK elsewhere.
 
     Raises:
+        FormatError: it is none.
         TpmError: it was wrapped to another key, or changed on the way.
     """
-    public, _ = TPM2B_PUBLIC.unmarshal(blob.public)
-    duplicate, _ = TPM2B_PRIVATE.unmarshal(blob.duplicate)
-    seed, _ = TPM2B_ENCRYPTED_SECRET.unmarshal(blob.encrypted_seed)
+    public = unmarshalled(TPM2B_PUBLIC, blob.public)
+    duplicate = unmarshalled(TPM2B_PRIVATE, blob.duplicate)
+    seed = unmarshalled(TPM2B_ENCRYPTED_SECRET, blob.encrypted_seed)
     private = tpm.call(
         "import a sealed object",
         tpm.esapi.import_,
@@ -126,6 +123,7 @@ def unseal(
     again, a bounded number of times.
 
     Raises:
+        FormatError: the object or the signature is none.
         VerificationError: SRK_NAME_MISMATCH: the TPM's storage key is not ``srk_name``.
         TpmError: an assertion does not hold, or the authorisation is not for this object.
     """
@@ -134,8 +132,8 @@ def unseal(
             RejectionCode.SRK_NAME_MISMATCH,
             "The TPM's storage key is another one than at activation: the TPM was cleared or changed.",
         )
-    public = _unmarshalled(TPM2B_PUBLIC, sealed.public_2b)
-    private = _unmarshalled(TPM2B_PRIVATE, sealed.private_2b)
+    public = unmarshalled(TPM2B_PUBLIC, sealed.public_2b)
+    private = unmarshalled(TPM2B_PRIVATE, sealed.private_2b)
     item = tpm.call(
         "load a sealed object", tpm.esapi.load, parent_handle=srk.handle, in_private=private, in_public=public
     )
@@ -177,18 +175,6 @@ def state_assertions(pcrs: Mapping[int, bytes]) -> Assertions:
     return run
 
 
-def _unmarshalled(kind: type[S], content: bytes) -> S:
-    """A structure from a disk that anybody can write.
-
-    Raises:
-        FormatError: it is none.
-    """
-    try:
-        return cast("S", kind.unmarshal(content)[0])
-    except TSS2_Exception:
-        raise FormatError(f"A stored {kind.__name__} cannot be read.") from None
-
-
 @contextmanager
 def _encrypted_session(tpm: TpmDevice, srk: StorageKey, kind: TPM2_SE) -> Iterator[ESYS_TR]:
     session = tpm.call(
@@ -208,7 +194,7 @@ def _encrypted_session(tpm: TpmDevice, srk: StorageKey, kind: TPM2_SE) -> Iterat
 
 
 def _authorize(tpm: TpmDevice, session: ESYS_TR, authorization: Authorization) -> None:
-    signature = _unmarshalled(TPMT_SIGNATURE, authorization.signature)
+    signature = unmarshalled(TPMT_SIGNATURE, authorization.signature)
     # Under the Owner hierarchy: a key loaded under NULL gives a ticket that PolicyAuthorize refuses.
     key = tpm.call(
         "load a policy-signing key",

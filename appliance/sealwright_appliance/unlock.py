@@ -88,7 +88,7 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         result = _finished(progress, _unlock(paths, console, progress), int(now()))
     finally:
         close_pcr15(paths.tcti)
-    result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress)})
+    result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     _announce(paths, console, result)
     return result
@@ -121,6 +121,8 @@ def _unlock(paths: Paths, console: Console, progress: Progress) -> Obstacle | No
         return Obstacle(error.code, str(error).removeprefix(f"{error.code}: "))
     except SealwrightError as error:
         return Obstacle(BoxCode.UNLOCK_FAILED, str(error))
+    except OSError as error:
+        return Obstacle(BoxCode.UNLOCK_FAILED, f"{error.filename or 'A disk'}: {error.strerror}.")
     return None
 
 
@@ -256,10 +258,20 @@ def _closed_payloads(release: Release | None) -> list[PayloadStatus]:
     ]
 
 
-def _prepare_tls(paths: Paths, progress: Progress) -> str:
-    """Certificate and key for the gateway; returns the fingerprint."""
+def _prepare_tls(paths: Paths, progress: Progress, console: Console) -> str:
+    """Certificate and key for the gateway; returns the fingerprint.
+
+    A kept certificate that cannot be used is no reason to keep models closed: one of this boot takes its place, and its
+    other fingerprint shows.
+    """
     name = progress.device_id or "unknown"
-    tls = kept_tls_identity(paths.identity / "tls", name) if progress.state_volume_open else make_tls_identity(name)
+    tls = None
+    if progress.state_volume_open:
+        try:
+            tls = kept_tls_identity(paths.identity / "tls", name)
+        except SealwrightError as error:
+            console.say(f"tls: {error} This boot uses another one.")
+    tls = tls or make_tls_identity(name)
     give_to_gateway(tls, paths.tls, paths.gateway_group)
     return tls.fingerprint
 
@@ -267,12 +279,21 @@ def _prepare_tls(paths: Paths, progress: Progress) -> str:
 def _announce(paths: Paths, console: Console, result: BootResult) -> None:
     console.say(f"tls fingerprint {result.tls_fingerprint}")
     # Until the customer has acknowledged what it gives.
-    claim_code = Claim(paths.claim).code() if result.state_volume_open else None
-    if claim_code is not None:
-        console.say(f"claim code {claim_code}")
-        if result.state is not BoxState.WAITING_FOR_ACTIVATION:
-            console.say(SECRETS_WAIT)
+    if result.state_volume_open:
+        _announce_claim(paths, console, is_activated=result.state is not BoxState.WAITING_FOR_ACTIVATION)
     for payload in result.payloads:
         if payload.state is PayloadState.FAILED:
             console.say(f"payload {payload.payload_id}: {payload.code}: {payload.sentence}")
     console.say(state_line(result))
+
+
+def _announce_claim(paths: Paths, console: Console, *, is_activated: bool) -> None:
+    try:
+        claim_code = Claim(paths.claim).code()
+    except SealwrightError as error:
+        console.say(f"claim: {error} The box goes on; nobody can claim it.")
+        return
+    if claim_code is not None:
+        console.say(f"claim code {claim_code}")
+        if is_activated:
+            console.say(SECRETS_WAIT)

@@ -136,6 +136,16 @@ def test_a_credential_for_another_ak_stays_closed(tpm: ProvisionedTpm) -> None:
             activate_credential(tpm.device, ek, ak, blob, seed)
 
 
+def test_a_credential_that_is_none_is_malformed(tpm: ProvisionedTpm) -> None:
+    """Whatever a service sends; not an error of the library."""
+    ek = endorsement_key(tpm.device)
+    with attestation_key(tpm.device) as ak:
+        blob, seed = make_credential(ek.public, bytes(32), ak.public.name)
+        for parts in ((b"\xff\xff", seed), (blob, b"\xff\xff")):
+            with pytest.raises(FormatError, match="cannot be read"):
+                activate_credential(tpm.device, ek, ak, *parts)
+
+
 def test_no_tpm_is_said_with_the_cure() -> None:
     """Nothing behind the TCTI."""
     with pytest.raises(OperationError, match="No TPM") as caught, open_tpm("device:/dev/no-such-tpm"):

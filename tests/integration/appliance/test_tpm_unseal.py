@@ -26,7 +26,7 @@ from sealwright_appliance.tpm_unseal import (
     state_assertions,
     unseal,
 )
-from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.tcg.keywrap import wrap_sealed_object
 from sealwright_policies.tcg.policy import (
     EMPTY_POLICY,
@@ -145,6 +145,15 @@ def test_an_object_for_another_tpm_does_not_import(tpm: ProvisionedTpm, approver
             tpm.srk,
             ImportBlob(public=blob.public_2b, duplicate=blob.duplicate_2b, encrypted_seed=blob.encrypted_seed_2b),
         )
+
+
+@pytest.mark.parametrize("part", ["public", "duplicate", "encrypted_seed"])
+def test_an_import_blob_that_is_none_is_malformed(tpm: ProvisionedTpm, approver: Approver, part: str) -> None:
+    """Whatever a service sends; not an error of the library."""
+    blob = wrap_sealed_object(tpm.srk.public, SECRET, approver.auth_policy)
+    message = ImportBlob(public=blob.public_2b, duplicate=blob.duplicate_2b, encrypted_seed=blob.encrypted_seed_2b)
+    with pytest.raises(FormatError, match="cannot be read"):
+        import_sealed(tpm.device, tpm.srk, message.model_copy(update={part: b"\xff\xff"}))
 
 
 def test_a_wrong_storage_key_name_is_refused_before_anything_is_sent(tpm: ProvisionedTpm, approver: Approver) -> None:

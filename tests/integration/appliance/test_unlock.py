@@ -232,3 +232,87 @@ def test_firmware_that_nobody_foresaw_is_approved_later(disk: Disk, monkeypatch:
     assert disk.boot(monkeypatch, events=events).state is BoxState.UNLOCKED
     assert disk.keys == list(vendor.volume_keys.values())
     assert disk.boot(monkeypatch, events=[more, *events]).code == RejectionCode.BOOT_APPLICATION
+
+
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff"])
+@pytest.mark.parametrize("name", ["cert.pem", "key.pem"])
+def test_a_damaged_certificate_locks_nothing(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes
+) -> None:
+    """The boot goes on with one of its own and says so, and does not power off every time."""
+    first = disk.boot(monkeypatch)
+    (disk.box.paths.identity / "tls" / name).write_bytes(content)
+    second = disk.boot(monkeypatch)
+    assert second.state is BoxState.WAITING_FOR_ACTIVATION
+    assert second.tls_fingerprint not in (None, first.tls_fingerprint)
+    said = disk.console.read_text()
+    assert "sealwright: tls: The TLS certificate on the state volume is damaged." in said
+    assert f"tls fingerprint {second.tls_fingerprint}" in said
+    assert "claim code " in said
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])
+def test_a_damaged_claim_locks_nothing(disk: Disk, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    disk.boot(monkeypatch)
+    disk.box.paths.claim.write_bytes(content)
+    result = disk.boot(monkeypatch)
+    assert result.state is BoxState.WAITING_FOR_ACTIVATION
+    said = disk.console.read_text()
+    assert "sealwright: claim: ClaimFile: " in said
+    assert said.splitlines()[-1] == "sealwright: state waiting-for-activation"
+
+
+def test_a_disk_that_cannot_be_read_is_told(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that is a folder stands for any read error."""
+    disk.boot(monkeypatch)
+    for device in (disk.state_device, disk.binding_device, disk.box.paths.partition("esp")):
+        kept = device.rename(device.with_suffix(".kept"))
+        device.mkdir()
+        result = disk.boot(monkeypatch)
+        assert result.state is BoxState.LOCKED
+        assert "cannot be read" in result.sentence
+        assert disk.pcr15() != ZERO
+        device.rmdir()
+        kept.rename(device)
+    assert disk.boot(monkeypatch).state is BoxState.WAITING_FOR_ACTIVATION
+
+
+def test_a_mount_point_that_cannot_be_made_is_told(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the file system that nothing foresaw."""
+    disk.box.paths.state.parent.mkdir(parents=True)
+    disk.box.paths.state.write_bytes(b"a file in its place")
+    result = disk.boot(monkeypatch)
+    assert (result.state, result.code) == (BoxState.LOCKED, BoxCode.UNLOCK_FAILED)
+    assert "File exists" in result.sentence
+    assert f"state locked: {BoxCode.UNLOCK_FAILED}: " in disk.console.read_text()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"public": b""},
+        {"public": b"\xff" * 4096},
+        {"private": b""},
+        {"customer_key": "-----BEGIN PUBLIC KEY-----\n"},
+        {"approvals": []},
+    ],
+)
+def test_any_record_is_answered_in_words(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    disk.boot(monkeypatch)
+    disk.bind(**changes)
+    result = disk.boot(monkeypatch)
+    assert (result.state, result.code) == (BoxState.LOCKED, BoxCode.STATE_VOLUME)
+    assert disk.passphrases == []
+
+
+@pytest.mark.parametrize("changes", [{"pcrs": {}}, {"signature": b""}, {"signature": b"\xff" * 4096}])
+def test_any_approval_is_answered_in_words(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    disk.boot(monkeypatch)
+    disk.bind(approvals=[approval.model_copy(update=changes) for approval in disk.binding.approvals])
+    result = disk.boot(monkeypatch)
+    assert (result.state, result.code) == (BoxState.LOCKED, BoxCode.STATE_VOLUME)
+    assert disk.passphrases == []
