@@ -101,6 +101,11 @@ class Paths:
         return self.state / "claim.json"
 
     @property
+    def claim_counter(self) -> Path:
+        """Where the claim's counter in the TPM stood when the claim was made."""
+        return self.state / "claim-counter.json"
+
+    @property
     def api_keys(self) -> Path:
         """Hashed API keys."""
         return self.state / "api-keys.json"

@@ -1,4 +1,4 @@
-"""The two NV counters of the box: ticks (a meter of running time) and the lease number N.
+"""The NV counters of the box: ticks (a meter of running time), the lease number N, and one that dates the claim.
 
 TPM_NT_COUNTER with AUTHWRITE, AUTHREAD and NO_DA, empty authorisation. Anybody on the box may increment them, which
 only shortens a lease; nobody can set them back: an index that is undefined and defined again goes on above the highest
@@ -19,6 +19,7 @@ from sealwright_policies.tcg.reader import sized_2b
 
 TICK_INDICES = tuple(range(0x01C10200, 0x01C10210, 2))
 LEASE_INDICES = tuple(range(0x01C10201, 0x01C10210, 2))
+CLAIM_INDICES = tuple(range(0x01C10210, 0x01C10218))
 """The first that is free or ours: other software may have taken one."""
 
 
@@ -37,19 +38,21 @@ class Counter:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Both counters."""
+    """All of them."""
 
     ticks: Counter
     lease: Counter
+    claim: Counter
+    """Of the box alone (:mod:`.claim_counter`); no lease and no message knows it."""
 
 
 def provision_counters(tpm: TpmDevice) -> Counters:
-    """Find both counters; define and increment once those that this TPM does not have yet.
+    """Find the counters; define and increment once those that this TPM does not have yet.
 
     Raises:
         OperationError: NV is full, the owner authorisation is set, or all indices are taken.
     """
-    return Counters(_provision(tpm, TICK_INDICES), _provision(tpm, LEASE_INDICES))
+    return Counters(*(_provision(tpm, indices) for indices in (TICK_INDICES, LEASE_INDICES, CLAIM_INDICES)))
 
 
 def read_counter(tpm: TpmDevice, counter: Counter) -> int:

@@ -74,7 +74,7 @@ def collect_evidence(
     *,
     payload: bytes = b"",
 ) -> Evidence:
-    """Quote the PCRs, certify both counters, and add the logs that lead to the quoted values.
+    """Quote the PCRs, certify the tick and lease counters, and add the logs that lead to the quoted values.
 
     Quote and logs are read again until they agree, a bounded number of times. If they never do, the last reading is
     sent as it is: the service then says which PCR the log does not explain.

@@ -1,4 +1,4 @@
-"""A TPM that is ready for the box: opened, with its storage key and both counters in place."""
+"""A TPM that is ready for the box: opened, with its storage key and its counters in place."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from sealwright_appliance import volumes
 from sealwright_appliance.binding import store_binding
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, nearest_pcr_obstacles
 from sealwright_appliance.claim import Claim
+from sealwright_appliance.claim_counter import note_claim_counter, settle_claim
 from sealwright_appliance.console import Console, release_line, state_line
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_store import LeaseStore
@@ -114,6 +115,7 @@ def _unlock(paths: Paths, console: Console, progress: Progress) -> Obstacle | No
             provisioned = _prepare_tpm(tpm, progress, console)  # (2)
             _open_state(paths, provisioned, release, console)  # (3)
             progress.state_volume_open = True
+            _settle_claim(paths, provisioned, console)
             _try_leases(paths, provisioned, release, progress)  # (4)
     except LockedError as locked:
         return locked.reason
@@ -176,6 +178,7 @@ def _make_state(paths: Paths, tpm: ProvisionedTpm, release: Release, *, usable: 
     drawn = draw_state(tpm, release, paths.run / NEW_HEADER)
     unsealed = unseal_state(tpm, drawn.binding, release.release_id) if usable else drawn.unsealed
     _mount_state(paths, drawn.header, unsealed, make_file_system=True)
+    note_claim_counter(tpm, paths.claim_counter)
     Claim(paths.claim).create(drawn.secrets)
     store_binding(binding, drawn.binding)
     settle_header(state, binding, drawn.binding, unsealed)
@@ -190,6 +193,15 @@ def _mount_state(paths: Paths, header: bytes, unsealed: UnsealedState, *, make_f
         run(volumes.make_ext4(mapped, "state"), timeout_s=FORMAT_TIMEOUT_S)
     paths.state.mkdir(parents=True, exist_ok=True)
     run(volumes.mount(mapped, paths.state, "ext4", volumes.READ_WRITE))
+
+
+def _settle_claim(paths: Paths, tpm: ProvisionedTpm, console: Console) -> None:
+    try:
+        of_now = settle_claim(tpm, Claim(paths.claim), paths.claim_counter)
+    except FormatError:
+        return  # announced with the rest; a claim that cannot be read cannot be used
+    if not of_now:
+        console.say("claim: The claim on this disk is from before it was used; it was erased.")
 
 
 def _boot_obstacles(paths: Paths, tpm: TpmDevice, release: Release) -> tuple[Obstacle, ...]:

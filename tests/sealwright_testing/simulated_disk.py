@@ -20,6 +20,7 @@ from sealwright_appliance.console import Console
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.run import run as really_run
 from sealwright_appliance.status import BootResult
+from sealwright_appliance.tpm_counters import read_counter
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_appliance.unlock import PCR_EXTEND, unlock
 from sealwright_appliance.volumes import HEADER_SIZE, LUKS_NAME
@@ -128,6 +129,11 @@ class Disk:
     def console(self) -> Path:
         """What it says."""
         return self.box.directory / "console"
+
+    def claim_counter(self) -> int:
+        """Where it stands."""
+        with open_provisioned_tpm(self.box.paths.tcti) as tpm:
+            return read_counter(tpm.device, tpm.counters.claim)
 
     def pcr15(self) -> bytes:
         """Whether the door is closed."""

@@ -37,7 +37,7 @@ def tpm(software_tpm: SoftwareTpm) -> Iterator[ProvisionedTpm]:
         yield provisioned
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedVendor]:
     """A licence service that runs, and one release."""
     made = SimulatedVendor(tmp_path_factory.mktemp("vendor"))
