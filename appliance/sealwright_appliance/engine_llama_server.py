@@ -1,6 +1,6 @@
 """Engine over llama.cpp's ``llama-server`` on a UNIX socket.
 
-The server runs as its own user without a network (sealwright-engine@.service); this adapter is all that reaches it.
+Each server has a user of its own and no network (sealwright-engine@.service); this adapter is all that reaches it.
 """
 
 from __future__ import annotations

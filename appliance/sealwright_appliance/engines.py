@@ -83,7 +83,7 @@ class Engines:
 
     def is_ready(self, payload_id: str) -> bool:
         """Whether the engine says on its socket that the model is loaded."""
-        connection = _UnixConnection(self.paths.engine_sockets / f"{payload_id}.sock")
+        connection = _UnixConnection(self.paths.engine_socket(payload_id))
         try:
             connection.request("GET", "/health")
             return connection.getresponse().status == http.client.OK

@@ -28,10 +28,9 @@ def gateway_config(paths: Paths, *, host: str, port: int, limits: Limits = LIMIT
     models = [p for p in boot.payloads if p.state is PayloadState.OPEN and p.kind == PayloadKind.MODEL]
     return GatewayConfig(
         agent_socket=paths.agent_socket,
-        engine_directory=paths.engine_sockets,
+        engine_sockets={model.payload_id: paths.engine_socket(model.payload_id) for model in models},
         certificate=paths.tls / CERTIFICATE_FILE,
         private_key=paths.tls / KEY_FILE,
-        model_ids=tuple(model.payload_id for model in models),
         max_request_s=float(boot.lease.max_request_s) if boot.lease is not None else DEFAULT_REQUEST_S,
         host=host,
         port=port,

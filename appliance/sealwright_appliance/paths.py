@@ -59,10 +59,9 @@ class Paths:
         """Where the gateway asks the agent."""
         return self.run / "agent.sock"
 
-    @property
-    def engine_sockets(self) -> Path:
-        """Folder of the engines' sockets."""
-        return self.run / "engine"
+    def engine_socket(self, payload_id: str) -> Path:
+        """Where a payload's engine listens: in a folder that belongs to that engine alone."""
+        return self.run / "engine" / payload_id / "engine.sock"
 
     @property
     def engine_environments(self) -> Path:

@@ -36,9 +36,7 @@ def command(paths: Paths, payload: PayloadStatus) -> list[str]:
     model = paths.payloads / payload.payload_id / payload.file_name
     words = unit_command()[1:]
     return [str(llama_server_binary())] + [
-        word.replace(_SOCKETS, str(paths.engine_sockets))
-        .replace("%i", payload.payload_id)
-        .replace("${SEALWRIGHT_MODEL}", str(model))
+        word.replace(_RUN, str(paths.run)).replace("%i", payload.payload_id).replace("${SEALWRIGHT_MODEL}", str(model))
         for word in words
     ]
 
@@ -58,7 +56,7 @@ class EngineProcess:
     @property
     def socket(self) -> Path:
         """Where it listens."""
-        return self.paths.engine_sockets / f"{self.payload.payload_id}.sock"
+        return self.paths.engine_socket(self.payload.payload_id)
 
     @property
     def log(self) -> Path:
@@ -66,7 +64,7 @@ class EngineProcess:
         return self.paths.root / f"engine-{self.payload.payload_id}.log"
 
     def start(self) -> None:
-        """Start it and wait until the model is loaded; a socket that a killed one left is removed, as by the unit."""
+        """Start it and wait until the model is loaded; a killed one's socket is removed, as systemd does."""
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
         given = environment(self.paths, self.payload, processors=2, engines=1)

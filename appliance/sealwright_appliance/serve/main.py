@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +26,10 @@ class GatewayConfig:
     """Where the gateway finds its neighbours."""
 
     agent_socket: Path
-    engine_directory: Path
-    """Holds ``<model id>.sock`` per engine."""
+    engine_sockets: Mapping[str, Path]
+    """By model id."""
     certificate: Path
     private_key: Path
-    model_ids: tuple[str, ...]
     max_request_s: float
     host: str = ""
     """Empty: every address, IPv4 and IPv6."""
@@ -39,7 +39,7 @@ class GatewayConfig:
 
 def run_gateway(config: GatewayConfig) -> None:
     """Serve until told to stop; running replies are finished first."""
-    engines = {name: _engine(config, name) for name in config.model_ids}
+    engines = {name: _engine(name, socket) for name, socket in config.engine_sockets.items()}
     app = create_app(Box(config.agent_socket), engines, max_request_s=config.max_request_s)
     settings = uvicorn.Config(
         app,
@@ -62,6 +62,6 @@ def run_gateway(config: GatewayConfig) -> None:
     GuardedServer(settings, listen(config.host, config.port), config.limits).run()
 
 
-def _engine(config: GatewayConfig, name: str) -> QueuedEngine:
-    server = LlamaServer(name, config.engine_directory / f"{name}.sock")
+def _engine(name: str, socket: Path) -> QueuedEngine:
+    server = LlamaServer(name, socket)
     return QueuedEngine(server, Admission(active=PARALLEL_REQUESTS, waiting=WAITING_REQUESTS))

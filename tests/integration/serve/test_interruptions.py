@@ -202,7 +202,9 @@ def test_a_client_that_reads_nothing_holds_the_engine_back(box: ServingBox) -> N
 
     async def run() -> None:
         flood = Flood()
-        server = await asyncio.start_unix_server(flood.answer, box.paths.engine_sockets / "elsewhere.sock")
+        place = box.paths.engine_socket("elsewhere")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        server = await asyncio.start_unix_server(flood.answer, place)
         async with server:
             with raw_request(box, long_request(model="elsewhere", stream=True)):
                 before = -1

@@ -82,11 +82,12 @@ def test_an_engine_that_never_answers_is_given_up(tmp_path: Path) -> None:
 def test_an_engine_is_ready_when_its_socket_says_so(tmp_path: Path) -> None:
     """200 from /health; anything else, or nobody there, is not yet."""
     paths = Paths(root=tmp_path)
-    paths.engine_sockets.mkdir(parents=True)
+    place = paths.engine_socket("medical")
+    place.parent.mkdir(parents=True)
     engines = Engines(paths, execute=Recorder())
     assert not engines.is_ready("medical")
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(paths.engine_sockets / "medical.sock"))
+        listener.bind(str(place))
         listener.listen()
         for status, ready in ((503, False), (200, True)):
             thread = threading.Thread(target=_answer_once, args=(listener, status))

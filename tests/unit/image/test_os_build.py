@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from sealwright_image.apt_sources import debian_sources
+from sealwright_image.config import PayloadId
 from sealwright_image.esp import MINIMUM, esp_size, folders, mkfs_argv
 from sealwright_image.lists import parse_list
 from sealwright_image.mkosi import (
@@ -35,6 +37,7 @@ deb http://near.example/debian/ trixie main
 deb http://near.example/security/ trixie-security main
 """
 SYSTEM = DEFINITIONS / "mkosi.extra/etc/systemd/system"
+UNITS = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system"
 
 
 def config(**changes: object) -> OsConfig:
@@ -204,7 +207,7 @@ def test_nobody_logs_in_and_nothing_unforeseen_is_measured(unit: str) -> None:
 
 
 def test_the_unseal_point_lies_between_sysinit_and_ready_and_before_the_network() -> None:
-    unit = (DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-unlock.service").read_text()
+    unit = (UNITS / "sealwright-unlock.service").read_text()
     assert "After=systemd-pcrphase-sysinit.service" in unit
     assert "Before=systemd-pcrphase.service network-pre.target" in unit
     assert "OnFailure=emergency.target" in unit
@@ -229,16 +232,38 @@ ENGINE_SANDBOX = (
 
 @pytest.mark.parametrize("line", ENGINE_SANDBOX)
 def test_the_engine_is_confined(line: str) -> None:
-    unit = (DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service").read_text()
+    unit = (UNITS / "sealwright-engine@.service").read_text()
     assert line in unit.splitlines()
 
 
-def test_no_other_user_reaches_the_weights() -> None:
-    """The files in a payload are readable by everybody who gets to them; the network daemons must not."""
+def test_each_engine_has_a_user_and_a_socket_folder_of_its_own() -> None:
+    """Of one user, code in one engine could put a socket in the place of another's and read prompts."""
+    unit = (UNITS / "sealwright-engine@.service").read_text().splitlines()
+    assert {"DynamicUser=yes", "User=sw-%i", "RuntimeDirectory=sealwright/engine/%i"} <= set(unit)
+    assert [line for line in unit if line.startswith(("Group=", "SupplementaryGroups="))] == []
+    assert [line for line in unit if line.startswith(("BindPaths=", "ReadWritePaths="))] == [
+        "BindPaths=/run/sealwright/engine/%i"
+    ]
+
+
+def test_the_longest_payload_id_makes_a_user_name() -> None:
+    """31 characters at most (systemd, docs/USER_NAMES.md)."""
+    longest = "a" * 28
+    TypeAdapter(PayloadId).validate_python(longest)
+    with pytest.raises(ValidationError):
+        TypeAdapter(PayloadId).validate_python(longest + "a")
+    assert len(f"sw-{longest}") <= 31
+
+
+def test_no_other_user_reaches_weights_or_engines() -> None:
+    """Payloads and sockets are open to everybody who gets to them; engines and the network daemons must not."""
     lines = (DEFINITIONS / "mkosi.extra/usr/lib/tmpfiles.d/sealwright.conf").read_text().splitlines()
     assert "d /run/sealwright/payloads 0700 root root" in lines
 
 
 def test_the_engine_leaves_no_plaintext_in_the_page_cache() -> None:
-    unit = (DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service").read_text()
+    unit = (UNITS / "sealwright-engine@.service").read_text()
     assert "--load-mode dio" in unit
+    "TemporaryFileSystem=/run:mode=0755 /var:ro",
+    "SystemCallFilter=~symlink symlinkat",
+    assert "d /run/sealwright/engine 0750 root sealwright-gateway" in lines
