@@ -28,6 +28,11 @@ HEALTH_S = 5.0
 LOOK_EVERY = 10
 """Polls between two looks for corruption: each starts a program."""
 PARALLEL_REQUESTS = 4
+CACHE_SHARE = 8
+"""One part in so many of the box's memory may hold the state of past prompts, all engines together."""
+CACHE_MOST_MIB = 8192
+"""llama.cpp's own limit (--cache-ram), which asks nobody how much memory there is."""
+MIB = 1024 * 1024
 STOP_TIMEOUT_S = 120.0
 
 
@@ -36,7 +41,22 @@ def unit(payload_id: str) -> str:
     return f"sealwright-engine@{payload_id}.service"
 
 
-def environment(paths: Paths, payload: PayloadStatus, *, processors: int, engines: int) -> str:
+def prompt_cache_mib(memory: int, engines: int) -> int:
+    """What one engine may keep of past prompts, in MiB; 0 is none.
+
+    Args:
+        memory: bytes in the box.
+        engines: among which the cache is shared.
+    """
+    return min(CACHE_MOST_MIB, memory // CACHE_SHARE // max(1, engines) // MIB)
+
+
+def memory_bytes() -> int:
+    """Memory that the kernel manages, in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def environment(paths: Paths, payload: PayloadStatus, *, processors: int, memory: int, engines: int) -> str:
     """Environment file of an engine unit.
 
     One processor stays free: with all of them busy, llama.cpp's threads wait for each other (28 tokens/s became 1.2).
@@ -45,7 +65,7 @@ def environment(paths: Paths, payload: PayloadStatus, *, processors: int, engine
     model = paths.payloads / payload.payload_id / payload.file_name
     return (
         f"SEALWRIGHT_MODEL={model}\nLLAMA_ARG_THREADS={threads}\nLLAMA_ARG_N_PARALLEL={PARALLEL_REQUESTS}\n"
-        f"OMP_NUM_THREADS={threads}\n"
+        f"OMP_NUM_THREADS={threads}\nLLAMA_ARG_CACHE_RAM={prompt_cache_mib(memory, engines)}\n"
     )
 
 
@@ -60,8 +80,9 @@ class Engines:
 
     def start(self, payloads: Sequence[PayloadStatus]) -> None:
         """Have systemd start the engines of payloads; they load their models after this returns."""
+        processors, memory = os.cpu_count() or 1, memory_bytes()
         for payload in payloads:
-            text = environment(self.paths, payload, processors=os.cpu_count() or 1, engines=len(payloads))
+            text = environment(self.paths, payload, processors=processors, memory=memory, engines=len(payloads))
             write_durably(self.paths.engine_environments / payload.payload_id, text.encode("utf-8"))
         if payloads:
             units = [unit(payload.payload_id) for payload in payloads]

@@ -21,7 +21,9 @@ from sealwright_testing.llama import llama_server_binary
 UNIT = Path(__file__).resolve().parents[2] / "image/mkosi/mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
-_SOCKETS = "/run/sealwright/engine"
+MEMORY = 4 * 2**30
+"""Of the box that is played."""
+_RUN = "/run/sealwright"
 
 
 @cache
@@ -67,7 +69,7 @@ class EngineProcess:
         """Start it and wait until the model is loaded; a killed one's socket is removed, as systemd does."""
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
-        given = environment(self.paths, self.payload, processors=2, engines=1)
+        given = environment(self.paths, self.payload, processors=2, memory=MEMORY, engines=1)
         variables = dict(line.split("=", 1) for line in given.splitlines())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

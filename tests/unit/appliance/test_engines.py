@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sealwright_appliance.boot import BoxCode
-from sealwright_appliance.engines import LOADING_MOST_S, Engines, environment
+from sealwright_appliance.engines import CACHE_MOST_MIB, LOADING_MOST_S, Engines, environment, prompt_cache_mib
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.status import PayloadState, PayloadStatus
@@ -19,6 +21,7 @@ from sealwright_policies.errors import OperationError
 PAYLOAD = PayloadStatus(
     payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
 )
+MEMORY = 16 * 2**30
 CORRUPTED = "  status:      corrupted\n"
 
 
@@ -39,10 +42,23 @@ class Recorder:
 
 def test_one_processor_stays_free() -> None:
     """All of them busy makes every thread wait for the others."""
-    text = environment(Paths(), PAYLOAD, processors=8, engines=2)
+    text = environment(Paths(), PAYLOAD, processors=8, memory=MEMORY, engines=2)
     assert "LLAMA_ARG_THREADS=3\n" in text
     assert "SEALWRIGHT_MODEL=/run/sealwright/payloads/medical/model.gguf\n" in text
-    assert "LLAMA_ARG_THREADS=1\n" in environment(Paths(), PAYLOAD, processors=1, engines=2)
+    assert "LLAMA_ARG_THREADS=1\n" in environment(Paths(), PAYLOAD, processors=1, memory=MEMORY, engines=2)
+
+
+def test_past_prompts_take_a_share_of_the_memory() -> None:
+    """llama.cpp alone would take 8 GiB for each engine, also where there are fewer."""
+    assert "LLAMA_ARG_CACHE_RAM=1024\n" in environment(Paths(), PAYLOAD, processors=8, memory=MEMORY, engines=2)
+
+
+@given(memory=st.integers(0, 2**50), engines=st.integers(0, 64))
+def test_all_prompt_caches_together_stay_within_their_share(memory: int, engines: int) -> None:
+    """And never below none, which would mean no limit."""
+    each = prompt_cache_mib(memory, engines)
+    assert 0 <= each <= CACHE_MOST_MIB
+    assert each * max(1, engines) * 2**20 <= memory / 8
 
 
 def test_an_engine_is_started_with_its_environment(tmp_path: Path) -> None:
@@ -59,7 +75,21 @@ def test_stopping_goes_down_to_the_key(tmp_path: Path) -> None:
     recorder = Recorder(failing="umount")
     with pytest.raises(OperationError, match="not wholly closed"):
         Engines(Paths(root=tmp_path), execute=recorder).stop("medical")
-    assert [line.split()[0] for line in recorder.seen] == ["systemctl", "umount", "veritysetup", "cryptsetup"]
+    steps = [line.split()[0] for line in recorder.seen]
+    assert steps == ["systemctl", "umount", "veritysetup", "cryptsetup", "dmsetup"]
+
+
+def test_what_an_earlier_try_has_closed_is_closed(tmp_path: Path) -> None:
+    """The mount is gone, so that it cannot be undone again; the kernel has no device of this payload."""
+    devices = {"dmsetup": "root\nsealwright-crypt-finance\n"}
+    Engines(Paths(root=tmp_path), execute=Recorder(devices, failing="umount")).stop("medical")
+
+
+@pytest.mark.parametrize("failing", ["systemctl", "dmsetup"])
+def test_an_engine_that_may_still_run_is_not_closed(tmp_path: Path, failing: str) -> None:
+    """It has the weights in its memory; nor is anything closed of which the kernel does not say so."""
+    with pytest.raises(OperationError):
+        Engines(Paths(root=tmp_path), execute=Recorder(failing=failing)).stop("medical")
 
 
 def test_a_corrupted_payload_is_named(tmp_path: Path) -> None:
