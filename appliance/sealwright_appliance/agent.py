@@ -13,14 +13,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import uvicorn
 
 from sealwright_appliance.activation import Activation
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
-from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
 from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
@@ -65,10 +66,10 @@ class Agent:
             self.board.set_payload(model.payload_id, PayloadState.LOADING)
         for model in models:
             failure = self.engines.wait_until_ready(model.payload_id)
-            if failure is not None:
-                self._give_up(model.payload_id)
-            state = PayloadState.SERVING if failure is None else PayloadState.FAILED
-            self.board.set_payload(model.payload_id, state, failure)
+            if failure is None:
+                self.board.set_payload(model.payload_id, PayloadState.SERVING)
+            else:
+                self.board.set_payload(model.payload_id, PayloadState.FAILED, self._given_up(model.payload_id, failure))
         if self.board.status.state is not BoxState.UNLOCKED:
             return
         if self.board.payloads_in(PayloadState.SERVING):
@@ -78,12 +79,20 @@ class Agent:
             code = failed.code if failed is not None and failed.code else BoxCode.ENGINE_FAILED
             self.board.change(BoxState.ENDED, "No model of this release can be served.", code=code)
 
-    def _give_up(self, payload_id: str) -> None:
-        """Stop an engine that will never answer, or systemd starts it again for ever."""
+    def keep_page_cache_clean(self) -> None:
+        """Drop what an engine that systemd has started again has read of its file's head."""
+        while not self.keeper.stop.wait(CLEAN_EVERY_S):
+            for payload in self.board.payloads_in(PayloadState.SERVING):
+                with suppress(OSError):  # it is just being closed
+                    drop_cached_pages(self.paths.payloads / payload.payload_id)
+
+    def _given_up(self, payload_id: str, failure: Obstacle) -> Obstacle:
+        """Stop an engine that will never answer, or systemd starts it again for ever; what to say of it."""
         try:
             self.engines.stop(payload_id)
         except OperationError as error:
-            print(f"sealwright: {error}", file=sys.stderr, flush=True)
+            return replace(failure, sentence=f"{failure.sentence} {error}")
+        return failure
 
     def stop(self) -> None:
         """Let the threads end."""

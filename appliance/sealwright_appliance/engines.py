@@ -121,23 +121,28 @@ class Engines:
             return False
 
     def stop(self, payload_id: str) -> None:
-        """Stop an engine and close its payload: the kernel forgets the volume key.
+        """Stop an engine and close its payload: the kernel forgets the volume key. May be tried again.
 
         Raises:
-            OperationError: a step failed; the steps after it were tried.
+            OperationError: the engine runs or the payload is open; every step was tried.
         """
-        steps = [
-            ["systemctl", "stop", unit(payload_id)],
-            *volumes.close_payload(payload_id, self.paths.payloads / payload_id),
-        ]
+        failures = self._attempt([["systemctl", "stop", unit(payload_id)]])
+        closing = self._attempt(volumes.close_payload(payload_id, self.paths.payloads / payload_id))
+        # A step may fail because an earlier try has done it: what the kernel still has is what counts.
+        if volumes.is_open(self.execute(volumes.list_devices()), payload_id):
+            failures += closing
+        if failures:
+            raise OperationError(f"Payload {payload_id} is not wholly closed: {failures[0]}")
+
+    def _attempt(self, steps: Sequence[volumes.Argv]) -> list[str]:
+        """Run every step; what went wrong."""
         failures: list[str] = []
         for step in steps:
             try:
                 self.execute(step, timeout_s=STOP_TIMEOUT_S)
             except OperationError as error:
                 failures.append(str(error))
-        if failures:
-            raise OperationError(f"Payload {payload_id} is not wholly closed: {failures[0]}")
+        return failures
 
 
 class _UnixConnection(http.client.HTTPConnection):

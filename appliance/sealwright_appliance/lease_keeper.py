@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, renewable
 from sealwright_appliance.contact_rules import ENDING_CODES, first_contact_s, lease_end, retry_s
@@ -31,6 +30,10 @@ LOOK_EVERY_S = 30.0
 TPM_SILENT_MOST_S = 300.0
 """How long the TPM may be silent before serving ends: whoever owns the machine can cut its bus."""
 DEFAULT_DRAIN_S = 600
+NOT_CLOSED = frozenset(PayloadState) - {PayloadState.CLOSED}
+CLOSE_TRIES = 5
+CLOSE_PAUSE_S = 10.0
+"""Between two tries: what holds a payload may let go of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class LeaseKeeper:
     """When an earlier agent ended serving in this boot, by :attr:`steady`."""
     steady: Callable[[], float] = time.monotonic
     calendar: Callable[[], float] = time.time
+    close_pause_s: float = CLOSE_PAUSE_S
     stop: threading.Event = field(default_factory=threading.Event)
     _failures: int = 0
     _clock_ahead_ms: int | None = None
@@ -172,10 +176,30 @@ class LeaseKeeper:
         lease = self.board.status.lease
         ends_s = ended_s + (lease.max_request_s if lease is not None else DEFAULT_DRAIN_S)
         self.stop.wait(max(0.0, ends_s - self.steady()))
-        for payload in self.board.payloads_in(PayloadState.OPEN, PayloadState.LOADING, PayloadState.SERVING):
-            self._guarded("CLOSE", partial(self.actions.stop_payload, payload.payload_id))
-            self.board.set_payload(payload.payload_id, PayloadState.CLOSED)
-        self._guarded("STATUS", self._keep_status)
+        self._close_payloads()
+
+    def _close_payloads(self) -> None:
+        """Close every payload, failed ones too, since a part of one may be open; restart the box if one does not close.
+
+        In the next boot the TPM refuses, or the first contact, which is then due at once, ends serving again.
+        """
+        for _ in range(CLOSE_TRIES):
+            for payload in self.board.payloads_in(*NOT_CLOSED):
+                self._close(payload.payload_id)
+            self._guarded("STATUS", self._keep_status)
+            if not self.board.payloads_in(*NOT_CLOSED):
+                return
+            self.stop.wait(self.close_pause_s)
+        self.actions.restart()
+
+    def _close(self, payload_id: str) -> None:
+        try:
+            self.actions.stop_payload(payload_id)
+        except SealwrightError as error:
+            reason = Obstacle(BoxCode.PAYLOAD_NOT_CLOSED, str(error))
+            self.board.set_payload(payload_id, PayloadState.OPEN, reason)
+        else:
+            self.board.set_payload(payload_id, PayloadState.CLOSED)
 
     def _keep_status(self) -> None:
         self.actions.keep_status(self.board.status)

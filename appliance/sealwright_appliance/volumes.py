@@ -102,6 +102,16 @@ def close_payload(payload_id: str, mount_point: Path) -> list[Argv]:
     return [unmount(mount_point), close_verity(verity_name(payload_id)), close_crypt(crypt_name(payload_id))]
 
 
+def list_devices() -> Argv:
+    """List every device-mapper device in the kernel, a name a line."""
+    return ["dmsetup", "info", "--columns", "--noheadings", "--options", "name"]
+
+
+def is_open(listing: str, payload_id: str) -> bool:
+    """Whether the output of :func:`list_devices` names a device of a payload: the kernel may still hold its key."""
+    return not {crypt_name(payload_id), verity_name(payload_id)}.isdisjoint(listing.split())
+
+
 def make_ext4(device: Path, label: str) -> Argv:
     """Make an ext4 file system."""
     return ["mkfs.ext4", "-q", "-F", "-L", label, "-E", "nodiscard", str(device)]

@@ -17,13 +17,13 @@ from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import start_models
 from sealwright_appliance.files import write_durably
-from sealwright_appliance.lease_keeper import TPM_SILENT_MOST_S, Actions, LeaseKeeper
+from sealwright_appliance.lease_keeper import CLOSE_TRIES, TPM_SILENT_MOST_S, Actions, LeaseKeeper
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import BootResult, BoxStatus, PayloadState, PayloadStatus, lease_status
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
-from sealwright_policies.errors import RejectionCode
+from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.running_box import wait_until
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
@@ -44,6 +44,8 @@ class KeptBox:
     max_request_s: int = 1
     stopped: list[str] = field(default_factory=list)
     restarts: list[str] = field(default_factory=list)
+    stuck: int = 0
+    """How many tries to stop a payload fail."""
 
     def __post_init__(self) -> None:
         """Wire the keeper."""
@@ -65,14 +67,32 @@ class KeptBox:
         release_id = self.simulated.vendor.release.release_id
         renewal = Renewal(self.simulated.paths, self.client, self.simulated.store, identity, release_id)
         write_durably(self.simulated.paths.boot_result, document_bytes(boot))
-        actions = Actions(self.stopped.append, lambda: self.restarts.append("restart"), self.keep_status)
+        actions = Actions(self.stop, lambda: self.restarts.append("restart"), self.keep_status)
         self.keeper = LeaseKeeper(board, actions, threading.Lock(), self.simulated.paths.tcti, renewal)
+        self.keeper.close_pause_s = 0.0
         if self.state is BoxState.SERVING:
             board.change(BoxState.SERVING, "The models answer.")
 
     def keep_status(self, status: BoxStatus) -> None:
         """As the agent does."""
         keep_status(self.simulated.paths, status, self.keeper.steady())
+
+    def stop(self, payload_id: str) -> None:
+        """Note it, and fail for as long as the payload is stuck."""
+        self.stopped.append(payload_id)
+        if len(self.stopped) <= self.stuck:
+            raise OperationError("Payload medical is not wholly closed.")
+
+    def end_by_the_clock(self) -> PayloadStatus:
+        """Let the lease end; what becomes of the payload."""
+        lease = self.keeper.board.status.lease
+        assert lease is not None
+        with ESAPI(self.simulated.tpm.tcti) as esapi:
+            esapi.clock_set(lease.clock_end_ms + 1)
+        self.keeper.end_if_over()
+        assert self.is_in(BoxState.ENDED)
+        (payload,) = self.keeper.board.status.payloads
+        return payload
 
     def is_in(self, state: BoxState) -> bool:
         """Whether the box is in a state."""
@@ -133,15 +153,26 @@ def test_the_end_of_a_lease_ends_serving(connected_box: SimulatedBox, tmp_path: 
     kept = KeptBox(connected_box, tmp_path / "console")
     kept.keeper.end_if_over()
     assert kept.is_in(BoxState.SERVING)
-    lease = kept.keeper.board.status.lease
-    assert lease is not None
-    with ESAPI(connected_box.tpm.tcti) as esapi:
-        esapi.clock_set(lease.clock_end_ms + 1)
-    kept.keeper.end_if_over()
-    assert kept.is_in(BoxState.ENDED)
+    assert kept.end_by_the_clock().state is PayloadState.CLOSED
     assert kept.stopped == ["medical"]
     kept.keeper.contact()
     assert kept.restarts == ["restart"]
+
+
+def test_a_payload_that_does_not_close_at_once_is_tried_again(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """And is called closed when it is, not before."""
+    kept = KeptBox(connected_box, tmp_path / "console", stuck=2)
+    assert kept.end_by_the_clock().state is PayloadState.CLOSED
+    assert (len(kept.stopped), kept.restarts) == (3, [])
+    assert kept.console.read_text().count(f"payload medical: {BoxCode.PAYLOAD_NOT_CLOSED}: ") == 2
+
+
+def test_a_payload_that_never_closes_restarts_the_box(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """A restart closes everything; until then the status says that it is open."""
+    kept = KeptBox(connected_box, tmp_path / "console", stuck=1000)
+    payload = kept.end_by_the_clock()
+    assert (payload.state, payload.code) == (PayloadState.OPEN, BoxCode.PAYLOAD_NOT_CLOSED)
+    assert (len(kept.stopped), kept.restarts) == (CLOSE_TRIES, ["restart"])
 
 
 def test_an_unreachable_service_stops_nothing(connected_box: SimulatedBox, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_an_engine_is_started_with_its_environment(tmp_path: Path) -> None:
 
 def test_stopping_goes_down_to_the_key(tmp_path: Path) -> None:
     """Unit, mount, verity, dm-crypt; a step that fails does not keep the others from being done."""
-    recorder = Recorder(failing="umount")
+    recorder = Recorder({"dmsetup": "root\nsealwright-crypt-medical\n"}, failing="umount")
     with pytest.raises(OperationError, match="not wholly closed"):
         Engines(Paths(root=tmp_path), execute=recorder).stop("medical")
     steps = [line.split()[0] for line in recorder.seen]

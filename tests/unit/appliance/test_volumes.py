@@ -31,6 +31,15 @@ def test_a_payload_is_opened_by_the_manifest_alone() -> None:
     ]
 
 
+def test_a_payload_is_open_as_long_as_the_kernel_has_a_part_of_it() -> None:
+    """The name of another payload is not enough."""
+    assert volumes.list_devices() == ["dmsetup", "info", "--columns", "--noheadings", "--options", "name"]
+    for name in ("sealwright-medical", "sealwright-crypt-medical"):
+        assert volumes.is_open(f"root\n{name}\n", "medical")
+        assert not volumes.is_open(f"root\n{name}-2\n", "medical")
+    assert not volumes.is_open("No devices found\n", "medical")
+
+
 def test_a_payload_is_closed_in_reverse() -> None:
     """Down to the key."""
     assert volumes.close_payload("medical", Path("/run/m")) == [
