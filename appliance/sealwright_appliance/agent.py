@@ -30,12 +30,15 @@ from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
+from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_service
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.errors import OperationError
+
+CLEAN_EVERY_S = 30.0
 
 
 @dataclass
@@ -58,6 +61,7 @@ class Agent:
         self._spawn(self.keeper.run)
         if self.board.status.state is BoxState.UNLOCKED:
             self._spawn(self.watch_engines)
+            self._spawn(self.keep_page_cache_clean)
 
     def watch_engines(self) -> None:
         """Wait until each engine serves or has failed; :func:`.engines.start_models` has started them."""

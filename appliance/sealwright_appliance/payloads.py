@@ -14,6 +14,7 @@ from sealwright_appliance.boot import (
     order_leases,
 )
 from sealwright_appliance.lease_store import LeaseStore, StoredShares
+from sealwright_appliance.page_cache import stop_read_ahead
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError, run
 from sealwright_appliance.status import PayloadState, PayloadStatus
@@ -198,11 +199,13 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
         run(volumes.wait_for(device))
     except OperationError:
         return _failed(status, BoxCode.PAYLOAD_MISSING, f"Its partition {payload.partition_label} is not there.")
-    open_crypt, *further = volumes.open_payload(payload, device, mount_point)
+    open_crypt, open_verity, mount = volumes.open_payload(payload, device, mount_point)
     try:
         run(open_crypt, secrets=[key])
-        for step in further:
-            run(step)
+        run(open_verity)
+        for name in (volumes.crypt_name(payload.payload_id), volumes.verity_name(payload.payload_id)):
+            stop_read_ahead(volumes.MAPPER / name)
+        run(mount)
     except ToolError as error:
         sentence = f"Partition {payload.partition_label} does not hold what was built: {error}"
         return _failed(status, BoxCode.PAYLOAD_CORRUPTED, sentence)

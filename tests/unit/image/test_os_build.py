@@ -264,6 +264,6 @@ def test_no_other_user_reaches_weights_or_engines() -> None:
 def test_the_engine_leaves_no_plaintext_in_the_page_cache() -> None:
     unit = (UNITS / "sealwright-engine@.service").read_text()
     assert "--load-mode dio" in unit
-    ("TemporaryFileSystem=/run:mode=0755 /var:ro",)
-    ("SystemCallFilter=~symlink symlinkat",)
+    "TemporaryFileSystem=/run:mode=0755 /var:ro",
+    "SystemCallFilter=~symlink symlinkat",
     assert "d /run/sealwright/engine 0750 root sealwright-gateway" in lines
