@@ -213,6 +213,25 @@ def test_the_unseal_point_lies_between_sysinit_and_ready_and_before_the_network(
     assert "OnFailure=emergency.target" in unit
 
 
+def settings(unit: str) -> list[str]:
+    """Lines of a unit of ours and of our drop-ins to it."""
+    places = [UNITS / unit, SYSTEM / unit, *(SYSTEM / f"{unit}.d").glob("*.conf")]
+    return [line for place in places if place.is_file() for line in place.read_text().splitlines()]
+
+
+def test_a_boot_that_cannot_come_to_its_unlocking_is_poisoned_and_powered_off() -> None:
+    """A unit whose requirement fails does not run itself; the requirement has to lead to the emergency."""
+    unlock = settings("sealwright-unlock.service")
+    required = [unit for line in unlock if line.startswith("Requires=") for unit in line[len("Requires=") :].split()]
+    assert required
+    for unit in ("sealwright-unlock.service", *required):
+        assert "OnFailure=emergency.target" in settings(unit)
+        assert "OnFailureJobMode=replace-irreversibly" in settings(unit)
+    emergency = settings("emergency.service")
+    assert any(line.startswith("ExecStart=") and "--pcr=11" in line for line in emergency)
+    assert {"SuccessAction=poweroff-force", "FailureAction=poweroff-force"} <= set(emergency)
+
+
 def test_the_root_password_is_locked_not_empty() -> None:
     assert "RootPassword=hashed:!\n" in (DEFINITIONS / "mkosi.conf").read_text()
 
@@ -227,6 +246,8 @@ ENGINE_SANDBOX = (
     "ProtectSystem=strict",
     "LimitCORE=0",
     "BindReadOnlyPaths=/run/sealwright/payloads/%i",
+    "TemporaryFileSystem=/run:mode=0755 /var:ro",
+    "SystemCallFilter=~symlink symlinkat",
 )
 
 
@@ -259,11 +280,9 @@ def test_no_other_user_reaches_weights_or_engines() -> None:
     """Payloads and sockets are open to everybody who gets to them; engines and the network daemons must not."""
     lines = (DEFINITIONS / "mkosi.extra/usr/lib/tmpfiles.d/sealwright.conf").read_text().splitlines()
     assert "d /run/sealwright/payloads 0700 root root" in lines
+    assert "d /run/sealwright/engine 0750 root sealwright-gateway" in lines
 
 
 def test_the_engine_leaves_no_plaintext_in_the_page_cache() -> None:
     unit = (UNITS / "sealwright-engine@.service").read_text()
     assert "--load-mode dio" in unit
-    "TemporaryFileSystem=/run:mode=0755 /var:ro",
-    "SystemCallFilter=~symlink symlinkat",
-    assert "d /run/sealwright/engine 0750 root sealwright-gateway" in lines
