@@ -52,6 +52,7 @@ class Agent:
     activation: Activation | None
     """None while the state volume is closed: there is nothing to claim, and nowhere to keep it."""
     api_keys: ApiKeys
+    clean_every_s: float = CLEAN_EVERY_S
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -85,7 +86,7 @@ class Agent:
 
     def keep_page_cache_clean(self) -> None:
         """Drop what an engine that systemd has started again has read of its file's head."""
-        while not self.keeper.stop.wait(CLEAN_EVERY_S):
+        while not self.keeper.stop.wait(self.clean_every_s):
             for payload in self.board.payloads_in(PayloadState.SERVING):
                 with suppress(OSError):  # it is just being closed
                     drop_cached_pages(self.paths.payloads / payload.payload_id)

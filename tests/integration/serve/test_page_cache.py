@@ -6,14 +6,22 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sealwright_appliance.agent import Agent
+from sealwright_appliance.api_keys import ApiKeys
+from sealwright_appliance.boot import BoxState
+from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines
+from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
+from sealwright_appliance.status_board import StatusBoard
 from sealwright_testing.engine_process import EngineProcess, unit_command
 
 PAYLOAD = PayloadStatus(
@@ -62,6 +70,26 @@ def test_an_engine_leaves_nothing_in_the_page_cache(paths: Paths) -> None:
         assert cached_pages(model) == 0
         answer(engine)
         assert cached_pages(model) == 0
+
+
+def test_what_an_engine_that_was_started_again_has_read_is_dropped(paths: Paths) -> None:
+    """systemd starts a crashed one, and nobody waits for it."""
+    boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD])
+    board = StatusBoard(boot, Console([]), time.time)
+    board.set_payload("random", PayloadState.SERVING)
+    keeper = LeaseKeeper(board, Actions(Engines(paths).stop, lambda: None), threading.Lock(), "", None)
+    agent = Agent(paths, board, keeper, Engines(paths), None, ApiKeys(paths.api_keys), clean_every_s=0.1)
+    model = paths.payloads / "random/model.gguf"
+    model.read_bytes()
+    assert cached_pages(model) > 0
+    thread = threading.Thread(target=agent.keep_page_cache_clean)
+    thread.start()
+    try:
+        while cached_pages(model):
+            time.sleep(0.1)
+    finally:
+        keeper.stop.set()
+        thread.join()
 
 
 @pytest.mark.parametrize("mode", ["none", "mmap"])

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 
+from sealwright_appliance.agent import Agent
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.console import Console
-from sealwright_appliance.status import BootResult
+from sealwright_appliance.engines import Engines
+from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.run import ToolError
+from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
 
 PROGRAM = """
@@ -47,3 +54,37 @@ def test_a_box_whose_state_volume_is_closed_says_why_it_takes_no_claim(path: str
     reply = asyncio.run(ask())
     assert reply.status_code == 409
     assert (reply.json()["code"], reply.json()["detail"]) == ("STATE_VOLUME", "It is closed.")
+
+
+PAYLOAD = PayloadStatus(
+    payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
+)
+CORRUPTED = "  status:      corrupted\n"
+STILL_OPEN = "sealwright-crypt-medical\n"
+
+
+def agent_of_a_broken_payload(root: Path, devices: str) -> Agent:
+    """Its engine never answers, verity says why, and the kernel has these devices after closing was tried."""
+    answers = {"veritysetup status": CORRUPTED, "dmsetup info": devices}
+
+    def execute(argv: Sequence[str], **_: object) -> str:
+        if argv[0] == "cryptsetup":
+            raise ToolError("cryptsetup", 5, "Device is still in use")
+        return answers.get(" ".join(argv[:2]), "")
+
+    paths = Paths(root=root)
+    boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD])
+    board = StatusBoard(boot, Console([root / "console"]), lambda: 0.0)
+    engines = Engines(paths, execute=execute, sleep=lambda _: None)
+    keeper = LeaseKeeper(board, Actions(engines.stop, lambda: None, lambda _: None), threading.Lock(), "", None)
+    return Agent(paths, board, keeper, engines, None, ApiKeys(paths.api_keys))
+
+
+@pytest.mark.parametrize(("devices", "said"), [(STILL_OPEN, True), ("root\n", False)])
+def test_a_given_up_payload_that_does_not_close_says_so(tmp_path: Path, devices: str, *, said: bool) -> None:
+    """Beside what was wrong with it in the first place."""
+    agent = agent_of_a_broken_payload(tmp_path, devices)
+    agent.watch_engines()
+    (payload,) = agent.board.status.payloads
+    assert (payload.state, payload.code) == (PayloadState.FAILED, BoxCode.PAYLOAD_CORRUPTED)
+    assert ("is not wholly closed" in payload.sentence) is said
