@@ -248,6 +248,7 @@ ENGINE_SANDBOX = (
     "BindReadOnlyPaths=/run/sealwright/payloads/%i",
     "TemporaryFileSystem=/run:mode=0755 /var:ro",
     "SystemCallFilter=~symlink symlinkat",
+    "NoExecPaths=/ /tmp /var/tmp /run/sealwright/engine/%i",
 )
 
 
