@@ -89,7 +89,7 @@ class Agent:
         while not self.keeper.stop.wait(self.clean_every_s):
             for payload in self.board.payloads_in(PayloadState.SERVING):
                 with suppress(OSError):  # it is just being closed
-                    drop_cached_pages(self.paths.payloads / payload.payload_id)
+                    drop_cached_pages((self.paths.payloads / payload.payload_id).iterdir())
 
     def _given_up(self, payload_id: str, failure: Obstacle) -> Obstacle:
         """Stop an engine that will never answer, or systemd starts it again for ever; what to say of it."""

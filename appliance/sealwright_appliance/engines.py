@@ -95,7 +95,7 @@ class Engines:
             if self.steady() >= ends:
                 break
             if self.is_ready(payload_id):
-                drop_cached_pages(self.paths.payloads / payload_id)
+                drop_cached_pages((self.paths.payloads / payload_id).iterdir())
                 return None
             if poll % LOOK_EVERY == LOOK_EVERY - 1 and self.is_corrupted(payload_id):
                 return Obstacle(BoxCode.PAYLOAD_CORRUPTED, "A block of its partition is not what was built.")

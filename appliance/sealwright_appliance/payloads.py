@@ -14,7 +14,7 @@ from sealwright_appliance.boot import (
     order_leases,
 )
 from sealwright_appliance.lease_store import LeaseStore, StoredShares
-from sealwright_appliance.page_cache import stop_read_ahead
+from sealwright_appliance.page_cache import drop_cached_pages, stop_read_ahead
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError, run
 from sealwright_appliance.status import PayloadState, PayloadStatus
@@ -203,13 +203,21 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
     try:
         run(open_crypt, secrets=[key])
         run(open_verity)
-        for name in (volumes.crypt_name(payload.payload_id), volumes.verity_name(payload.payload_id)):
-            stop_read_ahead(volumes.MAPPER / name)
+        _keep_out_of_page_cache(payload)
         run(mount)
     except ToolError as error:
         sentence = f"Partition {payload.partition_label} does not hold what was built: {error}"
         return _failed(status, BoxCode.PAYLOAD_CORRUPTED, sentence)
     return status
+
+
+def _keep_out_of_page_cache(payload: Payload) -> None:
+    """Before anything reads files: the devices hand out what is asked for, and forget what udev has read."""
+    names = (volumes.crypt_name(payload.payload_id), volumes.verity_name(payload.payload_id))
+    devices = [volumes.MAPPER / name for name in names]
+    for device in devices:
+        stop_read_ahead(device)
+    drop_cached_pages(devices)
 
 
 def _failed(status: PayloadStatus, code: BoxCode, sentence: str) -> PayloadStatus:

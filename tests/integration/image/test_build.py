@@ -77,6 +77,17 @@ def test_a_payload_can_be_read_back(product: Product, image: Path, payload_id: s
     assert payload.license_text == (product.folder / "LICENSE.txt").read_text()
 
 
+def test_weights_lie_in_blocks_of_their_own(product: Product, image: Path, tmp_path: Path) -> None:
+    """To the last: what shares a block with an inode is in the page cache as long as the payload is mounted."""
+    payload = load_folder(image).release.manifest.payloads[0]
+    decrypt_partition(product, image, payload, tmp_path / "plain")
+    model = (product.folder / f"{payload.payload_id}.gguf").read_bytes()
+    assert len(model) % 4096
+    place = (tmp_path / "plain").read_bytes().find(model)
+    assert place > 0
+    assert place % 4096 == 0
+
+
 def test_a_changed_block_fails_the_integrity_tree(product: Product, image: Path, tmp_path: Path) -> None:
     payload = load_folder(image).release.manifest.payloads[0]
     plain = tmp_path / "plain"
