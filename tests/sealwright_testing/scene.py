@@ -32,10 +32,15 @@ class Scene:
         return self.boxes.enter_context(self.activated.copy(self.directory / "activated", machine=machine))
 
     def fresh_box(
-        self, *, keys: SecureBootKeys | None = None, secure_boot: bool = True, machine: Machine = TEST_MACHINE
+        self,
+        *,
+        keys: SecureBootKeys | None = None,
+        secure_boot: bool = True,
+        machine: Machine = TEST_MACHINE,
+        image: Path | None = None,
     ) -> VirtualBox:
         """A new machine with the image installed and a TPM that the service trusts; off."""
         directory = self.directory / "fresh"
-        box, tpm = self.world.fresh_box(directory, keys=keys, secure_boot=secure_boot, machine=machine)
+        box, tpm = self.world.fresh_box(directory, keys=keys, secure_boot=secure_boot, machine=machine, image=image)
         self.vendor.trust_tpm_maker(tpm)
         return self.boxes.enter_context(box)

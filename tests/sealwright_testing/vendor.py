@@ -107,7 +107,14 @@ class Vendor:
         command("sealwright-license", "init", self.license_directory, "--url", url)
         command("sealwright-image", "keygen", self.directory / "keys")
 
-    def write_product(self, models: Sequence[Model], *, version: str = "1.0", flavour: str = "production") -> Path:
+    def write_product(
+        self,
+        models: Sequence[Model],
+        *,
+        version: str = "1.0",
+        flavour: str = "production",
+        extra_tree: Path | None = None,
+    ) -> Path:
         """Write product.toml; returns its path."""
         lines = [
             f'vendor = "{VENDOR_NAME}"',
@@ -116,6 +123,7 @@ class Vendor:
             f'flavour = "{flavour}"',
             'keys = "keys"',
             'license_service = "license/license-service.json"',
+            *(["", "[os]", f'extra_tree = "{extra_tree}"'] if extra_tree else []),
         ]
         for model in models:
             lines += [

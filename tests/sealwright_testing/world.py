@@ -29,7 +29,17 @@ from sealwright_testing.vendor import IssuedLicense, Vendor, bundled_models
 from sealwright_testing.virtual_box import VirtualBox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-INPUTS = ("image", "appliance", "policies", "licensing", "requirements.lock", "tests/sealwright_testing/world.py")
+PLANTED = "tests/sealwright_testing/planted"
+"""What the test image has beside the product's own: units and programs, laid out as in the root."""
+INPUTS = (
+    "image",
+    "appliance",
+    "policies",
+    "licensing",
+    "requirements.lock",
+    "tests/sealwright_testing/world.py",
+    PLANTED,
+)
 TEST_MACHINE = Machine(cpus=1, memory_mib=1536)
 """Two of them run side by side on two cores faster than two cores each run one after the other."""
 MAX_AGE_S = 7 * 86400
@@ -47,6 +57,11 @@ class World:
     def vendor(self) -> Vendor:
         """The vendor, whose licence service knows the activated box."""
         return Vendor(self.directory / "vendor")
+
+    @property
+    def planted(self) -> Vendor:
+        """The same vendor with a test image of the same product, in which something is planted."""
+        return Vendor(self.directory / "planted")
 
     @property
     def secure_boot_keys(self) -> SecureBootKeys:
@@ -80,12 +95,13 @@ class World:
         keys: SecureBootKeys | None = None,
         secure_boot: bool = True,
         machine: Machine = TEST_MACHINE,
+        image: Path | None = None,
     ) -> tuple[VirtualBox, SoftwareTpm]:
-        """A new machine with a TPM of its own, the image installed, never switched on."""
+        """A new machine with a TPM of its own, the image (or another of its vendor) installed, never switched on."""
         tpm = SoftwareTpm.manufacture(directory / "tpm")
         box = VirtualBox.create(
             directory / "box",
-            self.vendor.image / "disk.raw",
+            (image or self.vendor.image) / "disk.raw",
             keys or self.secure_boot_keys,
             tpm.state_directory,
             secure_boot=secure_boot,
@@ -168,15 +184,29 @@ def _build(world: World) -> None:
     vendor.write_product(bundled_models(ModelStore.load()))
     say("image")
     vendor.build(show=True)
+    say("test image")
+    _build_planted(world)
     vendor.start_service()
     try:
         vendor.import_release()
+        world.planted.import_release()
         say("box: first boot, activation, restart, serving")
         activate_box(world, world.directory / "activated")
     finally:
         vendor.stop_service()
     (world.directory / "complete").touch()
     say("world complete")
+
+
+def _build_planted(world: World) -> None:
+    """The test image: keys, licence service and models of the first, so that what the first has cached serves both."""
+    planted = world.planted
+    planted.directory.mkdir()
+    for name in ("license", "keys"):
+        (planted.directory / name).symlink_to(world.vendor.directory / name)
+    tree = REPOSITORY / PLANTED / "tree"
+    planted.write_product(bundled_models(ModelStore.load()), flavour="test", extra_tree=tree)
+    planted.build(show=True)
 
 
 def _remove_others(kept: Path) -> None:

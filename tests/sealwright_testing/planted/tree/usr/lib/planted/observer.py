@@ -1,0 +1,174 @@
+"""What a test image does as root once its engines serve: see what is in the page cache, and let an intruder loose.
+
+It prints, besides the lines of intruder.py,
+
+    cache STAGE MODEL PLACE PAGES   pages of the model file, 4096 bytes each, that are in the page cache: of the file
+                                    itself, of the verity device, of the dm-crypt device; "none", or as in "0-3,7"
+    left intruder PATHS             what the intruder has made and is still there after its end; or "none"
+    planted end
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import http.client
+import itertools
+import json
+import mmap
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+RUN = Path("/run/sealwright")
+INTRUDER = Path("/usr/lib/planted/intruder.py")
+PAGE = mmap.PAGESIZE
+POLL_S = 0.5
+CLEANED_S = 31.0
+"""The agent drops cached pages every 30 s."""
+REMOVED_S = 20.0
+"""systemd removes a unit's folders behind its end."""
+OTHER = "medical"
+"""The engine that the intruder is after, as its unit says too."""
+
+
+def answer(path: Path, request: str) -> bytes | None:
+    """The body of a reply with status 200 from a UNIX socket."""
+    connection = http.client.HTTPConnection("local", timeout=30)
+    connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.sock.connect(str(path))
+        connection.request("GET", request)
+        reply = connection.getresponse()
+        return reply.read() if reply.status == http.client.OK else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(POLL_S)
+
+
+def is_serving() -> bool:
+    body = answer(RUN / "agent.sock", "/status")
+    return body is not None and json.loads(body)["state"] == "serving"
+
+
+def is_loaded(model: str) -> bool:
+    return answer(RUN / "engine" / model / "engine.sock", "/health") is not None
+
+
+def main_process(model: str) -> str:
+    return systemctl("show", "--property=MainPID", "--value", f"sealwright-engine@{model}.service")
+
+
+def systemctl(*arguments: str) -> str:
+    return subprocess.run(["systemctl", *arguments], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def resident(path: Path) -> list[int]:
+    """Numbers of the pages of a file or block device that are in the page cache; reads none of them (mincore(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+        vector = ctypes.create_string_buffer(-(-size // PAGE))
+        if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(size), vector) != 0:
+            raise OSError(ctypes.get_errno(), f"mincore of {path}")
+        libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(size))
+    finally:
+        os.close(descriptor)
+    return [number for number, state in enumerate(vector.raw) if state & 1]
+
+
+def pages(path: Path, numbers: Iterable[int]) -> list[bytes]:
+    """Digests of pages. What this reads is dropped again."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        contents = (os.pread(descriptor, PAGE, number * PAGE) for number in numbers)
+        return [hashlib.sha256(content.ljust(PAGE, b"\0")).digest() for content in contents]
+    finally:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers as in 0-3,7."""
+    groups = itertools.groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in groups]
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs) or "none"
+
+
+def report_cache(stage: str, models: list[str]) -> None:
+    for model in models:
+        file = RUN / "payloads" / model / "model.gguf"
+        devices = {name: Path(f"/dev/mapper/sealwright-{name}{model}") for name in ("", "crypt-")}
+        cached = {name: resident(device) for name, device in devices.items()}
+        print(f"cache {stage} {model} file {ranges(resident(file))}")
+        whole = pages(file, range(-(-file.stat().st_size // PAGE)))
+        where = {digest: number for number, digest in enumerate(whole)}
+        for name, device in devices.items():
+            found = {where[digest] for digest in pages(device, cached[name]) if digest in where}
+            print(f"cache {stage} {model} {name or 'verity-'}device {ranges(found)} of {len(cached[name])}", flush=True)
+
+
+def control() -> None:
+    """The intruder as root, in no sandbox."""
+    (RUN / "engine/control").mkdir()
+    subprocess.run([sys.executable, "-I", INTRUDER, "control", "control", OTHER], check=True)
+    for path in marks("control"):
+        path.unlink()
+
+
+def intrude() -> None:
+    """The intruder in the place of an engine: started by the unit that starts every engine, and nothing of it changed
+    but the program."""
+    (RUN / "payloads/intruder").mkdir(mode=0o755)
+    (RUN / "engine-environment/intruder").write_text(f"SEALWRIGHT_MODEL={OTHER}\n")
+    unit = "sealwright-engine@intruder.service"
+    systemctl("start", unit)
+    wait_until(lambda: systemctl("is-active", unit) not in ("active", "activating", "deactivating"))
+    deadline = time.monotonic() + REMOVED_S
+    wait_until(lambda: not marks("intruder") or time.monotonic() > deadline)
+    print("left intruder", " ".join(map(str, marks("intruder"))) or "none", flush=True)
+
+
+def marks(own: str) -> list[Path]:
+    """Files named by intruder.MARK, wherever they are."""
+    found = [path for top in ("/tmp", "/var/tmp", "/run", "/var/lib") for path in Path(top).rglob("planted-mark")]
+    return sorted({*found, *(RUN / "engine" / own).glob("planted-*")})
+
+
+def kill_engine(model: str) -> None:
+    """SIGKILL; systemd starts it again."""
+    killed = main_process(model)
+    systemctl("kill", "--kill-whom=main", "--signal=KILL", f"sealwright-engine@{model}.service")
+    wait_until(lambda: main_process(model) not in ("0", killed) and is_loaded(model))
+
+
+def main() -> None:
+    wait_until(is_serving)
+    models = sorted(path.name for path in (RUN / "payloads").iterdir())
+    report_cache("serving", models)
+    for model in models:
+        kill_engine(model)
+    report_cache("restarted", models)
+    control()
+    intrude()
+    time.sleep(CLEANED_S)
+    report_cache("later", models)
+    print("planted end", flush=True)
+
+
+if __name__ == "__main__":
+    main()
