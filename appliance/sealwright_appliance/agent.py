@@ -38,7 +38,8 @@ from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.errors import OperationError
 
-CLEAN_EVERY_S = 30.0
+CLEAN_EVERY_S = 2.0
+"""Longest that plaintext of weights is in the page cache, in seconds."""
 
 
 @dataclass
@@ -85,9 +86,9 @@ class Agent:
             self.board.change(BoxState.ENDED, "No model of this release can be served.", code=code)
 
     def keep_page_cache_clean(self) -> None:
-        """Drop what an engine that systemd has started again has read of its file's head."""
+        """Drop what engines have read through the page cache, also those that systemd has started again."""
         while not self.keeper.stop.wait(self.clean_every_s):
-            for payload in self.board.payloads_in(PayloadState.SERVING):
+            for payload in self.board.payloads_in(PayloadState.LOADING, PayloadState.SERVING):
                 with suppress(OSError):  # it is just being closed
                     drop_cached_pages((self.paths.payloads / payload.payload_id).iterdir())
 

@@ -14,7 +14,7 @@ from sealwright_appliance.boot import (
     order_leases,
 )
 from sealwright_appliance.lease_store import LeaseStore, StoredShares
-from sealwright_appliance.page_cache import drop_cached_pages, stop_read_ahead
+from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError, run
 from sealwright_appliance.status import PayloadState, PayloadStatus
@@ -199,25 +199,18 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
         run(volumes.wait_for(device))
     except OperationError:
         return _failed(status, BoxCode.PAYLOAD_MISSING, f"Its partition {payload.partition_label} is not there.")
+    names = (volumes.crypt_name(payload.payload_id), volumes.verity_name(payload.payload_id))
     open_crypt, open_verity, mount = volumes.open_payload(payload, device, mount_point)
     try:
         run(open_crypt, secrets=[key])
         run(open_verity)
-        _keep_out_of_page_cache(payload)
+        # What udev has read of the devices would stay as long as they are held open.
+        drop_cached_pages([volumes.MAPPER / name for name in names])
         run(mount)
     except ToolError as error:
         sentence = f"Partition {payload.partition_label} does not hold what was built: {error}"
         return _failed(status, BoxCode.PAYLOAD_CORRUPTED, sentence)
     return status
-
-
-def _keep_out_of_page_cache(payload: Payload) -> None:
-    """Before anything reads files: the devices hand out what is asked for, and forget what udev has read."""
-    names = (volumes.crypt_name(payload.payload_id), volumes.verity_name(payload.payload_id))
-    devices = [volumes.MAPPER / name for name in names]
-    for device in devices:
-        stop_read_ahead(device)
-    drop_cached_pages(devices)
 
 
 def _failed(status: PayloadStatus, code: BoxCode, sentence: str) -> PayloadStatus:

@@ -28,8 +28,8 @@ RUN = Path("/run/sealwright")
 INTRUDER = Path("/usr/lib/planted/intruder.py")
 PAGE = mmap.PAGESIZE
 POLL_S = 0.5
-CLEANED_S = 31.0
-"""The agent drops cached pages every 30 s."""
+CLEANED_S = 5.0
+"""The agent drops cached pages every 2 s."""
 REMOVED_S = 20.0
 """systemd removes a unit's folders behind its end."""
 OTHER = "medical"
@@ -162,11 +162,10 @@ def main() -> None:
     report_cache("serving", models)
     for model in models:
         kill_engine(model)
+    time.sleep(CLEANED_S)
     report_cache("restarted", models)
     control()
     intrude()
-    time.sleep(CLEANED_S)
-    report_cache("later", models)
     print("planted end", flush=True)
 
 
