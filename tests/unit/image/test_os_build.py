@@ -247,6 +247,7 @@ ENGINE_SANDBOX = (
     "LimitCORE=0",
     "BindReadOnlyPaths=/run/sealwright/payloads/%i",
     "TemporaryFileSystem=/run:mode=0755 /var:ro",
+    "SystemCallFilter=~@privileged @resources @debug @mount userfaultfd",
     "SystemCallFilter=~symlink symlinkat",
     "NoExecPaths=/ /tmp /var/tmp /run/sealwright/engine/%i",
 )
