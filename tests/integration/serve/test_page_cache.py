@@ -77,7 +77,7 @@ def test_what_an_engine_that_was_started_again_has_read_is_dropped(paths: Paths)
     boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD])
     board = StatusBoard(boot, Console([]), time.time)
     board.set_payload("random", PayloadState.SERVING)
-    keeper = LeaseKeeper(board, Actions(Engines(paths).stop, lambda: None), threading.Lock(), "", None)
+    keeper = LeaseKeeper(board, Actions(Engines(paths).stop, lambda: None, lambda _: None), threading.Lock(), "", None)
     agent = Agent(paths, board, keeper, Engines(paths), None, ApiKeys(paths.api_keys), clean_every_s=0.1)
     model = paths.payloads / "random/model.gguf"
     model.read_bytes()

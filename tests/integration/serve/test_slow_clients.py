@@ -31,7 +31,7 @@ WORD = b'data: {"choices": [{"delta": {"content": "word"}}]}\n\n'
 def hasty_box() -> Iterator[ServingBox]:
     """A gateway with short deadlines; its engine is the test's."""
     with serving_box({"elsewhere": None}, HASTY) as made:
-        made.paths.engine_sockets.mkdir(exist_ok=True)
+        made.paths.engine_socket("elsewhere").parent.mkdir(parents=True, exist_ok=True)
         yield made
 
 
@@ -140,7 +140,7 @@ def test_what_comes_in_time_is_answered_and_may_take_longer(box: ServingBox) -> 
         body = {"model": "elsewhere", "messages": [{"role": "user", "content": "hello"}], "stream": True}
         headers = {"Authorization": f"Bearer {box.api_key}"}
         async with (
-            await asyncio.start_unix_server(engine, box.paths.engine_sockets / "elsewhere.sock"),
+            await asyncio.start_unix_server(engine, box.paths.engine_socket("elsewhere")),
             httpx.AsyncClient(base_url=box.url, verify=box.trust, headers=headers, timeout=WAIT_S) as client,
         ):
             return (await client.post("/v1/chat/completions", json=body)).text
