@@ -8,6 +8,7 @@ from pathlib import Path
 from sealwright_policies.wire.service import MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
 
 TCTI = "device:/dev/tpmrm0"
+MAPPER = Path("/dev/mapper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +138,7 @@ class Paths:
     def partition_by_uuid(self, uuid: str) -> Path:
         """A partition by its GPT unique id."""
         return self._under("/dev/disk/by-partuuid") / uuid
+
+    def mapped(self, name: str) -> Path:
+        """A device of device-mapper."""
+        return self._under(str(MAPPER)) / name

@@ -205,7 +205,7 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
         run(open_crypt, secrets=[key])
         run(open_verity)
         # What udev has read of the devices would stay as long as they are held open.
-        drop_cached_pages([volumes.MAPPER / name for name in names])
+        drop_cached_pages([paths.mapped(name) for name in names])
         run(mount)
     except ToolError as error:
         sentence = f"Partition {payload.partition_label} does not hold what was built: {error}"

@@ -25,7 +25,7 @@ from sealwright_appliance.claim_counter import note_claim_counter, settle_claim
 from sealwright_appliance.console import Console, release_line, state_line
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_store import LeaseStore
-from sealwright_appliance.paths import Paths
+from sealwright_appliance.paths import MAPPER, Paths
 from sealwright_appliance.payloads import OpenedLease, open_stored_leases
 from sealwright_appliance.release_files import load_release, load_service
 from sealwright_appliance.run import run
@@ -185,7 +185,7 @@ def _make_state(paths: Paths, tpm: ProvisionedTpm, release: Release, *, usable: 
 
 
 def _mount_state(paths: Paths, header: bytes, unsealed: UnsealedState, *, make_file_system: bool = False) -> None:
-    device, mapped = paths.partition("state"), volumes.MAPPER / volumes.LUKS_NAME
+    device, mapped = paths.partition("state"), MAPPER / volumes.LUKS_NAME
     copy = checked_header(header, unsealed.header_sha256, paths.run / HEADER_COPY)
     run(volumes.open_luks(device, copy), secrets=[unsealed.passphrase])
     copy.unlink()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sealwright_appliance.paths import MAPPER
 from sealwright_policies.appraisal.reference_values import DmCrypt, Payload, Verity
 
 Argv = list[str]
 
-MAPPER = Path("/dev/mapper")
 READ_ONLY = "ro,nodev,nosuid,noexec,nosymfollow"
 READ_WRITE = "rw,nodev,nosuid,noexec,nosymfollow"
 """No links: whoever owns the disk could have root write through them. Nothing of ours makes any."""

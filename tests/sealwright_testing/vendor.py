@@ -114,8 +114,11 @@ class Vendor:
         version: str = "1.0",
         flavour: str = "production",
         extra_tree: Path | None = None,
+        extra_command_line: Sequence[str] = (),
     ) -> Path:
         """Write product.toml; returns its path."""
+        planted = [f'extra_tree = "{extra_tree}"'] if extra_tree else []
+        planted += [f"extra_command_line = {json.dumps(list(extra_command_line))}"] if extra_command_line else []
         lines = [
             f'vendor = "{VENDOR_NAME}"',
             'product = "sealed-advisor"',
@@ -123,7 +126,7 @@ class Vendor:
             f'flavour = "{flavour}"',
             'keys = "keys"',
             'license_service = "license/license-service.json"',
-            *(["", "[os]", f'extra_tree = "{extra_tree}"'] if extra_tree else []),
+            *(["", "[os]", *planted] if planted else []),
         ]
         for model in models:
             lines += [

@@ -31,6 +31,8 @@ from sealwright_testing.virtual_box import VirtualBox
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLANTED = "tests/sealwright_testing/planted"
 """What the test image has beside the product's own: units and programs, laid out as in the root."""
+TAKES_CREDENTIALS = "systemd.import_credentials=yes"
+"""The test image believes SMBIOS: the control of the case in which the product's image does not."""
 INPUTS = (
     "image",
     "appliance",
@@ -205,7 +207,9 @@ def _build_planted(world: World) -> None:
     for name in ("license", "keys"):
         (planted.directory / name).symlink_to(world.vendor.directory / name)
     tree = REPOSITORY / PLANTED / "tree"
-    planted.write_product(bundled_models(ModelStore.load()), flavour="test", extra_tree=tree)
+    planted.write_product(
+        bundled_models(ModelStore.load()), flavour="test", extra_tree=tree, extra_command_line=[TAKES_CREDENTIALS]
+    )
     planted.build(show=True)
 
 

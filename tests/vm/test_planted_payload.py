@@ -14,14 +14,16 @@ import pytest
 from sealwright_testing import customer
 from sealwright_testing.models import ModelStore
 from sealwright_testing.scene import Scene
+from sealwright_testing.smbios import INJECTED, injecting
 from sealwright_testing.virtual_box import VirtualBox
+from sealwright_testing.world import TEST_MACHINE
 
 pytestmark = pytest.mark.vm
 
 KEPT_FROM_ENGINES = frozenset({
     "other-socket", "other-socket-folder", "other-payload", "other-payload-device", "other-processes",
     "other-environments", "other-environment-file", "signal-to-others", "agent-socket", "system-bus",
-    "service-manager", "state", "leases", "shares", "binding", "manifest", "tls-key", "network", "packet-socket",
+    "service-manager", "state", "leases", "shares", "tls-key", "network", "packet-socket",
     "netlink-socket", "kernel-log", "disk", "tpm", "firmware-variables", "user-namespace", "mount-namespace",
     "network-namespace", "mount", "bpf", "perf", "userfaultfd", "writable-places", "own-code", "writable-code", "root",
     "capabilities", "link",
@@ -31,8 +33,9 @@ KEPT_FROM_ROOT = frozenset({"ptrace", "foreign-memory", "physical-memory", "kern
 
 
 def test_a_payload_in_a_test_image_neither_serves_unlicensed_nor_gets_anywhere(scene: Scene) -> None:
-    box = scene.fresh_box(image=scene.world.planted.image).start()
+    box = scene.fresh_box(image=scene.world.planted.image, machine=injecting(TEST_MACHINE)).start()
     placard = customer.read_placard(box)
+    assert INJECTED in box.console.text  # the control of test_credentials_from_smbios_are_not_taken
     customer.wait_for_https(box)
     refused_under_a_production_licence(scene, box, placard)
     issued = scene.vendor.issue_license("--allow-test-images")

@@ -212,8 +212,6 @@ def attempts(own: str, other: str) -> dict[str, Callable[[], str]]:
         "state": lambda: listing(STATE),
         "leases": lambda: listing(STATE / "leases"),
         "shares": lambda: listing(STATE / "shares"),
-        "binding": lambda: listing(RUN / "binding"),
-        "manifest": lambda: listing(RUN / "esp"),
         "tls-key": lambda: listing(RUN / "tls"),
         "network": datagram,
         "packet-socket": lambda: opened(AF_PACKET, socket.SOCK_RAW, ETH_P_ALL),
