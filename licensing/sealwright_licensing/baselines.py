@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sealwright_licensing.records import Device
-from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
+from sealwright_policies.appraisal.clock import DeviceBaseline
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.wire.encoding import pcr_bytes, pcr_values
 
@@ -35,12 +36,27 @@ def device_baseline(device: Device) -> DeviceBaseline:
     )
 
 
-def affirmed(result: AttestationResult) -> tuple[ClockReading, DeviceBaseline]:
-    """Reading and new baseline of a result; an affirming one has both.
+def with_baseline(device: Device, baseline: DeviceBaseline, *, now: int) -> Device:
+    """The device with what an accepted evidence proved now; the way back from :func:`device_baseline`."""
+    return replace(
+        device,
+        pinned_pcrs=pcrs_json(baseline.pinned),
+        reported_pcrs=pcrs_json(baseline.reported),
+        seen_at=now,
+        clock_ms=baseline.clock_ms,
+        reset_count=baseline.reset_count,
+        restart_count=baseline.restart,
+        ticks=baseline.ticks,
+        lease_number=baseline.lease_number,
+    )
+
+
+def affirmed(result: AttestationResult) -> DeviceBaseline:
+    """The new baseline of a result; an affirming one has it.
 
     Raises:
         VerificationError: the result is contraindicated.
     """
     result.require_affirming()
-    assert result.reading is not None and result.baseline is not None  # noqa: S101, PT018 - by its contract
-    return result.reading, result.baseline
+    assert result.baseline is not None  # noqa: S101 - by its contract
+    return result.baseline

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from sealwright_licensing.cli_context import open_service
@@ -12,7 +11,8 @@ from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, 
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.release_import import import_release, read_build_output
-from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_licensing.revocation import withdraw_release
+from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.envelope import load_p256_public_key
 
 
@@ -93,10 +93,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _withdraw(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context, context.store.write() as transaction:
-        known = transaction.get(ReleaseRecord, arguments.release_id)
-        if known is None:
-            raise VerificationError(RejectionCode.RELEASE_UNKNOWN, f"there is no release {arguments.release_id}")
-        transaction.put(replace(known, withdrawn=True))
-    result = {"release_id": known.release_id, "withdrawn": True}
-    print_result(result, [f"Release {known.release_id} is withdrawn."], as_json=arguments.json)
+    with open_service(arguments.directory) as context:
+        withdrawn = withdraw_release(context.store, arguments.release_id)
+    result = {"release_id": withdrawn.release_id, "withdrawn": True}
+    print_result(result, [f"Release {withdrawn.release_id} is withdrawn."], as_json=arguments.json)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from sealwright_licensing import enrollment_identity, journal
 from sealwright_licensing.activation_codes import code_hash
-from sealwright_licensing.baselines import affirmed, pcrs_json
+from sealwright_licensing.baselines import affirmed, pcrs_json, with_baseline
 from sealwright_licensing.endorsement import Endorsement, Tier
 from sealwright_licensing.enrollment_identity import ClaimedIdentity, require_allowed_tpm
-from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant, Recipient
-from sealwright_licensing.leases import LeaseSubject, ProvenState, bound_lease, lease_warnings
+from sealwright_licensing.enrollment_results import REPLY_KEPT_S, require_lasting, require_own_result
+from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
 from sealwright_licensing.licenses import require_release, require_tier, require_usable
 from sealwright_licensing.records import (
     ActivationCodeRecord,
@@ -32,49 +32,36 @@ from sealwright_licensing.records import (
     TickLedger,
 )
 from sealwright_licensing.release_import import stored_release
-from sealwright_licensing.seats import require_free_seat, require_own_result
+from sealwright_licensing.seats import require_free_seat
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
-from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
-from sealwright_policies.appraisal.release import Release
 from sealwright_policies.appraisal.result import AttestationResult
-from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.tcg.attestation import verify_certify
 from sealwright_policies.tcg.credential import make_credential
-from sealwright_policies.tcg.structures import Public, parse_public
+from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.encoding import pcr_values
 from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.messages import EnrollmentChallenge, EnrollmentProof, EnrollmentRequest, Purpose
 
 PENDING_S = 600
 """Online; by file it would be 14 days."""
-REPLY_KEPT_S = 14 * 86_400
 MOST_PENDING_PER_CODE = 8
+ATTEMPTS = 4
+"""How often a decision is made again because licence, release or charges changed meanwhile."""
 SECRET_SIZE = NONCE_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What the store says about a request."""
+class _Held:
+    """What the store knows that the decision about a proof hangs on."""
 
     license_: License
     record: ReleaseRecord
-
-
-@dataclass(frozen=True, slots=True)
-class _Proven:
-    """A proof that holds, and the ticks that earlier enrolments of this EK have used up."""
-
-    pending: PendingEnrollment
-    license_: License
-    granted: GrantedRelease
+    shares: tuple[ReleaseShares, ...]
     charged_ticks: int
-    result: AttestationResult
-    reading: ClockReading
-    baseline: DeviceBaseline
-    srk: Public
-    ak: Public
+    """Ticks that earlier enrolments of this EK have used up."""
 
 
 class EnrollmentService:
@@ -108,7 +95,7 @@ class EnrollmentService:
             require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
             code = transaction.get(ActivationCodeRecord, hashed)
             if code is not None and code.spent_at is not None:
-                require_own_result(transaction, code, claimed.device_id, claimed.ak.area)
+                require_own_result(transaction, code, claimed.device_id, claimed.ak.area, now=now)
             else:
                 require_free_seat(transaction, license_, claimed.device_id)  # (5)
         return self._open(request, claimed, endorsement, license_, now=now)  # (6)
@@ -162,32 +149,37 @@ class EnrollmentService:
         """Answer the second message with a Grant, as JSON; the same proof gets the same bytes for 14 days.
 
         (1) the secret is that of the credential, (2) the SRK is a primary of the Owner hierarchy of the AK's TPM,
-        (3) evidence is appraised, (4) grant prepared, (5) code, seat and device written in one transaction.
+        (3) licence, tier and release are still allowed, (4) evidence is appraised, (5) a grant is prepared, (6) code,
+        seat and device are written in one transaction, in which (3) still holds.
 
         Raises:
             FormatError, UnsupportedError: the proof cannot be read.
             VerificationError: the denial.
+            OperationError: the operator changes so much at once that no decision gets through.
         """
         with self._store.read() as transaction:
             stored = transaction.get(EnrollmentReply, proof.enrollment_id)
             pending = transaction.get(PendingEnrollment, proof.enrollment_id)
             if stored is not None and now <= stored.expires_at:
                 _check_secret(proof.secret, stored.secret_hash)
-                require_usable(_license_of_device(transaction, stored.device_id), now=now)
+                require_lasting(transaction, stored, now=now)
                 return stored.reply
-            if pending is None or now > pending.expires_at:
-                raise VerificationError(
-                    RejectionCode.ENROLLMENT_EXPIRED, "no such enrolment is open; begin again with the activation code"
-                )
-            asked = _asked(transaction, pending)
+        if pending is None or now > pending.expires_at:
+            raise VerificationError(
+                RejectionCode.ENROLLMENT_EXPIRED, "no such enrolment is open; begin again with the activation code"
+            )
         _check_secret(proof.secret, pending.secret_hash)  # (1)
-        release = stored_release(asked.record)
         result: AttestationResult | None = None
         try:
             _verify_storage_key(pending, proof)  # (2)
-            result = _appraise(pending, proof, asked.license_, release, now=now)  # (3)
-            proven = self._proven(pending, asked, release, result)
-            return self._complete(proven, now=now)
+            for _ in range(ATTEMPTS):
+                with self._store.read() as transaction:
+                    held = _look_up(transaction, pending, now=now)  # (3)
+                result = _appraise(pending, proof, held, now=now)  # (4)
+                prepared = self._prepare(pending, held, result, now=now)  # (5)
+                reply = self._commit(pending, held, result, prepared, now=now)  # (6)
+                if reply is not None:
+                    return reply
         except VerificationError as denial:
             with self._store.write() as transaction:
                 journal.record_decision(
@@ -200,64 +192,60 @@ class EnrollmentService:
                     now=now,
                 )
             raise
+        raise OperationError("Licence and release are being changed.", cure="Ask again.")
 
-    def _proven(
-        self, pending: PendingEnrollment, asked: _Asked, release: Release, result: AttestationResult
-    ) -> _Proven:
-        reading, baseline = affirmed(result)
+    def _prepare(
+        self, pending: PendingEnrollment, held: _Held, result: AttestationResult, *, now: int
+    ) -> PreparedGrant:
+        baseline = affirmed(result)
         require_allowed_tpm(self._floor, pending.tpm, result)
-        with self._store.read() as transaction:
-            shares = transaction.find(ReleaseShares, release_id=release.release_id)
-            ledger = transaction.get(TickLedger, pending.license_id, pending.device_id)
-        return _Proven(
-            pending=pending,
-            license_=asked.license_,
-            granted=GrantedRelease(asked.record, release, pcr_values(result.unseal_pcrs), shares),
-            charged_ticks=ledger.charged_ticks if ledger else 0,
-            result=result,
-            reading=reading,
-            baseline=baseline,
-            srk=parse_public(pending.srk_public),
-            ak=parse_public(pending.ak_public),
-        )
-
-    def _complete(self, proven: _Proven, *, now: int) -> bytes:
-        pending = proven.pending
-        prepared = self._prepare(proven, now=now)  # (4)
-        with self._store.write() as transaction:  # (5)
-            code = transaction.get(ActivationCodeRecord, pending.code_hash)
-            license_ = transaction.get(License, pending.license_id)
-            if code is None or license_ is None:
-                raise VerificationError(RejectionCode.ACTIVATION_CODE_INVALID, "the activation code is gone")
-            require_usable(license_, now=now)
-            if code.spent_at is not None:
-                reply = require_own_result(transaction, code, pending.device_id, pending.ak_public).reply
-                transaction.delete(PendingEnrollment, enrollment_id=pending.enrollment_id)
-                return reply
-            require_free_seat(transaction, license_, pending.device_id)
-            transaction.put(replace(code, spent_at=now, enrollment_id=pending.enrollment_id))
-            _store_enrollment(transaction, proven, prepared, now=now)
-        return prepared.reply
-
-    def _prepare(self, proven: _Proven, *, now: int) -> PreparedGrant:
-        pending, reading = proven.pending, proven.reading
-        state = ProvenState(reading.clock_ms, reading.reset_count, reading.ticks, reading.ticks, proven.charged_ticks)
-        subject = LeaseSubject(
+        device = Device(
             device_id=pending.device_id,
             license_id=pending.license_id,
-            srk_name=proven.srk.name,
-            tick_counter_name=proven.result.tick_counter_name,
-            lease_counter_name=proven.result.lease_counter_name,
+            status=DeviceStatus.LIVE,
+            held_because="",
+            tier=pending.tier,
+            tpm=pending.tpm,
+            ek_certificate=pending.ek_certificate,
+            ak_public=pending.ak_public,
+            srk_public=pending.srk_public,
+            tick_counter_name=result.tick_counter_name,
+            lease_counter_name=result.lease_counter_name,
+            enrolled_at=now,
+            enrollment_id=pending.enrollment_id,
+            revision=0,
+            first_ticks=baseline.ticks,
+            charged_ticks=held.charged_ticks,
         )
-        return self._grantor.prepare(
-            proven.license_,
-            Recipient(subject, proven.ak, proven.srk, pending.tier),
-            bound_lease(proven.license_, state, now=now),
-            [proven.granted],
-            number=reading.lease_number,
-            warnings=lease_warnings(proven.license_, state, resets=0, elapsed_s=0, now=now),
-            now=now,
-        )
+        release = stored_release(held.record)
+        granted = GrantedRelease(held.record, release, pcr_values(result.unseal_pcrs), held.shares)
+        proved = with_baseline(device, baseline, now=now)
+        return self._grantor.prepare(held.license_, proved, [granted], number=proved.lease_number, now=now)
+
+    def _commit(
+        self,
+        pending: PendingEnrollment,
+        held: _Held,
+        result: AttestationResult,
+        prepared: PreparedGrant,
+        *,
+        now: int,
+    ) -> bytes | None:
+        """Store the verdict and return the reply; None if what it was made from has changed."""
+        with self._store.write() as transaction:
+            code = transaction.get(ActivationCodeRecord, pending.code_hash)
+            if code is None:
+                raise VerificationError(RejectionCode.ACTIVATION_CODE_INVALID, "the activation code is gone")
+            if _look_up(transaction, pending, now=now) != held:
+                return None
+            if code.spent_at is not None:
+                reply = require_own_result(transaction, code, pending.device_id, pending.ak_public, now=now).reply
+                transaction.delete(PendingEnrollment, enrollment_id=pending.enrollment_id)
+                return reply
+            require_free_seat(transaction, held.license_, pending.device_id)
+            transaction.put(replace(code, spent_at=now, enrollment_id=pending.enrollment_id))
+            _store_enrollment(transaction, pending, result, prepared, now=now)
+        return prepared.reply
 
 
 def _license_of_code(transaction: Transaction, hashed: str) -> License:
@@ -265,14 +253,6 @@ def _license_of_code(transaction: Transaction, hashed: str) -> License:
     license_ = transaction.get(License, code.license_id) if code else None
     if license_ is None:
         raise VerificationError(RejectionCode.ACTIVATION_CODE_INVALID, "no licence has this activation code")
-    return license_
-
-
-def _license_of_device(transaction: Transaction, device_id: str) -> License:
-    device = transaction.get(Device, device_id)
-    license_ = transaction.get(License, device.license_id) if device else None
-    if device is None or license_ is None or device.status is DeviceStatus.RETIRED:
-        raise VerificationError(RejectionCode.DEVICE_UNKNOWN, "the device is not enrolled")
     return license_
 
 
@@ -285,14 +265,21 @@ def _release(transaction: Transaction, release_id: str) -> ReleaseRecord:
     return record
 
 
-def _asked(transaction: Transaction, pending: PendingEnrollment) -> _Asked:
+def _look_up(transaction: Transaction, pending: PendingEnrollment, *, now: int) -> _Held:
     license_ = transaction.get(License, pending.license_id)
     if license_ is None:
         raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the licence is gone")
-    record = _release(transaction, pending.release_id)
+    require_usable(license_, now=now)
     require_tier(license_, Tier(pending.tier))
+    record = _release(transaction, pending.release_id)
     require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
-    return _Asked(license_, record)
+    ledger = transaction.get(TickLedger, pending.license_id, pending.device_id)
+    return _Held(
+        license_=license_,
+        record=record,
+        shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)),
+        charged_ticks=ledger.charged_ticks if ledger else 0,
+    )
 
 
 def _check_secret(secret: bytes, expected_hash: bytes) -> None:
@@ -320,53 +307,29 @@ def _verify_storage_key(pending: PendingEnrollment, proof: EnrollmentProof) -> N
     )
 
 
-def _appraise(
-    pending: PendingEnrollment, proof: EnrollmentProof, license_: License, release: Release, *, now: int
-) -> AttestationResult:
+def _appraise(pending: PendingEnrollment, proof: EnrollmentProof, held: _Held, *, now: int) -> AttestationResult:
     return appraise(
         proof.evidence,
         ak=parse_public(pending.ak_public),
         nonce=pending.nonce,
         device_id=pending.device_id,
         license_id=pending.license_id,
-        release=release,
+        release=stored_release(held.record),
         purpose=Purpose.ENROLL,
-        version_floor=license_.version_floor,
+        version_floor=held.license_.version_floor,
         now=now,
     )
 
 
-def _store_enrollment(transaction: Transaction, proven: _Proven, prepared: PreparedGrant, *, now: int) -> None:
-    pending, result, reading = proven.pending, proven.result, proven.reading
-    transaction.put(
-        Device(
-            device_id=pending.device_id,
-            license_id=pending.license_id,
-            status=DeviceStatus.LIVE,
-            held_because="",
-            tier=pending.tier,
-            tpm=pending.tpm,
-            ek_certificate=pending.ek_certificate,
-            ak_public=pending.ak_public,
-            srk_public=pending.srk_public,
-            tick_counter_name=result.tick_counter_name,
-            lease_counter_name=result.lease_counter_name,
-            enrolled_at=now,
-            enrollment_id=pending.enrollment_id,
-            revision=0,
-            pinned_pcrs=pcrs_json(proven.baseline.pinned),
-            reported_pcrs=pcrs_json(proven.baseline.reported),
-            seen_at=now,
-            clock_ms=reading.clock_ms,
-            reset_count=reading.reset_count,
-            restart_count=reading.restart_count,
-            ticks=reading.ticks,
-            lease_number=reading.lease_number,
-            first_ticks=reading.ticks,
-            charged_ticks=proven.charged_ticks,
-            granted_ticks=prepared.max_ticks,
-        )
-    )
+def _store_enrollment(
+    transaction: Transaction,
+    pending: PendingEnrollment,
+    result: AttestationResult,
+    prepared: PreparedGrant,
+    *,
+    now: int,
+) -> None:
+    prepared.store(transaction)
     transaction.delete_below(EnrollmentReply, "expires_at", now)
     transaction.add(
         EnrollmentReply(
@@ -379,10 +342,7 @@ def _store_enrollment(transaction: Transaction, proven: _Proven, prepared: Prepa
         )
     )
     transaction.delete(PendingEnrollment, code_hash=pending.code_hash)
-    prepared.store(transaction)
-    for granted in prepared.releases:
-        unseal = pcrs_json(result.unseal_pcrs)
-        transaction.put(DeviceRelease(pending.device_id, granted.release.release_id, unseal, now))
+    transaction.put(DeviceRelease(pending.device_id, pending.release_id, pcrs_json(result.unseal_pcrs), now))
     journal.record_decision(
         transaction,
         device_id=pending.device_id,

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sealwright_licensing.device_certificates import DeviceCertificate, issue_device_certificate
 from sealwright_licensing.keys import SigningKeys
-from sealwright_licensing.leases import LeaseBounds, LeaseSubject, SignedLease, issue_lease
+from sealwright_licensing.leases import ProvenState, SignedLease, bound_lease, issue_lease, lease_warnings
 from sealwright_licensing.records import (
+    Device,
     DeviceCertificateRecord,
     LeaseRecord,
     License,
@@ -26,9 +27,8 @@ from sealwright_licensing.release_import import stored_approvals
 from sealwright_licensing.store import Transaction
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
 from sealwright_policies.appraisal.release import Release
-from sealwright_policies.tcg.structures import Public
+from sealwright_policies.tcg.structures import Public, parse_public
 from sealwright_policies.wire.encoding import document_bytes, parse_json
-from sealwright_policies.wire.lease import LeaseWarning
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, Grant, PartitionShares
 
 MOST_RELEASES = 16
@@ -47,16 +47,6 @@ class GrantedRelease:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipient:
-    """The device that a grant is for."""
-
-    subject: LeaseSubject
-    ak: Public
-    srk: Public
-    tier: str
-
-
-@dataclass(frozen=True, slots=True)
 class PreparedGrant:
     """A grant ready to be sent, and what is to be stored with it."""
 
@@ -65,17 +55,11 @@ class PreparedGrant:
     next_nonce: bytes
     leases: tuple[SignedLease, ...]
     certificate: DeviceCertificate
-    releases: tuple[GrantedRelease, ...]
-    device_id: str
+    device: Device
     issued_at: int
 
-    @property
-    def max_ticks(self) -> int:
-        """Highest tick count that a lease of the grant allows."""
-        return max(int(lease.terms.max_ticks) for lease in self.leases)
-
     def store(self, transaction: Transaction) -> None:
-        """Record leases, certificate, provisioned releases and the next nonce."""
+        """Record leases, certificate, the next nonce, and the device with what it may use."""
         for lease in self.leases:
             terms = lease.terms
             transaction.add(
@@ -95,10 +79,12 @@ class PreparedGrant:
         expires_at = self.leases[0].terms.expires_at
         transaction.add(
             DeviceCertificateRecord(
-                self.certificate.serial, self.device_id, self.issued_at, expires_at, self.certificate.pem
+                self.certificate.serial, self.device.device_id, self.issued_at, expires_at, self.certificate.pem
             )
         )
-        transaction.add(NextNonce(self.device_id, self.next_nonce, self.number))
+        transaction.add(NextNonce(self.device.device_id, self.next_nonce, self.number))
+        most = max(self.device.granted_ticks, *(lease.terms.max_ticks for lease in self.leases))
+        transaction.put(replace(self.device, granted_ticks=most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,27 +97,35 @@ class Grantor:
     def prepare(
         self,
         license_: License,
-        recipient: Recipient,
-        bounds: LeaseBounds,
+        device: Device,
         releases: Sequence[GrantedRelease],
         *,
         number: int,
-        warnings: list[LeaseWarning],
+        resets: int = 0,
+        elapsed_s: int = 0,
         now: int,
     ) -> PreparedGrant:
         """Sign leases of number N and the device certificate, wrap the shares of new releases.
 
         Args:
+            device: as the evidence has just shown it; its SRK and counters were verified.
             releases: the one that was attested first.
             number: N of the leases.
+            resets, elapsed_s: resets of the TPM and seconds since the last contact.
+
+        Raises:
+            VerificationError: BUDGET_EXHAUSTED.
         """
         chosen = tuple(releases[:MOST_RELEASES])
         next_nonce = secrets.token_bytes(NEXT_NONCE_SIZE)
+        state = ProvenState.of(device)
+        bounds = bound_lease(license_, state, now=now)
+        warnings = lease_warnings(license_, state, resets=resets, elapsed_s=elapsed_s, now=now)
         leases = tuple(
             issue_lease(
                 self.keys,
                 license_,
-                recipient.subject,
+                device,
                 bounds,
                 one.release.manifest,
                 lease_id=secrets.token_hex(8),
@@ -144,28 +138,26 @@ class Grantor:
             )
             for one in chosen
         )
-        subject = recipient.subject
         certificate = issue_device_certificate(
             self.keys,
-            recipient.ak.key(),
-            device_id=subject.device_id,
-            license_id=subject.license_id,
-            tier=recipient.tier,
+            parse_public(device.ak_public).key(),
+            device_id=device.device_id,
+            license_id=device.license_id,
+            tier=device.tier,
             now=now,
             expires_at=bounds.expires_at,
         )
+        srk = parse_public(device.srk_public)
         grant = Grant(
-            device_id=subject.device_id,
-            license_id=subject.license_id,
+            device_id=device.device_id,
+            license_id=device.license_id,
             leases=[lease.token for lease in leases],
-            shares=[share for one in chosen for share in self._shares(recipient.srk, one)],
+            shares=[share for one in chosen for share in self._shares(srk, one)],
             release_approvals=[approval for one in chosen for approval in stored_approvals(one.record)],
             device_certificate=certificate.pem,
             service_time=now,
         )
-        return PreparedGrant(
-            document_bytes(grant), number, next_nonce, leases, certificate, chosen, subject.device_id, now
-        )
+        return PreparedGrant(document_bytes(grant), number, next_nonce, leases, certificate, device, now)
 
     def _shares(self, srk: Public, granted: GrantedRelease) -> list[PartitionShares]:
         wrapped = [

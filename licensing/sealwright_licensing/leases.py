@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sealwright_licensing.keys import SigningKeys
-from sealwright_licensing.records import License
+from sealwright_licensing.records import Device, License
 from sealwright_policies.appraisal.reference_values import Manifest
 from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.lease import LeaseTerms, LeaseWarning, sign_lease
 
 DAY_S = 86_400
@@ -39,6 +40,11 @@ class ProvenState:
     first_ticks: int
     charged_ticks: int
 
+    @classmethod
+    def of(cls, device: Device) -> ProvenState:
+        """The same of a device's record."""
+        return cls(device.clock_ms, device.reset_count, device.ticks, device.first_ticks, device.charged_ticks)
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseBounds:
@@ -48,17 +54,6 @@ class LeaseBounds:
     clock_end_ms: int
     max_reset_count: int
     max_ticks: int
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseSubject:
-    """Whose lease it is. Names are bytes."""
-
-    device_id: str
-    license_id: str
-    srk_name: bytes
-    tick_counter_name: bytes
-    lease_counter_name: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +130,7 @@ def lease_warnings(
 def issue_lease(
     keys: SigningKeys,
     license_: License,
-    subject: LeaseSubject,
+    device: Device,
     bounds: LeaseBounds,
     manifest: Manifest,
     *,
@@ -151,12 +146,12 @@ def issue_lease(
     terms = LeaseTerms(
         version=1,
         lease_id=lease_id,
-        device_id=subject.device_id,
-        license_id=subject.license_id,
+        device_id=device.device_id,
+        license_id=device.license_id,
         release_id=release_id,
-        srk_name=subject.srk_name.hex(),
-        tick_counter_name=subject.tick_counter_name.hex(),
-        lease_counter_name=subject.lease_counter_name.hex(),
+        srk_name=parse_public(device.srk_public).name.hex(),
+        tick_counter_name=device.tick_counter_name.hex(),
+        lease_counter_name=device.lease_counter_name.hex(),
         unseal_pcrs=dict(unseal_pcrs),
         clock_end_ms=bounds.clock_end_ms,
         max_reset_count=bounds.max_reset_count,

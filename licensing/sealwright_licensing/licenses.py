@@ -1,9 +1,9 @@
-"""Rules of a licence: pure, without storage. Each raises the denial that the box is told."""
+"""Rules of a licence and its devices: pure, without storage. Each raises the denial that the box is told."""
 
 from __future__ import annotations
 
 from sealwright_licensing.endorsement import Tier
-from sealwright_licensing.records import License, LicenseStatus
+from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus
 from sealwright_policies.appraisal.reference_values import Manifest
 from sealwright_policies.errors import RejectionCode, VerificationError
 
@@ -67,6 +67,18 @@ def require_release(license_: License, manifest: Manifest, *, withdrawn: bool) -
             f"version {manifest.product_version} is below {license_.version_floor}, the lowest that is allowed",
             expected=license_.version_floor,
             found=manifest.product_version,
+        )
+
+
+def require_not_held(device: Device) -> None:
+    """Refuse a device whose TPM's state was put back.
+
+    Raises:
+        VerificationError: ROLLED_BACK.
+    """
+    if device.status is DeviceStatus.HELD:
+        raise VerificationError(
+            RejectionCode.ROLLED_BACK, f"the device is held until the operator resumes it: {device.held_because}"
         )
 
 

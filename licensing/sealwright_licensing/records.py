@@ -137,7 +137,7 @@ class EnrollmentReply:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """An enrolled box and the state it last proved."""
+    """An enrolled box and the state it last proved (:mod:`sealwright_licensing.baselines`)."""
 
     device_id: str
     license_id: str
@@ -154,23 +154,24 @@ class Device:
     enrollment_id: str
     revision: int
     """Counts changes: a decision prepared on an older revision is made again."""
-    pinned_pcrs: str
-    """PCR 0, 2 and 3 of the first accepted quote, JSON."""
-    reported_pcrs: str
-    """PCR 1, 5 and 6 of the last accepted quote, JSON."""
-    seen_at: int
-    clock_ms: int
-    reset_count: int
-    restart_count: int
-    ticks: int
-    lease_number: int
-    """N, the value of the lease counter that was last proved."""
     first_ticks: int
     """Ticks at activation: the budget counts from here."""
     charged_ticks: int
-    """Ticks used up by earlier enrolments of this EK under this licence, and Clock lost at power cuts, as ticks."""
-    granted_ticks: int
+    """Ticks used up besides those counted: in earlier enrolments of this TPM under this licence, at power cuts that
+    lost Clock, and whatever was outstanding when the TPM's state was put back."""
+    granted_ticks: int = 0
     """Highest max_ticks of any lease of this enrolment; charged in full when it ends early."""
+    pinned_pcrs: str = "{}"
+    """PCR 0, 2 and 3 of the first accepted quote, JSON."""
+    reported_pcrs: str = "{}"
+    """PCR 1, 5 and 6 of the last accepted quote, JSON."""
+    seen_at: int = 0
+    clock_ms: int = 0
+    reset_count: int = 0
+    restart_count: int = 0
+    ticks: int = 0
+    lease_number: int = 0
+    """N, the value of the lease counter that was last proved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Renewal (policies/spec/renewal.md): proof of the lease counter N and of the state, for leases of N + 1.
 
-The decision is prepared on a snapshot and committed only if device, licence and release are still as they were; then
-nothing slow happens while the database is locked.
+The decision is prepared on a snapshot and committed only if the store still says the same; so nothing slow happens
+while the database is locked.
 """
 
 from __future__ import annotations
@@ -11,18 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing import journal
-from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs
+from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs, with_baseline
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment_identity import require_allowed_tpm
-from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant, Recipient
-from sealwright_licensing.leases import (
-    TICK_INTERVAL_S,
-    LeaseSubject,
-    ProvenState,
-    bound_lease,
-    lease_warnings,
-)
-from sealwright_licensing.licenses import require_release, require_tier, require_usable
+from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
+from sealwright_licensing.leases import TICK_INTERVAL_S
+from sealwright_licensing.licenses import require_not_held, require_release, require_tier, require_usable
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import (
     Device,
@@ -39,7 +33,7 @@ from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
-from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
+from sealwright_policies.appraisal.clock import DeviceBaseline
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.tcg.structures import parse_public
@@ -76,9 +70,8 @@ class Verdict:
     """A granted renewal, not yet stored."""
 
     result: AttestationResult
-    reading: ClockReading
-    baseline: DeviceBaseline
-    charged_ticks: int
+    proved: Device
+    """The device as the evidence shows it."""
     prepared: PreparedGrant
     nonce_expires_at: int | None
     """Of a stateless nonce; None for a lease's next_nonce."""
@@ -157,14 +150,14 @@ class RenewalService:
         try:
             nonce_expires_at = self._check_nonce(request, held, now=now)  # (2)
             result = _appraise(request, held, now=now)  # (3)
-            reading, baseline = affirmed(result)
+            baseline = affirmed(result)
             require_allowed_tpm(self._floor, held.device.tpm, result)
             _check_rights(held, now=now)  # (4)
             for reply in held.replies:
-                if reply.lease_number == reading.lease_number:
+                if reply.lease_number == baseline.lease_number:
                     return reply
-            _check_next_nonce(held, reading.lease_number, nonce_expires_at)
-            return self._prepare(held, result, reading, baseline, nonce_expires_at, now=now)  # (6)
+            _check_next_nonce(held, baseline.lease_number, nonce_expires_at)
+            return self._prepare(held, result, baseline, nonce_expires_at, now=now)  # (6)
         except VerificationError as error:
             return Denial(error, result)
 
@@ -175,31 +168,7 @@ class RenewalService:
             VerificationError: DEVICE_UNKNOWN, LICENSE_UNKNOWN, RELEASE_UNKNOWN.
         """
         with self._store.read() as transaction:
-            device = _known_device(transaction, request.device_id)
-            license_ = transaction.get(License, device.license_id)
-            if license_ is None or device.license_id != request.license_id:
-                raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the device is enrolled under another licence")
-            record = transaction.get(ReleaseRecord, request.release_id)
-            if record is None:
-                raise VerificationError(
-                    RejectionCode.RELEASE_UNKNOWN,
-                    f"release {request.release_id[:16]} has not been imported into this service",
-                )
-            provisioned = transaction.find(DeviceRelease, newest_first="seen_at", device_id=device.device_id)
-            known = {one.release_id for one in provisioned}
-            others = (transaction.get(ReleaseRecord, one) for one in known - {record.release_id})
-            is_new = record.release_id not in known
-            return Held(
-                device=device,
-                license_=license_,
-                record=record,
-                replies=tuple(transaction.find(RenewalReply, device_id=device.device_id, nonce=request.nonce)),
-                next_nonce=transaction.get(NextNonce, device.device_id, request.nonce),
-                spent=transaction.get(SpentNonce, request.nonce) is not None,
-                provisioned=tuple(provisioned),
-                others=tuple(one for one in others if one is not None),
-                shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)) if is_new else (),
-            )
+            return _look_up(transaction, request)
 
     def _check_nonce(self, request: RenewalRequest, held: Held, *, now: int) -> int | None:
         """Accept a nonce of a stored reply, of a lease, or an unused one of ours; returns when the last runs out."""
@@ -214,48 +183,34 @@ class RenewalService:
         self,
         held: Held,
         result: AttestationResult,
-        reading: ClockReading,
         baseline: DeviceBaseline,
         nonce_expires_at: int | None,
         *,
         now: int,
     ) -> Verdict:
-        device, license_ = held.device, held.license_
+        device = held.device
         # Clock that a power cut took back was running time all the same.
-        charged = device.charged_ticks + math.ceil(result.clock_loss_ms / 1000 / TICK_INTERVAL_S)
-        state = ProvenState(reading.clock_ms, reading.reset_count, reading.ticks, device.first_ticks, charged)
-        srk = parse_public(device.srk_public)
-        subject = LeaseSubject(
-            device_id=device.device_id,
-            license_id=device.license_id,
-            srk_name=srk.name,
-            tick_counter_name=device.tick_counter_name,
-            lease_counter_name=device.lease_counter_name,
-        )
+        lost_ticks = math.ceil(result.clock_loss_ms / 1000 / TICK_INTERVAL_S)
+        charged = replace(device, charged_ticks=device.charged_ticks + lost_ticks, revision=device.revision + 1)
+        proved = with_baseline(charged, baseline, now=now)
         attested = GrantedRelease(held.record, stored_release(held.record), pcr_values(result.unseal_pcrs), held.shares)
-        resets = reading.reset_count - device.reset_count
         prepared = self._grantor.prepare(
-            license_,
-            Recipient(subject, parse_public(device.ak_public), srk, device.tier),
-            bound_lease(license_, state, now=now),
+            held.license_,
+            proved,
             [attested, *_still_allowed(held)],
-            number=reading.lease_number + 1,
-            warnings=lease_warnings(license_, state, resets=resets, elapsed_s=now - device.seen_at, now=now),
+            number=proved.lease_number + 1,
+            resets=proved.reset_count - device.reset_count,
+            elapsed_s=now - device.seen_at,
             now=now,
         )
-        return Verdict(result, reading, baseline, charged, prepared, nonce_expires_at)
+        return Verdict(result, proved, prepared, nonce_expires_at)
 
     def _commit(self, request: RenewalRequest, held: Held, verdict: Verdict, *, now: int) -> bool:
         """Store the verdict, unless what it was made from has changed."""
         with self._store.write() as transaction:
-            device = transaction.get(Device, held.device.device_id)
-            if (
-                device != held.device
-                or transaction.get(License, held.license_.license_id) != held.license_
-                or transaction.get(ReleaseRecord, held.record.release_id) != held.record
-            ):
+            if _look_up(transaction, request) != held:
                 return False
-            _store_renewal(transaction, request, held, verdict, now=now)
+            _store_renewal(transaction, request, verdict, now=now)
             if now - self._pruned_at >= PRUNE_INTERVAL_S:
                 transaction.delete_below(SpentNonce, "expires_at", now)
                 self._pruned_at = now
@@ -288,6 +243,34 @@ def _known_device(transaction: Transaction, device_id: str) -> Device:
     return device
 
 
+def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
+    device = _known_device(transaction, request.device_id)
+    license_ = transaction.get(License, device.license_id)
+    if license_ is None or device.license_id != request.license_id:
+        raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the device is enrolled under another licence")
+    record = transaction.get(ReleaseRecord, request.release_id)
+    if record is None:
+        raise VerificationError(
+            RejectionCode.RELEASE_UNKNOWN,
+            f"release {request.release_id[:16]} has not been imported into this service",
+        )
+    provisioned = transaction.find(DeviceRelease, newest_first="seen_at", device_id=device.device_id)
+    known = [one.release_id for one in provisioned]
+    others = (transaction.get(ReleaseRecord, one) for one in known if one != record.release_id)
+    is_new = record.release_id not in known
+    return Held(
+        device=device,
+        license_=license_,
+        record=record,
+        replies=tuple(transaction.find(RenewalReply, device_id=device.device_id, nonce=request.nonce)),
+        next_nonce=transaction.get(NextNonce, device.device_id, request.nonce),
+        spent=transaction.get(SpentNonce, request.nonce) is not None,
+        provisioned=tuple(provisioned),
+        others=tuple(one for one in others if one is not None),
+        shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)) if is_new else (),
+    )
+
+
 def _appraise(request: RenewalRequest, held: Held, *, now: int) -> AttestationResult:
     return appraise(
         request.evidence,
@@ -310,10 +293,7 @@ def _check_rights(held: Held, *, now: int) -> None:
     require_usable(held.license_, now=now)
     require_tier(held.license_, Tier(held.device.tier))
     require_release(held.license_, stored_release(held.record).manifest, withdrawn=held.record.withdrawn)
-    if held.device.status is DeviceStatus.HELD:
-        raise VerificationError(
-            RejectionCode.ROLLED_BACK, f"the device is held until the operator resumes it: {held.device.held_because}"
-        )
+    require_not_held(held.device)
 
 
 def _check_next_nonce(held: Held, lease_number: int, nonce_expires_at: int | None) -> None:
@@ -338,11 +318,9 @@ def _still_allowed(held: Held) -> Sequence[GrantedRelease]:
     return allowed
 
 
-def _store_renewal(
-    transaction: Transaction, request: RenewalRequest, held: Held, verdict: Verdict, *, now: int
-) -> None:
-    device, reading, prepared = held.device, verdict.reading, verdict.prepared
-    proved = reading.lease_number
+def _store_renewal(transaction: Transaction, request: RenewalRequest, verdict: Verdict, *, now: int) -> None:
+    device, prepared = verdict.proved, verdict.prepared
+    proved = device.lease_number
     for kind in (RenewalReply, NextNonce):  # N is proved: what was kept for lower numbers is spent
         transaction.delete_below(kind, "lease_number", proved, device_id=device.device_id)
     if transaction.count(RenewalReply, device_id=device.device_id) >= MOST_OPEN_REPLIES:
@@ -352,23 +330,8 @@ def _store_renewal(
         transaction.add(SpentNonce(request.nonce, verdict.nonce_expires_at))
     transaction.add(RenewalReply(device.device_id, proved, request.nonce, prepared.reply))
     prepared.store(transaction)
-    transaction.put(DeviceRelease(device.device_id, held.record.release_id, pcrs_json(verdict.result.unseal_pcrs), now))
-    transaction.put(
-        replace(
-            device,
-            revision=device.revision + 1,
-            pinned_pcrs=pcrs_json(verdict.baseline.pinned),
-            reported_pcrs=pcrs_json(verdict.baseline.reported),
-            seen_at=now,
-            clock_ms=reading.clock_ms,
-            reset_count=reading.reset_count,
-            restart_count=reading.restart_count,
-            ticks=reading.ticks,
-            lease_number=proved,
-            charged_ticks=verdict.charged_ticks,
-            granted_ticks=max(device.granted_ticks, prepared.max_ticks),
-        )
-    )
+    unseal = pcrs_json(verdict.result.unseal_pcrs)
+    transaction.put(DeviceRelease(device.device_id, request.release_id, unseal, now))
     journal.record_decision(
         transaction,
         device_id=device.device_id,

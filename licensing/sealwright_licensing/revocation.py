@@ -1,4 +1,4 @@
-"""What an operator decides: revoke, suspend and resume licences; hold off, resume and retire devices.
+"""What an operator decides: revoke, suspend and resume licences; withdraw releases; resume and retire devices.
 
 Revoked means: with the network up, within one contact interval; cut off, until the lease ends.
 """
@@ -15,6 +15,7 @@ from sealwright_licensing.records import (
     License,
     LicenseStatus,
     NextNonce,
+    ReleaseRecord,
     RenewalReply,
     TickLedger,
 )
@@ -37,6 +38,22 @@ def set_license_status(store: Store, license_id: str, status: LicenseStatus) -> 
             raise UsageError(f"Licence {license_id} was revoked; issue a new one.")
         changed = replace(license_, status=status)
         transaction.put(changed)
+    return changed
+
+
+def withdraw_release(store: Store, release_id: str) -> ReleaseRecord:
+    """Lease a release no more. Kept replies may hold leases for it and are forgotten; boxes ask again.
+
+    Raises:
+        VerificationError: RELEASE_UNKNOWN.
+    """
+    with store.write() as transaction:
+        known = transaction.get(ReleaseRecord, release_id)
+        if known is None:
+            raise VerificationError(RejectionCode.RELEASE_UNKNOWN, f"there is no release {release_id}")
+        changed = replace(known, withdrawn=True)
+        transaction.put(changed)
+        transaction.delete(RenewalReply)
     return changed
 
 

@@ -1,25 +1,13 @@
-"""Seats: one live device per EK, no more devices than seats, one use of an activation code.
+"""Seats: one live device per EK, no more devices than seats.
 
 Called inside the deciding transaction; what they read still holds when it commits.
 """
 
 from __future__ import annotations
 
-from sealwright_licensing.records import ActivationCodeRecord, Device, DeviceStatus, EnrollmentReply, License
+from sealwright_licensing.records import Device, DeviceStatus, License
 from sealwright_licensing.store import Transaction
 from sealwright_policies.errors import RejectionCode, VerificationError
-
-
-def require_own_result(
-    transaction: Transaction, code: ActivationCodeRecord, device_id: str, ak_public: bytes
-) -> EnrollmentReply:
-    """A spent code still fetches the result that it was spent for, for the same EK and AK."""
-    reply = transaction.get(EnrollmentReply, code.enrollment_id) if code.enrollment_id else None
-    if reply is None or reply.device_id != device_id or reply.ak_public != ak_public:
-        raise VerificationError(
-            RejectionCode.ACTIVATION_CODE_INVALID, "the activation code has been used", spent_at=code.spent_at
-        )
-    return reply
 
 
 def require_free_seat(transaction: Transaction, license_: License, device_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from sealwright_licensing.config import Limits, ServiceFolder, load_config
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
-from sealwright_licensing.grants import Grantor
+from sealwright_licensing.grants import Grantor, PreparedGrant
 from sealwright_licensing.initialisation import create_service
 from sealwright_licensing.issuing import issue_license, new_license
 from sealwright_licensing.keys import SigningKeys, load_signing_keys
@@ -45,6 +46,19 @@ from sealwright_testing.synthetic_uki import build_uki
 SERVICE_ID = "service-1"
 PRODUCT = "synthetic-box"
 NO_FLOOR = TpmFloor()
+
+
+@dataclass(frozen=True)
+class InterruptedGrantor(Grantor):
+    """The real one, slower."""
+
+    meanwhile: Callable[[], object]
+
+    def prepare(self, *arguments: Any, **named: Any) -> PreparedGrant:
+        """Prepare, and let time pass."""
+        prepared = super().prepare(*arguments, **named)
+        self.meanwhile()
+        return prepared
 
 
 def synthetic_box(**changes: Any) -> SyntheticBox:
@@ -159,6 +173,12 @@ class LicenseWorld:
     def device(self, number: int = 0) -> SoftwareDevice:
         """A device of the trusted maker."""
         return SoftwareDevice(self.box, self.maker, number)
+
+    def interrupt(self, meanwhile: Callable[[], object]) -> None:
+        """Let something happen after each grant has been prepared and before it is committed, from now on."""
+        grantor = InterruptedGrantor(self.keys, self.enrollment._grantor.key_release, meanwhile)
+        self.enrollment = EnrollmentService(self.store, grantor, NO_FLOOR)
+        self.renewal = RenewalService(self.store, grantor, StatelessNonces(self.keys.nonce), NO_FLOOR)
 
     def enroll(self, device: SoftwareDevice, code: str) -> Grant:
         """Take a device through both steps."""

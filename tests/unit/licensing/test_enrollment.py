@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_licensing.endorsement import Tier
-from sealwright_licensing.enrollment import MOST_PENDING_PER_CODE, PENDING_S, REPLY_KEPT_S
+from sealwright_licensing.enrollment import MOST_PENDING_PER_CODE, PENDING_S
+from sealwright_licensing.enrollment_results import REPLY_KEPT_S
 from sealwright_licensing.issuing import add_activation_code
 from sealwright_licensing.journal import last_decision
 from sealwright_licensing.records import (
@@ -20,9 +21,9 @@ from sealwright_licensing.records import (
     LeaseRecord,
     LicenseStatus,
     PendingEnrollment,
-    ReleaseRecord,
+    TickLedger,
 )
-from sealwright_licensing.revocation import retire_device, set_license_status
+from sealwright_licensing.revocation import retire_device, set_license_status, withdraw_release
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import EnrollmentChallenge, Purpose
@@ -128,6 +129,43 @@ def test_a_stored_result_is_not_given_to_whoever_lacks_the_secret(world: License
     world.enrollment.prove(proof, now=world.now)
     forged = proof.model_copy(update={"secret": bytes(32)})
     denied(RejectionCode.CREDENTIAL_SECRET_MISMATCH, lambda: world.enrollment.prove(forged, now=world.now))
+
+
+def test_a_spent_code_fetches_nothing_after_fourteen_days(world: LicenseWorld) -> None:
+    _, (code,) = world.issue()
+    device = world.device()
+    world.enroll(device, code)
+    world.now += REPLY_KEPT_S
+    again = challenge(world, device, code)
+    world.now += 1
+    denied(RejectionCode.ACTIVATION_CODE_INVALID, lambda: challenge(world, device, code))
+    proof = device.proof(again)
+    denied(RejectionCode.ACTIVATION_CODE_INVALID, lambda: world.enrollment.prove(proof, now=world.now))
+
+
+@pytest.mark.parametrize("what", ["withdrawn", "held", "retired"])
+def test_a_result_of_which_something_was_taken_away_is_not_given_again(world: LicenseWorld, what: str) -> None:
+    """Not for the same proof, and not for the spent code."""
+    _, (code,) = world.issue()
+    device = world.device()
+    proof = device.proof(challenge(world, device, code))
+    world.enrollment.prove(proof, now=world.now)
+    again = device.proof(challenge(world, device, code))
+    expected = {
+        "withdrawn": (RejectionCode.RELEASE_NOT_ALLOWED, RejectionCode.RELEASE_NOT_ALLOWED),
+        "held": (RejectionCode.ROLLED_BACK, RejectionCode.ROLLED_BACK),
+        "retired": (RejectionCode.ENROLLMENT_EXPIRED, RejectionCode.ACTIVATION_CODE_INVALID),
+    }[what]
+    if what == "withdrawn":
+        withdraw_release(world.store, world.box.release.release_id)
+    elif what == "retired":
+        retire_device(world.store, device.device_id)
+    else:
+        with world.store.write() as transaction:
+            (stored,) = transaction.find(Device)
+            transaction.put(replace(stored, status=DeviceStatus.HELD))
+    for code_of_denial, tried in zip(expected, (proof, again), strict=True):
+        denied(code_of_denial, lambda tried=tried: world.enrollment.prove(tried, now=world.now))  # type: ignore[misc]
 
 
 # --- codes, licences, seats -------------------------------------------------------------------------------------------
@@ -455,10 +493,36 @@ def test_a_test_image_needs_a_licence_that_allows_it(world: LicenseWorld) -> Non
 
 def test_a_withdrawn_release_is_denied(world: LicenseWorld) -> None:
     _, (code,) = world.issue()
-    with world.store.write() as transaction:
-        (record,) = transaction.find(ReleaseRecord)
-        transaction.put(replace(record, withdrawn=True))
+    withdraw_release(world.store, world.box.release.release_id)
     denied(RejectionCode.RELEASE_NOT_ALLOWED, lambda: challenge(world, world.device(), code))
+
+
+def test_a_release_withdrawn_while_the_grant_is_made_is_denied(world: LicenseWorld) -> None:
+    """Rights are checked again in the transaction that takes the seat."""
+    _, (code,) = world.issue()
+    world.interrupt(lambda: withdraw_release(world.store, world.box.release.release_id))
+    denied(RejectionCode.RELEASE_NOT_ALLOWED, lambda: world.enroll(world.device(), code))
+    assert seats_taken(world) == 0
+
+
+def test_a_charge_that_comes_while_the_grant_is_made_is_counted(world: LicenseWorld) -> None:
+    """What the grant was made from has changed, so it is made again."""
+    license_, (code,) = world.issue()
+    device = world.device()
+    charges = iter([TickLedger(license_.license_id, device.device_id, 1000)])
+
+    def charge() -> None:
+        for one in charges:
+            with world.store.write() as transaction:
+                transaction.put(one)
+
+    world.interrupt(charge)
+    lease = verify_lease(world.enroll(device, code).leases[0], world.service)
+    with world.store.read() as transaction:
+        (stored,) = transaction.find(Device)
+        assert transaction.count(LeaseRecord) == 1
+    assert stored.charged_ticks == 1000
+    assert stored.granted_ticks == lease.max_ticks
 
 
 def test_a_clock_too_far_ahead_gets_no_lease(world: LicenseWorld) -> None:

@@ -21,7 +21,7 @@ from sealwright_licensing.records import (
     SpentNonce,
 )
 from sealwright_licensing.renewal import MOST_OPEN_REPLIES
-from sealwright_licensing.revocation import resume_device, retire_device, set_license_status
+from sealwright_licensing.revocation import resume_device, retire_device, set_license_status, withdraw_release
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.lease import Lease, verify_lease
 from sealwright_policies.wire.messages import NonceRequest, Purpose
@@ -105,22 +105,48 @@ def test_a_renewal_is_for_n_plus_one_and_from_the_new_clock(box: Enrolled) -> No
     assert box.renew().number == 3
 
 
-def test_shares_come_with_a_release_that_is_new_to_the_device_only(box: Enrolled) -> None:
-    """After an OS update the box attests the new release, gets its shares, and keeps a lease for the old one."""
-    assert grant(box.ask()).shares == []
-    box.device.increment()
+def update(box: Enrolled) -> tuple[str, str]:
+    """Boot a newer release; returns the ids of both."""
     old = box.device.box.release.release_id
     updated = synthetic_box(product_version="1.3.0")
     box.world.import_release(updated)
     box.device.box = dataclasses.replace(updated, ak=box.device.ak)
     box.pass_time(DAY, resets=1)
-    granted = grant(box.ask(box.nonce()))
-    leases = [verify_lease(token, box.world.service) for token in granted.leases]
-    assert [lease.release_id for lease in leases] == [updated.release.release_id, old]
-    assert {lease.number for lease in leases} == {3}
-    assert len(granted.shares) == 1
-    ways = len(updated.release.manifest.measurements.boot_applications)
-    assert len(granted.release_approvals) == 2 * ways
+    return old, updated.release.release_id
+
+
+def leases(box: Enrolled, reply: bytes) -> list[Lease]:
+    return [verify_lease(token, box.world.service) for token in grant(reply).leases]
+
+
+def test_shares_come_with_a_release_that_is_new_to_the_device_only(box: Enrolled) -> None:
+    """After an OS update the box attests the new release, gets its shares, and keeps a lease for the old one."""
+    assert grant(box.ask()).shares == []
+    box.device.increment()
+    old, new = update(box)
+    reply = box.ask(box.nonce())
+    assert [lease.release_id for lease in leases(box, reply)] == [new, old]
+    assert {lease.number for lease in leases(box, reply)} == {3}
+    assert len(grant(reply).shares) == 1
+    ways = len(box.device.box.release.manifest.measurements.boot_applications)
+    assert len(grant(reply).release_approvals) == 2 * ways
+
+
+def test_an_older_release_that_is_withdrawn_is_leased_no_more(box: Enrolled) -> None:
+    """Nor is a kept reply with a lease for it given again; the box asks anew."""
+    old, new = update(box)
+    nonce = box.nonce()
+    box.ask(nonce)
+    withdraw_release(box.world.store, old)
+    denied(RejectionCode.NONCE_INVALID, lambda: box.ask(nonce))
+    assert [lease.release_id for lease in leases(box, box.ask(box.nonce()))] == [new]
+
+
+def test_an_older_release_withdrawn_while_the_grant_is_made_is_leased_no_more(box: Enrolled) -> None:
+    old, new = update(box)
+    box.ask(box.nonce())
+    box.world.interrupt(lambda: withdraw_release(box.world.store, old))
+    assert [lease.release_id for lease in leases(box, box.ask(box.nonce()))] == [new]
 
 
 def test_a_repeated_request_gets_the_same_bytes_until_the_next_number_is_proved(box: Enrolled) -> None:
