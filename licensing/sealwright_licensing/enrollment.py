@@ -342,7 +342,7 @@ def _store_enrollment(
         )
     )
     transaction.delete(PendingEnrollment, code_hash=pending.code_hash)
-    transaction.put(DeviceRelease(pending.device_id, pending.release_id, pcrs_json(result.unseal_pcrs), now))
+    transaction.put(DeviceRelease(pending.device_id, pending.release_id, pcrs_json(result.unseal_pcrs), now, 0))
     journal.record_decision(
         transaction,
         device_id=pending.device_id,

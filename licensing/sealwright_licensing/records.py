@@ -183,7 +183,9 @@ class DeviceRelease:
     unseal_pcrs: str
     """JSON."""
     seen_at: int
-    """When a quote first led to these values."""
+    """When a quote last led to these values."""
+    lease_number: int
+    """N at the renewal that first gave its shares, which gives them again until N + 1 is proved; 0: at enrolment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ while the database is locked.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing import journal
@@ -33,7 +33,8 @@ from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
-from sealwright_policies.appraisal.clock import DeviceBaseline
+from sealwright_policies.appraisal.clock import PINNED_PCRS, DeviceBaseline
+from sealwright_policies.appraisal.reference_values import UNSEAL_SET
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.tcg.structures import parse_public
@@ -59,9 +60,10 @@ class Held:
     """Stored replies to this nonce."""
     next_nonce: NextNonce | None
     spent: bool
-    provisioned: tuple[DeviceRelease, ...]
-    others: tuple[ReleaseRecord, ...]
-    """Further releases that the device has shares for."""
+    provisioned: DeviceRelease | None
+    """The release, if the device has been given its shares."""
+    others: tuple[tuple[DeviceRelease, ReleaseRecord], ...]
+    """Further releases that it has been given shares for, newest first."""
     shares: tuple[ReleaseShares, ...]
 
 
@@ -193,11 +195,13 @@ class RenewalService:
         lost_ticks = math.ceil(result.clock_loss_ms / 1000 / TICK_INTERVAL_S)
         charged = replace(device, charged_ticks=device.charged_ticks + lost_ticks, revision=device.revision + 1)
         proved = with_baseline(charged, baseline, now=now)
-        attested = GrantedRelease(held.record, stored_release(held.record), pcr_values(result.unseal_pcrs), held.shares)
+        unseal = pcr_values(result.unseal_pcrs)
+        shares = held.shares if _first_number(held, baseline.lease_number) == baseline.lease_number else ()
+        attested = GrantedRelease(held.record, stored_release(held.record), unseal, shares)
         prepared = self._grantor.prepare(
             held.license_,
             proved,
-            [attested, *_still_allowed(held)],
+            [attested, *_still_allowed(held, unseal)],
             number=proved.lease_number + 1,
             resets=proved.reset_count - device.reset_count,
             elapsed_s=now - device.seen_at,
@@ -210,7 +214,7 @@ class RenewalService:
         with self._store.write() as transaction:
             if _look_up(transaction, request) != held:
                 return False
-            _store_renewal(transaction, request, verdict, now=now)
+            _store_renewal(transaction, request, held, verdict, now=now)
             if now - self._pruned_at >= PRUNE_INTERVAL_S:
                 transaction.delete_below(SpentNonce, "expires_at", now)
                 self._pruned_at = now
@@ -254,10 +258,8 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
             RejectionCode.RELEASE_UNKNOWN,
             f"release {request.release_id[:16]} has not been imported into this service",
         )
-    provisioned = transaction.find(DeviceRelease, newest_first="seen_at", device_id=device.device_id)
-    known = [one.release_id for one in provisioned]
-    others = (transaction.get(ReleaseRecord, one) for one in known if one != record.release_id)
-    is_new = record.release_id not in known
+    known = transaction.find(DeviceRelease, newest_first="seen_at", device_id=device.device_id)
+    others = ((one, transaction.get(ReleaseRecord, one.release_id)) for one in known)
     return Held(
         device=device,
         license_=license_,
@@ -265,9 +267,9 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
         replies=tuple(transaction.find(RenewalReply, device_id=device.device_id, nonce=request.nonce)),
         next_nonce=transaction.get(NextNonce, device.device_id, request.nonce),
         spent=transaction.get(SpentNonce, request.nonce) is not None,
-        provisioned=tuple(provisioned),
-        others=tuple(one for one in others if one is not None),
-        shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)) if is_new else (),
+        provisioned=transaction.get(DeviceRelease, device.device_id, record.release_id),
+        others=tuple((one, other) for one, other in others if other is not None and other != record),
+        shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)),
     )
 
 
@@ -304,21 +306,32 @@ def _check_next_nonce(held: Held, lease_number: int, nonce_expires_at: int | Non
         )
 
 
-def _still_allowed(held: Held) -> Sequence[GrantedRelease]:
-    """Other releases on the device, e.g. the one before an update, as far as the licence still allows them."""
+def _still_allowed(held: Held, unseal: Mapping[str, str]) -> Sequence[GrantedRelease]:
+    """Other releases on the device, e.g. the one before an update, as far as the licence still allows them.
+
+    Their boot applications and keys are as they last were. The firmware is the machine's: a lease for firmware that was
+    there before the one that is pinned now would open under what an update has mended.
+    """
+    firmware = {str(pcr): unseal[str(pcr)] for pcr in PINNED_PCRS if pcr in UNSEAL_SET}
     allowed = []
-    values = {one.release_id: one.unseal_pcrs for one in held.provisioned}
-    for record in held.others:
+    for provisioned, record in held.others:
         release = stored_release(record)
         try:
             require_release(held.license_, release.manifest, withdrawn=record.withdrawn)
         except VerificationError:
             continue
-        allowed.append(GrantedRelease(record, release, stored_pcrs(values[record.release_id]), ()))
+        allowed.append(GrantedRelease(record, release, stored_pcrs(provisioned.unseal_pcrs) | firmware, ()))
     return allowed
 
 
-def _store_renewal(transaction: Transaction, request: RenewalRequest, verdict: Verdict, *, now: int) -> None:
+def _first_number(held: Held, proved: int) -> int:
+    """N at which the release's shares were first given: now, if it is new to the device."""
+    return held.provisioned.lease_number if held.provisioned else proved
+
+
+def _store_renewal(
+    transaction: Transaction, request: RenewalRequest, held: Held, verdict: Verdict, *, now: int
+) -> None:
     device, prepared = verdict.proved, verdict.prepared
     proved = device.lease_number
     for kind in (RenewalReply, NextNonce):  # N is proved: what was kept for lower numbers is spent
@@ -331,7 +344,7 @@ def _store_renewal(transaction: Transaction, request: RenewalRequest, verdict: V
     transaction.add(RenewalReply(device.device_id, proved, request.nonce, prepared.reply))
     prepared.store(transaction)
     unseal = pcrs_json(verdict.result.unseal_pcrs)
-    transaction.put(DeviceRelease(device.device_id, request.release_id, unseal, now))
+    transaction.put(DeviceRelease(device.device_id, request.release_id, unseal, now, _first_number(held, proved)))
     journal.record_decision(
         transaction,
         device_id=device.device_id,

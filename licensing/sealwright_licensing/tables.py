@@ -152,6 +152,8 @@ devices = Table(
     _number("charged_ticks"),
     _number("granted_ticks"),
     Index(None, "license_id"),
+    Index(None, "ak_public"),
+    Index(None, "srk_public"),
 )
 
 device_releases = Table(
@@ -161,6 +163,7 @@ device_releases = Table(
     _text("release_id", key=True),
     _text("unseal_pcrs"),
     _number("seen_at"),
+    _number("lease_number"),
 )
 
 tick_ledgers = Table(

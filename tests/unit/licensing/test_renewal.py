@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from sealwright_licensing.baselines import pcrs_json
 from sealwright_licensing.nonces import LIFETIME_S
 from sealwright_licensing.records import (
     Decision,
@@ -25,7 +26,7 @@ from sealwright_licensing.revocation import resume_device, retire_device, set_li
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.lease import Lease, verify_lease
 from sealwright_policies.wire.messages import NonceRequest, Purpose
-from sealwright_testing.evidence_factory import boot_events
+from sealwright_testing.evidence_factory import boot_events, quoted_values, userspace_events
 from sealwright_testing.license_world import LicenseWorld, grant, synthetic_box
 from sealwright_testing.software_device import SoftwareDevice
 
@@ -130,6 +131,36 @@ def test_shares_come_with_a_release_that_is_new_to_the_device_only(box: Enrolled
     assert len(grant(reply).shares) == 1
     ways = len(box.device.box.release.manifest.measurements.boot_applications)
     assert len(grant(reply).release_approvals) == 2 * ways
+
+
+def test_shares_are_given_again_until_the_next_number_is_proved(box: Enrolled) -> None:
+    """The reply with a new release's shares was lost, and the box asks with another nonce; then it has counted on."""
+    update(box)
+    for _ in range(2):
+        assert len(grant(box.ask(box.nonce())).shares) == 1
+    box.device.increment()
+    assert grant(box.ask(box.nonce())).shares == []
+
+
+def test_an_older_release_is_leased_for_the_present_firmware(box: Enrolled) -> None:
+    """Firmware was updated and approved: no lease may open under the one before, whatever release it is for."""
+    box.device.increment()
+    old, new = update(box)
+    before = leases(box, box.ask(box.nonce()))
+    box.device.increment()
+    events = boot_events(box.device.box.uki, box.device.box.keys, option_roms=3)
+    pinned = quoted_values(events, userspace_events())
+    with box.world.store.write() as transaction:
+        transaction.put(
+            dataclasses.replace(box.stored(), pinned_pcrs=pcrs_json({pcr: pinned[pcr] for pcr in (0, 2, 3)}))
+        )
+    box.pass_time(DAY, resets=1)
+    now = leases(box, box.ask(box.nonce(), events=events))
+    assert [lease.release_id for lease in now] == [new, old]
+    assert before[1].unseal_pcrs["2"] != pinned[2].hex()
+    for lease in now:
+        assert (lease.unseal_pcrs["0"], lease.unseal_pcrs["2"]) == (pinned[0].hex(), pinned[2].hex())
+    assert now[1].unseal_pcrs["4"] == before[1].unseal_pcrs["4"]
 
 
 def test_an_older_release_that_is_withdrawn_is_leased_no_more(box: Enrolled) -> None:

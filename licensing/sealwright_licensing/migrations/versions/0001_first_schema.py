@@ -151,13 +151,15 @@ def _create_devices() -> None:
         _number("granted_ticks"),
         sa.PrimaryKeyConstraint("device_id", name="pk_devices"),
     )
-    op.create_index("ix_devices_license_id", "devices", ["license_id"])
+    for key in ("license_id", "ak_public", "srk_public"):
+        op.create_index(f"ix_devices_{key}", "devices", [key])
     op.create_table(
         "device_releases",
         _text("device_id"),
         _text("release_id"),
         _text("unseal_pcrs"),
         _number("seen_at"),
+        _number("lease_number"),
         sa.PrimaryKeyConstraint("device_id", "release_id", name="pk_device_releases"),
     )
     op.create_table(
