@@ -29,10 +29,9 @@ from sealwright_licensing.records import (
     PendingEnrollment,
     ReleaseRecord,
     ReleaseShares,
-    TickLedger,
 )
 from sealwright_licensing.release_import import stored_release
-from sealwright_licensing.seats import require_free_seat
+from sealwright_licensing.seats import charged_before, devices_of_tpm, require_free_seat
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
@@ -61,7 +60,7 @@ class _Held:
     record: ReleaseRecord
     shares: tuple[ReleaseShares, ...]
     charged_ticks: int
-    """Ticks that earlier enrolments of this EK have used up."""
+    """Ticks that earlier enrolments of this TPM have used up."""
 
 
 class EnrollmentService:
@@ -97,7 +96,8 @@ class EnrollmentService:
             if code is not None and code.spent_at is not None:
                 require_own_result(transaction, code, claimed.device_id, claimed.ak.area, now=now)
             else:
-                require_free_seat(transaction, license_, claimed.device_id)  # (5)
+                same_tpm = devices_of_tpm(transaction, claimed.device_id, claimed.ak.area, claimed.srk.area)
+                require_free_seat(transaction, license_, same_tpm)  # (5)
         return self._open(request, claimed, endorsement, license_, now=now)  # (6)
 
     def _open(
@@ -242,7 +242,8 @@ class EnrollmentService:
                 reply = require_own_result(transaction, code, pending.device_id, pending.ak_public, now=now).reply
                 transaction.delete(PendingEnrollment, enrollment_id=pending.enrollment_id)
                 return reply
-            require_free_seat(transaction, held.license_, pending.device_id)
+            same_tpm = devices_of_tpm(transaction, pending.device_id, pending.ak_public, pending.srk_public)
+            require_free_seat(transaction, held.license_, same_tpm)
             transaction.put(replace(code, spent_at=now, enrollment_id=pending.enrollment_id))
             _store_enrollment(transaction, pending, result, prepared, now=now)
         return prepared.reply
@@ -273,12 +274,11 @@ def _look_up(transaction: Transaction, pending: PendingEnrollment, *, now: int) 
     require_tier(license_, Tier(pending.tier))
     record = _release(transaction, pending.release_id)
     require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
-    ledger = transaction.get(TickLedger, pending.license_id, pending.device_id)
     return _Held(
         license_=license_,
         record=record,
         shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)),
-        charged_ticks=ledger.charged_ticks if ledger else 0,
+        charged_ticks=charged_before(transaction, pending),
     )
 
 

@@ -190,7 +190,7 @@ class DeviceRelease:
 
 @dataclass(frozen=True, slots=True)
 class TickLedger:
-    """Ticks that one EK has used up under one licence in enrolments that are over."""
+    """Ticks that a device and its TPM's earlier ones have used up under one licence in enrolments that are over."""
 
     license_id: str
     device_id: str

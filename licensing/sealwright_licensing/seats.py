@@ -1,30 +1,60 @@
-"""Seats: one live device per EK, no more devices than seats.
+"""Seats: one live device per TPM, no more devices than seats.
 
 Called inside the deciding transaction; what they read still holds when it commits.
 """
 
 from __future__ import annotations
 
-from sealwright_licensing.records import Device, DeviceStatus, License
+from collections.abc import Iterable, Sequence
+
+from sealwright_licensing.records import Device, DeviceStatus, License, PendingEnrollment, TickLedger
 from sealwright_licensing.store import Transaction
 from sealwright_policies.errors import RejectionCode, VerificationError
 
 
-def require_free_seat(transaction: Transaction, license_: License, device_id: str) -> None:
-    """One live device per EK, and no more devices than seats.
+def devices_of_tpm(transaction: Transaction, device_id: str, ak_public: bytes, srk_public: bytes) -> list[Device]:
+    """Devices that are the same TPM: of this EK, this AK or this SRK.
+
+    A maker may certify two EKs of one TPM, and each would be a device of its own. AK and SRK are primary keys: the
+    measured agent makes the same AK from the TPM's endorsement seed whichever EK it shows, and the SRK, by whose Name
+    leases are bound, comes from the storage seed. The seeds are random, so no two TPMs have a key in common.
+    """
+    own = transaction.get(Device, device_id)
+    found = [
+        *([own] if own else []),
+        *transaction.find(Device, ak_public=ak_public),
+        *transaction.find(Device, srk_public=srk_public),
+    ]
+    return list({device.device_id: device for device in found}.values())
+
+
+def charged_before(transaction: Transaction, pending: PendingEnrollment) -> int:
+    """Ticks that earlier enrolments of this TPM have used up under the licence.
+
+    The ledger of each began with the charges of the one before, so the highest is the sum.
+    """
+    known = devices_of_tpm(transaction, pending.device_id, pending.ak_public, pending.srk_public)
+    ids = {pending.device_id, *(device.device_id for device in known)}
+    ledgers = (transaction.get(TickLedger, pending.license_id, device_id) for device_id in ids)
+    return max((ledger.charged_ticks for ledger in ledgers if ledger), default=0)
+
+
+def require_free_seat(transaction: Transaction, license_: License, same_tpm: Iterable[Device]) -> None:
+    """One live device per TPM, and no more devices than seats.
+
+    Args:
+        same_tpm: of :func:`devices_of_tpm`.
 
     Raises:
         VerificationError: TOO_MANY_DEVICES.
     """
-    known = transaction.get(Device, device_id)
-    if known is not None and known.status is not DeviceStatus.RETIRED:
+    for known in _live(same_tpm):
         raise VerificationError(
             RejectionCode.TOO_MANY_DEVICES,
             f"this TPM is enrolled already, under licence {known.license_id}; "
             "the operator must retire that device first",
         )
-    devices = transaction.find(Device, license_id=license_.license_id)
-    taken = sum(device.status is not DeviceStatus.RETIRED for device in devices)
+    taken = len(_live(transaction.find(Device, license_id=license_.license_id)))
     if taken >= license_.seats:
         raise VerificationError(
             RejectionCode.TOO_MANY_DEVICES,
@@ -32,3 +62,7 @@ def require_free_seat(transaction: Transaction, license_: License, device_id: st
             expected=license_.seats,
             found=taken + 1,
         )
+
+
+def _live(devices: Iterable[Device]) -> Sequence[Device]:
+    return [device for device in devices if device.status is not DeviceStatus.RETIRED]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from tpm2_pytss.constants import ESYS_TR
+from tpm2_pytss.utils import NoSuchIndex, create_ek_template
 
 from sealwright_appliance.license_client import DeniedError, LicenseClient
 from sealwright_appliance.tpm_device import TpmDevice
@@ -41,10 +42,13 @@ from sealwright_policies.wire.messages import (
     Grant,
     Purpose,
 )
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
+from sealwright_testing.maker_ca import MakerCa, der, pem
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
 from sealwright_testing.software_device import srk_area
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
+
+P256_CERTIFICATE_INDEX = 0x01C0000A
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,10 @@ class Hands:
     @property
     def device(self) -> TpmDevice:
         return self.tpm.device
+
+    def with_ek(self, ek: EndorsementKey) -> Hands:
+        """The same with another EK and a new code."""
+        return replace(self, ek=ek, code=self.box.vendor.issue().activation_code)
 
     def challenge(self, *, ak_public: bytes | None = None, srk_public: bytes | None = None) -> EnrollmentChallenge:
         return self.client.enroll(
@@ -222,13 +230,39 @@ def test_a_tpm_of_an_unknown_maker_is_denied(vendor: SimulatedVendor, tmp_path: 
     assert caught.value.code == RejectionCode.EK_CHAIN_INVALID
 
 
-def test_the_honest_answer_is_granted_once_per_tpm(hands: Hands) -> None:
-    """The last test of the box: the same hands, nothing forged; then a second licence for the same TPM."""
+def test_the_honest_answer_is_granted_once_per_tpm(hands: Hands, tmp_path: Path) -> None:
+    """The last test of the box: the same hands, nothing forged; then a second licence for the same TPM, also by way of
+    its P-256 EK, which a maker has certified as well: AK and SRK are the same, so it is the same TPM."""
+    second = _certified_p256_ek(hands, tmp_path / "maker.pem")
+    early = hands.with_ek(second)
+    early_challenge = early.challenge()
     assert hands.prove(hands.challenge()).leases
-    hands.code = hands.box.vendor.issue().activation_code
+    for again in (hands, hands.with_ek(second)):
+        again.code = hands.box.vendor.issue().activation_code
+        with pytest.raises(DeniedError) as caught:
+            again.challenge()
+        assert caught.value.code == RejectionCode.TOO_MANY_DEVICES
     with pytest.raises(DeniedError) as caught:
-        hands.challenge()
+        early.prove(early_challenge)
     assert caught.value.code == RejectionCode.TOO_MANY_DEVICES
+
+
+def _certified_p256_ek(hands: Hands, roots: Path) -> EndorsementKey:
+    """The TPM's EK of template L-2, with a certificate by a maker that the service trusts."""
+
+    def read(index: int) -> bytes:
+        if index == P256_CERTIFICATE_INDEX:
+            return b""
+        raise NoSuchIndex(index)
+
+    _, template = create_ek_template("EK-ECC256", read)
+    area = template.marshal()[2:]
+    maker = MakerCa("Second")
+    roots.write_bytes(pem(maker.root))
+    license_command("roots", "add", hands.box.vendor.license_directory, roots, "--tier", "software")
+    with hands.device.primary("make an endorsement key", area, ESYS_TR.ENDORSEMENT) as (_, public):
+        certificate = maker.endorse(public.key())
+    return EndorsementKey(public, (der(certificate), der(maker.intermediate)), area)
 
 
 def _der(pem: bytes) -> bytes:

@@ -246,6 +246,48 @@ def test_one_live_device_per_endorsement_key(world: LicenseWorld) -> None:
     denied(RejectionCode.TOO_MANY_DEVICES, lambda: challenge(world, device, second))
 
 
+def second_ek(world: LicenseWorld, device: SoftwareDevice, *shared: str) -> SoftwareDevice:
+    """What another certified EK of the same TPM would show."""
+    return replace(device, number=1, maker=world.maker, **{
+        key: getattr(world.device(), key) for key in {"ak", "srk"} - set(shared)
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("shared", ["ak", "srk"])
+def test_a_tpm_with_two_endorsement_keys_is_one_device(world: LicenseWorld, shared: str) -> None:
+    """AK and SRK come from the TPM's seeds. After TPM2_Clear the SRK is another; the AK stays. A hold counts too."""
+    _, (first, second) = world.issue(seats=2)
+    device = world.device()
+    other = second_ek(world, device, shared)
+    assert other.device_id != device.device_id
+    early = other.proof(challenge(world, other, second))
+    world.enroll(device, first)
+    denied(RejectionCode.TOO_MANY_DEVICES, lambda: challenge(world, other, second))
+    denied(RejectionCode.TOO_MANY_DEVICES, lambda: world.enrollment.prove(early, now=world.now))
+    with world.store.write() as transaction:
+        (stored,) = transaction.find(Device)
+        transaction.put(replace(stored, status=DeviceStatus.HELD))
+    denied(RejectionCode.TOO_MANY_DEVICES, lambda: challenge(world, other, second))
+    assert seats_taken(world) == 1
+
+
+def test_charges_follow_the_tpm_to_its_other_endorsement_key(world: LicenseWorld) -> None:
+    """Budgets belong to licence and TPM: no fresh one by showing the other EK, and back."""
+    license_, (first,) = world.issue()
+    device = world.device()
+    other = second_ek(world, device, "ak", "srk")
+    codes = [first, *(add_activation_code(world.store, license_.license_id, now=world.now) for _ in range(2))]
+    used = 0
+    for shown, code in zip((device, other, device), codes, strict=True):
+        lease = verify_lease(world.enroll(shown, code).leases[0], world.service)
+        with world.store.read() as transaction:
+            stored = transaction.get(Device, shown.device_id)
+        assert stored is not None
+        assert stored.charged_ticks == used
+        used += lease.max_ticks - shown.ticks
+        retire_device(world.store, shown.device_id)
+
+
 def test_two_proofs_of_one_tpm_take_one_seat(world: LicenseWorld) -> None:
     """Both challenges were open; the second proof finds the device enrolled."""
     _, (first,) = world.issue()
