@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from sealwright_licensing.records import Device
-from sealwright_policies.appraisal.clock import DeviceBaseline
+from sealwright_licensing.records import Device, DeviceStatus
+from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.wire.encoding import pcr_bytes, pcr_values
 
@@ -48,6 +48,31 @@ def with_baseline(device: Device, baseline: DeviceBaseline, *, now: int) -> Devi
         restart_count=baseline.restart,
         ticks=baseline.ticks,
         lease_number=baseline.lease_number,
+    )
+
+
+def outstanding_end(device: Device) -> int:
+    """The tick count up to which the device may have run: to the end of its leases, or on behind it."""
+    return max(device.granted_ticks, device.ticks)
+
+
+def put_back(device: Device, shown: ClockReading, because: str) -> Device:
+    """The device after authentic evidence that its TPM's state was put back (policies/spec/renewal.md, 5).
+
+    What the TPM shows is the baseline from now on, and since it can run its whole lease once more, all that was granted
+    counts as used. The lease number stays: leases above the one shown are signed already and in the box's hands.
+    """
+    ticks = min(shown.ticks, device.ticks)
+    return replace(
+        device,
+        status=DeviceStatus.HELD,
+        held_because=because,
+        revision=device.revision + 1,
+        clock_ms=shown.clock_ms,
+        reset_count=shown.reset_count,
+        restart_count=shown.restart_count,
+        ticks=ticks,
+        charged_ticks=device.charged_ticks + outstanding_end(device) - ticks,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing import journal
-from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs, with_baseline
+from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, put_back, stored_pcrs, with_baseline
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment_identity import require_allowed_tpm
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
@@ -233,11 +233,11 @@ class RenewalService:
                 now=now,
             )
             device = transaction.get(Device, held.device.device_id)
+            shown = denial.result.reading if denial.result else None
             found = denial.result.mismatches if denial.result else ()
             sentence = next((one.sentence for one in found if one.code is RejectionCode.ROLLED_BACK), None)
-            if sentence is not None and device is not None and device.status is DeviceStatus.LIVE:
-                held_device = replace(device, status=DeviceStatus.HELD, held_because=sentence)
-                transaction.put(replace(held_device, revision=device.revision + 1))
+            if sentence and shown and device is not None and device.status is DeviceStatus.LIVE:
+                transaction.put(put_back(device, shown, sentence))
 
 
 def _known_device(transaction: Transaction, device_id: str) -> Device:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sealwright_licensing.baselines import outstanding_end
 from sealwright_licensing.records import (
     Device,
     DeviceRelease,
@@ -58,10 +59,10 @@ def withdraw_release(store: Store, release_id: str) -> ReleaseRecord:
 
 
 def resume_device(store: Store, device_id: str) -> Device:
-    """Let a held device go on. What it shows next is held against the old baseline's counters no more.
+    """Let a held device go on from what it showed when it was held (policies/spec/renewal.md, 5).
 
-    The operator has looked into why the TPM's state was put back. The lease counter still protects old leases, for
-    its value is proved again before the next ones are signed.
+    The operator has looked into why the TPM's state was put back; the lease that was out then stays charged. A lease
+    counter that was put back cannot be resumed: only TPM2_Clear makes an end of the leases above it.
 
     Raises:
         VerificationError: DEVICE_UNKNOWN.
@@ -72,11 +73,6 @@ def resume_device(store: Store, device_id: str) -> Device:
             device,
             status=DeviceStatus.LIVE if device.status is DeviceStatus.HELD else device.status,
             held_because="",
-            clock_ms=0,
-            reset_count=0,
-            restart_count=0,
-            ticks=0,
-            lease_number=0,
             revision=device.revision + 1,
         )
         transaction.put(changed)
@@ -91,7 +87,7 @@ def retire_device(store: Store, device_id: str) -> Device:
     """
     with store.write() as transaction:
         device = _device(transaction, device_id)
-        used = device.charged_ticks + device.granted_ticks - device.first_ticks
+        used = device.charged_ticks + outstanding_end(device) - device.first_ticks
         transaction.put(TickLedger(device.license_id, device_id, used))
         for kind in (RenewalReply, NextNonce, DeviceRelease, EnrollmentReply):
             transaction.delete(kind, device_id=device_id)

@@ -20,6 +20,7 @@ from sealwright_licensing.records import (
     NextNonce,
     RenewalReply,
     SpentNonce,
+    TickLedger,
 )
 from sealwright_licensing.renewal import MOST_OPEN_REPLIES
 from sealwright_licensing.revocation import resume_device, retire_device, set_license_status, withdraw_release
@@ -348,6 +349,79 @@ def test_a_tpm_state_put_back_is_denied_and_held_until_an_operator_acts(box: Enr
     denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
     resume_device(box.world.store, box.device.device_id)
     assert box.ask(box.nonce())
+
+
+def put_back(box: Enrolled, good: SoftwareDevice) -> None:
+    """The TPM shows an older state again: everything but the lease counter, which had not moved since."""
+    box.device.clock, box.device.ticks = good.clock, good.ticks
+
+
+def test_nothing_is_gained_by_a_state_put_back(box: Enrolled) -> None:
+    """The TPM can run its whole lease again, so all of it is charged; the budget ends as much sooner."""
+    budget = box.license_.tick_budget
+    box.pass_time(DAY, resets=1)
+    box.renew()
+    old = dataclasses.replace(box.device)
+    box.pass_time(10 * DAY, resets=1)
+    box.ask()
+    granted, first = box.stored().granted_ticks, box.stored().first_ticks
+    put_back(box, old)
+    denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
+    resume_device(box.world.store, box.device.device_id)
+    box.pass_time(DAY)
+    box.ask(box.nonce())
+    stored = box.stored()
+    assert stored.charged_ticks + old.ticks - first == granted - first
+    box.device.ticks = old.ticks + budget - (granted - first)
+    denied(RejectionCode.BUDGET_EXHAUSTED, lambda: box.ask(box.nonce()))
+
+
+def test_ticks_behind_the_end_of_the_lease_are_not_forgiven_either(box: Enrolled) -> None:
+    """The lease had ended and the box ticked on, renewed, and went back."""
+    old = dataclasses.replace(box.device)
+    box.pass_time(80 * DAY, resets=1)
+    box.ask(box.nonce())
+    with box.world.store.write() as transaction:
+        transaction.put(dataclasses.replace(box.stored(), granted_ticks=900))
+    proved = box.stored().ticks
+    put_back(box, old)
+    denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
+    assert box.stored().charged_ticks == proved - old.ticks
+    retire_device(box.world.store, box.device.device_id)
+    with box.world.store.read() as transaction:
+        (ledger,) = transaction.find(TickLedger)
+    assert ledger.charged_ticks == proved - old.ticks + 900 - old.ticks
+
+
+def test_what_is_put_back_again_is_seen_again(box: Enrolled) -> None:
+    """The state shown when it was held is the baseline; charges come once for each time that it is put back."""
+    oldest = dataclasses.replace(box.device)
+    box.pass_time(DAY, resets=1)
+    old = dataclasses.replace(box.device)
+    box.pass_time(DAY, resets=1)
+    box.ask()
+    put_back(box, old)
+    for _ in range(3):
+        denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
+    granted = box.stored().granted_ticks
+    assert box.stored().charged_ticks == granted - old.ticks
+    resume_device(box.world.store, box.device.device_id)
+    put_back(box, oldest)
+    denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
+    assert box.stored().status is DeviceStatus.HELD
+    assert box.stored().charged_ticks == 2 * granted - old.ticks - oldest.ticks
+
+
+def test_a_lease_counter_put_back_is_not_resumed(box: Enrolled) -> None:
+    """Leases for the numbers above are in the box's hands: counting up to them would revive them."""
+    for _ in range(3):
+        box.pass_time(DAY)
+        box.renew()
+    box.device.lease_number = 2
+    for _ in range(2):
+        denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
+        resume_device(box.world.store, box.device.device_id)
+    assert box.stored().lease_number == 3
 
 
 def test_a_forged_roll_back_holds_nobody(box: Enrolled) -> None:
