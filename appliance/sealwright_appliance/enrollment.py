@@ -16,6 +16,8 @@ from sealwright_appliance.tpm_keys import EndorsementKey, activate_credential, a
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
 from sealwright_appliance.tpm_unseal import import_sealed
 from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.tcg.structures import parse_public
+from sealwright_policies.wire.device_certificate import verify_device_certificate
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.lease import Lease, verify_lease
@@ -89,6 +91,8 @@ def check_grant(
 ) -> list[Lease]:
     """Demand that a grant is for this box, licence, TPM and lease number, and return its verified leases.
 
+    The service's own time is what its device certificate is held against: the box's clock is not to be relied on.
+
     Raises:
         FormatError, VerificationError: it is not, or not from our service.
     """
@@ -110,6 +114,12 @@ def check_grant(
                     expected=value,
                     found=getattr(lease, name),
                 )
+    certified = verify_device_certificate(grant.device_certificate, store.service.device_ca, now=grant.service_time)
+    own = (identity.device_id, identity.license_id, parse_public(identity.ak_public).key())
+    if (certified.device_id, certified.license_id, certified.ak) != own:
+        raise VerificationError(
+            RejectionCode.LEASE_MISMATCH, "The service's device certificate is for another box, licence or key."
+        )
     return leases
 
 

@@ -1,4 +1,4 @@
-"""Device certificates (policies/spec/enrollment.md, step 5): AK, device and tier, for third parties.
+"""Device certificates (policies/spec/enrollment.md, 6): AK, device and tier, for third parties.
 
 They end with the lease and are renewed with it, so there is no revocation list to fetch.
 """
@@ -15,6 +15,7 @@ from cryptography.x509.oid import NameOID
 
 from sealwright_licensing.keys import SigningKeys
 from sealwright_policies.tcg.signature import PublicKey
+from sealwright_policies.wire.device_certificate import DEVICE_CERTIFICATE_USAGE, device_certificate_urns
 
 _CLOCK_SLACK = datetime.timedelta(minutes=10)
 
@@ -40,8 +41,7 @@ def issue_device_certificate(
     """
     start = datetime.datetime.fromtimestamp(now, datetime.UTC)
     serial = x509.random_serial_number()
-    urns = [f"urn:sealwright:{kind}:{value}" for kind, value in
-            (("device", device_id), ("license", license_id), ("tier", tier))]  # fmt: skip
+    urns = device_certificate_urns(device_id, license_id, tier)
     usage = x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
@@ -56,6 +56,7 @@ def issue_device_certificate(
         .not_valid_after(datetime.datetime.fromtimestamp(expires_at, datetime.UTC))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([x509.ObjectIdentifier(DEVICE_CERTIFICATE_USAGE)]), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(urn) for urn in urns]), False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ak), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(keys.device_ca.public_key()), critical=False)

@@ -28,6 +28,7 @@ from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.envelope import sign_dsse, sign_jws
 from sealwright_policies.wire.lease import LEASE_TYPE, Lease, LeaseTerms, sign_lease, sign_lease_partition
 from sealwright_testing import maker_ca
+from sealwright_testing.certificate_vectors import device_certificate_vectors
 from sealwright_testing.evidence_factory import NOW, SyntheticBox
 from sealwright_testing.maker_ca import MakerCa
 from sealwright_testing.software_device import ek_area, ek_key
@@ -309,6 +310,7 @@ def roca_modulus() -> int:
 def write(directory: Path) -> None:
     """Write every vector below a directory, replacing those that are there."""
     documents = manifest_vectors() | lease_vectors() | share_vectors() | derivation_vectors()
+    documents |= device_certificate_vectors()
     for folder, vectors in (("documents", documents), ("endorsement", endorsement_vectors())):
         shutil.rmtree(directory / folder, ignore_errors=True)
         for name, (section, operation, values, expected) in vectors.items():

@@ -20,6 +20,7 @@ from sealwright_policies.appraisal.release import Release, find_release, verify_
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.tcg.public import parse_public
 from sealwright_policies.wire.custodian_wrap import unwrap_share
+from sealwright_policies.wire.device_certificate import verify_device_certificate
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -95,6 +96,10 @@ def run_check_key_strength(values: Values) -> None:
     check_key_strength(rsa.RSAPublicNumbers(65537, int(values["modulus"], 16)).public_key())
 
 
+def run_verify_device_certificate(values: Values) -> object:
+    return verify_device_certificate(values["certificate"], values["device_ca"], now=values["now"])
+
+
 OPERATIONS: dict[str, Callable[[Values], object]] = {
     "verify_release": run_verify_release,
     "find_release": run_find_release,
@@ -110,6 +115,7 @@ OPERATIONS: dict[str, Callable[[Values], object]] = {
     "device_id": lambda values: device_id(*binary(values, "ek_public_area")),
     "verify_endorsement": run_verify_endorsement,
     "check_key_strength": run_check_key_strength,
+    "verify_device_certificate": run_verify_device_certificate,
 }
 
 

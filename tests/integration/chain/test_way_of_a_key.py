@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,11 @@ from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_keys import SRK_HANDLES
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
 from sealwright_licensing.config import ServiceFolder
-from sealwright_licensing.keys import load_signing_keys
-from sealwright_policies.errors import RejectionCode
+from sealwright_licensing.device_certificates import issue_device_certificate
+from sealwright_licensing.keys import load_signing_keys, new_p256_key
+from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.tcg.srk import srk_template
+from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.framing import UNLOCKED_WORD
 from sealwright_policies.wire.lease import Lease, LeaseTerms, sign_lease
 from sealwright_testing.event_logs import LoggedEvent
@@ -293,3 +296,29 @@ def test_a_changed_boot_is_not_renewed(connected_box: SimulatedBox) -> None:
     box.boot(events=[*box.vendor.synthetic.boot_events(), extra])
     box.go_up()
     assert RejectionCode.KERNEL_COMMAND_LINE in {m["code"] for m in denial(box).problem.mismatches}
+
+
+@pytest.mark.parametrize("flaw", ["authority", "device", "key"])
+def test_a_grant_with_another_boxs_certificate_is_not_kept(connected_box: SimulatedBox, flaw: str) -> None:
+    """What the box shows to third parties must speak for it, under the authority of its image."""
+    keys = load_signing_keys(ServiceFolder(connected_box.vendor.license_directory).keys)
+    if flaw == "authority":
+        keys = replace(keys, device_ca=new_p256_key())
+    with connected_box.renewal() as renewal, open_provisioned_tpm(connected_box.paths.tcti) as tpm:
+        granted = request_renewal(renewal, tpm)
+        identity = renewal.identity
+        certificate = issue_device_certificate(
+            keys,
+            new_p256_key().public_key() if flaw == "key" else parse_public(identity.ak_public).key(),
+            device_id="a" * 52 if flaw == "device" else identity.device_id,
+            license_id=identity.license_id,
+            tier="software",
+            now=granted.service_time,
+            expires_at=granted.service_time + 86_400,
+        )
+        before = connected_box.store.load_leases()
+        with pytest.raises(VerificationError) as caught:
+            keep_grant(renewal, tpm, granted.model_copy(update={"device_certificate": certificate.pem}))
+        expected = RejectionCode.DOCUMENT_SIGNATURE if flaw == "authority" else RejectionCode.LEASE_MISMATCH
+        assert caught.value.code is expected
+        assert connected_box.store.load_leases() == before

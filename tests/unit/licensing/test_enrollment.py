@@ -25,6 +25,8 @@ from sealwright_licensing.records import (
 )
 from sealwright_licensing.revocation import retire_device, set_license_status, withdraw_release
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
+from sealwright_policies.tcg.structures import parse_public
+from sealwright_policies.wire.device_certificate import verify_device_certificate
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import EnrollmentChallenge, Purpose
 from sealwright_testing.evidence_factory import LEASE_INDEX, TICK_INDEX
@@ -76,6 +78,15 @@ def test_an_honest_device_gets_both_shares_a_lease_and_a_certificate(world: Lice
     assert lease.expires_at == world.now + license_.lease_s
     ways = world.box.release.manifest.measurements.boot_applications
     assert [one.pcrs["4"] for one in granted.release_approvals] == [one.pcr4 for one in ways]
+    certificate = verify_device_certificate(granted.device_certificate, world.service.device_ca, now=lease.expires_at)
+    assert (certificate.device_id, certificate.license_id) == (device.device_id, license_.license_id)
+    assert (certificate.tier, certificate.ak) == ("software", parse_public(device.ak.public_area).key())
+    denied(
+        RejectionCode.LEASE_EXPIRED,
+        lambda: verify_device_certificate(
+            granted.device_certificate, world.service.device_ca, now=lease.expires_at + 1
+        ),
+    )
     with world.store.read() as transaction:
         stored = transaction.get(Device, device.device_id)
         assert stored is not None
