@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing.device_certificates import DeviceCertificate, issue_device_certificate
+from sealwright_licensing.journal import drop_oldest
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.leases import ProvenState, SignedLease, bound_lease, issue_lease, lease_warnings
 from sealwright_licensing.records import (
@@ -34,6 +35,8 @@ from sealwright_policies.wire.messages import MESSAGE_LIMIT, Grant, PartitionSha
 MOST_RELEASES = 16
 """Leases that one grant holds."""
 NEXT_NONCE_SIZE = 32
+MOST_RECORDS, KEPT_RECORDS = 1500, 1000
+"""Leases, and certificates, of one device that are kept: years of an honest box, a bound for one that never stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class PreparedGrant:
 
     def store(self, transaction: Transaction) -> None:
         """Record leases, certificate, the next nonce, and the device with what it may use."""
+        for kind in (LeaseRecord, DeviceCertificateRecord):
+            drop_oldest(transaction, kind, "issued_at", self.device.device_id, most=MOST_RECORDS, kept=KEPT_RECORDS)
         for lease in self.leases:
             terms = lease.terms
             transaction.add(

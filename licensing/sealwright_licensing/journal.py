@@ -16,6 +16,20 @@ MOST_PER_DEVICE, KEPT_PER_DEVICE = 150, 100
 """At so many decisions about a device the oldest are dropped: a box must not be able to fill the disk."""
 
 
+def drop_oldest(
+    transaction: Transaction, kind: type[object], field: str, device_id: str, *, most: int, kept: int
+) -> None:
+    """Drop a device's oldest records of a kind if there are ``most``.
+
+    Args:
+        field: when a record was made; those of one second go together.
+        kept: about how many stay.
+    """
+    if transaction.count(kind, device_id=device_id) >= most:
+        newest = transaction.find(kind, newest_first=field, limit=kept, device_id=device_id)
+        transaction.delete_below(kind, field, getattr(newest[-1], field) + 1, device_id=device_id)
+
+
 def record_decision(
     transaction: Transaction,
     *,
@@ -27,9 +41,7 @@ def record_decision(
     now: int,
 ) -> None:
     """Add a decision to the journal; ``denial`` is None for a grant."""
-    if transaction.count(Decision, device_id=device_id) >= MOST_PER_DEVICE:
-        kept = transaction.find(Decision, newest_first="decided_at", limit=KEPT_PER_DEVICE, device_id=device_id)
-        transaction.delete_below(Decision, "decided_at", kept[-1].decided_at + 1, device_id=device_id)
+    drop_oldest(transaction, Decision, "decided_at", device_id, most=MOST_PER_DEVICE, kept=KEPT_PER_DEVICE)
     transaction.add(
         Decision(
             decision_id=secrets.token_hex(16),

@@ -6,15 +6,19 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pytest
 
 from sealwright_licensing.baselines import pcrs_json
+from sealwright_licensing.grants import KEPT_RECORDS, MOST_RECORDS
 from sealwright_licensing.nonces import LIFETIME_S
 from sealwright_licensing.records import (
     Decision,
     Device,
+    DeviceCertificateRecord,
     DeviceStatus,
+    LeaseRecord,
     License,
     LicenseStatus,
     NextNonce,
@@ -32,6 +36,7 @@ from sealwright_testing.license_world import LicenseWorld, grant, synthetic_box
 from sealwright_testing.software_device import SoftwareDevice
 
 DAY = 86_400
+R = TypeVar("R", LeaseRecord, DeviceCertificateRecord)
 
 
 @dataclass
@@ -276,6 +281,26 @@ def test_stored_replies_are_bounded(box: Enrolled) -> None:
         box.ask(box.nonce())
     assert count(box.world, RenewalReply) <= MOST_OPEN_REPLIES
     assert count(box.world, NextNonce) <= MOST_OPEN_REPLIES + 1
+
+
+def test_a_box_that_never_stops_renewing_fills_no_disk(box: Enrolled) -> None:
+    """Its oldest leases and certificates go, the newest stay."""
+    (lease,), (certificate,) = records(box, LeaseRecord), records(box, DeviceCertificateRecord)
+    with box.world.store.write() as transaction:
+        for number in range(MOST_RECORDS - 1):
+            made = box.world.now - number
+            transaction.add(dataclasses.replace(lease, lease_id=f"older-{number}", issued_at=made))
+            transaction.add(dataclasses.replace(certificate, serial=f"older-{number}", issued_at=made))
+    box.pass_time(1)
+    box.ask()
+    for kept in (records(box, LeaseRecord), records(box, DeviceCertificateRecord)):
+        assert len(kept) <= KEPT_RECORDS + 1
+        assert max(one.issued_at for one in kept) == box.world.now
+
+
+def records(box: Enrolled, kind: type[R]) -> list[R]:
+    with box.world.store.read() as transaction:
+        return transaction.find(kind, device_id=box.device.device_id)
 
 
 # --- what the TPM shows -----------------------------------------------------------------------------------------------
