@@ -31,10 +31,12 @@ class Limits(_Section):
     failed_codes_per_hour: _Count = 20
     """Wrong activation codes of one address, after which it waits."""
     connections: _Count = 256
+    """Of all addresses together."""
+    connections_per_address: _Count = 32
     headers_s: Annotated[float, Field(gt=0, le=600)] = 10
-    """Seconds from the connection to the end of the first request's headers."""
+    """Seconds for TLS to be set up, and again for the headers of each request."""
     body_s: Annotated[float, Field(gt=0, le=600)] = 30
-    """Seconds for a request's body."""
+    """Seconds for a request's body, and for a client to read on when an answer has filled the buffers."""
     shutdown_s: Annotated[int, Field(ge=1, le=600)] = 20
     """Seconds that running requests get when the service stops."""
 
@@ -121,6 +123,7 @@ port = {port}
 requests_per_minute = {limits.requests_per_minute}      # of one address
 failed_codes_per_hour = {limits.failed_codes_per_hour}     # wrong activation codes of one address
 connections = {limits.connections}
+connections_per_address = {limits.connections_per_address}
 headers_s = {limits.headers_s:g}
 body_s = {limits.body_s:g}
 shutdown_s = {limits.shutdown_s}

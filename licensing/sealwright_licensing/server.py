@@ -1,4 +1,4 @@
-"""The process: uvicorn with TLS 1.3 only, limits on connections and on silent clients, a graceful stop."""
+"""The process: uvicorn with TLS 1.3 only, limits on connections (connections.py), a graceful stop."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import asyncio
 import signal
 import socket
 import ssl
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sealwright_licensing import keys, schema
 from sealwright_licensing.app import create_app
 from sealwright_licensing.config import Limits, ServiceConfig, ServiceFolder
+from sealwright_licensing.connections import Listener, TlsLoop, deadline_protocol
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.logs import configure_logging
 from sealwright_licensing.store_sql import SqlStore, open_engine
@@ -35,20 +36,22 @@ def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int)
     for name in (keys.TLS_SERVER_KEY, keys.TLS_SERVER_CERTIFICATE):
         if not (folder.keys / name).exists():
             raise OperationError(f"{folder.keys / name} is missing.", cure="Restore it from the backup.")
-    listener = _listen(host, port)
+    listener = _listen(host, port, config.limits)
     configure_logging()
     server = _AnnouncingServer(server_config(app, folder, config.limits))
     server.announcement = f"https://{host}:{listener.getsockname()[1]}"
     # uvicorn raises the signal that stopped it once more when it is done; a graceful stop is an exit with 0.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    server.run(sockets=[listener])
+    with asyncio.Runner(loop_factory=partial(TlsLoop, config.limits.headers_s)) as runner:
+        runner.run(server.serve(sockets=[listener]))
 
 
 def server_config(app: FastAPI, folder: ServiceFolder, limits: Limits) -> uvicorn.Config:
     """uvicorn's configuration, with TLS 1.3 as the only version."""
     config = uvicorn.Config(
         app,
-        http=_deadline_protocol(limits.headers_s),
+        http=deadline_protocol(limits),
+        ws="none",
         ssl_keyfile=str(folder.keys / keys.TLS_SERVER_KEY),
         ssl_certfile=str(folder.keys / keys.TLS_SERVER_CERTIFICATE),
         log_config=None,
@@ -66,9 +69,9 @@ def server_config(app: FastAPI, folder: ServiceFolder, limits: Limits) -> uvicor
     return config
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, limits: Limits) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = Listener(family, limits.connections_per_address)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -90,24 +93,3 @@ class _AnnouncingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         print(f"sealwright-license: serving {self.announcement}", flush=True)
-
-
-def _deadline_protocol(headers_s: float) -> type[H11Protocol]:
-    """uvicorn's HTTP/1.1, which also closes connections whose first request does not come in time."""
-
-    class DeadlineProtocol(H11Protocol):
-        """A connection with a deadline for its first request's headers."""
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._deadline = self.loop.call_later(headers_s, self._close_if_silent)
-
-        def _close_if_silent(self) -> None:
-            if self.cycle is None:
-                self.transport.close()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._deadline.cancel()
-            super().connection_lost(exc)
-
-    return DeadlineProtocol

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import ssl
 import threading
@@ -58,6 +59,9 @@ def problem(reply: httpx.Response, status: int, code: str) -> Problem:
     shown = parse_json(Problem, reply.content, limit=MESSAGE_LIMIT)
     assert (reply.status_code, shown.status, shown.code) == (status, status, code)
     return shown
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 # --- the way of a box -------------------------------------------------------------------------------------------------
@@ -215,14 +219,21 @@ def _references(node: object) -> Iterator[str]:
 # --- limits and the process -------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[tuple[LicenseWorld, LicenseServer]]:
-    """A service with tight limits."""
-    made = LicenseWorld.create(tmp_path / "service", now=int(time.time()))
-    _set_limits(made.folder, requests_per_minute=40, failed_codes_per_hour=3, headers_s=0.5, body_s=0.5)
+@contextlib.contextmanager
+def limited(folder: Path, **limits: float) -> Iterator[tuple[LicenseWorld, LicenseServer]]:
+    """A service of its own with other limits."""
+    made = LicenseWorld.create(folder / "service", now=int(time.time()))
+    _set_limits(made.folder, **limits)
     with running_service(made.folder) as running:
         yield made, running
     made.store.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[tuple[LicenseWorld, LicenseServer]]:
+    """A service with tight limits."""
+    with limited(tmp_path, requests_per_minute=40, failed_codes_per_hour=3, headers_s=2, body_s=0.5) as made:
+        yield made
 
 
 def test_limits_of_an_address(small: tuple[LicenseWorld, LicenseServer]) -> None:
@@ -245,21 +256,112 @@ def test_limits_of_an_address(small: tuple[LicenseWorld, LicenseServer]) -> None
         assert codes == {200, 429}
 
 
+@contextlib.contextmanager
+def connected(server: LicenseServer, source: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
+    """A TLS connection from an address of loopback, with a time limit for the test's own sake."""
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=60, source_address=(source, 0)) as raw,
+        server.tls.wrap_socket(raw, server_hostname="127.0.0.1") as spoken,
+    ):
+        yield spoken
+
+
+def answer(spoken: ssl.SSLSocket, request: bytes) -> bytes:
+    """Send a request; the status line of its answer, whose body is read away."""
+    spoken.sendall(request)
+    head, _, body = spoken.recv(4096).partition(b"\r\n\r\n")
+    assert body or spoken.recv(4096)
+    return head.split(b"\r\n", 1)[0]
+
+
+def _reset(spoken: ssl.SSLSocket) -> select.poll:
+    """Tells when the other side has gone."""
+    poll = select.poll()
+    poll.register(spoken, 0)
+    return poll
+
+
+def _requests(server: LicenseServer) -> int:
+    """How many requests have ended."""
+    return server.log.read_text().count('"event":"request"')
+
+
 def test_silent_and_slow_clients_are_cut_off(small: tuple[LicenseWorld, LicenseServer]) -> None:
     _, server = small
-    with (
-        socket.create_connection(("127.0.0.1", server.port)) as raw,
-        server.tls.wrap_socket(raw, server_hostname="127.0.0.1") as silent,
-    ):
-        silent.settimeout(60)
+    with connected(server) as silent:
         assert silent.recv(1) == b""
-    with (
-        socket.create_connection(("127.0.0.1", server.port)) as raw,
-        server.tls.wrap_socket(raw, server_hostname="127.0.0.1") as slow,
-    ):
-        slow.settimeout(60)
-        slow.sendall(b"POST /v1/nonces HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
-        assert b" 408 " in slow.recv(4096).split(b"\r\n", 1)[0]
+    with connected(server) as slow:
+        assert b" 408 " in answer(slow, b"POST /v1/nonces HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+
+
+def test_a_later_request_has_a_deadline_too(small: tuple[LicenseWorld, LicenseServer]) -> None:
+    """One good request, then half a header, also when a byte more comes now and then."""
+    _, server = small
+    with connected(server) as kept:
+        assert b" 200 " in answer(kept, HEALTH)
+        kept.sendall(HEALTH[:-2])
+        assert kept.recv(1) == b""
+    with connected(server) as dripping:
+        assert b" 200 " in answer(dripping, HEALTH)
+        reset = _reset(dripping)
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                dripping.sendall(b"x")
+            if reset.poll(100):
+                return
+        pytest.fail("the connection is still there")
+
+
+def test_a_connection_without_tls_is_given_up(small: tuple[LicenseWorld, LicenseServer]) -> None:
+    _, server = small
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as mute:
+        assert mute.recv(1) == b""
+
+
+def test_requests_are_not_stored_up(small: tuple[LicenseWorld, LicenseServer]) -> None:
+    _, server = small
+    with connected(server) as hasty:
+        hasty.sendall(2 * HEALTH)
+        assert hasty.recv(1) == b""
+
+
+def test_an_answer_that_nobody_reads_is_given_up(tmp_path: Path) -> None:
+    """Request after request until every buffer on the way is full of answers; then one is not waited for."""
+
+    with limited(tmp_path, requests_per_minute=100_000, body_s=0.5) as (_, server), connected(server) as deaf:
+        reset, answered = _reset(deaf), 0
+        while not reset.poll(0):
+            deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+            limit = time.monotonic() + 30
+            while _requests(server) == answered and not reset.poll(5):
+                assert time.monotonic() < limit, f"answer {answered} is still waited for"
+            answered += 1
+
+
+def test_one_address_cannot_take_all_connections(tmp_path: Path) -> None:
+    """Eight are open, one of them without TLS: the ninth is closed, another address is served; and this one, later."""
+    limits = {"connections": 12, "connections_per_address": 8, "headers_s": 120}
+    with limited(tmp_path, **limits) as (_, server):
+        with contextlib.ExitStack() as flood:
+            flood.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            held = [flood.enter_context(connected(server)) for _ in range(7)]
+            for _ in range(12):
+                with pytest.raises(OSError), connected(server):
+                    pass
+            with connected(server, "127.0.0.2") as other:
+                assert b" 200 " in answer(other, HEALTH)
+            assert b" 200 " in answer(held[0], HEALTH)
+        assert server.log.read_text().count('"too many connections"') == 1
+        assert _is_served_again(server)
+
+
+def _is_served_again(server: LicenseServer) -> bool:
+    """Ask until the server has seen that the others have gone."""
+    for _ in range(300):
+        with contextlib.suppress(OSError), connected(server) as again:
+            return b" 200 " in answer(again, HEALTH)
+        time.sleep(0.1)
+    return False
 
 
 def test_it_stops_when_told_and_logs_no_secrets(tmp_path: Path) -> None:

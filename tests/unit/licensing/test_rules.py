@@ -114,6 +114,10 @@ def test_an_ipv6_network_is_one_client() -> None:
     assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
 
 
+def test_ipv4_on_an_ipv6_socket_is_an_address_of_its_own() -> None:
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") != network_of("::ffff:192.0.2.2")
+
+
 def test_versions_compare_as_numbers() -> None:
     assert version_key("1.10") > version_key("1.9.9")
     assert version_key("1") == version_key("1.0.0.0")
