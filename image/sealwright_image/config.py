@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import ErrorDetails
 
 from sealwright_image.toml_location import dotted, find_line
-from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.appraisal.reference_values import PayloadKind, ProductVersion
 from sealwright_policies.errors import UsageError
 from sealwright_policies.wire.encoding import Identifier
 
@@ -69,7 +69,7 @@ class ProductFile(_Table):
 
     vendor: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     product: Identifier
-    version: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+){0,3}$")]
+    version: ProductVersion
     flavour: Literal["production", "test"] = "production"
     keys: Path
     license_service: Path

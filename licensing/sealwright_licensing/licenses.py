@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus
-from sealwright_policies.appraisal.reference_values import Manifest
+from sealwright_policies.appraisal.reference_values import Manifest, version_key
 from sealwright_policies.errors import RejectionCode, VerificationError
 
 
@@ -80,9 +80,3 @@ def require_not_held(device: Device) -> None:
         raise VerificationError(
             RejectionCode.ROLLED_BACK, f"the device is held until the operator resumes it: {device.held_because}"
         )
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """A dotted version as numbers of equal count, so that 1.0 and 1.0.0 are the same."""
-    parts = [int(part) for part in version.split(".")]
-    return tuple(parts + [0] * (4 - len(parts)))

@@ -38,7 +38,13 @@ from sealwright_policies.appraisal.events import (
 from sealwright_policies.appraisal.evidence import VerifiedEvidence, verify_evidence
 from sealwright_policies.appraisal.measurements import ZERO
 from sealwright_policies.appraisal.mismatch import Mismatch
-from sealwright_policies.appraisal.reference_values import QUOTE_SET, UNSEAL_SET, BootApplication, Measurements
+from sealwright_policies.appraisal.reference_values import (
+    QUOTE_SET,
+    UNSEAL_SET,
+    BootApplication,
+    Measurements,
+    version_key,
+)
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.appraisal.result import AttestationResult, BootSummary, Status
 from sealwright_policies.appraisal.secure_boot import judge_secure_boot
@@ -288,12 +294,6 @@ def _judge_version(release: Release, floor: str | None) -> list[Mismatch]:
         return []
     sentence = f"Version {version} is below the floor {floor}: it has a known hole."
     return [Mismatch(RejectionCode.VERSION_BELOW_FLOOR, sentence, expected=f"at least {floor}", found=version)]
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """A product version as numbers that compare; 1.2 and 1.2.0 are the same."""
-    numbers = [int(part) for part in version.split(".")]
-    return tuple(numbers + [0] * (4 - len(numbers)))
 
 
 def _judge_replay(replayed: Mapping[int, bytes], quoted: Mapping[int, bytes]) -> list[Mismatch]:

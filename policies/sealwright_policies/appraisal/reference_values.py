@@ -32,6 +32,16 @@ STATE_SET = (4, 7, 11, 12, 13, 14, 15)
 """PCRs that the customer key binds the state volume to."""
 
 
+VERSION_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}){0,3}$"
+ProductVersion = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """A product version as numbers that compare; 1.2 and 1.2.0 are the same."""
+    numbers = [int(part) for part in version.split(".")]
+    return tuple(numbers + [0] * (4 - len(numbers)))
+
+
 class PayloadKind(StrEnum):
     """What an encrypted partition holds. Only models are built so far; no format assumes it."""
 
@@ -184,7 +194,7 @@ class Manifest(Document):
     version: Annotated[int, Field(ge=1, le=1)]
     vendor: str
     product: Identifier
-    product_version: Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+){0,3}$")]
+    product_version: ProductVersion
     flavour: Literal["production", "test"]
     """A test image carries a test payload and is refused under a production licence."""
     architecture: Literal["x86-64"]

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from sealwright_policies.appraisal.appraise import appraise, unseal_point, version_key
+from sealwright_policies.appraisal.appraise import appraise, unseal_point
 from sealwright_policies.appraisal.clock import DeviceBaseline
 from sealwright_policies.appraisal.measurements import ZERO
-from sealwright_policies.appraisal.reference_values import UNSEAL_SET
+from sealwright_policies.appraisal.reference_values import UNSEAL_SET, ProductVersion, version_key
 from sealwright_policies.appraisal.release import find_release
 from sealwright_policies.appraisal.result import AttestationResult, Status, describe, to_ear
 from sealwright_policies.errors import RejectionCode, SealwrightError, VerificationError
@@ -158,6 +159,13 @@ def test_changed_settings_and_lost_time_are_noted() -> None:
 def test_versions_compare_by_number(lower: str, higher: str) -> None:
     assert version_key(lower) < version_key(higher)
     assert version_key("1.2") == version_key("1.2.0")
+
+
+@pytest.mark.parametrize("text", ["", "1.", "1.x", "1.2.3.4.5", "-1", "9" * 5000])
+def test_what_does_not_compare_by_number_is_no_version(text: str) -> None:
+    """Python refuses to read 5000 digits as a number."""
+    with pytest.raises(ValidationError):
+        TypeAdapter(ProductVersion).validate_python(text)
 
 
 def test_an_unknown_release_is_refused() -> None:

@@ -12,7 +12,6 @@ from sealwright_licensing.activation_codes import code_hash, new_activation_code
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.issuing import new_license
 from sealwright_licensing.leases import DAY_S, ProvenState, bound_lease, planned_boots, tick_budget
-from sealwright_licensing.licenses import version_key
 from sealwright_licensing.limits import MOST_ADDRESSES, AddressBuckets, network_of
 from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_policies.errors import RejectionCode, VerificationError
@@ -116,11 +115,6 @@ def test_an_ipv6_network_is_one_client() -> None:
 
 def test_ipv4_on_an_ipv6_socket_is_an_address_of_its_own() -> None:
     assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") != network_of("::ffff:192.0.2.2")
-
-
-def test_versions_compare_as_numbers() -> None:
-    assert version_key("1.10") > version_key("1.9.9")
-    assert version_key("1") == version_key("1.0.0.0")
 
 
 def test_an_activation_code_has_a_hundred_bits_and_the_form_of_the_message() -> None:
