@@ -23,13 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sealwright_testing.machine import HOST_ADDRESS
 from sealwright_testing.models import ModelStore
 from sealwright_testing.swtpm import SoftwareTpm
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-GUEST_VIEW_OF_HOST = "10.0.2.2"
-"""Address of the host in QEMU's user network."""
 VENDOR_NAME = "Example Vendor"
 
 
@@ -103,7 +102,7 @@ class Vendor:
     def initialise(self) -> None:
         """Make the licence service's folder and the signing keys."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        url = f"https://{GUEST_VIEW_OF_HOST}:{_free_port()}"
+        url = f"https://{HOST_ADDRESS}:{_free_port()}"
         command("sealwright-license", "init", self.license_directory, "--url", url)
         command("sealwright-image", "keygen", self.directory / "keys")
 
