@@ -1,4 +1,4 @@
-"""``license issue | add-code | list | suspend | resume | revoke``."""
+"""``license issue | add-code | list | set-floor | suspend | resume | revoke``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,16 @@ from typing import Any
 
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table, tier
-from sealwright_licensing.issuing import DEFAULT_LEASE_DAYS, add_activation_code, issue_license, new_license
+from sealwright_licensing.issuing import (
+    DEFAULT_LEASE_DAYS,
+    add_activation_code,
+    issue_license,
+    new_license,
+    set_version_floor,
+)
 from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus
 from sealwright_licensing.revocation import set_license_status
-from sealwright_policies.errors import UsageError
+from sealwright_policies.appraisal.reference_values import VERSION_PATTERN
 
 
 def add_commands(commands: Commands) -> None:
@@ -31,7 +37,8 @@ def add_commands(commands: Commands) -> None:
                        help=f"how long a box runs without contact (default: {DEFAULT_LEASE_DAYS})")  # fmt: skip
     issue.add_argument("--renew-after", type=_count(366 * 86_400), metavar="SECONDS",
                        help="contact interval (default: a day, or a quarter of the lease)")  # fmt: skip
-    issue.add_argument("--version-floor", default="0", metavar="VERSION", help="lowest product version it allows")
+    issue.add_argument("--version-floor", type=_version, default="0", metavar="VERSION",
+                       help="lowest product version it allows; `license set-floor` moves it")  # fmt: skip
     issue.add_argument("--allow-test-images", action="store_true", help='allow releases built as flavour "test"')
     issue.add_argument("--note", default="", help="for yourself, e.g. the customer's name")
     code = add_leaf(
@@ -40,6 +47,13 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     code.add_argument("license_id", metavar="LICENSE")
     add_leaf(group, "list", _list, help_="list licences", example="sealwright-license license list /srv/license")
+    floor = add_leaf(
+        group, "set-floor", _set_floor, help_="sign leases only for a version and later ones, from now on",
+        example="sealwright-license license set-floor /srv/license lic-0123456789ab 2.0",
+    )  # fmt: skip
+    floor.add_argument("license_id", metavar="LICENSE")
+    floor.add_argument("version", type=_version, metavar="VERSION", help="lowest product version it allows")
+    floor.add_argument("--lower", action="store_true", help="allow versions again that the floor refuses today")
     for verb, status, help_ in (
         ("suspend", LicenseStatus.SUSPENDED, "sign no more leases until it is resumed"),
         ("resume", LicenseStatus.ACTIVE, "end a suspension"),
@@ -66,9 +80,13 @@ def _count(most: int) -> Any:
     return parse
 
 
+def _version(text: str) -> str:
+    if not re.fullmatch(VERSION_PATTERN, text):
+        raise argparse.ArgumentTypeError("expected up to four numbers with dots, e.g. 1.4")
+    return text
+
+
 def _issue(arguments: argparse.Namespace) -> None:
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+){0,3}", arguments.version_floor):
-        raise UsageError(f"--version-floor {arguments.version_floor}: expected numbers with dots, e.g. 1.4.")
     license_ = new_license(
         product=arguments.product,
         seats=arguments.seats,
@@ -136,6 +154,17 @@ def _list(arguments: argparse.Namespace) -> None:
     ]  # fmt: skip
     titles = ("licence", "product", "status", "seats", "tiers", "ends", "note")
     print_result(shown, table(titles, rows), as_json=arguments.json)
+
+
+def _set_floor(arguments: argparse.Namespace) -> None:
+    with open_service(arguments.directory) as context:
+        changed = set_version_floor(context.store, arguments.license_id, arguments.version, lower=arguments.lower)
+    result = {"license_id": changed.license_id, "version_floor": changed.version_floor}
+    words = [
+        f"Licence {changed.license_id} allows version {changed.version_floor} and later ones.",
+        "Boxes below it get no more leases and run to the end of their last.",
+    ]
+    print_result(result, words, as_json=arguments.json)
 
 
 def _set_status(arguments: argparse.Namespace) -> None:

@@ -1,16 +1,18 @@
-"""Issuing licences and activation codes."""
+"""Issuing licences and activation codes, and moving a licence's version floor."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sealwright_licensing.activation_codes import code_hash, new_activation_code
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.leases import DAY_S, tick_budget
-from sealwright_licensing.records import ActivationCodeRecord, License, LicenseStatus
-from sealwright_licensing.store import Store
-from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_licensing.records import ActivationCodeRecord, Device, License, LicenseStatus, RenewalReply
+from sealwright_licensing.store import Store, Transaction
+from sealwright_policies.appraisal.reference_values import version_key
+from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
 
 DEFAULT_LEASE_DAYS = 30
 DEFAULT_MAX_REQUEST_S = 600
@@ -68,10 +70,42 @@ def add_activation_code(store: Store, license_id: str, *, now: int) -> str:
     """
     code = new_activation_code()
     with store.write() as transaction:
-        if transaction.get(License, license_id) is None:
-            raise VerificationError(RejectionCode.LICENSE_UNKNOWN, f"there is no licence {license_id}")
+        _license(transaction, license_id)
         transaction.add(_record(code, license_id, now))
     return code
+
+
+def set_version_floor(store: Store, license_id: str, version: str, *, lower: bool = False) -> License:
+    """Move the lowest version that a licence allows; it counts from each box's next renewal on.
+
+    Replies that are kept for repetition hold leases that were decided under the old floor, so they go.
+
+    Args:
+        lower: whether versions that were refused are to be allowed again.
+
+    Raises:
+        VerificationError: LICENSE_UNKNOWN.
+        UsageError: the version is lower, and nobody said so.
+    """
+    with store.write() as transaction:
+        license_ = _license(transaction, license_id)
+        if version_key(version) < version_key(license_.version_floor) and not lower:
+            raise UsageError(
+                f"The floor of {license_id} is {license_.version_floor}; {version} would allow older versions again. "
+                "Give --lower if you mean that."
+            )
+        changed = replace(license_, version_floor=version)
+        transaction.put(changed)
+        for device in transaction.find(Device, license_id=license_id):
+            transaction.delete(RenewalReply, device_id=device.device_id)
+    return changed
+
+
+def _license(transaction: Transaction, license_id: str) -> License:
+    license_ = transaction.get(License, license_id)
+    if license_ is None:
+        raise VerificationError(RejectionCode.LICENSE_UNKNOWN, f"there is no licence {license_id}")
+    return license_
 
 
 def _record(code: str, license_id: str, now: int) -> ActivationCodeRecord:

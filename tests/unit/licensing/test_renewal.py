@@ -525,13 +525,6 @@ def test_a_retired_device_is_unknown(box: Enrolled) -> None:
     denied(RejectionCode.DEVICE_UNKNOWN, box.ask)
 
 
-def test_a_floor_that_moved_is_enforced(box: Enrolled) -> None:
-    """Downgrade: the release that was good last month."""
-    with box.world.store.write() as transaction:
-        transaction.put(dataclasses.replace(box.license_, version_floor="2"))
-    denied(RejectionCode.VERSION_BELOW_FLOOR, box.ask)
-
-
 def test_a_tier_taken_from_the_licence_is_enforced(box: Enrolled) -> None:
     with box.world.store.write() as transaction:
         transaction.put(dataclasses.replace(box.license_, tiers="discrete"))
