@@ -9,6 +9,7 @@ from pathlib import Path
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.release_import import import_release, read_build_output
 from sealwright_licensing.revocation import withdraw_release
@@ -48,6 +49,7 @@ def _import(arguments: argparse.Namespace) -> None:
             load_file_custodians(context.folder.keys),
             output,
             key,
+            trusted=ManifestKeys(context.folder.manifest_keys),
             service_id=context.config.service_id,
             now=int(time.time()),
         )

@@ -76,6 +76,11 @@ class ServiceFolder:
         """Private keys, one file each, mode 0600."""
         return self.path / "keys"
 
+    @property
+    def manifest_keys(self) -> Path:
+        """Public keys of trusted builds."""
+        return self.path / "manifest-keys"
+
     def database_url(self, config: ServiceConfig) -> str:
         """SQLAlchemy's URL of the database."""
         if config.database.startswith("sqlite:") and not config.database.startswith("sqlite://"):

@@ -30,9 +30,9 @@ from sealwright_licensing.records import (
     ReleaseRecord,
     ReleaseShares,
 )
-from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.seats import charged_before, devices_of_tpm, require_free_seat
 from sealwright_licensing.store import Store, Transaction
+from sealwright_licensing.stored_releases import stored_release
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.result import AttestationResult

@@ -16,8 +16,8 @@ from sealwright_licensing.records import (
     License,
     ReleaseRecord,
 )
-from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.store import Transaction
+from sealwright_licensing.stored_releases import stored_release
 from sealwright_policies.errors import RejectionCode, VerificationError
 
 REPLY_KEPT_S = 14 * 86_400

@@ -24,8 +24,8 @@ from sealwright_licensing.records import (
     ReleaseShares,
 )
 from sealwright_licensing.release import KeyRelease
-from sealwright_licensing.release_import import stored_approvals
 from sealwright_licensing.store import Transaction
+from sealwright_licensing.stored_releases import stored_approvals
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.tcg.structures import Public, parse_public

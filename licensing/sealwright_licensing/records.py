@@ -82,12 +82,14 @@ class ReleaseRecord:
     product: str
     version: str
     flavour: str
-    payload: bytes
-    """The in-toto statement; verified at import, so the appraisal need not verify it again."""
+    envelope: bytes
+    """The signed manifest as the build wrote it; verified whenever the service reads it (manifest_keys.py)."""
+    manifest_key: str
+    """Fingerprint of the key that signed it. The key itself, and with it the trust, lies in the service's folder."""
     approvals: str
     """JSON list of ReleaseApproval."""
     variants: str
-    """JSON list of BootApplication: ways through PCR 4 that were signed after the build; verified at import."""
+    """JSON list of `variants.json` as signed: ways through PCR 4 from after the build; verified like the manifest."""
     imported_at: int
     withdrawn: bool
 

@@ -9,42 +9,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from pydantic import RootModel
 
 from sealwright_licensing.custodian import Custodians
+from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares
 from sealwright_licensing.store import Store
+from sealwright_licensing.stored_releases import (
+    ReleaseApprovals,
+    stored_approvals,
+    stored_variants,
+    variants_json,
+    verify_stored_release,
+)
 from sealwright_policies.appraisal.boot_variants import verify_variants
 from sealwright_policies.appraisal.reference_values import (
-    MANIFEST_LIMIT,
-    PAYLOAD_TYPE,
     RELEASE_APPROVAL_SET,
-    BootApplication,
     Manifest,
-    Statement,
     WrappedShares,
 )
 from sealwright_policies.appraisal.release import Release, verify_release
-from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.errors import OperationError, RejectionCode, SealwrightError, VerificationError
 from sealwright_policies.wire.encoding import Document, parse_json
-from sealwright_policies.wire.envelope import load_p256_public_key, verify_dsse
+from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, ReleaseApproval
 from sealwright_policies.wire.release_approval import verify_release_approval
 
 MANIFEST_FILE, SHARES_FILE, APPROVALS_FILE = "manifest.json", "shares.json", "approvals.json"
 VARIANTS_FILE = "variants.json"
-
-
-class ReleaseApprovals(RootModel[list[ReleaseApproval]]):
-    """``approvals.json``."""
-
-
-class Variants(RootModel[list[BootApplication]]):
-    """As they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +73,15 @@ def import_release(
     output: BuildOutput,
     manifest_key: ec.EllipticCurvePublicKey,
     *,
+    trusted: ManifestKeys,
     service_id: str,
     now: int,
 ) -> tuple[Release, bool]:
     """Verify a build's output and store it; importing it again adds approvals and ways through PCR 4, and takes none.
+
+    Args:
+        manifest_key: what the manifest must be signed with; from now on a trusted key.
+        trusted: where it is kept.
 
     Returns:
         The release with all its ways through PCR 4, and whether it is new.
@@ -94,26 +93,28 @@ def import_release(
     release = verify_release(output.manifest, manifest_key)
     if output.variants is not None:
         release = verify_variants(output.variants, manifest_key, release)
-    payload = verify_dsse(output.manifest, PAYLOAD_TYPE, manifest_key, limit=MANIFEST_LIMIT)
     shares = parse_json(WrappedShares, output.shares, limit=MESSAGE_LIMIT)
     approvals = parse_json(ReleaseApprovals, output.approvals, limit=MESSAGE_LIMIT).root
     _check_service(release.manifest, shares, service_id)
     _check_shares(release, shares, custodians)
     check_approvals(release, approvals)
     manifest = release.manifest
+    fingerprint = trusted.trust(manifest_key)  # before the record, for a service that runs reads both
+    signed = [] if output.variants is None else [output.variants]
     with store.write() as transaction:
         known = transaction.get(ReleaseRecord, release.release_id)
-        if known is not None:
-            release, approvals = _united(known, release, approvals)
+        if known is not None and (earlier := _verified(known, manifest_key)) is not None:
+            release, approvals, signed = _united(earlier, known, release, approvals, signed)
         transaction.put(
             ReleaseRecord(
                 release_id=release.release_id,
                 product=manifest.product,
                 version=manifest.product_version,
                 flavour=manifest.flavour,
-                payload=payload,
+                envelope=output.manifest,
+                manifest_key=fingerprint,
                 approvals=_json_list(approvals),
-                variants=_json_list(release.variants),
+                variants=variants_json(signed),
                 imported_at=known.imported_at if known else now,
                 withdrawn=known.withdrawn if known else False,
             )
@@ -124,41 +125,34 @@ def import_release(
     return release, known is None
 
 
+def _verified(known: ReleaseRecord, manifest_key: ec.EllipticCurvePublicKey) -> Release | None:
+    """The release of a record that is as an import under this key left it; another import starts anew."""
+    try:
+        release = verify_stored_release(known.envelope, known.variants, manifest_key)
+        check_approvals(release, stored_approvals(known))
+    except SealwrightError:
+        return None
+    return release if release.release_id == known.release_id else None
+
+
 def _united(
-    known: ReleaseRecord, release: Release, approvals: Iterable[ReleaseApproval]
-) -> tuple[Release, list[ReleaseApproval]]:
-    """What was imported now, and what was known beside it: a folder without the ways signed later withdraws none."""
-    listed = {one.pcr4 for one in release.measurements.boot_applications}
-    further = [one for one in stored_release(known).variants if one.pcr4 not in listed]
-    named = {one.pcr4 for one in further}
-    kept = [one for one in stored_approvals(known) if one.pcrs["4"] in named]
-    return replace(release, variants=(*release.variants, *further)), [*approvals, *kept]
+    earlier: Release,
+    known: ReleaseRecord,
+    release: Release,
+    approvals: Iterable[ReleaseApproval],
+    signed: list[bytes],
+) -> tuple[Release, list[ReleaseApproval], list[bytes]]:
+    """What was known, and what was imported now: a folder without the ways signed later withdraws none."""
+    ways = {one.pcr4 for one in release.measurements.boot_applications}
+    kept = [one for one in stored_approvals(known) if one.pcrs["4"] not in ways]
+    before = {one.pcr4 for one in earlier.measurements.boot_applications}
+    added = [one for one in release.variants if one.pcr4 not in before]
+    lists = [*stored_variants(known), *(signed if added else [])]
+    return replace(release, variants=(*earlier.variants, *added)), [*approvals, *kept], lists
 
 
 def _json_list(documents: Iterable[Document]) -> str:
     return json.dumps([one.model_dump(mode="json") for one in documents], separators=(",", ":"))
-
-
-def stored_release(record: ReleaseRecord) -> Release:
-    """The release of a record; its signatures were verified at the import."""
-    return _parsed_release(record.release_id, record.payload, record.variants)
-
-
-@lru_cache(maxsize=32)
-def _parsed_release(release_id: str, payload: bytes, variants: str) -> Release:
-    manifest = parse_json(Statement, payload, limit=MANIFEST_LIMIT).predicate
-    further = parse_json(Variants, variants.encode("utf-8"), limit=MESSAGE_LIMIT).root
-    return Release(release_id, manifest, tuple(further))
-
-
-def stored_approvals(record: ReleaseRecord) -> list[ReleaseApproval]:
-    """The release key's approvals of a record."""
-    return list(_parsed_approvals(record.approvals))
-
-
-@lru_cache(maxsize=32)
-def _parsed_approvals(text: str) -> tuple[ReleaseApproval, ...]:
-    return tuple(parse_json(ReleaseApprovals, text.encode("utf-8"), limit=MESSAGE_LIMIT).root)
 
 
 def _mismatch(sentence: str) -> VerificationError:

@@ -29,8 +29,8 @@ from sealwright_licensing.records import (
     RenewalReply,
     SpentNonce,
 )
-from sealwright_licensing.release_import import stored_release
 from sealwright_licensing.store import Store, Transaction
+from sealwright_licensing.stored_releases import stored_release
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.clock import PINNED_PCRS, DeviceBaseline

@@ -17,6 +17,7 @@ from sealwright_licensing.config import Limits, ServiceConfig, ServiceFolder
 from sealwright_licensing.connections import Listener, TlsLoop, deadline_protocol
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.logs import configure_logging
+from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.store_sql import SqlStore, open_engine
 from sealwright_policies.errors import OperationError
 
@@ -32,7 +33,8 @@ def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int)
     """
     engine = open_engine(folder.database_url(config))
     schema.require_newest(engine)
-    app = create_app(SqlStore(engine), keys.load_signing_keys(folder.keys), load_file_custodians(folder.keys), config)
+    store = SqlStore(engine, ManifestKeys(folder.manifest_keys).admit)
+    app = create_app(store, keys.load_signing_keys(folder.keys), load_file_custodians(folder.keys), config)
     for name in (keys.TLS_SERVER_KEY, keys.TLS_SERVER_CERTIFICATE):
         if not (folder.keys / name).exists():
             raise OperationError(f"{folder.keys / name} is missing.", cure="Restore it from the backup.")

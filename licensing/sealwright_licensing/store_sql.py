@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -70,8 +70,10 @@ def _begin_sqlite(connection: Connection) -> None:
 class SqlStore:
     """Implements :class:`sealwright_licensing.store.Store`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, admit: Callable[[object], None] = lambda _: None) -> None:
+        """``admit`` sees each record that is read, and raises for one that must not be believed."""
         self._engine = engine
+        self._admit = admit
 
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent view."""
@@ -89,7 +91,7 @@ class SqlStore:
     def _transaction(self, *, exclusive: bool) -> Iterator[Transaction]:
         try:
             with self._engine.connect().execution_options(**{_EXCLUSIVE: exclusive}) as connection, connection.begin():
-                yield _SqlTransaction(connection)
+                yield _SqlTransaction(connection, self._admit)
         except DBAPIError as error:
             raise OperationError(
                 f"The database refused: {error.orig}.",
@@ -100,19 +102,20 @@ class SqlStore:
 class _SqlTransaction:
     """Implements :class:`sealwright_licensing.store.Transaction` on one connection."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, admit: Callable[[object], None]) -> None:
         self._connection = connection
+        self._admit = admit
 
     def get(self, kind: type[R], *key: Value) -> R | None:
         values = dict(zip(_key_fields(TABLES[kind]), key, strict=True))
         row = self._connection.execute(_select(TABLES[kind], tuple(values), None, None), values).one_or_none()
-        return None if row is None else _record(kind, row)
+        return None if row is None else self._record(kind, row)
 
     def find(
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value
     ) -> list[R]:
         query = _select(TABLES[kind], tuple(equal), newest_first, limit)
-        return [_record(kind, row) for row in self._connection.execute(query, equal)]
+        return [self._record(kind, row) for row in self._connection.execute(query, equal)]
 
     def count(self, kind: type[R], **equal: Value) -> int:
         return int(self._connection.execute(_count(TABLES[kind], tuple(equal)), equal).scalar_one())
@@ -130,6 +133,14 @@ class _SqlTransaction:
 
     def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> int:
         return self._connection.execute(_delete(TABLES[kind], tuple(equal), field), {**equal, _LIMIT: bound}).rowcount
+
+    def _record(self, kind: type[R], row: Row[Any]) -> R:
+        values = dict(row._mapping)
+        for field, closed_set in CLOSED_SETS.get(kind, {}).items():
+            values[field] = closed_set(values[field])
+        record = kind(**values)
+        self._admit(record)
+        return record
 
 
 _BOUND = "new_"
@@ -180,10 +191,3 @@ def _key_fields(table: Table) -> tuple[str, ...]:
 
 def _fields(record: object) -> dict[str, Any]:
     return {name: getattr(record, name) for name in TABLES[type(record)].c.keys()}  # noqa: SIM118 - of columns
-
-
-def _record(kind: type[R], row: Row[Any]) -> R:
-    values = dict(row._mapping)
-    for field, closed_set in CLOSED_SETS.get(kind, {}).items():
-        values[field] = closed_set(values[field])
-    return kind(**values)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 from sealwright_licensing.activation_codes import code_hash
 from sealwright_licensing.baselines import pcrs_json
 from sealwright_licensing.leases import DAY_S, tick_budget
+from sealwright_licensing.manifest_keys import key_fingerprint
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import (
     ActivationCodeRecord,
@@ -77,7 +76,8 @@ def release_record(box: SyntheticBox) -> ReleaseRecord:
         product=manifest.product,
         version=manifest.product_version,
         flavour=manifest.flavour,
-        payload=base64.b64decode(json.loads(box.release_envelope)["payload"]),
+        envelope=box.release_envelope,
+        manifest_key=key_fingerprint(box.manifest_key.public_key()),
         approvals="[]",
         variants="[]",
         imported_at=ENROLLED_AT,

@@ -21,6 +21,7 @@ from sealwright_licensing.initialisation import create_service
 from sealwright_licensing.issuing import issue_license, new_license
 from sealwright_licensing.keys import SigningKeys, load_signing_keys
 from sealwright_licensing.maker_roots import add_certificates, parse_pem_certificates
+from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import License
 from sealwright_licensing.release import KeyRelease
@@ -122,7 +123,7 @@ class LicenseWorld:
         """Make the service, trust a maker as tier "software", import a release."""
         folder = create_service(directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now)
         config = load_config(folder)
-        store = SqlStore(open_engine(folder.database_url(config)))
+        store = SqlStore(open_engine(folder.database_url(config)), ManifestKeys(folder.manifest_keys).admit)
         keys, custodians = load_signing_keys(folder.keys), load_file_custodians(folder.keys)
         grantor = Grantor(keys, KeyRelease(custodians, keys.lease_policy.public_key()))
         world = cls(
@@ -155,7 +156,9 @@ class LicenseWorld:
         custodians = load_file_custodians(self.folder.keys)
         output, clear = build_output(box, (custodians.lease_share.public_key, custodians.release_share.public_key))
         key = box.manifest_key.public_key()
-        import_release(self.store, custodians, output, key, service_id=SERVICE_ID, now=self.now)
+        trusted = ManifestKeys(self.folder.manifest_keys)
+        store = SqlStore(self.store._engine)  # the command's own, which looks at releases without believing them
+        import_release(store, custodians, output, key, trusted=trusted, service_id=SERVICE_ID, now=self.now)
         return clear
 
     def issue(self, **changes: Any) -> tuple[License, list[str]]:

@@ -13,7 +13,7 @@ from sealwright_policies.appraisal.reference_values import MOST_BOOT_APPLICATION
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
-from sealwright_policies.wire.envelope import sign_dsse, verify_dsse
+from sealwright_policies.wire.envelope import DsseEnvelope, sign_dsse, verify_dsse
 
 VARIANTS_PAYLOAD_TYPE: Final = "application/vnd.sealwright.boot-variants+json"
 VARIANTS_LIMIT = 64 * 1024
@@ -42,7 +42,19 @@ def verify_variants(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey, re
         VerificationError: ``DOCUMENT_TYPE``, ``DOCUMENT_SIGNATURE``; ``MANIFEST_MISMATCH`` if it is of another release,
             or a way does not lead to the release's UKI or to the value that it claims.
     """
-    payload = verify_dsse(envelope, VARIANTS_PAYLOAD_TYPE, manifest_key, limit=VARIANTS_LIMIT)
+    return _extended(release, verify_dsse(envelope, VARIANTS_PAYLOAD_TYPE, manifest_key, limit=VARIANTS_LIMIT))
+
+
+def read_unverified_variants(envelope: bytes, release: Release) -> Release:
+    """The same without the signature, for whoever has checked it.
+
+    Raises:
+        FormatError, VerificationError: as above.
+    """
+    return _extended(release, parse_json(DsseEnvelope, envelope, limit=VARIANTS_LIMIT).payload)
+
+
+def _extended(release: Release, payload: bytes) -> Release:
     variants = parse_json(BootVariants, payload, limit=VARIANTS_LIMIT)
     if variants.release_id != release.release_id:
         raise _mismatch("The ways through PCR 4 that were signed later are of another release.")

@@ -70,7 +70,8 @@ def find_release(release_id: str, releases: Mapping[str, Release]) -> Release:
 
 
 def read_unverified_release(envelope: bytes) -> Release:
-    """Read a manifest without checking its signature: for ``what-if``, which trusts nobody and decides nothing.
+    """Read a manifest without checking its signature: for ``what-if``, which trusts nobody and decides nothing, and for
+    whoever has checked it.
 
     Raises:
         FormatError: not an envelope, or its payload is no statement about a manifest.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import select
 import socket
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_licensing.config import ServiceFolder
 from sealwright_licensing.issuing import add_activation_code
-from sealwright_licensing.records import Device, LicenseStatus
+from sealwright_licensing.records import Device, LicenseStatus, ReleaseRecord
 from sealwright_licensing.revocation import set_license_status
+from sealwright_policies.appraisal.release import sign_release
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, Problem
@@ -362,6 +365,19 @@ def _is_served_again(server: LicenseServer) -> bool:
             return b" 200 " in answer(again, HEALTH)
         time.sleep(0.1)
     return False
+
+
+def test_a_release_that_was_put_into_the_database_serves_nobody(tmp_path: Path) -> None:
+    """Signed, but by somebody whose key the operator never accepted; the log says so, the box learns nothing."""
+    with limited(tmp_path) as (world, server), server.client() as http:
+        _, (code,) = world.issue()
+        forged = sign_release(world.box.release.manifest, ec.generate_private_key(ec.SECP256R1()))
+        with world.store.write() as transaction:
+            (record,) = transaction.find(ReleaseRecord)
+            transaction.put(dataclasses.replace(record, envelope=forged))
+        reply = http.post("/v1/enrollments", content=document_bytes(world.device(0).request(code)))
+        problem(reply, 503, "UNAVAILABLE")
+        assert "not signed by a manifest key that is trusted" in server.log.read_text()
 
 
 def test_it_stops_when_told_and_logs_no_secrets(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares
 from sealwright_licensing.release_import import (
     BuildOutput,
     import_release,
     read_build_output,
-    stored_approvals,
-    stored_release,
 )
+from sealwright_licensing.stored_releases import stored_approvals, stored_release
 from sealwright_policies.appraisal.reference_values import BootApplication
 from sealwright_policies.errors import FormatError, OperationError, RejectionCode, VerificationError
 from sealwright_testing.evidence_factory import SyntheticBox
@@ -38,7 +38,15 @@ def take(
     world: LicenseWorld, box: SyntheticBox, output: BuildOutput, key: ec.EllipticCurvePublicKey | None = None
 ) -> bool:
     chosen = key or box.manifest_key.public_key()
-    return import_release(world.store, custodians(world), output, chosen, service_id=SERVICE_ID, now=world.now)[1]
+    return import_release(
+        world.store,
+        custodians(world),
+        output,
+        chosen,
+        trusted=ManifestKeys(world.folder.manifest_keys),
+        service_id=SERVICE_ID,
+        now=world.now,
+    )[1]
 
 
 def refused(world: LicenseWorld, box: SyntheticBox, output: BuildOutput, code: RejectionCode) -> str:

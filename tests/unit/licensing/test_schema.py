@@ -11,8 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect
 
 from sealwright_licensing import schema
-from sealwright_licensing.records import ReleaseRecord, SpentNonce
-from sealwright_licensing.release_import import stored_release
+from sealwright_licensing.records import SpentNonce
 from sealwright_licensing.store_sql import SqlStore, open_engine
 from sealwright_licensing.tables import metadata
 from sealwright_policies.errors import OperationError, UsageError
@@ -63,15 +62,6 @@ def test_down_removes_everything_and_up_works_again(world: LicenseWorld) -> None
     world.import_release(world.box)
     _, (code,) = world.issue()
     world.enroll(world.device(), code)
-
-
-def test_a_release_from_before_has_no_ways_signed_later(world: LicenseWorld) -> None:
-    engine = world.store._engine
-    schema.downgrade(engine, "0001")
-    schema.upgrade(engine)
-    with world.store.read() as transaction:
-        (record,) = transaction.find(ReleaseRecord)
-    assert stored_release(record) == world.box.release
 
 
 def test_a_failed_block_changes_nothing(tmp_path: Path) -> None:
