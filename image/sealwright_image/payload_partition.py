@@ -20,6 +20,7 @@ from sealwright_image.erofs import FileDigest, make_erofs, stage_file
 from sealwright_image.shares import KeyShares
 from sealwright_image.verity import append_tree, draw_salt, tree_blocks
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares, Payload, Verity
+from sealwright_policies.wire.volume_key import key_check
 
 MIB = 1024 * 1024
 MODEL_FILE = "model.gguf"
@@ -103,7 +104,8 @@ def seal_partition(
 ) -> SealedPartition:
     """Encrypt a partition into its place on the disk and delete its plaintext."""
     extent = Extent(plain.image, disk, offset, plain.size)
-    ciphertext_sha256 = encrypt_extent(extent, shares.volume_key(plain.partition_id), advance=advance)
+    key = shares.volume_key(plain.partition_id)
+    ciphertext_sha256 = encrypt_extent(extent, key, advance=advance)
     plain.image.unlink()
     description = Payload(
         payload_id=payload.payload_id,
@@ -116,6 +118,7 @@ def seal_partition(
         file_name=MODEL_FILE,
         license_text=payload.license.read_text("utf-8"),
         ciphertext_sha256=ciphertext_sha256,
+        key_check=key_check(key.value, plain.partition_id),
         dm_crypt=DM_CRYPT,
         verity=plain.verity,
     )

@@ -1,7 +1,7 @@
 """Import of a release: a build's output is verified whole, then becomes known to the service.
 
 Everything that could make an activation fail later is tried here: signatures of manifest and approvals, the wraps of
-both shares, and that no partition or boot variant is left without an approval.
+both shares and the key that they make, and that no partition or boot variant is left without an approval.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from sealwright_policies.wire.encoding import Document, parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, ReleaseApproval
 from sealwright_policies.wire.release_approval import verify_release_approval
+from sealwright_policies.wire.volume_key import derive_volume_key, key_check
 
 MANIFEST_FILE, SHARES_FILE, APPROVALS_FILE = "manifest.json", "shares.json", "approvals.json"
 VARIANTS_FILE = "variants.json"
@@ -168,11 +169,14 @@ def _check_service(manifest: Manifest, shares: WrappedShares, service_id: str) -
 def _check_shares(release: Release, shares: WrappedShares, custodians: Custodians) -> None:
     if shares.release_id != release.release_id:
         raise _mismatch("the key shares belong to another release than the manifest")
-    listed = sorted(payload.verity.root_hash for payload in release.manifest.payloads)
-    if sorted(partition.partition_id for partition in shares.partitions) != listed:
+    checks = {payload.verity.root_hash: payload.key_check for payload in release.manifest.payloads}
+    if sorted(partition.partition_id for partition in shares.partitions) != sorted(checks):
         raise _mismatch("the key shares are not for the partitions that the manifest lists")
     for partition in shares.partitions:
-        custodians.unwrap(partition)
+        partition_id = bytes.fromhex(partition.partition_id)
+        key = derive_volume_key(*custodians.unwrap(partition), partition_id)
+        if key_check(key, partition_id) != checks[partition.partition_id]:
+            raise _mismatch(f"the key shares of partition {partition.partition_id[:16]} do not make its key")
 
 
 def check_approvals(release: Release, approvals: Iterable[ReleaseApproval]) -> None:

@@ -239,6 +239,12 @@ def derivation_vectors() -> dict[str, Vector]:
             {"lease_share": "aa" * 32, "release_share": "bb" * 32, "partition_id": PARTITION},
             volume_key.hex(),
         ),
+        "key-check": known(
+            "custodian-wrap.md 3",
+            "key_check",
+            {"volume_key": volume_key.hex(), "partition_id": PARTITION},
+            hashlib.sha256(frame(b"sealwright/v1/key-check", partition, volume_key)).hexdigest(),
+        ),
         "qualifying-data": known(
             "framing.md 2",
             "qualifying_data",

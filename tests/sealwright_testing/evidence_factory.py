@@ -40,6 +40,7 @@ from sealwright_policies.tcg.public import Public, parse_public
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.framing import UNLOCKED_WORD, qualifying_data
 from sealwright_policies.wire.messages import Attestation, CounterAttestation, CounterNames, Evidence, Purpose
+from sealwright_policies.wire.volume_key import derive_volume_key, key_check
 from sealwright_testing.event_logs import LoggedEvent, LogWriter, replay, separator
 from sealwright_testing.software_tpm import ALG_SHA256, Clock, SoftwareAk, name_of, nv_public
 from sealwright_testing.synthetic_uki import build_uki
@@ -322,7 +323,18 @@ def manifest_fields(uki: bytes, keys: SecureBootKeys, release_key: ec.EllipticCu
     }
 
 
-def payload_fields() -> dict[str, Any]:
+def key_shares(root_hash: str) -> tuple[bytes, bytes]:
+    """The shares of a synthetic partition, which its manifest's key check is of: lease share, release share."""
+    lease, release = (hashlib.sha256(f"{name} share of {root_hash}".encode()).digest() for name in ("lease", "release"))
+    return lease, release
+
+
+def volume_key(root_hash: str) -> bytes:
+    """The volume key of a synthetic partition."""
+    return derive_volume_key(*key_shares(root_hash), bytes.fromhex(root_hash))
+
+
+def payload_fields(root_hash: str = "7e" * 32) -> dict[str, Any]:
     """One encrypted partition."""
     return {
         "payload_id": "medical",
@@ -335,9 +347,10 @@ def payload_fields() -> dict[str, Any]:
         "file_name": "model.gguf",
         "license_text": "For tests.",
         "ciphertext_sha256": "c1" * 32,
+        "key_check": key_check(volume_key(root_hash), bytes.fromhex(root_hash)),
         "dm_crypt": {"cipher": "aes-xts-plain64", "key_bits": 512, "sector_size": 4096},
         "verity": {
-            "root_hash": "7e" * 32,
+            "root_hash": root_hash,
             "salt": "5a" * 32,
             "hash_algorithm": "sha256",
             "data_block_size": 4096,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.messages import Grant
 from sealwright_policies.wire.release_approval import sign_release_approval
 from sealwright_policies.wire.service import LicenseService
-from sealwright_testing.evidence_factory import NOW, SyntheticBox, secure_boot_keys
+from sealwright_testing.evidence_factory import NOW, SyntheticBox, key_shares, secure_boot_keys
 from sealwright_testing.maker_ca import MakerCa, pem
 from sealwright_testing.software_device import SoftwareDevice
 from sealwright_testing.synthetic_uki import build_uki
@@ -72,10 +71,7 @@ def build_output(
 ) -> tuple[BuildOutput, dict[str, tuple[bytes, bytes]]]:
     """What a build leaves for the service, and the shares of each partition in the clear."""
     release = box.release
-    clear = {
-        payload.verity.root_hash: (secrets.token_bytes(32), secrets.token_bytes(32))
-        for payload in release.manifest.payloads
-    }
+    clear = {payload.verity.root_hash: key_shares(payload.verity.root_hash) for payload in release.manifest.payloads}
     partitions = [
         PartitionWrappedShares(
             partition_id=part,

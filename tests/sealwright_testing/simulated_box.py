@@ -10,7 +10,6 @@ import datetime
 import hashlib
 import io
 import json
-import secrets
 import shutil
 import socket
 import subprocess
@@ -48,9 +47,8 @@ from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.framing import UNLOCKED_WORD
 from sealwright_policies.wire.release_approval import sign_release_approval
 from sealwright_policies.wire.service import LicenseService
-from sealwright_policies.wire.volume_key import derive_volume_key
 from sealwright_testing.event_logs import LoggedEvent, LogWriter
-from sealwright_testing.evidence_factory import SyntheticBox, payload_fields, userspace_record
+from sealwright_testing.evidence_factory import SyntheticBox, key_shares, payload_fields, userspace_record, volume_key
 from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.software_tpm import ALG_SHA256
 from sealwright_testing.swtpm import SoftwareTpm
@@ -78,12 +76,11 @@ class SimulatedVendor:
         license_command("init", self.license_directory, "--url", url, "--name", "service-1")
         generate_keys(self.keys, organisation="Simulated", now=datetime.datetime.now(datetime.UTC))
         keys = load_keys(self.keys)
-        finance = payload_fields() | {
+        finance = payload_fields("f1" * 32) | {
             "payload_id": "finance",
             "domain": "finance",
             "partition_label": "payload-finance",
         }
-        finance["verity"] = finance["verity"] | {"root_hash": "f1" * 32}
         changes = {"release_key": keys.release_pem, "payloads": [payload_fields(), finance]}
         self.synthetic = SyntheticBox(manifest_key=keys.manifest, manifest_changes=changes)
         self.image.mkdir()
@@ -177,8 +174,8 @@ class SimulatedVendor:
         approvals: list[str] = []
         for payload in release.manifest.payloads:
             partition = bytes.fromhex(payload.verity.root_hash)
-            a, b = secrets.token_bytes(32), secrets.token_bytes(32)
-            self.volume_keys[payload.verity.root_hash] = derive_volume_key(a, b, partition)
+            a, b = key_shares(payload.verity.root_hash)
+            self.volume_keys[payload.verity.root_hash] = volume_key(payload.verity.root_hash)
             wrapped.append(
                 PartitionWrappedShares(
                     partition_id=payload.verity.root_hash,

@@ -27,7 +27,7 @@ from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.framing import lease_share_reference, qualifying_data, release_share_reference
 from sealwright_policies.wire.lease import LeaseTerms, require_in_force, verify_lease
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
-from sealwright_policies.wire.volume_key import derive_volume_key
+from sealwright_policies.wire.volume_key import derive_volume_key, key_check
 from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
 
 ROOT = Path(__file__).parent
@@ -109,6 +109,7 @@ OPERATIONS: dict[str, Callable[[Values], object]] = {
     "derive_volume_key": lambda values: derive_volume_key(
         *binary(values, "lease_share", "release_share", "partition_id")
     ).hex(),
+    "key_check": lambda values: key_check(*binary(values, "volume_key", "partition_id")),
     "qualifying_data": run_qualifying_data,
     "lease_share_reference": lambda values: lease_share_reference(*binary(values, "srk_name", "partition_id")).hex(),
     "release_share_reference": lambda values: release_share_reference(*binary(values, "partition_id")).hex(),

@@ -87,6 +87,8 @@ class Payload(Document):
     """Of the model inside the file system."""
     license_text: str
     ciphertext_sha256: Sha256Hex
+    key_check: Sha256Hex
+    """Of the volume key: which one it is, and nothing about it."""
     dm_crypt: DmCrypt
     verity: Verity
 

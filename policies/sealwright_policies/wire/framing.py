@@ -12,6 +12,7 @@ import struct
 
 ATTEST_LABEL = "sealwright/v1/attest"
 VOLUME_KEY_LABEL = "sealwright/v1/volume-key"
+KEY_CHECK_LABEL = "sealwright/v1/key-check"
 LEASE_SHARE_LABEL = "sealwright/v1/lease-share"
 RELEASE_SHARE_LABEL = "sealwright/v1/release-share"
 STATE_LABEL = "sealwright/v1/state"

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sealwright_policies.errors import FormatError
-from sealwright_policies.wire.framing import VOLUME_KEY_LABEL, framed
+from sealwright_policies.wire.framing import KEY_CHECK_LABEL, VOLUME_KEY_LABEL, framed, framed_digest
 
 SHARE_SIZE = 32
 """Bytes of each share."""
@@ -30,3 +30,11 @@ def derive_volume_key(lease_share: bytes, release_share: bytes, partition_id: by
             raise FormatError(f"A key share or partition id has {len(field)} bytes, not {SHARE_SIZE}.")
     info = framed(VOLUME_KEY_LABEL, partition_id)
     return HKDF(SHA256(), VOLUME_KEY_SIZE, salt=bytes(32), info=info).derive(lease_share + release_share)
+
+
+def key_check(volume_key: bytes, partition_id: bytes) -> str:
+    """What the manifest says of a volume key, so that wrong shares are found before they are used; hex.
+
+    A digest gives nothing away of a key that was derived from 64 random bytes.
+    """
+    return framed_digest(KEY_CHECK_LABEL, partition_id, volume_key).hex()

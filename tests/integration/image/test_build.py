@@ -25,7 +25,7 @@ from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.custodian_wrap import ShareName, unwrap_share
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.release_approval import verify_release_approval
-from sealwright_policies.wire.volume_key import derive_volume_key
+from sealwright_policies.wire.volume_key import derive_volume_key, key_check
 from sealwright_testing.image_inputs import write_model
 
 from .conftest import PAYLOADS, Product
@@ -68,6 +68,7 @@ def decrypt_partition(product: Product, image: Path, payload: Payload, target: P
 def test_a_payload_can_be_read_back(product: Product, image: Path, payload_id: str, tmp_path: Path) -> None:
     manifest = load_folder(image).release.manifest
     payload = next(entry for entry in manifest.payloads if entry.payload_id == payload_id)
+    assert payload.key_check == key_check(volume_key(product, image, payload), bytes.fromhex(payload.verity.root_hash))
     plain = tmp_path / "plain"
     decrypt_partition(product, image, payload, plain)
     verify_tree(TOOLS, plain, payload.verity)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from sealwright_image.config import PayloadConfig
 from sealwright_image.custodians import load_custodians
 from sealwright_image.dm_crypt import CHUNK, Extent, encrypt_extent
+from sealwright_image.payload_partition import PlainPartition, seal_partition
 from sealwright_image.shares import VolumeKey, draw_shares
+from sealwright_policies.appraisal.reference_values import PayloadKind, Verity
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.custodian_wrap import unwrap_share
-from sealwright_policies.wire.volume_key import derive_volume_key
+from sealwright_policies.wire.volume_key import derive_volume_key, key_check
+from sealwright_testing.evidence_factory import payload_fields
 from sealwright_testing.image_inputs import write_service
 
 PARTITION_ID = bytes(range(32))
@@ -106,3 +111,24 @@ def test_wrapped_shares_give_the_volume_key_to_both_custodians_together_only(tmp
     text = wrapped.model_dump_json()
     assert shares.lease.hex() not in text
     assert shares.release.hex() not in text
+
+
+def test_a_sealed_partition_says_which_key_it_was_sealed_with(tmp_path: Path) -> None:
+    """The licence service holds the shares of a release against it."""
+    write_service(tmp_path / "service.json")
+    for name in ("plain", "license"):
+        (tmp_path / name).write_bytes(bytes(4096))
+    (tmp_path / "disk").touch()
+    verity = Verity(**payload_fields(PARTITION_ID.hex())["verity"])
+    payload = PayloadConfig("medical", PayloadKind.MODEL, "medical", tmp_path, tmp_path / "license", None)
+    shares = draw_shares()
+    sealed = seal_partition(
+        PlainPartition(tmp_path / "plain", 4096, verity, ""),
+        payload,
+        shares,
+        load_custodians(tmp_path / "service.json"),
+        disk=tmp_path / "disk",
+        offset=0,
+        identity=uuid.UUID(int=1),
+    )
+    assert sealed.payload.key_check == key_check(shares.volume_key(PARTITION_ID).value, PARTITION_ID)

@@ -21,7 +21,8 @@ from sealwright_licensing.release_import import (
 from sealwright_licensing.stored_releases import stored_approvals, stored_release
 from sealwright_policies.appraisal.reference_values import BootApplication
 from sealwright_policies.errors import FormatError, OperationError, RejectionCode, VerificationError
-from sealwright_testing.evidence_factory import SyntheticBox
+from sealwright_policies.wire.custodian_wrap import wrap_share
+from sealwright_testing.evidence_factory import SyntheticBox, key_shares
 from sealwright_testing.license_world import SERVICE_ID, LicenseWorld, build_output, synthetic_box
 
 
@@ -100,6 +101,45 @@ def test_shares_wrapped_to_other_custodians_are_refused(world: LicenseWorld) -> 
     refused(world, box, output, RejectionCode.DOCUMENT_SIGNATURE)
     swapped, _ = build_output(box, (keys.release_share.public_key, keys.lease_share.public_key))
     refused(world, box, swapped, RejectionCode.DOCUMENT_SIGNATURE)
+
+
+def test_shares_of_another_key_are_refused(world: LicenseWorld) -> None:
+    """Anybody can wrap bytes to the custodians' public keys; a box would find out in the field."""
+    box = synthetic_box(product_version="2.0.0")
+    good = built(world, box)
+    bad = dataclasses.replace(good, shares=rewrapped(world, box, good, bytes(32)))
+    assert "do not make its key" in refused(world, box, bad, RejectionCode.MANIFEST_MISMATCH)
+    assert take(world, box, good)
+    before = stored_shares(world, box)
+    refused(world, box, bad, RejectionCode.MANIFEST_MISMATCH)
+    assert stored_shares(world, box) == before
+
+
+def test_the_same_shares_wrapped_anew_are_taken(world: LicenseWorld) -> None:
+    box = synthetic_box(product_version="2.0.0")
+    good = built(world, box)
+    assert take(world, box, good)
+    before = stored_shares(world, box)
+    (payload,) = box.release.manifest.payloads
+    again = rewrapped(world, box, good, key_shares(payload.verity.root_hash)[1])
+    assert not take(world, box, dataclasses.replace(good, shares=again))
+    assert stored_shares(world, box) != before
+
+
+def rewrapped(world: LicenseWorld, box: SyntheticBox, output: BuildOutput, release_share: bytes) -> bytes:
+    """shares.json with another release share, wrapped as it should be."""
+    (payload,) = box.release.manifest.payloads
+    part = payload.verity.root_hash
+    public = custodians(world).release_share.public_key
+    wrapped = wrap_share(public, release_share, partition_id=bytes.fromhex(part), name="release")
+    document = json.loads(output.shares)
+    document["partitions"][0]["release_share"] = wrapped.model_dump(mode="json")
+    return json.dumps(document).encode()
+
+
+def stored_shares(world: LicenseWorld, box: SyntheticBox) -> list[ReleaseShares]:
+    with world.store.read() as transaction:
+        return transaction.find(ReleaseShares, release_id=box.release.release_id)
 
 
 def test_a_missing_approval_is_refused(world: LicenseWorld) -> None:

@@ -20,7 +20,7 @@ from sealwright_policies.wire.release_approval import (
     sign_release_approval,
     verify_release_approval,
 )
-from sealwright_policies.wire.volume_key import derive_volume_key
+from sealwright_policies.wire.volume_key import derive_volume_key, key_check
 
 CUSTODIAN = ec.generate_private_key(ec.SECP256R1())
 SHARE = bytes(range(32))
@@ -117,6 +117,14 @@ def test_the_volume_key_depends_on_each_part_and_their_order() -> None:
     assert len(keys) == 4
     with pytest.raises(FormatError):
         derive_volume_key(a, b[:-1], PARTITION)
+
+
+def test_a_key_check_is_of_one_key_and_partition() -> None:
+    label = struct.pack(">I", 23) + b"sealwright/v1/key-check"
+    framed_key = struct.pack(">I", 32) + PARTITION + struct.pack(">I", 64) + b"\xaa" * 64
+
+    assert key_check(b"\xaa" * 64, PARTITION) == hashlib.sha256(label + framed_key).hexdigest()
+    assert len({key_check(key, part) for key in (b"a" * 64, b"b" * 64) for part in (PARTITION, bytes(32))}) == 4
 
 
 def test_an_approval_is_of_one_state_and_partition() -> None:
