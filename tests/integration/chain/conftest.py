@@ -10,9 +10,9 @@ import pytest
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedVendor]:
-    """A licence service over real HTTPS."""
+    """A licence service over real HTTPS. Boxes bring makers of one name, and it tries only so many."""
     made = SimulatedVendor(tmp_path_factory.mktemp("vendor"))
     with made.serving():
         yield made
@@ -27,7 +27,7 @@ def new_enrolled_box(vendor: SimulatedVendor, directory: Path, *options: str) ->
     return box
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def enrolled(vendor: SimulatedVendor, tmp_path_factory: pytest.TempPathFactory) -> SimulatedBox:
     """A box after its activation, off. Not to be changed: tests copy it."""
     box = new_enrolled_box(vendor, tmp_path_factory.mktemp("enrolled") / "box", "--lease-days", "1")
