@@ -12,8 +12,8 @@ from pydantic import Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from sealwright_appliance.activation import Activation, CustomerSecrets
-from sealwright_appliance.api_keys import AdminKeyError, ApiKeys, KeyFile, KeyName
+from sealwright_appliance.activation import FIRST_KEY_NAME, Activation, CustomerSecrets
+from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, KeyFile, KeyName
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
@@ -45,18 +45,26 @@ class Acknowledgement(Document):
     peer: PeerAddress
 
 
-class NewKeyRequest(Document):
-    """``POST /api-keys``."""
+class KeyRequest(Document):
+    """``DELETE /api-keys``."""
 
     name: KeyName
     admin_key: Annotated[str, Field(max_length=64)]
     """Of the administrator who asks."""
 
 
+class NewKeyRequest(KeyRequest):
+    """``POST /api-keys``."""
+
+    admin: bool = False
+    """Whether the new key is an administrator's too."""
+
+
 class NewKey(Document):
     """The key, once."""
 
     name: str
+    admin: bool
     api_key: str
 
 
@@ -91,16 +99,7 @@ def create_agent_app(board: StatusBoard, activation: Activation | None, api_keys
         async def closed() -> None:
             raise ClaimError(409, board.status.code or BoxCode.STATE_VOLUME, board.status.sentence)
 
-    @app.get("/api-keys")
-    async def keys() -> KeyFile:
-        return await run_in_threadpool(api_keys.load)
-
-    @app.post("/api-keys")
-    async def create_key(request: NewKeyRequest) -> NewKey:
-        await run_in_threadpool(api_keys.require_admin, request.admin_key)
-        key = await run_in_threadpool(api_keys.create, request.name, admin=False)
-        return NewKey(name=request.name, api_key=key)
-
+    _add_api_keys(app, board, api_keys)
     return app
 
 
@@ -115,10 +114,33 @@ def _add_activation(app: FastAPI, activation: Activation) -> None:
         return JSONResponse({"erased": True}, background=BackgroundTask(activation.handover.end))
 
 
+def _add_api_keys(app: FastAPI, board: StatusBoard, api_keys: ApiKeys) -> None:
+    @app.get("/api-keys")
+    async def keys() -> KeyFile:
+        return await run_in_threadpool(api_keys.load)
+
+    @app.post("/api-keys")
+    async def create_key(request: NewKeyRequest) -> NewKey:
+        await run_in_threadpool(api_keys.require_admin, request.admin_key)
+        key = await run_in_threadpool(api_keys.create, request.name, admin=request.admin)
+        return NewKey(name=request.name, admin=request.admin, api_key=key)
+
+    @app.delete("/api-keys")
+    async def revoke_key(request: KeyRequest) -> dict[str, str]:
+        await run_in_threadpool(api_keys.require_admin, request.admin_key)
+        if request.name == FIRST_KEY_NAME and board.status.secrets_waiting:
+            # Whoever has the claim code would get this key again, and it would be kept again.
+            raise ApiKeyError(
+                409, "SECRETS_WAITING", "Acknowledge the activation's secrets first; this key is of them."
+            )
+        await run_in_threadpool(api_keys.revoke, request.name)
+        return {"revoked": request.name}
+
+
 def _meaning(error: SealwrightError) -> tuple[int, str, str]:
     """Status, code and sentence of an error."""
     match error:
-        case ClaimError():
+        case ClaimError() | ApiKeyError():
             return error.status, error.code, str(error)
         case DeniedError():
             return error.status, error.code, error.sentence
@@ -126,8 +148,6 @@ def _meaning(error: SealwrightError) -> tuple[int, str, str]:
             return 502, BoxCode.SERVICE_UNREACHABLE, str(error)
         case VerificationError():
             return 502, error.code, str(error).removeprefix(f"{error.code}: ")
-        case AdminKeyError():
-            return 403, "ADMIN_KEY_REQUIRED", str(error)
         case UsageError():
             return 400, "INVALID_REQUEST", str(error)
         case _:

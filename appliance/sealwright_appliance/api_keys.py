@@ -6,6 +6,8 @@ import hashlib
 import hmac
 import secrets
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -23,10 +25,15 @@ FILE_LIMIT = 1024 * 1024
 KeyName = Annotated[str, Field(min_length=1, max_length=64)]
 
 
-class AdminKeyError(SealwrightError):
-    """What was shown is no administrator's key."""
+class ApiKeyError(SealwrightError):
+    """What an administrator wants, or somebody who is none, cannot be."""
 
     exit_code = 10
+
+    def __init__(self, status: int, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
 
 
 class StoredKey(Document):
@@ -35,6 +42,8 @@ class StoredKey(Document):
     name: KeyName
     sha256: Sha256Hex
     admin: bool
+    created: int
+    """Seconds since the epoch, by the box's clock."""
 
 
 class KeyFile(Document):
@@ -51,8 +60,9 @@ def draw_api_key() -> str:
 class ApiKeys:
     """The key file. Safe to use from several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._now = now
         self._writing = threading.Lock()
 
     def load(self) -> KeyFile:
@@ -64,12 +74,12 @@ class ApiKeys:
         """Demand an administrator's key: the gateway, which has the network, is not believed that it has seen one.
 
         Raises:
-            AdminKeyError: it is none.
+            ApiKeyError: it is none.
         """
         shown = _digest(key)
         admins = [held.sha256 for held in self.load().keys if held.admin]
         if not any(hmac.compare_digest(held, shown) for held in admins):
-            raise AdminKeyError("This needs an administrator's key.")
+            raise ApiKeyError(403, "ADMIN_KEY_REQUIRED", "This needs an administrator's key.")
 
     def holds(self, name: str) -> bool:
         """Whether there is a key of this name."""
@@ -83,7 +93,7 @@ class ApiKeys:
         """
         key = draw_api_key()
         with self._writing:
-            self._add(StoredKey(name=name, sha256=_digest(key), admin=admin))
+            self._add(name, key, admin=admin)
         return key
 
     def ensure(self, name: str, key: str, *, admin: bool) -> None:
@@ -92,18 +102,37 @@ class ApiKeys:
         Raises:
             UsageError: the name is another key's, or there are too many keys.
         """
-        stored = StoredKey(name=name, sha256=_digest(key), admin=admin)
         with self._writing:
-            if stored not in self.load().keys:
-                self._add(stored)
+            kept = {(held.name, held.sha256, held.admin) for held in self.load().keys}
+            if (name, _digest(key), admin) not in kept:
+                self._add(name, key, admin=admin)
 
-    def _add(self, key: StoredKey) -> None:
+    def revoke(self, name: str) -> None:
+        """Forget a key; with the last administrator's, nobody could make or revoke one any more.
+
+        Raises:
+            ApiKeyError: there is none of this name, or it is that last one.
+        """
+        with self._writing:
+            held = self.load().keys
+            left = [key for key in held if key.name != name]
+            if left == held:
+                raise ApiKeyError(404, "UNKNOWN_API_KEY", f"There is no API key named {name!r}.")
+            if not any(key.admin for key in left):
+                sentence = f"{name!r} is the last administrator's key; make another before."
+                raise ApiKeyError(409, "LAST_ADMIN_KEY", sentence)
+            self._write(left)
+
+    def _add(self, name: str, key: str, *, admin: bool) -> None:
         held = self.load().keys
-        if any(other.name == key.name for other in held):
-            raise UsageError(f"There is an API key named {key.name!r} already.")
+        if any(other.name == name for other in held):
+            raise UsageError(f"There is an API key named {name!r} already.")
         if len(held) >= KEYS_MOST:
             raise UsageError(f"There are {KEYS_MOST} API keys already; no more can be kept.")
-        write_durably(self._path, document_bytes(KeyFile(keys=[*held, key])))
+        self._write([*held, StoredKey(name=name, sha256=_digest(key), admin=admin, created=int(self._now()))])
+
+    def _write(self, keys: list[StoredKey]) -> None:
+        write_durably(self._path, document_bytes(KeyFile(keys=keys)))
 
 
 def _digest(key: str) -> str:

@@ -58,6 +58,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float)
     app = FastAPI(title="Sealwright box", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_errors(app)
     _add_box_routes(app, box)
+    _add_key_routes(app, box)
     _add_openai_routes(app, box, engines, max_request_s)
     return app
 
@@ -130,13 +131,32 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
             return HTMLResponse(page, status_code=reply.status_code)
         return _passed_on(reply)
 
+
+def _add_key_routes(app: FastAPI, box: Box) -> None:
+    """For administrators. A name is a parameter and not part of the address, since it may be any text."""
+
+    async def admin_key(request: Request) -> str:
+        require_admin(await _authenticated(request, box))
+        return shown_key(request.headers.get("authorization"))
+
+    @app.get("/admin/api-keys")
+    async def list_keys(request: Request) -> dict[str, Any]:
+        await admin_key(request)
+        return {"keys": [key.described() for key in await box.keys()]}
+
     @app.post("/admin/api-keys")
     async def create_key(request: Request) -> Response:
-        require_admin(await _authenticated(request, box))
-        name = _json_object(await _read(request, FORM_LIMIT)).get("name")
-        if not isinstance(name, str) or not 1 <= len(name) <= 64:
-            raise ApiError(400, "invalid_parameter", "name: 1 to 64 characters.", param="name")
-        return _passed_on(await box.create_key(name, shown_key(request.headers.get("authorization"))))
+        shown = await admin_key(request)
+        asked = _json_object(await _read(request, FORM_LIMIT))
+        admin = asked.get("admin", False)
+        if not isinstance(admin, bool):
+            raise ApiError(400, "invalid_parameter", "admin: true or false.", param="admin")
+        return _passed_on(await box.create_key(_key_name(asked.get("name")), shown, admin=admin))
+
+    @app.delete("/admin/api-keys")
+    async def revoke_key(request: Request) -> Response:
+        shown = await admin_key(request)
+        return _passed_on(await box.revoke_key(_key_name(request.query_params.get("name")), shown))
 
 
 def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], max_request_s: float) -> None:
@@ -203,6 +223,12 @@ async def _claim(request: Request) -> tuple[dict[str, Any], bool]:
     is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     body = await _read(request, FORM_LIMIT)
     return (_form(body) if is_form else _json_object(body)), is_form
+
+
+def _key_name(value: object) -> str:
+    if not isinstance(value, str) or not 1 <= len(value) <= 64:
+        raise ApiError(400, "invalid_parameter", "name: 1 to 64 characters.", param="name")
+    return value
 
 
 def _peer(request: Request) -> str:

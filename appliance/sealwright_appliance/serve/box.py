@@ -37,6 +37,7 @@ class Box:
             trust_env=False,
         )
         self._seen: _Seen | None = None
+        self._changed_at = time.monotonic()
 
     async def status(self) -> dict[str, Any]:
         """The agent's status document (:mod:`sealwright_appliance.status`)."""
@@ -62,18 +63,19 @@ class Box:
         Args:
             peer: address of who asks, as the network says; the claim's own word for it is overridden.
         """
-        self._seen = None
-        return await self._ask("POST", "/activation", json=claim | {"peer": peer}, timeout=ACTIVATION_TIMEOUT_S)
+        return await self._change("POST", "/activation", json=claim | {"peer": peer}, timeout=ACTIVATION_TIMEOUT_S)
 
     async def acknowledge(self, claim: dict[str, Any], peer: str) -> httpx.Response:
         """Have the agent erase the secrets, which the customer has."""
-        self._seen = None
-        return await self._ask("POST", "/activation/acknowledgement", json=claim | {"peer": peer})
+        return await self._change("POST", "/activation/acknowledgement", json=claim | {"peer": peer})
 
-    async def create_key(self, name: str, admin_key: str) -> httpx.Response:
+    async def create_key(self, name: str, admin_key: str, *, admin: bool) -> httpx.Response:
         """Have the agent draw a key; it checks the administrator's itself."""
-        self._seen = None
-        return await self._ask("POST", "/api-keys", json={"name": name, "admin_key": admin_key})
+        return await self._change("POST", "/api-keys", json={"name": name, "admin": admin, "admin_key": admin_key})
+
+    async def revoke_key(self, name: str, admin_key: str) -> httpx.Response:
+        """Have the agent forget a key; when this returns, no further request is let in with it."""
+        return await self._change("DELETE", "/api-keys", json={"name": name, "admin_key": admin_key})
 
     async def close(self) -> None:
         """Close the connection to the agent."""
@@ -81,11 +83,18 @@ class Box:
 
     async def _look(self) -> _Seen:
         now = time.monotonic()
-        if self._seen is None or now - self._seen.at > REMEMBER_S:
+        if self._seen is None or self._seen.at <= max(now - REMEMBER_S, self._changed_at):
             status = (await self._ask("GET", "/status")).json()
             keys = (await self._ask("GET", "/api-keys")).json()["keys"]
             self._seen = _Seen(now, status, tuple(ApiKey(**key) for key in keys))
         return self._seen
+
+    async def _change(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Ask for what makes older answers untrue, also those that are still on their way."""
+        try:
+            return await self._ask(method, path, **options)
+        finally:
+            self._changed_at = time.monotonic()
 
     async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:

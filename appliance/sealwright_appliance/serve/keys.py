@@ -7,6 +7,7 @@ import hmac
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sealwright_appliance.serve.errors import ApiError, invalid_key
 
@@ -21,6 +22,12 @@ class ApiKey:
     name: str
     sha256: str
     admin: bool
+    created: int
+    """Seconds since the epoch."""
+
+    def described(self) -> dict[str, Any]:
+        """What an administrator sees of it: all but the hash."""
+        return {"name": self.name, "admin": self.admin, "created": self.created}
 
 
 def shown_key(header: str | None) -> str:

@@ -107,7 +107,9 @@ def test_the_agent_answers_on_its_socket(running: RunningBox) -> None:
         api_keys = ApiKeys(running.simulated.paths.api_keys)
         admin, other = api_keys.create("first", admin=True), api_keys.create("other", admin=False)
         for shown in ("", other):  # whatever the gateway says it has checked
-            assert client.post("/api-keys", json={"name": "mine", "admin_key": shown}).status_code == 403
+            for method in ("POST", "DELETE"):
+                refused = client.request(method, "/api-keys", json={"name": "other", "admin_key": shown})
+                assert (refused.status_code, refused.json()["code"]) == (403, "ADMIN_KEY_REQUIRED")
         asked = {"name": "colleague", "admin_key": admin}
         created = client.post("/api-keys", json=asked).json()
         keys = client.get("/api-keys").json()["keys"]
@@ -116,5 +118,5 @@ def test_the_agent_answers_on_its_socket(running: RunningBox) -> None:
         taken = client.post("/api-keys", json=asked)
         assert taken.status_code == 400
         assert taken.headers["content-type"] == "application/problem+json"
-        assert client.post("/api-keys", json=asked | {"name": "x", "admin": True}).status_code == 400
+        assert client.post("/api-keys", json=asked | {"name": "x", "sha256": "0" * 64}).status_code == 400
     assert running.simulated.paths.agent_socket.stat().st_mode & 0o777 == 0o660

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sealwright_appliance.api_keys import ApiKeys, draw_api_key
+from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, draw_api_key
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_release, root_hash
@@ -118,6 +118,24 @@ def test_api_keys_are_kept_as_hashes(tmp_path: Path) -> None:
     assert keys.load().keys == [stored]
     with pytest.raises(UsageError, match="named 'first' already"):
         keys.ensure("first", draw_api_key(), admin=True)
+
+
+def test_a_revoked_key_is_gone_and_the_last_administrators_stays(tmp_path: Path) -> None:
+    """Without one nobody could make a key any more; with two, either may go."""
+    keys = ApiKeys(tmp_path / "api-keys.json", lambda: 1_700_000_000.9)
+    first, _ = keys.create("first", admin=True), keys.create("ward", admin=False)
+    assert {key.created for key in keys.load().keys} == {1_700_000_000}
+    for name, status, code in (("nobody", 404, "UNKNOWN_API_KEY"), ("first", 409, "LAST_ADMIN_KEY")):
+        with pytest.raises(ApiKeyError) as caught:
+            keys.revoke(name)
+        assert (caught.value.status, caught.value.code) == (status, code)
+    keys.revoke("ward")
+    assert not keys.holds("ward")
+    second = keys.create("second", admin=True)
+    keys.revoke("first")
+    keys.require_admin(second)
+    with pytest.raises(ApiKeyError):
+        keys.require_admin(first)
 
 
 def test_the_certificate_stays(tmp_path: Path) -> None:

@@ -21,12 +21,13 @@ from fastapi import Body, FastAPI
 
 from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
-from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.box import REMEMBER_S, Box
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 
 KEY = "sw-" + "k" * 43
 ADMIN_KEY = "sw-" + "a" * 43
 AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
+ADMINISTRATOR = {"Authorization": f"Bearer {ADMIN_KEY}"}
 HELLO = {"model": "medical", "messages": [{"role": "user", "content": "hello"}]}
 SERVING = {
     "state": "serving",
@@ -79,12 +80,18 @@ class Scene:
     """A gateway, its scripted neighbours and a client."""
 
     def __init__(
-        self, client: httpx.AsyncClient, admission: Admission, engine: ScriptedEngine, said: dict[str, Any]
+        self,
+        client: httpx.AsyncClient,
+        admission: Admission,
+        engine: ScriptedEngine,
+        said: dict[str, Any],
+        ring: KeyRing,
     ) -> None:
         self.client = client
         self.admission = admission
         self.engine = engine
         self.said = said
+        self.ring = ring
 
     async def chat(self, **change: Any) -> httpx.Response:
         return await self.client.post("/v1/chat/completions", json=HELLO | change, headers=AUTHORIZED)
@@ -94,19 +101,43 @@ def _new_key(name: Annotated[str, Body()], admin_key: Annotated[str, Body()]) ->
     return {"name": name, "api_key": "sw-new" if admin_key == ADMIN_KEY else ""}
 
 
+class KeyRing:
+    """What the agent says of its keys; an answer may be on its way while a key is revoked."""
+
+    def __init__(self) -> None:
+        self.keys: list[dict[str, Any]] = [
+            {"name": "ward", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "admin": False, "created": 1},
+            {"name": "admin", "sha256": hashlib.sha256(ADMIN_KEY.encode()).hexdigest(), "admin": True, "created": 2},
+        ]
+        self.delays: list[asyncio.Event] = []
+        """For the next answers."""
+        self.revokes = asyncio.Event()
+        self.revokes.set()
+
+    async def all(self) -> dict[str, Any]:
+        answer = {"keys": list(self.keys)}
+        if self.delays:
+            await self.delays.pop().wait()
+        return answer
+
+    async def revoke(self, name: Annotated[str, Body()], admin_key: Annotated[str, Body()]) -> dict[str, str]:
+        assert admin_key == ADMIN_KEY
+        await self.revokes.wait()
+        self.keys = [key for key in self.keys if key["name"] != name]
+        return {"revoked": name}
+
+
 @asynccontextmanager
 async def scene(
     directory: Path, *, active: int = 4, waiting: int = 4, max_request_s: float = 60, **status: Any
 ) -> AsyncIterator[Scene]:
     said = SERVING | status
     agent = FastAPI()
-    keys = [
-        {"name": "ward", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "admin": False},
-        {"name": "admin", "sha256": hashlib.sha256(ADMIN_KEY.encode()).hexdigest(), "admin": True},
-    ]
+    ring = KeyRing()
     agent.get("/status")(lambda: said)
-    agent.get("/api-keys")(lambda: {"keys": keys})
+    agent.get("/api-keys")(ring.all)
     agent.post("/api-keys")(_new_key)
+    agent.delete("/api-keys")(ring.revoke)
     agent.post("/activation")(lambda: {"api_key": "sw-1", "customer_key_pem": "PEM", "recovery_key": "R"})
     server = uvicorn.Server(uvicorn.Config(agent, uds=str(directory / "agent.sock"), log_level="error"))
     running = asyncio.create_task(server.serve())
@@ -117,7 +148,7 @@ async def scene(
     admission = Admission(active=active, waiting=waiting)
     app = create_app(box, {"medical": QueuedEngine(engine, admission)}, max_request_s=max_request_s)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
-        yield Scene(client, admission, engine, said)
+        yield Scene(client, admission, engine, said, ring)
     await box.close()
     server.should_exit = True
     await running
@@ -223,8 +254,72 @@ def test_only_an_administrator_makes_keys(short_tmp: Path) -> None:
         async with scene(short_tmp) as s:
             path, name = "/admin/api-keys", {"name": "new"}
             assert (await s.client.post(path, json=name, headers=AUTHORIZED)).status_code == 403
-            made = await s.client.post(path, json=name, headers={"Authorization": f"Bearer {ADMIN_KEY}"})
+            made = await s.client.post(path, json=name, headers=ADMINISTRATOR)
             assert made.json()["api_key"] == "sw-new"
+            for wrong in ({"name": ""}, {"name": 1}, {"name": "x" * 65}, {"name": "x", "admin": "yes"}):
+                assert (await s.client.post(path, json=wrong, headers=ADMINISTRATOR)).status_code == 400
+
+    asyncio.run(run())
+
+
+def test_only_an_administrator_lists_keys_and_nobody_sees_a_hash(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            assert (await s.client.get("/admin/api-keys")).status_code == 401
+            assert (await s.client.get("/admin/api-keys", headers=AUTHORIZED)).status_code == 403
+            listed = await s.client.get("/admin/api-keys", headers=ADMINISTRATOR)
+            assert listed.json()["keys"] == [
+                {"name": "ward", "admin": False, "created": 1},
+                {"name": "admin", "admin": True, "created": 2},
+            ]
+
+    asyncio.run(run())
+
+
+def test_only_an_administrator_revokes_keys(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            ward = {"name": "ward"}
+            assert (await s.client.delete("/admin/api-keys", params=ward)).status_code == 401
+            assert (await s.client.delete("/admin/api-keys", params=ward, headers=AUTHORIZED)).status_code == 403
+            assert (await s.client.delete("/admin/api-keys", headers=ADMINISTRATOR)).status_code == 400
+            assert (await s.chat()).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_a_revoked_key_lets_nobody_in_from_then_on(short_tmp: Path) -> None:
+    """Not even by an answer of the agent that was older and arrives later."""
+
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            arrives = asyncio.Event()
+            s.ring.delays.append(arrives)
+            before = asyncio.create_task(s.chat())
+            while s.ring.delays:
+                await asyncio.sleep(0.01)
+            revoked = await s.client.delete("/admin/api-keys", params={"name": "ward"}, headers=ADMINISTRATOR)
+            assert revoked.json() == {"revoked": "ward"}
+            assert (await s.chat()).status_code == 401
+            arrives.set()
+            assert (await before).status_code == 200
+            assert (await s.chat()).status_code == 401
+
+    asyncio.run(run())
+
+
+def test_what_was_seen_while_a_key_was_revoked_is_forgotten(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            s.ring.revokes.clear()
+            revocation = asyncio.create_task(
+                s.client.delete("/admin/api-keys", params={"name": "ward"}, headers=ADMINISTRATOR)
+            )
+            await asyncio.sleep(REMEMBER_S + 0.2)
+            assert (await s.chat()).status_code == 200
+            s.ring.revokes.set()
+            assert (await revocation).status_code == 200
+            assert (await s.chat()).status_code == 401
 
     asyncio.run(run())
 

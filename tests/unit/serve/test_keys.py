@@ -10,7 +10,7 @@ from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin
 
 TEXT = "sw-" + "k" * 43
-KEY = ApiKey("ward 3", hashlib.sha256(TEXT.encode()).hexdigest(), admin=False)
+KEY = ApiKey("ward 3", hashlib.sha256(TEXT.encode()).hexdigest(), admin=False, created=0)
 
 
 def test_a_known_key_is_recognised() -> None:
