@@ -56,9 +56,9 @@ def activate(box: VirtualBox, placard: Placard, activation_code: str) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "secrets.json"
         command(
-            "sealwright-box", "activate", url, "--claim-code", placard.claim_code, "--activation-code",
-            activation_code, "--fingerprint", placard.tls_fingerprint, "--secrets", file,
-        )  # fmt: skip
+            *("sealwright-box", "activate", url, "--fingerprint", placard.tls_fingerprint, "--secrets", file),
+            typed=f"{placard.claim_code}\n{activation_code}\n",
+        )
         secrets: dict[str, Any] = json.loads(file.read_bytes())
     return secrets
 

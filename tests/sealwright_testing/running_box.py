@@ -103,17 +103,19 @@ class RunningBox:
         """Stop the agent that runs."""
         self._running.close()
 
-    def command(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        """Run ``sealwright-box``."""
+    def command(self, *arguments: str | Path, typed: str = "") -> subprocess.CompletedProcess[str]:
+        """Run ``sealwright-box`` with this on its standard input."""
         argv = [str(Path(sys.executable).parent / "sealwright-box"), *map(str, arguments)]
-        return subprocess.run(argv, capture_output=True, text=True, check=False)
+        return subprocess.run(argv, input=typed, capture_output=True, text=True, check=False)
 
     def activate(
         self, claim_code: str, activation_code: str, secrets: Path, fingerprint: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run ``sealwright-box activate``."""
-        codes = ["--claim-code", claim_code, "--activation-code", activation_code, "--secrets", str(secrets)]
-        return self.command("activate", self.url, "--fingerprint", fingerprint or self.fingerprint, *codes, "--json")
+        return self.command(
+            *("activate", self.url, "--fingerprint", fingerprint or self.fingerprint, "--secrets", secrets, "--json"),
+            typed=f"{claim_code}\n{activation_code}\n",
+        )
 
     def http(self, address: str = "127.0.0.1") -> httpx.Client:
         """A client at one of the addresses of loopback, of which there are many."""

@@ -59,10 +59,11 @@ class CommandError(AssertionError):
         self.output = output
 
 
-def command(name: str, *arguments: str | Path, show: bool = False) -> str:
+def command(name: str, *arguments: str | Path, typed: str = "", show: bool = False) -> str:
     """Run one of our commands from this environment; returns its standard output.
 
     Args:
+        typed: its standard input.
         show: pass its standard error, where progress is written, through to ours.
 
     Raises:
@@ -70,7 +71,7 @@ def command(name: str, *arguments: str | Path, show: bool = False) -> str:
     """
     argv = [str(Path(sys.executable).parent / name), *map(str, arguments)]
     done = subprocess.run(
-        argv, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True, check=False
+        argv, input=typed, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True, check=False
     )
     if done.returncode != 0:
         raise CommandError(argv, done.returncode, done.stdout + (done.stderr or ""))

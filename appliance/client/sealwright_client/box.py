@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -60,15 +63,35 @@ class Box:
         """Tell the box that its secrets are in safe hands: it erases its own copy."""
         self._ask("POST", "/activation/acknowledgement", {"claim_code": claim_code})
 
+    def api_keys(self, admin_key: str) -> dict[str, Any]:
+        """Names of all API keys, when they were made, and which are administrators'."""
+        return self._ask("GET", "/admin/api-keys", admin_key=admin_key)
+
+    def create_api_key(self, admin_key: str, name: str, *, admin: bool) -> dict[str, Any]:
+        """Have a key made; the reply holds it, and nothing else ever does again."""
+        return self._ask("POST", "/admin/api-keys", {"name": name, "admin": admin}, admin_key=admin_key)
+
+    def revoke_api_key(self, admin_key: str, name: str) -> dict[str, Any]:
+        """Have a key forgotten."""
+        path = f"/admin/api-keys?{urlencode({'name': name})}"
+        return self._ask("DELETE", path, admin_key=admin_key)
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
 
     def _ask(
-        self, method: str, path: str, body: dict[str, str] | None = None, *, timeout_s: float = TIMEOUT_S
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        admin_key: str | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {admin_key}"} if admin_key is not None else None
         try:
-            reply = self._client.request(method, path, json=body, timeout=timeout_s)
+            reply = self._client.request(method, path, json=body, headers=headers, timeout=timeout_s)
         except httpx.HTTPError as error:
             raise OperationError(f"The box does not answer: {error or type(error).__name__}.") from None
         try:
@@ -80,6 +103,16 @@ class Box:
         if not reply.is_success:
             raise _refusal(reply.status_code, document)
         return document
+
+
+@contextmanager
+def connected(url: str, fingerprint: str) -> Iterator[Box]:
+    """A box until the block ends; raises like :class:`Box`."""
+    box = Box(url, fingerprint)
+    try:
+        yield box
+    finally:
+        box.close()
 
 
 def _refusal(status: int, document: dict[str, Any]) -> BoxRefusedError:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import re
+import shlex
 import socket
 from pathlib import Path
 
 import pytest
 
-from sealwright_client.cli import main
+from sealwright_client.cli import EPILOG, main, parser
+from sealwright_client.cli_keys import admin_key
+from sealwright_client.cli_output import distance, moment
+from sealwright_client.cli_status import status_lines
 from sealwright_client.pinning import parse_fingerprint
+from sealwright_policies.errors import UsageError
 
+DOCS = Path(__file__).parents[3] / "docs"
 FINGERPRINT = "sha256:" + "5f" * 32
 
 
@@ -56,3 +64,55 @@ def test_a_box_that_does_not_answer_is_a_failure(capsys: pytest.CaptureFixture[s
         code, line = refused(capsys, "status", url, "--fingerprint", FINGERPRINT)
     assert code == 1
     assert "Connection refused" in line
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The command lines of indented examples."""
+    found = re.findall("^ +(sealwright-box .*)", text.replace("\\\n", " "), flags=re.MULTILINE)
+    return [shlex.split(line.split(" < ")[0]) for line in found]
+
+
+EXAMPLES = commands_in(EPILOG) + [
+    words for name in ("the-box", "serving") for words in commands_in((DOCS / f"{name}.md").read_text())
+]
+
+
+@pytest.mark.parametrize("words", EXAMPLES, ids=" ".join)
+def test_every_example_is_a_command_that_exists(words: list[str]) -> None:
+    arguments = parser().parse_args(words[1:])
+    assert arguments.url.startswith("https://")
+
+
+@pytest.mark.parametrize("option", ["--claim-code", "--activation-code", "--admin-key"])
+def test_no_argument_takes_a_secret(option: str) -> None:
+    """Whoever is logged in sees the arguments of every command."""
+    for words in EXAMPLES:
+        with pytest.raises(SystemExit) as caught:
+            main([*words[1:], option, "AAAA"])
+        assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(("typed", "said"), [(b"", "sw- and 43"), ("sw-密".encode(), "sw- and 43"), (b"x\n", "sw-")])
+def test_what_is_no_key_is_not_sent(monkeypatch: pytest.MonkeyPatch, typed: bytes, said: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(typed)))
+    with pytest.raises(UsageError, match=said):
+        admin_key()
+
+
+def test_a_lease_ends_at_a_time_that_people_can_read() -> None:
+    lease = {"number": 7, "expires_at": 1_767_225_600, "warnings": []}
+    lines = status_lines({"state": "serving", "lease": lease}, now=1_767_225_600 - 13 * 86_400 - 5)
+    assert "lease     number 7, until 2026-01-01 00:00 UTC (in 13 days)" in lines
+
+
+@pytest.mark.parametrize(
+    ("away", "words"),
+    [(86_400, "in 1 day"), (7199, "in 1 hour"), (120, "in 2 minutes"), (59, "now"), (-3600, "1 hour ago")],
+)
+def test_distances_are_told_in_their_largest_unit(away: int, words: str) -> None:
+    assert distance(1000 + away, 1000) == words
+
+
+@pytest.mark.parametrize("seconds", [None, "soon", 10**30, float("nan")])
+def test_a_time_that_is_none_is_shown_as_it_is(seconds: object) -> None:
+    assert moment(seconds) == f"unknown ({seconds})"
