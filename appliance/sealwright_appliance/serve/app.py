@@ -32,6 +32,8 @@ from sealwright_appliance.serve.relay import EventStream, while_connected
 
 FORM_LIMIT = 4096
 """Bytes of an activation or key request."""
+READY_S = 3.0
+"""Longest wait for an engine's word that it is ready."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
@@ -58,6 +60,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float)
     app = FastAPI(title="Sealwright box", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_errors(app)
     _add_box_routes(app, box)
+    _add_readiness(app, box, engines)
     _add_key_routes(app, box)
     _add_openai_routes(app, box, engines, max_request_s)
     return app
@@ -130,6 +133,24 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
             page = pages.acknowledged() if reply.is_success else pages.refused(reply.json())
             return HTMLResponse(page, status_code=reply.status_code)
         return _passed_on(reply)
+
+
+def _add_readiness(app: FastAPI, box: Box, engines: Mapping[str, Engine]) -> None:
+    @app.get("/readyz")
+    async def readyz() -> dict[str, str]:
+        await box.require_serving()
+        if not any(await asyncio.gather(*map(_answers, engines.values()))):
+            raise engine_unavailable()
+        return {"status": "ready"}
+
+
+async def _answers(engine: Engine) -> bool:
+    """Whether an engine says in time that its model is loaded; one that hangs does not hide the others."""
+    try:
+        async with asyncio.timeout(READY_S):
+            return await engine.ready()
+    except TimeoutError:
+        return False
 
 
 def _add_key_routes(app: FastAPI, box: Box) -> None:

@@ -133,9 +133,12 @@ def test_an_engine_that_dies_in_mid_stream_is_an_error_and_comes_back(client: op
             client.chat.completions.create(**long_request(stream=streamed))
         assert (down.value.status_code, down.value.code) == (503, "engine_unavailable")
         assert int(down.value.response.headers["retry-after"]) > 0
+    with box.http() as monitor:
+        assert monitor.get("/readyz").json()["error"]["code"] == "engine_unavailable"
 
-    box.engines["random"].start()
-    assert client.chat.completions.create(**long_request(max_tokens=3)).choices
+        box.engines["random"].start()
+        assert client.chat.completions.create(**long_request(max_tokens=3)).choices
+        assert monitor.get("/readyz").status_code == 200
 
 
 def test_a_client_that_tries_again_by_itself_gets_over_a_restart(box: ServingBox) -> None:

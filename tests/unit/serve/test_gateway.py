@@ -55,7 +55,8 @@ class ScriptedEngine:
         self.failure: ApiError | None = None
 
     async def ready(self) -> bool:
-        return True
+        await self.hold.wait()
+        return self.failure is None
 
     async def chat(self, request: dict[str, Any]) -> bytes:
         self.asked.append(request)
@@ -197,6 +198,33 @@ def test_a_box_without_a_lease_refuses_and_says_why(short_tmp: Path, state: str)
                 "code": "LEASE_EXPIRED",
             }
             assert s.engine.asked == []
+
+    asyncio.run(run())
+
+
+def test_a_box_is_ready_when_a_model_answers_and_alive_all_the_time(
+    short_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load balancer needs no key, and is told the box's own code."""
+    monkeypatch.setattr("sealwright_appliance.serve.app.READY_S", 0.2)
+
+    async def readiness(s: Scene) -> tuple[int, str | None]:
+        assert (await s.client.get("/healthz")).json() == {"status": "ok"}
+        reply = await s.client.get("/readyz")
+        return reply.status_code, reply.json().get("error", {}).get("code")
+
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            assert await readiness(s) == (200, None)
+            s.engine.hold.clear()
+            assert await readiness(s) == (503, "engine_unavailable")
+            s.engine.hold.set()
+            s.engine.failure = engine_unavailable()
+            assert await readiness(s) == (503, "engine_unavailable")
+        async with scene(short_tmp, state="locked", code="LEASE_EXPIRED") as s:
+            assert await readiness(s) == (503, "LEASE_EXPIRED")
+        async with scene(short_tmp, state="waiting-for-activation") as s:
+            assert await readiness(s) == (503, "WAITING_FOR_ACTIVATION")
 
     asyncio.run(run())
 
