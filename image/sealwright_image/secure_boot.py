@@ -47,10 +47,14 @@ def _firmware_keys(certificates: tuple[bytes, bytes, bytes], owner: uuid.UUID) -
 
 
 def write_enrolment_files(keys: BuildKeys, folder: Path) -> None:
-    """What an owner needs to enrol the keys: certificates, owner GUID, and the lists as the firmware will hold them."""
+    """What an owner needs to enrol the keys: certificates, owner GUID, and the lists as the firmware will hold them.
+
+    Certificates are PEM for tools and DER (``.cer``) for firmware's menus.
+    """
     folder.mkdir()
     for name, key in (("PK", keys.pk), ("KEK", keys.kek), ("db", keys.db)):
         (folder / f"{name}.pem").write_bytes(key.certificate_file.read_bytes())
+        (folder / f"{name}.cer").write_bytes(key.der)
     (folder / "owner.guid").write_text(f"{keys.owner}\n", "ascii")
     lists = firmware_keys(keys)
     for name, content in (("PK", lists.pk), ("KEK", lists.kek), ("db", lists.db), ("dbx", lists.dbx)):
@@ -72,7 +76,7 @@ class SecureBootFiles:
         """Read them.
 
         Raises:
-            FormatError: a certificate or the GUID is malformed.
+            FormatError: a certificate or the GUID is malformed, or a ``.cer`` is not the certificate beside it.
             OSError: a file is missing.
         """
         try:
@@ -83,6 +87,9 @@ class SecureBootFiles:
             owner = uuid.UUID((folder / "owner.guid").read_text("ascii").strip())
         except ValueError as error:
             raise FormatError(f"{folder}: a certificate or owner.guid is malformed.") from error
+        for name, certificate in (("PK", pk), ("KEK", kek), ("db", db)):
+            if (folder / f"{name}.cer").read_bytes() != certificate:
+                raise FormatError(f"{folder}: {name}.cer is not the certificate in {name}.pem.")
         lists = {name: (folder / f"{name}.esl").read_bytes() for name in ("PK", "KEK", "db", "dbx")}
         return cls((pk, kek, db), owner, lists)
 

@@ -119,7 +119,8 @@ def reidentify(image: Path, label: str) -> None:
 
 
 def swap_certificate(image: Path) -> None:
-    (image / "secure-boot" / "db.pem").write_bytes((image / "secure-boot" / "KEK.pem").read_bytes())
+    for form in ("pem", "cer"):
+        (image / "secure-boot" / f"db.{form}").write_bytes((image / "secure-boot" / f"KEK.{form}").read_bytes())
 
 
 CHANGES: list[tuple[Callable[[Path], object], str, str]] = [
@@ -146,6 +147,7 @@ CHANGES: list[tuple[Callable[[Path], object], str, str]] = [
     (lambda i: (i / "approvals.json").write_text("[1]"), "release approvals: signed, complete", "not a list"),
     (lambda i: append(i / "secure-boot" / "db.esl"), "Secure Boot files", "db.esl is not what"),
     (lambda i: (i / "secure-boot" / "KEK.pem").write_text("x"), "Secure Boot files", "malformed"),
+    (lambda i: append(i / "secure-boot" / "PK.cer"), "Secure Boot files", "PK.cer is not the certificate"),
     (
         lambda i: (i / "secure-boot" / "owner.guid").write_text("5f0a9d3e-1c55-5c0e-9a53-6b8d2f1f7a10"),
         "predicted measurements",

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sealwright_image.custodians import load_custodians
 from sealwright_image.keys import generate_keys, load_keys
-from sealwright_policies.errors import UsageError
+from sealwright_image.secure_boot import SecureBootFiles, firmware_keys, write_enrolment_files
+from sealwright_policies.errors import FormatError, UsageError
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.image_inputs import make_service, public_pem, write_service
@@ -183,3 +185,15 @@ def test_a_broken_ca_certificate_is_refused(tmp_path: Path) -> None:
 def test_a_missing_license_service_file_says_who_writes_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="sealwright-license init"):
         load_custodians(tmp_path / "service.json")
+
+
+def test_enrolment_files_hold_each_certificate_in_both_forms(keys: Path, tmp_path: Path) -> None:
+    """A menu that takes DER enrols what the release expects; another certificate there is noticed."""
+    folder, loaded = tmp_path / "secure-boot", load_keys(keys)
+    write_enrolment_files(loaded, folder)
+    for name, key in (("PK", loaded.pk), ("KEK", loaded.kek), ("db", loaded.db)):
+        assert x509.load_der_x509_certificate((folder / f"{name}.cer").read_bytes()) == key.certificate
+    assert SecureBootFiles.load(folder).firmware_keys() == firmware_keys(loaded)
+    (folder / "db.cer").write_bytes(loaded.kek.der)
+    with pytest.raises(FormatError, match=r"db\.cer is not the certificate"):
+        SecureBootFiles.load(folder)
