@@ -10,17 +10,20 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.attempt_limiter import AttemptLimiter
 from sealwright_appliance.claim import Claim, ClaimError, OpenClaim
+from sealwright_appliance.claim_counter import settle_claim
 from sealwright_appliance.enrollment import enroll
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.paths import Paths
-from sealwright_policies.errors import UsageError
+from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_policies.errors import OperationError, UsageError
 from sealwright_policies.wire.encoding import Document
 
 FIRST_KEY_NAME = "first"
@@ -92,6 +95,9 @@ class Activation:
             if not self.api_keys.holds(FIRST_KEY_NAME):
                 raise ClaimError(409, "NOT_HANDED_OUT", "The secrets have not been handed out yet.")
             self.claim.spend()
+            # From here on no copy of the disk brings them back. A TPM that is busy now is asked again at the next boot.
+            with suppress(OperationError), self.tpm_lock, open_provisioned_tpm(self.paths.tcti) as tpm:
+                settle_claim(tpm, self.claim, self.paths.claim_counter)
 
     def resume(self) -> None:
         """Go on where an earlier agent was: in this boot, or in the one in which the box was activated."""

@@ -1,9 +1,9 @@
 """Whether a claim is of now: a copy of the disk from before it must not bring its secrets back.
 
 The state volume's encryption knows no time: an older copy of it, or of some of its sectors, opens as well as the
-present one. So the first boot notes where a counter of the TPM stands, the first unlock after the claim counts it up,
-and an unspent claim whose counter has moved on is erased before anything offers it. Not defended: a copy put back
-before that unlock, and anything else on the state volume (SECURITY.md).
+present one. So the first boot notes where a counter of the TPM stands, the acknowledgement counts it up, or the first
+unlock after it, and an unspent claim whose counter has moved on is erased before anything offers it. Not defended:
+anything else on the state volume (SECURITY.md).
 """
 
 from __future__ import annotations

@@ -21,12 +21,14 @@ import uvicorn
 from sealwright_appliance.agent import Agent, agent_server, build_agent, listen
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.claim import Claim
+from sealwright_appliance.claim_counter import note_claim_counter
 from sealwright_appliance.console import Console
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.state_volume import FirstBootSecrets
 from sealwright_appliance.status import BootResult, release_status
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls_identity
+from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, free_port
 
@@ -141,6 +143,8 @@ def running_box(vendor: SimulatedVendor, directory: Path) -> Iterator[RunningBox
     box = SimulatedBox.manufacture(vendor, directory / "box")
     box.boot()
     box.go_up()
+    with open_provisioned_tpm(box.paths.tcti) as tpm:
+        note_claim_counter(tpm, box.paths.claim_counter)
     Claim(box.paths.claim).create(SECRETS)
     tls = kept_tls_identity(box.paths.identity / "tls", "device")
     give_to_gateway(tls, box.paths.tls, None)

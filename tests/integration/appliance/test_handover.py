@@ -8,6 +8,8 @@ from pathlib import Path
 from sealwright_appliance.activation import FIRST_KEY_NAME
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxState
+from sealwright_appliance.claim_counter import settle_claim
+from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_testing.running_box import NO_CODE, RunningBox, wait_until
 
 ACTIVATION, ACKNOWLEDGEMENT = "/activation", "/activation/acknowledgement"
@@ -40,6 +42,18 @@ def test_a_lost_reply_loses_nothing(running: RunningBox) -> None:
     ApiKeys(running.simulated.paths.api_keys).require_admin(secrets["api_key"])
     assert secrets["recovery_key"] not in running.kept
     assert running.restarts == []
+
+
+def test_an_old_copy_of_the_disk_brings_nothing_back(running: RunningBox) -> None:
+    """From the acknowledgement on, without a restart between: a copy from before it is erased at the next unlock."""
+    activated(running)
+    copy, code = running.simulated.paths.claim.read_bytes(), running.claim_code
+    assert running.post(ACKNOWLEDGEMENT, claim_code=code).status_code == 200
+    running.simulated.paths.claim.write_bytes(copy)
+    assert running.claim.code() == code
+    with open_provisioned_tpm(running.simulated.paths.tcti) as tpm:
+        assert not settle_claim(tpm, running.claim, running.simulated.paths.claim_counter)
+    assert running.claim.code() is None
 
 
 def test_power_that_fails_before_the_secrets_have_left_costs_nothing(running: RunningBox) -> None:
