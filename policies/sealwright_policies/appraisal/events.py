@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 
-from sealwright_policies.appraisal.boot_ways import SEPARATOR
+from sealwright_policies.appraisal.boot_ways import CALLING_EFI_APPLICATION, RETURNING_FROM_EFI_APPLICATION, SEPARATOR
 from sealwright_policies.appraisal.measurements import ZERO
 from sealwright_policies.appraisal.mismatch import Mismatch
 from sealwright_policies.errors import RejectionCode
@@ -25,14 +25,17 @@ FIRMWARE_ERROR = b"\x01\x00\x00\x00"
 """EV_SEPARATOR of a boot with an error before it (Platform Firmware Profile 1.06, 10.4.1)."""
 SEPARATORS = frozenset({SEPARATOR, b"\xff\xff\xff\xff"})
 
-EXIT_BOOT_SERVICES = frozenset(
+ACTIONS_OF_PCR5 = frozenset(
     {
         b"Exit Boot Services Invocation",
         b"Exit Boot Services Returned with Success",
         b"Exit Boot Services Returned with Failure",
+        CALLING_EFI_APPLICATION,
+        RETURNING_FROM_EFI_APPLICATION,
     }
 )
-"""The only EV_EFI_ACTIONs of PCR 5 (Platform Firmware Profile 1.06, 10.4.4). A failure is followed by another try."""
+"""The only EV_EFI_ACTIONs of PCR 5 (Platform Firmware Profile 1.06, 10.4.4). A failure is followed by another try. The
+two about applications belong into PCR 4; ThinkPads measure them here (logs in the tests of ima-evm-utils 1.5)."""
 
 _T = EventType
 _COMMON = frozenset({_T.EV_SEPARATOR, _T.EV_ACTION, _T.EV_EFI_ACTION, _T.EV_POST_CODE, _T.EV_POST_CODE2})
@@ -140,13 +143,13 @@ def judge_firmware_events(events: EventsByPcr) -> list[Mismatch]:
             if event.type not in allowed:
                 mismatches.append(not_allowed(event, f"{event.type_name} does not belong into this PCR."))
             elif pcr == 5 and event.type is EventType.EV_EFI_ACTION:
-                mismatches += _judge_exit_action(event)
+                mismatches += _judge_action(event)
     return mismatches
 
 
-def _judge_exit_action(event: Event) -> list[Mismatch]:
+def _judge_action(event: Event) -> list[Mismatch]:
     mismatches = digest_mismatch(event)
-    if event.data not in EXIT_BOOT_SERVICES:
+    if event.data not in ACTIONS_OF_PCR5:
         mismatches.append(
             not_allowed(event, f"The firmware did something that no rule knows: {printable(event.data)}.")
         )

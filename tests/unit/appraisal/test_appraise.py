@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from sealwright_policies.appraisal.appraise import appraise, unseal_point
+from sealwright_policies.appraisal.boot_ways import CALLING_EFI_APPLICATION
 from sealwright_policies.appraisal.clock import DeviceBaseline
 from sealwright_policies.appraisal.measurements import ZERO
 from sealwright_policies.appraisal.reference_values import UNSEAL_SET, ProductVersion, version_key
@@ -143,6 +144,18 @@ def test_a_result_is_told_in_words_and_as_an_ear() -> None:
     assert json.loads(json.dumps(ear))["submods"]["box"]["ear.status"] == "affirming"
     against = to_ear(judge(version_floor="9"))["submods"]
     assert against["box"]["ear.trustworthiness-vector"]["configuration"] == 96  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [(CALLING_EFI_APPLICATION, Status.AFFIRMING), (b"Entering ROM Based Setup", Status.CONTRAINDICATED)],
+)
+def test_an_application_may_be_called_in_pcr_5_and_nothing_else(action: bytes, status: Status) -> None:
+    """As ThinkPads measure it. PCR 5 is reported, not pinned; what runs is PCR 4's to say."""
+    events = BOX.boot_events()
+    place = next(at for at, event in enumerate(events) if event.pcr == 5)
+    events.insert(place, LoggedEvent(5, EventType.EV_EFI_ACTION, action))
+    assert judge(BOX.evidence(events=events)).status is status
 
 
 def test_changed_settings_and_lost_time_are_noted() -> None:
