@@ -191,7 +191,7 @@ def up(paths: Paths) -> int:
         return 1
     with paths.log.open("wb") as log:
         keeper = subprocess.Popen(
-            [sys.executable, "-m", "sealwright_testing.demo", "keep", "--directory", str(paths.directory)],
+            keeper_command(paths),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -204,6 +204,11 @@ def up(paths: Paths) -> int:
         print(f"\nInterrupted: the demo is stopped. Logs: {paths.directory}. Clean up with: make demo-down", flush=True)
         end_process(keeper.pid, expect=KEEPER)
         return INTERRUPTED
+
+
+def keeper_command(paths: Paths) -> list[str]:
+    """Starts the keeping process."""
+    return [sys.executable, "-m", KEEPER, "keep", "--directory", str(paths.directory)]
 
 
 def _follow(paths: Paths, keeper: subprocess.Popen[bytes]) -> int:

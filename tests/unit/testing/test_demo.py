@@ -18,7 +18,7 @@ START_S = 30.0
 
 def wait_until(path: Path) -> None:
     deadline = time.monotonic() + START_S
-    while not path.exists():
+    while not (path.exists() and path.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -39,9 +39,19 @@ def test_down_removes_what_an_ended_demo_left(tmp_path: Path, capsys: pytest.Cap
     assert not paths.directory.exists()
 
 
+UP = """
+import sys
+from pathlib import Path
+from sealwright_testing import demo
+demo.keeper_command = lambda paths: [sys.executable, "-c", "import time; time.sleep(600)", demo.KEEPER]
+sys.exit(demo.up(demo.Paths(Path(sys.argv[1]))))
+"""
+"""The command with a keeper that takes its time."""
+
+
 def test_an_interrupt_ends_the_keeper_too(tmp_path: Path) -> None:
     paths = demo.Paths(tmp_path / "demo")
-    argv = [sys.executable, "-m", demo.KEEPER, "up", "--directory", str(paths.directory)]
+    argv = [sys.executable, "-c", UP, str(paths.directory)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as command:
         wait_until(paths.pid)
         command.send_signal(signal.SIGINT)
