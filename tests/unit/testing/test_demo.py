@@ -40,13 +40,15 @@ def test_down_removes_what_an_ended_demo_left(tmp_path: Path, capsys: pytest.Cap
 
 
 UP = """
+import signal
 import sys
 from pathlib import Path
 from sealwright_testing import demo
+signal.signal(signal.SIGINT, signal.default_int_handler)
 demo.keeper_command = lambda paths: [sys.executable, "-c", "import time; time.sleep(600)", demo.KEEPER]
 sys.exit(demo.up(demo.Paths(Path(sys.argv[1]))))
 """
-"""The command with a keeper that takes its time."""
+"""The command with a keeper that takes its time; whoever starts tests in the background has SIGINT ignored."""
 
 
 def test_an_interrupt_ends_the_keeper_too(tmp_path: Path) -> None:
