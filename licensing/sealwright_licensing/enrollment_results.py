@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.licenses import require_not_held, require_release, require_tier, require_usable
+from sealwright_licensing.manifest_keys import UntrustedReleaseError
 from sealwright_licensing.records import (
     ActivationCodeRecord,
     Device,
@@ -41,7 +42,7 @@ def require_own_result(
 
 
 def require_lasting(transaction: Transaction, reply: EnrollmentReply, *, now: int) -> None:
-    """Nothing that a result grants has been taken away since.
+    """Nothing that a result grants has been taken away since, be it by the removal of a manifest key.
 
     Raises:
         VerificationError: the denial.
@@ -54,6 +55,10 @@ def require_lasting(transaction: Transaction, reply: EnrollmentReply, *, now: in
     require_tier(license_, Tier(device.tier))
     require_not_held(device)
     for provisioned in transaction.find(DeviceRelease, device_id=device.device_id):
-        record = transaction.get(ReleaseRecord, provisioned.release_id)
+        try:
+            record = transaction.get(ReleaseRecord, provisioned.release_id)
+        except UntrustedReleaseError as error:
+            sentence = "the release is not signed by a manifest key that is trusted"
+            raise VerificationError(RejectionCode.RELEASE_NOT_ALLOWED, sentence) from error
         if record is not None:
             require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)

@@ -25,6 +25,10 @@ from sealwright_policies.errors import OperationError, SealwrightError
 from sealwright_policies.wire.envelope import load_p256_public_key
 
 
+class UntrustedReleaseError(OperationError):
+    """A release in the database that is not to be believed: forged, or its manifest key is trusted no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestKeys:
     """A folder of public keys, each named by its fingerprint."""
@@ -55,7 +59,7 @@ class ManifestKeys:
         """Refuse a release of which anything is not signed by its key, or whose key is not trusted; others pass.
 
         Raises:
-            OperationError: such a release stands in the database.
+            UntrustedReleaseError: such a release stands in the database.
         """
         if not isinstance(record, ReleaseRecord):
             return
@@ -83,10 +87,10 @@ def _verified_id(key: Path, envelope: bytes, variants: str) -> str:
     return verify_stored_release(envelope, variants, trusted).release_id
 
 
-def _untrusted(record: ReleaseRecord) -> OperationError:
+def _untrusted(record: ReleaseRecord) -> UntrustedReleaseError:
     sentence = (
-        f"release {record.release_id[:16]} in the database, or a way through PCR 4 that was added to it, "
+        f"Release {record.release_id[:16]} in the database, or a way through PCR 4 that was added to it, "
         "is not signed by a manifest key that is trusted"
     )
     logger.error(sentence)
-    return OperationError(f"{sentence.capitalize()}.", cure="Find out who wrote it, then import the release again.")
+    return UntrustedReleaseError(f"{sentence}.", cure="Find out who wrote it, then import the release again.")

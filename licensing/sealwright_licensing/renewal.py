@@ -17,11 +17,13 @@ from sealwright_licensing.enrollment_identity import require_allowed_tpm
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
 from sealwright_licensing.leases import TICK_INTERVAL_S
 from sealwright_licensing.licenses import require_not_held, require_release, require_tier, require_usable
+from sealwright_licensing.manifest_keys import UntrustedReleaseError
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import (
     Device,
     DeviceRelease,
     DeviceStatus,
+    EnrollmentReply,
     License,
     NextNonce,
     ReleaseRecord,
@@ -64,6 +66,8 @@ class Held:
     """The release, if the device has been given its shares."""
     others: tuple[tuple[DeviceRelease, ReleaseRecord], ...]
     """Further releases that it has been given shares for, newest first."""
+    untrusted: tuple[str, ...]
+    """Ids of further releases that are not believed any more; a grant forgets that the device had them."""
     shares: tuple[ReleaseShares, ...]
 
 
@@ -258,19 +262,36 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
             RejectionCode.RELEASE_UNKNOWN,
             f"release {request.release_id[:16]} has not been imported into this service",
         )
-    known = transaction.find(DeviceRelease, newest_first="seen_at", device_id=device.device_id)
-    others = ((one, transaction.get(ReleaseRecord, one.release_id)) for one in known)
+    others, untrusted = _further_releases(transaction, device, record)
+    replies = transaction.find(RenewalReply, device_id=device.device_id, nonce=request.nonce)
     return Held(
         device=device,
         license_=license_,
         record=record,
-        replies=tuple(transaction.find(RenewalReply, device_id=device.device_id, nonce=request.nonce)),
+        replies=() if untrusted else tuple(replies),  # they may hold leases for these
         next_nonce=transaction.get(NextNonce, device.device_id, request.nonce),
         spent=transaction.get(SpentNonce, request.nonce) is not None,
         provisioned=transaction.get(DeviceRelease, device.device_id, record.release_id),
-        others=tuple((one, other) for one, other in others if other is not None and other != record),
+        others=others,
+        untrusted=untrusted,
         shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)),
     )
+
+
+def _further_releases(
+    transaction: Transaction, device: Device, attested: ReleaseRecord
+) -> tuple[tuple[tuple[DeviceRelease, ReleaseRecord], ...], tuple[str, ...]]:
+    """The device's other releases, and ids of those that are not believed any more, which count as withdrawn."""
+    others, untrusted = [], []
+    for provisioned in transaction.find(DeviceRelease, newest_first="seen_at", device_id=device.device_id):
+        try:
+            record = transaction.get(ReleaseRecord, provisioned.release_id)
+        except UntrustedReleaseError:  # logged there
+            untrusted.append(provisioned.release_id)
+            continue
+        if record is not None and record != attested:
+            others.append((provisioned, record))
+    return tuple(others), tuple(untrusted)
 
 
 def _appraise(request: RenewalRequest, held: Held, *, now: int) -> AttestationResult:
@@ -334,6 +355,10 @@ def _store_renewal(
 ) -> None:
     device, prepared = verdict.proved, verdict.prepared
     proved = device.lease_number
+    for release_id in held.untrusted:
+        transaction.delete(DeviceRelease, device_id=device.device_id, release_id=release_id)
+        transaction.delete(EnrollmentReply, device_id=device.device_id)
+        transaction.delete(RenewalReply, device_id=device.device_id)
     for kind in (RenewalReply, NextNonce):  # N is proved: what was kept for lower numbers is spent
         transaction.delete_below(kind, "lease_number", proved, device_id=device.device_id)
     if transaction.count(RenewalReply, device_id=device.device_id) >= MOST_OPEN_REPLIES:

@@ -9,14 +9,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_licensing.cli import main
-from sealwright_licensing.manifest_keys import ManifestKeys
-from sealwright_licensing.records import ReleaseRecord
+from sealwright_licensing.manifest_keys import ManifestKeys, _verified_id
+from sealwright_licensing.records import DeviceRelease, EnrollmentReply, ReleaseRecord
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.stored_releases import stored_release, variants_json
 from sealwright_policies.appraisal.boot_variants import sign_variants
 from sealwright_policies.appraisal.release import read_unverified_release, sign_release
-from sealwright_policies.errors import OperationError
-from sealwright_testing.license_world import LicenseWorld
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.wire.lease import verify_lease
+from sealwright_policies.wire.messages import NonceRequest
+from sealwright_testing.license_world import LicenseWorld, grant, synthetic_box
+from sealwright_testing.software_device import SoftwareDevice
 
 FORGER = ec.generate_private_key(ec.SECP256R1())
 
@@ -148,3 +151,77 @@ def test_the_operator_still_sees_it_and_imports_again(world: LicenseWorld, capsy
     world.import_release(world.box)
     _, (code,) = world.issue()
     assert len(world.enroll(world.device(), code).leases) == 1
+
+
+def remove_key(world: LicenseWorld, release_id: str) -> None:
+    """As the operator does: delete the file, restart."""
+    record = read(world, release_id)
+    assert record is not None
+    (world.folder.manifest_keys / f"{record.manifest_key}.pem").unlink()
+    _verified_id.cache_clear()
+
+
+def update(world: LicenseWorld, device: SoftwareDevice) -> None:
+    """Boot a newer release, which is signed by another manifest key."""
+    newer = synthetic_box(product_version="1.3.0")
+    device.box = dataclasses.replace(newer, manifest_key=ec.generate_private_key(ec.SECP256R1()), ak=device.ak)
+    world.import_release(device.box)
+    device.pass_time(86_400, resets=1)
+
+
+def fresh_nonce(world: LicenseWorld, device: SoftwareDevice) -> bytes:
+    return bytes(world.renewal.nonce(NonceRequest(device_id=device.device_id), now=world.now).nonce)
+
+
+def renew(world: LicenseWorld, device: SoftwareDevice, license_id: str, nonce: bytes) -> list[str]:
+    """Ids of the releases that are leased."""
+    reply = world.renewal.renew(device.renewal(license_id, nonce), now=world.now)
+    return [verify_lease(token, world.service).release_id for token in grant(reply).leases]
+
+
+def denied_again(world: LicenseWorld, device: SoftwareDevice, license_id: str, nonce: bytes) -> None:
+    with pytest.raises(VerificationError) as caught:
+        renew(world, device, license_id, nonce)
+    assert caught.value.code is RejectionCode.NONCE_INVALID
+
+
+def test_a_box_that_has_moved_on_renews_without_the_key_of_its_older_release(world: LicenseWorld) -> None:
+    """It loses its leases for that release, and the kept replies that hold some; no other box is concerned."""
+    license_, (code,) = world.issue()
+    device, old = world.device(), world.box.release.release_id
+    world.enroll(device, code)
+    update(world, device)
+    new, early = device.box.release.release_id, fresh_nonce(world, device)
+    assert renew(world, device, license_.license_id, early) == [new, old]
+    remove_key(world, old)
+
+    denied_again(world, device, license_.license_id, early)
+    request = device.renewal(license_.license_id, fresh_nonce(world, device))
+    reply = world.renewal.renew(request, now=world.now)
+    assert [verify_lease(token, world.service).release_id for token in grant(reply).leases] == [new]
+    assert world.renewal.renew(request, now=world.now) == reply
+    denied_again(world, device, license_.license_id, early)
+    with world.store.read() as transaction:
+        assert [one.release_id for one in transaction.find(DeviceRelease)] == [new]
+        assert transaction.count(EnrollmentReply) == 0
+
+
+def test_the_release_that_is_attested_needs_its_key(world: LicenseWorld) -> None:
+    license_, (code,) = world.issue()
+    device = world.device()
+    lease = verify_lease(world.enroll(device, code).leases[0], world.service)
+    remove_key(world, world.box.release.release_id)
+    with pytest.raises(OperationError, match="not signed by a manifest key that is trusted"):
+        renew(world, device, license_.license_id, bytes(lease.next_nonce))
+
+
+def test_an_enrolments_result_is_not_given_again_without_the_key_of_its_release(world: LicenseWorld) -> None:
+    """Nor is it an error of the service."""
+    _, (code,) = world.issue()
+    device = world.device()
+    proof = device.proof(world.enrollment.challenge(device.request(code), now=world.now))
+    world.enrollment.prove(proof, now=world.now)
+    remove_key(world, world.box.release.release_id)
+    with pytest.raises(VerificationError) as caught:
+        world.enrollment.prove(proof, now=world.now)
+    assert caught.value.code is RejectionCode.RELEASE_NOT_ALLOWED
