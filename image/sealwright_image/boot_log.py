@@ -1,7 +1,7 @@
 """What a machine's event log shows in PCR 4, and the ways to a release's kernel image that follow from it. Pure.
 
 A log is nobody's word: whoever approves a way from one vouches for what is in it. So every event must explain itself.
-Texts and separators do, by their digest; the release's own images do; anything else is code that ran before the
+Short texts and separators do, by their digest; the release's own images do; anything else is code that ran before the
 release, and counts only when it is named by its digest.
 """
 
@@ -22,6 +22,8 @@ from sealwright_policies.tcg.events import parse_image_load
 WITH_KERNEL = "-and-kernel"
 """Ends the name of a way on which firmware measures the kernel too."""
 _APPLICATION = EventType.EV_EFI_BOOT_SERVICES_APPLICATION
+MOST_TEXT = 128
+"""Bytes of the longest text. An image's digest is that of a string of bytes too, but never of a short line of ASCII."""
 _TEXTS = frozenset({EventType.EV_ACTION, EventType.EV_EFI_ACTION, EventType.EV_OMIT_BOOT_DEVICE_EVENTS})
 
 
@@ -106,7 +108,13 @@ def _require_explained(events: Sequence[Event], images: Images, named: AbstractS
 def _explains_itself(event: Event) -> bool:
     """Whether the digest, which alone counts, is that of a text or separator that can be read here."""
     is_separator = event.type is EventType.EV_SEPARATOR and event.data in SEPARATORS
-    return (is_separator or event.type in _TEXTS) and event.digests[SHA256] == hashlib.sha256(event.data).digest()
+    is_text = event.type in _TEXTS and _is_short_ascii(event.data)
+    return (is_separator or is_text) and event.digests[SHA256] == hashlib.sha256(event.data).digest()
+
+
+def _is_short_ascii(data: bytes) -> bool:
+    text = data.removesuffix(b"\0")
+    return len(text) <= MOST_TEXT and all(0x20 <= byte < 0x7F for byte in text)
 
 
 def _words(event: Event, images: Images) -> str:

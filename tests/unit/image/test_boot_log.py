@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from sealwright_image.boot_log import Images, boot_applications, read_boot
+from sealwright_image.boot_log import MOST_TEXT, Images, boot_applications, read_boot
 from sealwright_policies.appraisal.pe import authenticode_sha256
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.tcg.eventlog import EventLog, parse_event_log
@@ -14,7 +14,7 @@ from sealwright_policies.tcg.eventlog import EventType as T
 from sealwright_testing.event_logs import LoggedEvent, LogWriter, replay, separator, sha1_log
 from sealwright_testing.evidence_factory import SyntheticBox
 from sealwright_testing.software_tpm import ALG_SHA256
-from sealwright_testing.synthetic_uki import SECTIONS
+from sealwright_testing.synthetic_uki import SECTIONS, build_kernel
 
 BOX = SyntheticBox()
 UKI, KERNEL = authenticode_sha256(BOX.uki), authenticode_sha256(SECTIONS[".linux"])
@@ -25,6 +25,9 @@ OWN = LoggedEvent(4, T.EV_EFI_BOOT_SERVICES_APPLICATION, bytes(32), {ALG_SHA256:
 INNER = LoggedEvent(4, T.EV_EFI_BOOT_SERVICES_APPLICATION, bytes(32), {ALG_SHA256: KERNEL})
 TOOL = LoggedEvent(4, T.EV_EFI_BOOT_SERVICES_APPLICATION, b"maker's tool")
 TOOL_DIGEST = hashlib.sha256(TOOL.data).hexdigest()
+PE = build_kernel(b"a tool of somebody's own")
+PE_STREAM = PE[:152] + PE[156:232] + PE[240:]
+"""What its Authenticode digest is taken over: all but the checksum and the entry of the certificate table."""
 
 
 def log(*events: LoggedEvent) -> EventLog:
@@ -86,14 +89,32 @@ def test_an_application_before_the_release_must_be_named() -> None:
         LoggedEvent(4, T.EV_SEPARATOR, bytes(4), {ALG_SHA256: hashlib.sha256(b"tool").digest()}),
         LoggedEvent(4, T.EV_SEPARATOR, b"\1\0\0\0"),
         LoggedEvent(4, T.EV_IPL, b"a text of no boot event"),
+        LoggedEvent(4, T.EV_EFI_ACTION, PE_STREAM),
+        LoggedEvent(4, T.EV_ACTION, PE_STREAM),
+        LoggedEvent(4, T.EV_OMIT_BOOT_DEVICE_EVENTS, PE_STREAM),
+        LoggedEvent(4, T.EV_EFI_ACTION, b"a" * (MOST_TEXT + 1)),
+        LoggedEvent(4, T.EV_EFI_ACTION, b"a\0b"),
+        LoggedEvent(4, T.EV_EFI_ACTION, b"a\0\0"),
+        LoggedEvent(4, T.EV_EFI_ACTION, b"a\x7f"),
+        LoggedEvent(4, T.EV_EFI_ACTION, b"a\xe9"),
         INNER,
     ],
 )
 def test_what_does_not_explain_itself_is_code(event: LoggedEvent) -> None:
-    """A text that is not the one measured, a separator of an error, the kernel without its image before it."""
+    """A text that is not the one measured or is none, an error's separator, the kernel without its image before it."""
     assert "--application" in refused(event, separator(4), OWN)
     if event is not INNER:  # an application ends what is taken from another system's log
         assert "--application" in refused(event, separator(4), TOOL)
+
+
+def test_the_bytes_of_an_image_make_its_digest() -> None:
+    """So a forged log can show a tool, which its firmware measured by this digest, as the data of an action."""
+    assert hashlib.sha256(PE_STREAM).digest() == authenticode_sha256(PE)
+
+
+@pytest.mark.parametrize("text", [b"a" * MOST_TEXT, b"a" * MOST_TEXT + b"\0"])
+def test_a_short_text_explains_itself(text: bytes) -> None:
+    assert read_boot(log(LoggedEvent(4, T.EV_ACTION, text), separator(4), OWN), IMAGES).ways
 
 
 @pytest.mark.parametrize("behind", [(TOOL,), (INNER, TOOL), (INNER, INNER), (CALLING,)])
