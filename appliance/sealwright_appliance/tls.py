@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509.oid import NameOID
 
 from sealwright_appliance.files import read_file, write_durably
-from sealwright_policies.errors import FormatError
+from sealwright_policies.errors import FormatError, OperationError
 
 CERTIFICATE_FILE, KEY_FILE = "cert.pem", "key.pem"
 FILE_LIMIT = 64 * 1024
@@ -103,10 +103,17 @@ def make_tls_identity(device_id: str) -> TlsIdentity:
 
 
 def give_to_gateway(identity: TlsIdentity, directory: Path, group: str | None) -> None:
-    """Put certificate and key where the gateway's group, and no other user, reads them."""
+    """Put certificate and key where the gateway's group, and no other user, reads them.
+
+    Raises:
+        OperationError: there is no such group, or the disk refuses.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     if group is not None:
-        shutil.chown(directory, group=group)
+        try:
+            shutil.chown(directory, group=group)
+        except LookupError:
+            raise OperationError(f"The group {group} does not exist.") from None
     directory.chmod(0o750)
     write_durably(directory / KEY_FILE, identity.key, mode=0o640, group=group)
     write_durably(directory / CERTIFICATE_FILE, identity.certificate, mode=0o640, group=group)

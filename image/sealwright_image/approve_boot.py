@@ -14,7 +14,7 @@ from dataclasses import replace
 from sealwright_image import output as names
 from sealwright_image.boot_log import Images
 from sealwright_image.contents import ImageFolder, load_approvals
-from sealwright_image.disk import read_table
+from sealwright_image.disk import find_partition, read_table
 from sealwright_image.esp import put_on_esp
 from sealwright_image.keys import BuildKeys
 from sealwright_image.manifest import sign_approvals
@@ -55,6 +55,7 @@ def approve(folder: ImageFolder, further: Sequence[BootApplication], keys: Build
     Raises:
         UsageError: the release key is not the image's, they would be more than a reader accepts, or a name is taken.
         OperationError: something cannot be written.
+        FormatError: the disk has no ESP.
     """
     if keys.release_pem != folder.release.manifest.release_key:
         raise UsageError("The release key is not the one that the image was built with.")
@@ -68,7 +69,7 @@ def approve(folder: ImageFolder, further: Sequence[BootApplication], keys: Build
         names.write_durably(folder.path / names.VARIANTS, sign_variants(release, keys.manifest))
     _complete_approvals(folder, release, keys)
     if release.variants and folder.disk.exists():
-        esp = next(entry for entry in read_table(tools, folder.disk) if entry.label == "esp")
+        esp = find_partition(read_table(tools, folder.disk), "esp")
         put_on_esp(folder.disk, esp.offset, VARIANTS_ON_ESP, folder.path / names.VARIANTS, tools)
     return release
 

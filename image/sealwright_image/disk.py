@@ -117,6 +117,18 @@ def read_table(tools: Tools, disk: Path) -> list[Partition]:
         raise FormatError(f"{disk}: sfdisk shows no GPT with names: {error}") from error
 
 
+def find_partition(table: Iterable[Partition], label: str) -> Partition:
+    """The entry of this name.
+
+    Raises:
+        FormatError: there is none.
+    """
+    for entry in table:
+        if entry.label == label:
+            return entry
+    raise FormatError(f"The disk has no partition {label}.")
+
+
 def root_identities(root_hash: str) -> tuple[str, str]:
     """UUIDs of root and root-verity: the halves of the root hash, by which systemd-veritysetup finds them."""
     raw = bytes.fromhex(root_hash)

@@ -145,6 +145,8 @@ def test_the_certificate_stays(tmp_path: Path) -> None:
     give_to_gateway(first, tmp_path / "tls", None)
     assert stat.S_IMODE((tmp_path / "tls").stat().st_mode) == 0o750
     assert stat.S_IMODE((tmp_path / "tls/key.pem").stat().st_mode) == 0o640
+    with pytest.raises(OperationError, match="group nobody-has-this does not exist"):
+        give_to_gateway(first, tmp_path / "tls", "nobody-has-this")
 
 
 @pytest.fixture(scope="module")

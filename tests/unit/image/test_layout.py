@@ -17,6 +17,7 @@ from sealwright_image.disk import (
     Layout,
     Partition,
     copy_sparse,
+    find_partition,
     root_identities,
     table_script,
 )
@@ -41,6 +42,13 @@ def test_partitions_follow_each_other_on_whole_mib(tmp_path: Path) -> None:
     assert (second.offset, second.size) == (3 * MIB, 5 * MIB)
     assert (tmp_path / "disk.raw").stat().st_size == 8 * MIB
     assert (tmp_path / "disk.raw").read_bytes()[MIB : 2 * MIB + 1] == content.read_bytes()
+
+
+def test_a_disk_without_the_partition_that_is_asked_for_is_malformed() -> None:
+    esp = Partition("esp", ESP_TYPE, str(uuid.UUID(int=1)), MIB, MIB)
+    assert find_partition([esp], "esp") == esp
+    with pytest.raises(FormatError, match="no partition esp"):
+        find_partition([], "esp")
 
 
 def test_the_table_names_every_sector(tmp_path: Path) -> None:
