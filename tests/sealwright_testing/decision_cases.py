@@ -53,7 +53,18 @@ class Case:
 
 def cases(scene: Scene) -> dict[str, Case]:
     """All of them."""
-    return _challenges(scene) | _seats(scene) | _proofs(scene) | _renewals(scene) | _nonces(scene) | _clocks(scene)
+    enrollments = _challenges(scene) | _seats(scene) | _proofs(scene)
+    return enrollments | _renewals(scene) | _older_releases(scene) | _nonces(scene) | _clocks(scene)
+
+
+def _lease(number: int) -> dict[str, Any]:
+    """The ordinary one."""
+    return {
+        "number": number,
+        "clock_end_ms": 3_600_000 + 30 * DAY_S * 1000,
+        "max_reset_count": 12 + 120,
+        "max_ticks": 5 + 864,
+    }
 
 
 def _challenges(scene: Scene) -> dict[str, Case]:
@@ -149,12 +160,7 @@ def _proofs(scene: Scene) -> dict[str, Case]:
     used_up = TickLedger(LICENSE.license_id, scene.device.device_id, LICENSE.tick_budget)
     other_used_up = replace(used_up, device_id=scene.other.device_id)
     same_tpm = scene.enrolled_other(status=DeviceStatus.RETIRED, ak_public=scene.pending.ak_public)
-    lease = {
-        "number": 1,
-        "clock_end_ms": 3_600_000 + 30 * DAY_S * 1000,
-        "max_reset_count": 12 + 120,
-        "max_ticks": 5 + 864,
-    }
+    lease = _lease(1)
 
     def case(code: Code | None, *records: object, section: str = "enrollment.md 4", **changes: Any) -> Case:
         return Case(section, "prove", records, code, **changes)
@@ -224,17 +230,6 @@ def _proofs(scene: Scene) -> dict[str, Case]:
 def _renewals(scene: Scene) -> dict[str, Case]:
     device = scene.enrolled()
     used_up = replace(device, charged_ticks=LICENSE.tick_budget - 3)
-    older = DeviceRelease(device.device_id, scene.test_release.release_id, scene.unseal_pcrs, NOW - DAY_S, 0)
-    testing = replace(LICENSE, allow_test_images=True)
-    stale = replace(older, unseal_pcrs=older.unseal_pcrs.replace(scene.pcrs[2].hex(), "22" * 32))
-    first, second = scene.release.release_id, scene.test_release.release_id
-    firmware = {"0": scene.pcrs[0].hex(), "2": scene.pcrs[2].hex()}
-    lease = {
-        "number": 2,
-        "clock_end_ms": 3_600_000 + 30 * DAY_S * 1000,
-        "max_reset_count": 12 + 120,
-        "max_ticks": 5 + 864,
-    }
 
     def case(code: Code | None, *records: object, section: str = RIGHTS, **changes: Any) -> Case:
         return Case(section, "renew", [scene.release, *records], code, **changes)
@@ -246,7 +241,7 @@ def _renewals(scene: Scene) -> dict[str, Case]:
             LICENSE,
             device,
             section="renewal.md 2",
-            expected={"leases": [lease], "device": {"ticks": 5, "clock_ms": 3_600_000, "granted_ticks": 900}},
+            expected={"leases": [_lease(2)], "device": {"ticks": 5, "clock_ms": 3_600_000, "granted_ticks": 900}},
         ),
         "renewal-ends-with-license": case(
             None,
@@ -278,32 +273,28 @@ def _renewals(scene: Scene) -> dict[str, Case]:
             section="lease.md 5",
             expected={"leases": [{"max_ticks": 6}]},
         ),
+    }
+
+
+def _older_releases(scene: Scene) -> dict[str, Case]:
+    device, lease = scene.enrolled(), _lease(2)
+    older = DeviceRelease(device.device_id, scene.test_release.release_id, scene.unseal_pcrs, NOW - DAY_S, 0)
+    testing = replace(LICENSE, allow_test_images=True)
+    stale = replace(older, unseal_pcrs=older.unseal_pcrs.replace(scene.pcrs[2].hex(), "22" * 32))
+    first, second = scene.release.release_id, scene.test_release.release_id
+    firmware = {"0": scene.pcrs[0].hex(), "2": scene.pcrs[2].hex()}
+
+    def case(*records: object, leases: list[dict[str, Any]]) -> Case:
+        found = [scene.release, scene.test_release, *records]
+        return Case("renewal.md 2", "renew", found, expected={"leases": leases})
+
+    return {
         "renewal-older-release-too": case(
-            None,
-            scene.test_release,
-            testing,
-            device,
-            older,
-            section="renewal.md 2",
-            expected={"leases": [lease | {"release_id": first}, lease | {"release_id": second}]},
+            testing, device, older, leases=[lease | {"release_id": first}, lease | {"release_id": second}]
         ),
-        "renewal-older-release-not-allowed": case(
-            None,
-            scene.test_release,
-            LICENSE,
-            device,
-            older,
-            section="renewal.md 2",
-            expected={"leases": [{"release_id": first}]},
-        ),
+        "renewal-older-release-not-allowed": case(LICENSE, device, older, leases=[{"release_id": first}]),
         "renewal-older-release-of-older-firmware": case(
-            None,
-            scene.test_release,
-            testing,
-            device,
-            stale,
-            section="renewal.md 2",
-            expected={"leases": [{"unseal_pcrs": firmware}, {"unseal_pcrs": firmware}]},
+            testing, device, stale, leases=[{"unseal_pcrs": firmware}, {"unseal_pcrs": firmware}]
         ),
     }
 

@@ -23,6 +23,7 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_testing.engine_process import EngineProcess, unit_command
+from sealwright_testing.running_box import wait_until
 
 PAYLOAD = PayloadStatus(
     payload_id="random", kind="model", domain="random", file_name="model.gguf", state=PayloadState.OPEN
@@ -85,8 +86,7 @@ def test_what_an_engine_that_was_started_again_has_read_is_dropped(paths: Paths)
     thread = threading.Thread(target=agent.keep_page_cache_clean)
     thread.start()
     try:
-        while cached_pages(model):
-            time.sleep(0.1)
+        wait_until(lambda: not cached_pages(model))
     finally:
         keeper.stop.set()
         thread.join()
