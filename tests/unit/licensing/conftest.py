@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.license_world import LicenseWorld
 
 
@@ -16,3 +17,9 @@ def world(tmp_path: Path) -> Iterator[LicenseWorld]:
     made = LicenseWorld.create(tmp_path / "service")
     yield made
     made.store.close()
+
+
+@pytest.fixture
+def box(world: LicenseWorld) -> EnrolledDevice:
+    """A device under a licence of that service."""
+    return EnrolledDevice.enroll(world)

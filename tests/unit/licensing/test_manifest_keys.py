@@ -15,11 +15,11 @@ from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.stored_releases import stored_release, variants_json
 from sealwright_policies.appraisal.boot_variants import sign_variants
 from sealwright_policies.appraisal.release import read_unverified_release, sign_release
-from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.wire.lease import verify_lease
-from sealwright_policies.wire.messages import NonceRequest
+from sealwright_testing.enrolled_device import DAY, EnrolledDevice
+from sealwright_testing.license_checks import challenge, count, denied
 from sealwright_testing.license_world import LicenseWorld, grant, synthetic_box
-from sealwright_testing.software_device import SoftwareDevice
 
 FORGER = ec.generate_private_key(ec.SECP256R1())
 
@@ -161,67 +161,44 @@ def remove_key(world: LicenseWorld, release_id: str) -> None:
     _verified_id.cache_clear()
 
 
-def update(world: LicenseWorld, device: SoftwareDevice) -> None:
-    """Boot a newer release, which is signed by another manifest key."""
-    newer = synthetic_box(product_version="1.3.0")
-    device.box = dataclasses.replace(newer, manifest_key=ec.generate_private_key(ec.SECP256R1()), ak=device.ak)
-    world.import_release(device.box)
-    device.pass_time(86_400, resets=1)
-
-
-def fresh_nonce(world: LicenseWorld, device: SoftwareDevice) -> bytes:
-    return bytes(world.renewal.nonce(NonceRequest(device_id=device.device_id), now=world.now).nonce)
-
-
-def renew(world: LicenseWorld, device: SoftwareDevice, license_id: str, nonce: bytes) -> list[str]:
+def leased(box: EnrolledDevice, reply: bytes) -> list[str]:
     """Ids of the releases that are leased."""
-    reply = world.renewal.renew(device.renewal(license_id, nonce), now=world.now)
-    return [verify_lease(token, world.service).release_id for token in grant(reply).leases]
+    return [verify_lease(token, box.world.service).release_id for token in grant(reply).leases]
 
 
-def denied_again(world: LicenseWorld, device: SoftwareDevice, license_id: str, nonce: bytes) -> None:
-    with pytest.raises(VerificationError) as caught:
-        renew(world, device, license_id, nonce)
-    assert caught.value.code is RejectionCode.NONCE_INVALID
+def test_a_box_that_has_moved_on_renews_without_the_key_of_its_older_release(box: EnrolledDevice) -> None:
+    """It loses its leases for that release, and the kept replies that hold some."""
+    old, newer = box.device.box.release.release_id, synthetic_box(product_version="1.3.0")
+    key = ec.generate_private_key(ec.SECP256R1())
+    box.device.box = dataclasses.replace(newer, manifest_key=key, ak=box.device.ak)
+    box.world.import_release(box.device.box)
+    box.pass_time(DAY, resets=1)
+    new, early = box.device.box.release.release_id, box.nonce()
+    assert leased(box, box.ask(early)) == [new, old]
+    remove_key(box.world, old)
 
-
-def test_a_box_that_has_moved_on_renews_without_the_key_of_its_older_release(world: LicenseWorld) -> None:
-    """It loses its leases for that release, and the kept replies that hold some; no other box is concerned."""
-    license_, (code,) = world.issue()
-    device, old = world.device(), world.box.release.release_id
-    world.enroll(device, code)
-    update(world, device)
-    new, early = device.box.release.release_id, fresh_nonce(world, device)
-    assert renew(world, device, license_.license_id, early) == [new, old]
-    remove_key(world, old)
-
-    denied_again(world, device, license_.license_id, early)
-    request = device.renewal(license_.license_id, fresh_nonce(world, device))
-    reply = world.renewal.renew(request, now=world.now)
-    assert [verify_lease(token, world.service).release_id for token in grant(reply).leases] == [new]
-    assert world.renewal.renew(request, now=world.now) == reply
-    denied_again(world, device, license_.license_id, early)
-    with world.store.read() as transaction:
+    denied(RejectionCode.NONCE_INVALID, lambda: box.ask(early))
+    nonce = box.nonce()
+    reply = box.ask(nonce)
+    assert leased(box, reply) == [new]
+    assert box.ask(nonce) == reply
+    denied(RejectionCode.NONCE_INVALID, lambda: box.ask(early))
+    with box.world.store.read() as transaction:
         assert [one.release_id for one in transaction.find(DeviceRelease)] == [new]
-        assert transaction.count(EnrollmentReply) == 0
+    assert count(box.world, EnrollmentReply) == 0
 
 
-def test_the_release_that_is_attested_needs_its_key(world: LicenseWorld) -> None:
-    license_, (code,) = world.issue()
-    device = world.device()
-    lease = verify_lease(world.enroll(device, code).leases[0], world.service)
-    remove_key(world, world.box.release.release_id)
+def test_the_release_that_is_attested_needs_its_key(box: EnrolledDevice) -> None:
+    remove_key(box.world, box.device.box.release.release_id)
     with pytest.raises(OperationError, match="not signed by a manifest key that is trusted"):
-        renew(world, device, license_.license_id, bytes(lease.next_nonce))
+        box.ask()
 
 
 def test_an_enrolments_result_is_not_given_again_without_the_key_of_its_release(world: LicenseWorld) -> None:
     """Nor is it an error of the service."""
     _, (code,) = world.issue()
     device = world.device()
-    proof = device.proof(world.enrollment.challenge(device.request(code), now=world.now))
+    proof = device.proof(challenge(world, device, code))
     world.enrollment.prove(proof, now=world.now)
     remove_key(world, world.box.release.release_id)
-    with pytest.raises(VerificationError) as caught:
-        world.enrollment.prove(proof, now=world.now)
-    assert caught.value.code is RejectionCode.RELEASE_NOT_ALLOWED
+    denied(RejectionCode.RELEASE_NOT_ALLOWED, lambda: world.enrollment.prove(proof, now=world.now))

@@ -1,0 +1,42 @@
+"""What tests of a licence service ask of it: denials by their code, steps by themselves, numbers of records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sealwright_licensing.records import Device, PendingEnrollment
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.wire.messages import EnrollmentChallenge
+from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.software_device import SoftwareDevice
+
+
+def denied(code: RejectionCode, call: Callable[[], object]) -> VerificationError:
+    """Demand a denial with this code."""
+    with pytest.raises(VerificationError) as caught:
+        call()
+    assert caught.value.code is code, caught.value
+    return caught.value
+
+
+def challenge(world: LicenseWorld, device: SoftwareDevice, code: str, **changes: object) -> EnrollmentChallenge:
+    """The first step of an enrolment by itself."""
+    return world.enrollment.challenge(device.request(code, **changes), now=world.now)
+
+
+def count(world: LicenseWorld, kind: type[object]) -> int:
+    """Number of the service's records of a kind."""
+    with world.store.read() as transaction:
+        return transaction.count(kind)
+
+
+def seats_taken(world: LicenseWorld) -> int:
+    """Devices that have been enrolled."""
+    return count(world, Device)
+
+
+def pending(world: LicenseWorld) -> int:
+    """Enrolments that are open."""
+    return count(world, PendingEnrollment)
