@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from sealwright_appliance.peer import peer_of
+from sealwright_policies.wire.client_network import client_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class AttemptLimiter:
             host: its address, as the gateway saw it.
             now: seconds of any steady clock.
         """
-        peer = peer_of(host)
+        peer = client_network(host)
         with self._lock:
             self._full_at = {known: full_at for known, full_at in self._full_at.items() if full_at > now}
             own = EACH.taken(self._full_at.get(peer, now), now)

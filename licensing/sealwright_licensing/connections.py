@@ -17,8 +17,9 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sealwright_licensing.config import Limits
-from sealwright_licensing.limits import AddressBuckets, network_of
+from sealwright_licensing.limits import AddressBuckets
 from sealwright_licensing.logs import logger
+from sealwright_policies.wire.client_network import client_network
 
 
 class Listener(socket.socket):
@@ -36,7 +37,7 @@ class Listener(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """The next connection. asyncio takes ConnectionAbortedError for one that has gone again, and goes on."""
         connection, peer = super().accept()
-        network = network_of(peer[0])
+        network = client_network(peer[0])
         self._open = [one for one in self._open if one[1].fileno() != -1]
         if sum(one[0] == network for one in self._open) >= self._per_address:
             connection.close()

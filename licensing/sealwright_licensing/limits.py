@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
+
+from sealwright_policies.wire.client_network import client_network
 
 MOST_ADDRESSES = 10_000
 """Buckets that are remembered; the one unused for longest is forgotten first."""
@@ -20,11 +21,11 @@ class AddressBuckets:
 
     def has_token(self, address: str, *, now: float) -> bool:
         """Whether the address has a token left."""
-        return self._level(network_of(address), now) >= 1
+        return self._level(client_network(address), now) >= 1
 
     def take(self, address: str, *, now: float) -> bool:
         """Use up a token; False if there was none."""
-        key = network_of(address)
+        key = client_network(address)
         level = self._level(key, now)
         self._buckets[key] = (max(level - 1, 0.0) if level >= 1 else level, now)
         self._buckets.move_to_end(key)
@@ -35,16 +36,3 @@ class AddressBuckets:
     def _level(self, key: str, now: float) -> float:
         level, at = self._buckets.get(key, (self._tokens, now))
         return min(self._tokens, level + (now - at) * self._rate)
-
-
-def network_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, an IPv6 /64."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)  # or all of IPv4 would be one client of a socket on ::
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)

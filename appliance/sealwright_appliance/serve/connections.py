@@ -20,7 +20,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sealwright_appliance.peer import peer_of
+from sealwright_policies.wire.client_network import client_network
 
 ACCEPT_AGAIN_S = 1.0
 """Pause after an accept that failed: file descriptors or memory are short."""
@@ -88,7 +88,7 @@ class GuardedServer(uvicorn.Server):
             except OSError:
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
-            peer = peer_of(address[0])
+            peer = client_network(address[0])
             limits = self._limits
             if self._connections.total() >= limits.connections or self._connections[peer] >= limits.connections_of_peer:
                 plain.close()

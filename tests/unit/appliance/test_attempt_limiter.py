@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
 from sealwright_appliance.attempt_limiter import ALL, EACH, AttemptLimiter
-from sealwright_appliance.peer import peer_of
 
 CUSTOMER = "192.0.2.7"
 YEAR_S = 365 * 86400
@@ -35,21 +32,3 @@ def test_many_together_guess_no_faster_than_all_may() -> None:
     assert admitted <= ALL.at_once + seconds / ALL.every_s
     assert len(limiter) <= ALL.at_once + EACH.at_once * EACH.every_s / ALL.every_s
     assert YEAR_S / ALL.every_s / CODES < 1e-9
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("2001:db8:1:2::3", "2001:db8:1:2:ffff::4"),
-        ("fe80::1%eth0", "fe80::2"),
-        ("::ffff:192.0.2.7", "192.0.2.7"),
-        ("", "nobody"),
-    ],
-)
-def test_addresses_of_one_host_are_one_peer(one: str, other: str) -> None:
-    assert peer_of(one) == peer_of(other)
-
-
-@pytest.mark.parametrize(("one", "other"), [("192.0.2.7", "192.0.2.8"), ("2001:db8::1", "2001:db8:0:1::1")])
-def test_other_networks_are_other_peers(one: str, other: str) -> None:
-    assert peer_of(one) != peer_of(other)
