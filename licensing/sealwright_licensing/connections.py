@@ -30,6 +30,8 @@ class Listener(socket.socket):
 
     def __init__(self, family: socket.AddressFamily, per_address: int) -> None:
         super().__init__(family, socket.SOCK_STREAM)
+        # Connections inherit it. asyncio sets it for sockets that name their protocol alone, which these do not.
+        self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._per_address = per_address
         self._open: list[tuple[str, socket.socket]] = []
         self._log_lines = AddressBuckets(tokens=1, period_s=60)

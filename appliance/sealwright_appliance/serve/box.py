@@ -30,8 +30,10 @@ class Box:
     """The agent behind its socket."""
 
     def __init__(self, agent_socket: Path) -> None:
+        # A kept connection is now and then closed by the agent just as it is used again, and the request is lost.
+        each_its_own = httpx.Limits(max_keepalive_connections=0)
         self._client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(agent_socket)),
+            transport=httpx.AsyncHTTPTransport(uds=str(agent_socket), limits=each_its_own),
             base_url="http://agent",
             timeout=AGENT_TIMEOUT_S,
             trust_env=False,

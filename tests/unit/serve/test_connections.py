@@ -27,3 +27,11 @@ def test_a_host_is_that_address_alone(address: str) -> None:
         socket.create_connection((address, port), timeout=10).close()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def test_a_first_token_waits_for_no_acknowledgement() -> None:
+    """Nagle's algorithm is off: an event is a small segment behind the headers."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -161,6 +161,25 @@ def short_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("s")
 
 
+def test_an_agent_that_closes_what_was_kept_open_is_asked_all_the_same(short_tmp: Path) -> None:
+    """It closes idle connections after seconds; the gateway may be about to use one."""
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        body = b'{"keys": []}' if b"/api-keys" in asked else json.dumps(SERVING).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await reader.read(1)
+        writer.close()
+
+    async def run() -> None:
+        async with await asyncio.start_unix_server(once, short_tmp / "agent.sock"):
+            box = Box(short_tmp / "agent.sock")
+            assert await box.status() == SERVING
+            await box.close()
+
+    asyncio.run(run())
+
+
 def test_every_model_route_wants_a_key(short_tmp: Path) -> None:
     async def run() -> None:
         async with scene(short_tmp) as s:
