@@ -23,7 +23,7 @@ from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
-from sealwright_policies.errors import OperationError, UsageError
+from sealwright_policies.errors import OperationError, SealwrightError, UsageError
 from sealwright_policies.wire.encoding import Document
 
 FIRST_KEY_NAME = "first"
@@ -101,8 +101,20 @@ class Activation:
 
     def resume(self) -> None:
         """Go on where an earlier agent was: in this boot, or in the one in which the box was activated."""
-        if self.store.load_identity() is not None:
-            self.handover.begin(waiting=self.claim.code() is not None)
+        try:
+            is_activated = self.store.load_identity() is not None
+        except SealwrightError:  # the agent says so, which cannot renew with it either
+            return
+        if is_activated:
+            self.handover.begin(waiting=self._secrets_wait())
+
+    def _secrets_wait(self) -> bool:
+        """Whether a claim is there to be used; one that cannot be read is no reason not to serve."""
+        try:
+            return self.claim.code() is not None
+        except SealwrightError as error:
+            self.handover.board.say(f"claim: {error} The box goes on; nobody can claim it.")
+            return False
 
     def _opened(self, claim_code: str, peer: str) -> OpenClaim:
         """The claim, before anything is waited for: guesses must not queue up behind an enrolment."""

@@ -28,7 +28,7 @@ from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines, open_models, restart_box
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
-from sealwright_appliance.lease_store import LeaseStore
+from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
@@ -36,7 +36,7 @@ from sealwright_appliance.release_files import load_service
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
-from sealwright_policies.errors import OperationError
+from sealwright_policies.errors import OperationError, SealwrightError
 
 CLEAN_EVERY_S = 2.0
 """Longest that plaintext of weights is in the page cache, in seconds."""
@@ -125,7 +125,7 @@ def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = re
     client = LicenseClient(service)
     engines = Engines(paths)
     tpm_lock = threading.Lock()
-    identity = store.load_identity() if boot.state_volume_open else None
+    identity = _load_identity(store, board) if boot.state_volume_open else None
     release_id = boot.release.release_id if boot.release is not None else ""
     renewal = Renewal(paths, client, store, identity, release_id) if identity is not None else None
     actions = Actions(engines.stop, restart, lambda status: keep_status(paths, status, time.monotonic()))
@@ -136,6 +136,15 @@ def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = re
         claim, handover = Claim(paths.claim), Handover(board, restart)
         activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
     return Agent(paths, board, keeper, engines, activation, api_keys)
+
+
+def _load_identity(store: LeaseStore, board: StatusBoard) -> Identity | None:
+    """Who the box is; one that cannot be read keeps it from renewing, and from nothing else."""
+    try:
+        return store.load_identity()
+    except SealwrightError as error:
+        board.renewed(BoxCode.STATE_VOLUME, f"The box's identity cannot be read, so it cannot renew: {error}")
+        return None
 
 
 def run_agent(paths: Paths) -> None:

@@ -67,6 +67,11 @@ class StatusBoard:
             if reason is not None:
                 self._console.say(f"payload {payload_id}: {reason.code}: {reason.sentence}")
 
+    def say(self, line: str) -> None:
+        """Say on the console what changes nothing."""
+        with self._lock:
+            self._console.say(line)
+
     def set_lease(self, lease: LeaseStatus) -> None:
         """Note the lease that the box lives on now."""
         with self._lock:

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from sealwright_appliance.serve.errors import ApiError, not_serving
+from sealwright_appliance.serve.errors import ApiError, keys_unreadable, not_serving
 from sealwright_appliance.serve.keys import ApiKey
 
 REMEMBER_S = 1.0
@@ -23,7 +23,8 @@ ACTIVATION_TIMEOUT_S = 300.0
 class _Seen:
     at: float
     status: dict[str, Any]
-    keys: tuple[ApiKey, ...]
+    keys: tuple[ApiKey, ...] | None
+    """None where the agent cannot read them."""
 
 
 class Box:
@@ -46,8 +47,15 @@ class Box:
         return (await self._look()).status
 
     async def keys(self) -> tuple[ApiKey, ...]:
-        """All API keys, hashed."""
-        return (await self._look()).keys
+        """All API keys, hashed.
+
+        Raises:
+            ApiError: 503, the agent cannot read them.
+        """
+        keys = (await self._look()).keys
+        if keys is None:
+            raise keys_unreadable()
+        return keys
 
     async def require_serving(self) -> None:
         """Refuse new requests when the box has no lease to serve under.
@@ -87,8 +95,9 @@ class Box:
         now = time.monotonic()
         if self._seen is None or self._seen.at <= max(now - REMEMBER_S, self._changed_at):
             status = (await self._ask("GET", "/status")).json()
-            keys = (await self._ask("GET", "/api-keys")).json()["keys"]
-            self._seen = _Seen(now, status, tuple(ApiKey(**key) for key in keys))
+            reply = await self._ask("GET", "/api-keys")
+            keys = tuple(ApiKey(**key) for key in reply.json()["keys"]) if reply.is_success else None
+            self._seen = _Seen(now, status, keys)
         return self._seen
 
     async def _change(self, method: str, path: str, **options: Any) -> httpx.Response:

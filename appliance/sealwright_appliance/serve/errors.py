@@ -41,6 +41,11 @@ def invalid_key() -> ApiError:
     return ApiError(401, "invalid_api_key", "An API key of this box is required: Authorization: Bearer sw-…")
 
 
+def keys_unreadable() -> ApiError:
+    """The file of the keys is damaged: nobody can be let in."""
+    return ApiError(503, "api_keys_unreadable", "The box cannot read its API keys.")
+
+
 def unknown_model(name: str, known: list[str]) -> ApiError:
     """The model is not on this box. ``name`` came from the client and is shortened."""
     return ApiError(
