@@ -193,8 +193,6 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
         return _failed(status, BoxCode.PAYLOAD_MISSING, sentence)
     device = paths.partition_by_uuid(payload.partition_uuid)
     mount_point = paths.payloads / payload.payload_id
-    mount_point.mkdir(parents=True, exist_ok=True)
-    mount_point.chmod(0o755)
     try:
         run(volumes.wait_for(device))
     except OperationError:
@@ -202,6 +200,8 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
     names = (volumes.crypt_name(payload.payload_id), volumes.verity_name(payload.payload_id))
     open_crypt, open_verity, mount = volumes.open_payload(payload, device, mount_point)
     try:
+        mount_point.mkdir(parents=True, exist_ok=True)
+        mount_point.chmod(0o755)
         run(open_crypt, secrets=[key])
         run(open_verity)
         # What udev has read of the devices would stay as long as they are held open.
@@ -210,6 +210,8 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
     except ToolError as error:
         sentence = f"Partition {payload.partition_label} does not hold what was built: {error}"
         return _failed(status, BoxCode.PAYLOAD_CORRUPTED, sentence)
+    except (OperationError, OSError) as error:
+        return _failed(status, BoxCode.UNLOCK_FAILED, f"Partition {payload.partition_label} was not opened: {error}")
     return status
 
 

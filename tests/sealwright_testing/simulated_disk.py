@@ -24,6 +24,7 @@ from sealwright_appliance.tpm_counters import read_counter
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_appliance.unlock import PCR_EXTEND, unlock
 from sealwright_appliance.volumes import HEADER_SIZE, LUKS_NAME
+from sealwright_policies.errors import OperationError
 from sealwright_testing.event_logs import LoggedEvent
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 
@@ -47,6 +48,8 @@ class Disk:
     """Given to LUKS, in order."""
     missing: set[str] = field(default_factory=set)
     """Words of commands that fail."""
+    failure: OperationError | OSError | None = None
+    """How they fail; None: with an exit status."""
     measures: bool = True
     """Whether systemd-pcrextend does what it is asked."""
     cut_before: str = ""
@@ -100,7 +103,7 @@ class Disk:
         if self.cut_before in argv:
             raise PowerCutError
         if self.missing & set(argv):
-            raise ToolError(argv[0], 1, "it is not there")
+            raise self.failure or ToolError(argv[0], 1, "it is not there")
         if argv[0] == PCR_EXTEND and self.measures:
             self.box.measure(15, argv[2])
         if argv[1] == "open":

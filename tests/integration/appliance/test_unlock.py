@@ -192,19 +192,29 @@ def test_a_binding_of_somebody_else_opens_nothing(disk: Disk, monkeypatch: pytes
     assert disk.passphrases == []
 
 
-def test_one_bad_payload_does_not_close_the_other(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verity refuses one partition: it is named, the other serves."""
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [
+        (None, BoxCode.PAYLOAD_CORRUPTED),
+        (OperationError("cryptsetup did not end within 120 s."), BoxCode.UNLOCK_FAILED),
+        (OSError(5, "Input/output error"), BoxCode.UNLOCK_FAILED),
+    ],
+)
+def test_one_bad_payload_does_not_close_the_other(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch, failure: OperationError | OSError | None, code: BoxCode
+) -> None:
+    """Verity refuses one partition, or does not come to an end: it is named, the other serves."""
     disk.boot(monkeypatch)
     disk.box.measure(11, "ready")
     disk.box.enroll(disk.box.vendor.issue().activation_code)
-    disk.missing = {"sealwright-medical"}
+    disk.missing, disk.failure = {"sealwright-medical"}, failure
     result = disk.boot(monkeypatch)
     assert result.state is BoxState.UNLOCKED
     assert [(payload.state, payload.code) for payload in result.payloads] == [
-        (PayloadState.FAILED, BoxCode.PAYLOAD_CORRUPTED),
+        (PayloadState.FAILED, code),
         (PayloadState.OPEN, None),
     ]
-    assert "payload medical: PAYLOAD_CORRUPTED: " in disk.console.read_text()
+    assert f"payload medical: {code}: " in disk.console.read_text()
 
 
 def test_firmware_that_nobody_foresaw_is_approved_later(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
