@@ -32,6 +32,8 @@ from sealwright_appliance.serve.relay import EventStream, while_connected
 
 FORM_LIMIT = 4096
 """Bytes of an activation or key request."""
+TEXT_LIMIT = 64
+"""Characters of a code or a name."""
 READY_S = 3.0
 """Longest wait for an engine's word that it is ready."""
 SECURITY_HEADERS = {
@@ -118,7 +120,7 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
 
     @app.post("/activation")
     async def activation(request: Request) -> Response:
-        claim, is_form = await _claim(request)
+        claim, is_form = await _claim(request, "claim_code", "activation_code")
         reply = await box.activate(claim, _peer(request))
         if is_form:
             page = pages.secrets(reply.json(), claim) if reply.is_success else pages.refused(reply.json())
@@ -127,7 +129,7 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
 
     @app.post("/activation/acknowledgement")
     async def acknowledgement(request: Request) -> Response:
-        claim, is_form = await _claim(request)
+        claim, is_form = await _claim(request, "claim_code")
         reply = await box.acknowledge(claim, _peer(request))
         if is_form:
             page = pages.acknowledged() if reply.is_success else pages.refused(reply.json())
@@ -239,17 +241,31 @@ async def _read(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def _claim(request: Request) -> tuple[dict[str, Any], bool]:
-    """What a form or a program sends for a claim, and whether it is a form."""
+async def _claim(request: Request, *names: str) -> tuple[dict[str, str], bool]:
+    """The fields of these names that a form or a program sends, and whether it is a form."""
     is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
     body = await _read(request, FORM_LIMIT)
-    return (_form(body) if is_form else _json_object(body)), is_form
+    sent = _form(body) if is_form else _json_object(body)
+    return {name: _short_text(name, sent[name]) for name in names if name in sent}, is_form
+
+
+def _short_text(name: str, value: object) -> str:
+    """A value of a request, which can be passed on in any encoding."""
+    if not isinstance(value, str) or len(value) > TEXT_LIMIT or any(map(_is_surrogate, value)):
+        raise ApiError(400, "invalid_parameter", f"{name}: text of up to {TEXT_LIMIT} characters.", param=name)
+    return value
+
+
+def _is_surrogate(character: str) -> bool:
+    """Half a character, which JSON can write and UTF-8 cannot."""
+    return "\ud800" <= character <= "\udfff"
 
 
 def _key_name(value: object) -> str:
-    if not isinstance(value, str) or not 1 <= len(value) <= 64:
+    name = _short_text("name", value)
+    if not name:
         raise ApiError(400, "invalid_parameter", "name: 1 to 64 characters.", param="name")
-    return value
+    return name
 
 
 def _peer(request: Request) -> str:

@@ -67,15 +67,16 @@ class Box:
         if status["state"] != SERVING:
             raise not_serving(status.get("code") or status["state"].upper().replace("-", "_"), status["sentence"])
 
-    async def activate(self, claim: dict[str, Any], peer: str) -> httpx.Response:
+    async def activate(self, claim: dict[str, str], peer: str) -> httpx.Response:
         """Pass an activation on; the reply holds the customer's secrets.
 
         Args:
-            peer: address of who asks, as the network says; the claim's own word for it is overridden.
+            claim: claim code and activation code.
+            peer: address of who asks, as the network says.
         """
         return await self._change("POST", "/activation", json=claim | {"peer": peer}, timeout=ACTIVATION_TIMEOUT_S)
 
-    async def acknowledge(self, claim: dict[str, Any], peer: str) -> httpx.Response:
+    async def acknowledge(self, claim: dict[str, str], peer: str) -> httpx.Response:
         """Have the agent erase the secrets, which the customer has."""
         return await self._change("POST", "/activation/acknowledgement", json=claim | {"peer": peer})
 

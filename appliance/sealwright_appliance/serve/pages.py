@@ -21,7 +21,7 @@ def front(status: dict[str, Any]) -> str:
     return _environment().get_template("front.html").render(status=status)
 
 
-def secrets(reply: dict[str, Any], claim: dict[str, Any]) -> str:
+def secrets(reply: dict[str, Any], claim: dict[str, str]) -> str:
     """The customer's secrets, and the button that acknowledges them with the same claim code."""
     return _environment().get_template("secrets.html").render(reply=reply, claim_code=claim["claim_code"])
 

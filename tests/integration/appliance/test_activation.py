@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import httpx
+import pytest
 
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.attempt_limiter import EACH
@@ -45,6 +46,19 @@ def test_a_wrong_claim_code_activates_nothing(running: RunningBox) -> None:
     assert set(codes) == {"CLAIM_CODE_INVALID", "RATE_LIMITED"}
     assert codes.count("CLAIM_CODE_INVALID") >= EACH.at_once
     assert running.simulated.store.load_identity() is None
+    assert running.claim.code() is not None
+
+
+@pytest.mark.parametrize("path", ["/activation", "/activation/acknowledgement"])
+def test_what_json_can_say_and_nothing_can_pass_on_is_refused(running: RunningBox, path: str) -> None:
+    """By anybody, without a code; each was answered with a bare 500."""
+    deep = "[" * 900 + "]" * 900
+    for value in ("NaN", "1e999", r'"\ud800"', deep, "null", "[]", '"' + "A" * 65 + '"'):
+        for body in (f'{{"claim_code": {value}}}', f'{{"claim_code": "0000-0000-0000", "other": {value}}}'):
+            with running.http() as client:
+                reply = client.post(path, content=body)
+            assert 400 <= reply.status_code < 500, (body, reply.text)
+            assert reply.json()
     assert running.claim.code() is not None
 
 
