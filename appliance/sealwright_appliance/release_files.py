@@ -33,8 +33,7 @@ def load_release(paths: Paths) -> Release:
     """
     manifest = read_esp_file(paths.partition("esp"), MANIFEST_ON_ESP, MANIFEST_LIMIT)
     envelope = _required(manifest, "The release manifest on the ESP")
-    manifest_key = _load_key(paths.manifest_key, "The manifest key")
-    release = verify_release(envelope, manifest_key)
+    release = verify_release(envelope, _load_key(paths.manifest_key, "The manifest key"))
     command_line = _required(read_file(paths.kernel_command_line, SMALL_FILE), "The kernel command line")
     measured_key = _load_key(paths.release_key, "The release key")
     same = {
@@ -48,13 +47,20 @@ def load_release(paths: Paths) -> Release:
                 RejectionCode.MANIFEST_MISMATCH,
                 f"The release manifest on the ESP is of another {what} than the one that this system has.",
             )
-    return _with_variants(release, paths, manifest_key)
+    return release
 
 
-def _with_variants(release: Release, paths: Paths, manifest_key: ec.EllipticCurvePublicKey) -> Release:
-    """The release with the ways through PCR 4 that were signed after its build, where the ESP holds some."""
+def with_variants(paths: Paths, release: Release) -> Release:
+    """The release with the ways through PCR 4 that were signed after its build, where the ESP holds some.
+
+    Raises:
+        FormatError, OperationError: they cannot be read.
+        VerificationError: they are not signed by the manifest key, or are of another release.
+    """
     envelope = read_esp_file(paths.partition("esp"), VARIANTS_ON_ESP, VARIANTS_LIMIT)
-    return release if envelope is None else verify_variants(envelope, manifest_key, release)
+    if envelope is None:
+        return release
+    return verify_variants(envelope, _load_key(paths.manifest_key, "The manifest key"), release)
 
 
 def load_service(paths: Paths) -> LicenseService:

@@ -20,10 +20,12 @@ from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_appliance.unlock import PCR_EXTEND, SECRETS_WAIT
 from sealwright_appliance.volumes import LUKS_NAME
 from sealwright_image.cli import main as image_command
+from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.tcg.eventlog import EventType
 from sealwright_testing.event_logs import LoggedEvent
 from sealwright_testing.evidence_factory import secure_boot_events
+from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.simulated_disk import ZERO, Disk
 
 
@@ -242,6 +244,27 @@ def test_firmware_that_nobody_foresaw_is_approved_later(disk: Disk, monkeypatch:
     assert disk.boot(monkeypatch, events=events).state is BoxState.UNLOCKED
     assert disk.keys == list(vendor.volume_keys.values())
     assert disk.boot(monkeypatch, events=[more, *events]).code == RejectionCode.BOOT_APPLICATION
+
+
+def esp_with_variants(disk: Disk, variants: bytes) -> None:
+    """Put a list of ways on the EFI partition, as whoever has the disk can."""
+    files = [file for file in disk.box.vendor.esp_files() if file[0] != VARIANTS_ON_ESP]
+    disk.box.paths.partition("esp").write_bytes(fat32_volume(*files, (VARIANTS_ON_ESP, variants)))
+
+
+@pytest.mark.parametrize("flaw", ["torn", "foreign"])
+def test_a_list_of_ways_that_is_refused_locks_nothing(disk: Disk, monkeypatch: pytest.MonkeyPatch, flaw: str) -> None:
+    """A boot on a way of the manifest needs none of it; the ways in it are not taken."""
+    synthetic = disk.box.vendor.synthetic
+    way = synthetic.way(b"BOOT ATTEMPTS", b"Calling EFI Application from Boot Option", bytes(4))
+    foreign = synthetic.variants(way, key=ec.generate_private_key(ec.SECP256R1()))
+    esp_with_variants(disk, foreign if flaw == "foreign" else synthetic.variants(way)[:100])
+    for _ in range(2):
+        assert disk.boot(monkeypatch).state is BoxState.WAITING_FOR_ACTIVATION
+        assert "sealwright: variants: " in disk.console.read_text()
+    attempts = LoggedEvent(4, EventType.EV_OMIT_BOOT_DEVICE_EVENTS, b"BOOT ATTEMPTS")
+    result = disk.boot(monkeypatch, events=[attempts, *synthetic.boot_events()])
+    assert (result.state, result.code) == (BoxState.LOCKED, RejectionCode.BOOT_APPLICATION)
 
 
 @pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"\xff"])

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, draw_api_key
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.release_files import load_release, root_hash
+from sealwright_appliance.release_files import load_release, root_hash, with_variants
 from sealwright_appliance.run import ENVIRONMENT, ToolError, run
 from sealwright_appliance.state_volume import approved_states
 from sealwright_appliance.tls import give_to_gateway, kept_tls_identity
@@ -208,7 +208,7 @@ def test_ways_signed_later_are_taken_from_the_esp(tmp_path: Path, synthetic: Syn
     paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
     way = synthetic.way(b"something of this maker's own")
     add_variants(paths, synthetic, synthetic.variants(way))
-    release = load_release(paths)
+    release = with_variants(paths, load_release(paths))
     assert release.variants == (way,)
     assert approved_states(release)[-1][4].hex() == way.pcr4
 
@@ -218,8 +218,10 @@ def test_ways_signed_by_another_key_are_refused(tmp_path: Path, synthetic: Synth
     paths = installed(tmp_path, synthetic, f"roothash={'5a' * 32}")
     stranger = ec.generate_private_key(ec.SECP256R1())
     add_variants(paths, synthetic, synthetic.variants(synthetic.way(b"x"), key=stranger))
+    release = load_release(paths)
+    assert release.variants == ()
     with pytest.raises(VerificationError) as caught:
-        load_release(paths)
+        with_variants(paths, release)
     assert caught.value.code == RejectionCode.DOCUMENT_SIGNATURE
 
 
