@@ -95,9 +95,16 @@ class Activation:
             if not self.api_keys.holds(FIRST_KEY_NAME):
                 raise ClaimError(409, "NOT_HANDED_OUT", "The secrets have not been handed out yet.")
             self.claim.spend()
-            # From here on no copy of the disk brings them back. A TPM that is busy now is asked again at the next boot.
-            with suppress(OperationError), self.tpm_lock, open_provisioned_tpm(self.paths.tcti) as tpm:
-                settle_claim(tpm, self.claim, self.paths.claim_counter)
+            self.handover.acknowledged()
+
+    def settle(self) -> None:
+        """Behind the reply to :meth:`acknowledge`, which must not wait for a renewal that has the TPM.
+
+        From here on no copy of the disk brings the secrets back. A TPM that fails is asked again at the next boot.
+        """
+        with suppress(OperationError), self.tpm_lock, open_provisioned_tpm(self.paths.tcti) as tpm:
+            settle_claim(tpm, self.claim, self.paths.claim_counter)
+        self.handover.end()
 
     def resume(self) -> None:
         """Go on where an earlier agent was: in this boot, or in the one in which the box was activated."""

@@ -111,7 +111,7 @@ def _add_activation(app: FastAPI, activation: Activation) -> None:
     @app.post("/activation/acknowledgement")
     async def acknowledge(request: Acknowledgement) -> JSONResponse:
         await run_in_threadpool(activation.acknowledge, request.claim_code, request.peer)
-        return JSONResponse({"erased": True}, background=BackgroundTask(activation.handover.end))
+        return JSONResponse({"erased": True}, background=BackgroundTask(activation.settle))
 
 
 def _add_api_keys(app: FastAPI, board: StatusBoard, api_keys: ApiKeys) -> None:

@@ -20,7 +20,7 @@ class Handover:
     board: StatusBoard
     restart: Callable[[], None]
     restart_after_s: float = RESTART_AFTER_S
-    _acknowledged: threading.Event = field(default_factory=threading.Event)
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     def begin(self, *, waiting: bool = True) -> None:
         """The box is activated; in the boot of its activation, plan the restart.
@@ -30,17 +30,20 @@ class Handover:
         """
         self.board.set_secrets_waiting(waiting=waiting)
         if not waiting:
-            self._acknowledged.set()
+            self._ended.set()
         if self.board.status.state is BoxState.WAITING_FOR_ACTIVATION:
             sentence = "The box restarts and serves when its secrets are acknowledged, or in ten minutes without that."
             self.board.change(BoxState.ACTIVATED, sentence)
             threading.Thread(target=self._restart, name="restart", daemon=True).start()
 
-    def end(self) -> None:
+    def acknowledged(self) -> None:
         """The secrets are acknowledged and erased."""
         self.board.set_secrets_waiting(waiting=False)
-        self._acknowledged.set()
+
+    def end(self) -> None:
+        """The reply to that has left: nothing is in the way of a restart any more."""
+        self._ended.set()
 
     def _restart(self) -> None:
-        self._acknowledged.wait(self.restart_after_s)
+        self._ended.wait(self.restart_after_s)
         self.restart()

@@ -23,8 +23,9 @@ class BoxRefusedError(SealwrightError):
 
     exit_code = 10
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, status: int, code: str, sentence: str) -> None:
         super().__init__(f"{code}: {sentence}")
+        self.status = status
         self.code = code
 
 
@@ -120,4 +121,4 @@ def _refusal(status: int, document: dict[str, Any]) -> BoxRefusedError:
     error = document.get("error")
     source = error if isinstance(error, dict) else document
     code, sentence = source.get("code"), source.get("detail", source.get("message"))
-    return BoxRefusedError(str(code or status), str(sentence or "no reason was given"))
+    return BoxRefusedError(status, str(code or status), str(sentence or "no reason was given"))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 
-from sealwright_client.box import Box, connected
+from sealwright_client.box import Box, BoxRefusedError, connected
 from sealwright_client.cli_keys import EXAMPLES as KEYS_EXAMPLES
 from sealwright_client.cli_keys import add_keys
 from sealwright_client.cli_output import add_command, print_result
@@ -97,7 +98,9 @@ def _activate(arguments: argparse.Namespace) -> None:
 def _acknowledge(box: Box, claim_code: str, path: Path) -> None:
     try:
         box.acknowledge(claim_code)
-    except OperationError as error:
+    except (OperationError, BoxRefusedError) as error:
+        if isinstance(error, BoxRefusedError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
         raise OperationError(
             f"The secrets are in {path}, but the box may not know it: {error}",
             cure="Give the same command again; CLAIM_SPENT then means that it knows.",

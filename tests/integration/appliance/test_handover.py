@@ -9,6 +9,7 @@ from sealwright_appliance.activation import FIRST_KEY_NAME
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.claim_counter import settle_claim
+from sealwright_appliance.tpm_counters import read_counter
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_testing.running_box import NO_CODE, RunningBox, wait_until
 
@@ -22,6 +23,13 @@ def activated(running: RunningBox) -> dict[str, str]:
     assert reply.status_code == 200, reply.text
     secrets: dict[str, str] = reply.json()
     return secrets
+
+
+def claim_counter(running: RunningBox) -> int:
+    """Where it stands in the TPM."""
+    assert running.agent.activation is not None
+    with running.agent.activation.tpm_lock, open_provisioned_tpm(running.simulated.paths.tcti) as tpm:
+        return read_counter(tpm.device, tpm.counters.claim)
 
 
 def test_a_lost_reply_loses_nothing(running: RunningBox) -> None:
@@ -48,12 +56,25 @@ def test_an_old_copy_of_the_disk_brings_nothing_back(running: RunningBox) -> Non
     """From the acknowledgement on, without a restart between: a copy from before it is erased at the next unlock."""
     activated(running)
     copy, code = running.simulated.paths.claim.read_bytes(), running.claim_code
+    before = claim_counter(running)
     assert running.post(ACKNOWLEDGEMENT, claim_code=code).status_code == 200
+    wait_until(lambda: claim_counter(running) == before + 1)
     running.simulated.paths.claim.write_bytes(copy)
     assert running.claim.code() == code
     with open_provisioned_tpm(running.simulated.paths.tcti) as tpm:
         assert not settle_claim(tpm, running.claim, running.simulated.paths.claim_counter)
     assert running.claim.code() is None
+
+
+def test_an_acknowledgement_does_not_wait_for_a_renewal(running: RunningBox) -> None:
+    """One that takes long has the TPM; the customer would read that the box is starting, and the claim were spent."""
+    activated(running)
+    code, before, activation = running.claim_code, claim_counter(running), running.agent.activation
+    assert activation is not None
+    with activation.tpm_lock:
+        assert running.post(ACKNOWLEDGEMENT, claim_code=code).status_code == 200
+        assert running.claim.code() is None
+    wait_until(lambda: claim_counter(running) == before + 1)
 
 
 def test_power_that_fails_before_the_secrets_have_left_costs_nothing(running: RunningBox) -> None:
@@ -107,6 +128,18 @@ def test_the_command_completes_what_it_could_not_acknowledge(running: RunningBox
     done = running.activate(running.claim_code, NO_CODE, file)
     assert done.returncode == 0, done.stderr
     assert running.claim.code() is None
+
+
+def test_the_command_says_where_the_secrets_are_when_the_box_fails(running: RunningBox, tmp_path: Path) -> None:
+    """The box cannot write, so that it does not know; the same command completes it when it can."""
+    file, in_the_way = tmp_path / "secrets.json", running.simulated.paths.claim.with_name(".claim.json.new")
+    in_the_way.mkdir()
+    code = running.claim_code
+    failed = running.activate(code, running.simulated.vendor.issue().activation_code, file)
+    assert failed.returncode == 1
+    assert f"The secrets are in {file}" in failed.stderr
+    in_the_way.rmdir()
+    assert running.activate(code, NO_CODE, file).returncode == 0
 
 
 def test_the_command_overwrites_no_file_and_then_erases_nothing(running: RunningBox, tmp_path: Path) -> None:
