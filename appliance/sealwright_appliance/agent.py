@@ -27,7 +27,7 @@ from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines, open_models, restart_box
 from sealwright_appliance.handover import Handover
-from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
+from sealwright_appliance.lease_keeper import NOT_CLOSED, Actions, LeaseKeeper
 from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.page_cache import drop_cached_pages
@@ -63,6 +63,7 @@ class Agent:
         self._spawn(self.keeper.run)
         if self.board.status.state is BoxState.UNLOCKED:
             self._spawn(self.watch_engines)
+        if self.board.payloads_in(*NOT_CLOSED):
             self._spawn(self.keep_page_cache_clean)
 
     def watch_engines(self) -> None:
@@ -76,19 +77,14 @@ class Agent:
                 self.board.set_payload(model.payload_id, PayloadState.SERVING)
             else:
                 self.board.set_payload(model.payload_id, PayloadState.FAILED, self._given_up(model.payload_id, failure))
-        if self.board.status.state is not BoxState.UNLOCKED:
-            return
-        if self.board.payloads_in(PayloadState.SERVING):
-            self.board.change(BoxState.SERVING, "The models answer.")
-        else:
-            failed = next(iter(self.board.payloads_in(PayloadState.FAILED)), None)
-            code = failed.code if failed is not None and failed.code else BoxCode.ENGINE_FAILED
-            self.board.change(BoxState.ENDED, "No model of this release can be served.", code=code)
+        self.board.engines_decided()
+        if self.board.status.state is BoxState.ENDED:
+            self.keeper.keep_status()
 
     def keep_page_cache_clean(self) -> None:
         """Drop what engines have read through the page cache, also those that systemd has started again."""
         while not self.keeper.stop.wait(self.clean_every_s):
-            for payload in self.board.payloads_in(PayloadState.LOADING, PayloadState.SERVING):
+            for payload in self.board.payloads_in(*NOT_CLOSED):
                 with suppress(OSError):  # it is just being closed
                     drop_cached_pages((self.paths.payloads / payload.payload_id).iterdir())
 

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +96,8 @@ class Engines:
             if self.steady() >= ends:
                 break
             if self.is_ready(payload_id):
-                drop_cached_pages((self.paths.payloads / payload_id).iterdir())
+                with suppress(OSError):  # it is just being closed
+                    drop_cached_pages((self.paths.payloads / payload_id).iterdir())
                 return None
             if poll % LOOK_EVERY == LOOK_EVERY - 1 and self.is_corrupted(payload_id):
                 return Obstacle(BoxCode.PAYLOAD_CORRUPTED, "A block of its partition is not what was built.")

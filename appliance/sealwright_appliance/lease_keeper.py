@@ -159,7 +159,7 @@ class LeaseKeeper:
     def _take_up(self, lease: Lease) -> None:
         status = self.board.status
         self.board.set_lease(lease_status(lease))
-        self._guarded("STATUS", self._keep_status)
+        self.keep_status()
         if status.state is BoxState.ENDED or (status.state is BoxState.LOCKED and renewable(status.code)):
             self.actions.restart()
 
@@ -169,7 +169,7 @@ class LeaseKeeper:
         if status.state not in (BoxState.UNLOCKED, BoxState.SERVING):
             return
         self.board.change(BoxState.ENDED, reason.sentence + _warnings(status.lease), code=reason.code)
-        self._guarded("STATUS", self._keep_status)
+        self.keep_status()
         self._drain(self.steady())
 
     def _drain(self, ended_s: float) -> None:
@@ -186,7 +186,7 @@ class LeaseKeeper:
         for _ in range(CLOSE_TRIES):
             for payload in self.board.payloads_in(*NOT_CLOSED):
                 self._close(payload.payload_id)
-            self._guarded("STATUS", self._keep_status)
+            self.keep_status()
             if not self.board.payloads_in(*NOT_CLOSED):
                 return
             self.stop.wait(self.close_pause_s)
@@ -201,8 +201,9 @@ class LeaseKeeper:
         else:
             self.board.set_payload(payload_id, PayloadState.CLOSED)
 
-    def _keep_status(self) -> None:
-        self.actions.keep_status(self.board.status)
+    def keep_status(self) -> None:
+        """Keep the status for an agent that restarts in this boot."""
+        self._guarded("STATUS", lambda: self.actions.keep_status(self.board.status))
 
     def _pause(self) -> float:
         self._failures += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from sealwright_appliance.boot import BoxState, Obstacle, next_state
+from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, next_state
 from sealwright_appliance.console import Console, state_line
 from sealwright_appliance.status import BootResult, BoxStatus, LeaseStatus, PayloadState, PayloadStatus
 
@@ -41,24 +41,41 @@ class StatusBoard:
     def change(self, state: BoxState, sentence: str, *, code: str | None = None) -> None:
         """Enter a state and say so on the console."""
         with self._lock:
-            self._status = self._status.model_copy(
-                update={
-                    "state": next_state(self._status.state, state),
-                    "code": code,
-                    "sentence": sentence,
-                    "since": int(self._now()),
-                }
-            )
-            self._console.say(state_line(self._status))
+            self._enter(state, sentence, code)
+
+    def _enter(self, state: BoxState, sentence: str, code: str | None) -> None:
+        self._status = self._status.model_copy(
+            update={
+                "state": next_state(self._status.state, state),
+                "code": code,
+                "sentence": sentence,
+                "since": int(self._now()),
+            }
+        )
+        self._console.say(state_line(self._status))
+
+    def engines_decided(self) -> None:
+        """Every engine serves or has failed: the unlocked box serves or has ended, unless it has ended meanwhile."""
+        with self._lock:
+            if self._status.state is not BoxState.UNLOCKED:
+                return
+            if self.payloads_in(PayloadState.SERVING):
+                self._enter(BoxState.SERVING, "The models answer.", None)
+            else:
+                failed = next(iter(self.payloads_in(PayloadState.FAILED)), None)
+                code = failed.code if failed is not None and failed.code else BoxCode.ENGINE_FAILED
+                self._enter(BoxState.ENDED, "No model of this release can be served.", code)
 
     def set_payload(self, payload_id: str, state: PayloadState, reason: Obstacle | None = None) -> None:
-        """Note what one payload does; a failure goes to the console."""
+        """Note what one payload does; a failure goes to the console. A closed one stays closed in this boot."""
         change = {
             "state": state,
             "code": reason.code if reason else None,
             "sentence": reason.sentence if reason else "",
         }
         with self._lock:
+            if any(payload.payload_id == payload_id for payload in self.payloads_in(PayloadState.CLOSED)):
+                return
             payloads = [
                 payload.model_copy(update=change) if payload.payload_id == payload_id else payload
                 for payload in self._status.payloads

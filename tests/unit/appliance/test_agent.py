@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -88,3 +89,28 @@ def test_a_given_up_payload_that_does_not_close_says_so(tmp_path: Path, devices:
     (payload,) = agent.board.status.payloads
     assert (payload.state, payload.code) == (PayloadState.FAILED, BoxCode.PAYLOAD_CORRUPTED)
     assert ("is not wholly closed" in payload.sentence) is said
+
+
+def test_a_box_without_a_model_that_works_stays_ended(tmp_path: Path) -> None:
+    """For an agent that restarts in this boot."""
+    agent = agent_of_a_broken_payload(tmp_path, "root\n")
+    kept: list[BoxState] = []
+    agent.keeper.actions = Actions(agent.engines.stop, lambda: None, lambda status: kept.append(status.state))
+    agent.watch_engines()
+    assert agent.board.status.state is BoxState.ENDED
+    assert kept == [BoxState.ENDED]
+
+
+def test_an_end_while_engines_load_is_the_end(tmp_path: Path) -> None:
+    """The keeper's thread does not wait for the one that watches: neither fails, and what is closed stays closed."""
+    agent = agent_of_a_broken_payload(tmp_path, "root\n")
+
+    def end(_: float) -> None:
+        if agent.board.status.state is BoxState.UNLOCKED:
+            agent.board.change(BoxState.ENDED, "The licence is revoked.", code="REVOKED")
+            agent.board.set_payload("medical", PayloadState.CLOSED)
+
+    agent.engines = replace(agent.engines, sleep=end)
+    agent.watch_engines()
+    (payload,) = agent.board.status.payloads
+    assert (agent.board.status.code, payload.state) == ("REVOKED", PayloadState.CLOSED)
