@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
 
 
 @pytest.fixture(scope="module")
@@ -48,5 +48,18 @@ def box(enrolled: SimulatedBox, tmp_path: Path) -> Iterator[SimulatedBox]:
 def connected_box(vendor: SimulatedVendor, tmp_path: Path) -> Iterator[SimulatedBox]:
     """A box of its own, enrolled and up, for tests that talk to the service."""
     made = new_enrolled_box(vendor, tmp_path / "box")
+    yield made
+    made.tpm.kill()
+
+
+@pytest.fixture
+def revoked_box(vendor: SimulatedVendor, tmp_path: Path) -> Iterator[SimulatedBox]:
+    """A box that is enrolled and up, and does not know yet that its licence is revoked."""
+    made = SimulatedBox.manufacture(vendor, tmp_path / "box")
+    made.boot()
+    made.go_up()
+    issued = vendor.issue()
+    made.enroll(issued.activation_code)
+    license_command("license", "revoke", vendor.license_directory, issued.license_id)
     yield made
     made.tpm.kill()

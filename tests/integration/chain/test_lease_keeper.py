@@ -26,7 +26,7 @@ from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.running_box import wait_until
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
+from sealwright_testing.simulated_box import SimulatedBox
 
 PAYLOAD = PayloadStatus(
     payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
@@ -128,19 +128,10 @@ def test_a_box_that_no_lease_can_open_does_not_restart(connected_box: SimulatedB
     assert kept.restarts == []
 
 
-def test_revocation_ends_serving_within_one_contact(vendor: SimulatedVendor, tmp_path: Path) -> None:
+def test_revocation_ends_serving_within_one_contact(revoked_box: SimulatedBox, tmp_path: Path) -> None:
     """New requests are refused at once, running ones have their time, then the volume is closed."""
-    box = SimulatedBox.manufacture(vendor, tmp_path / "box")
-    box.boot()
-    box.go_up()
-    issued = vendor.issue()
-    box.enroll(issued.activation_code)
-    license_command("license", "revoke", vendor.license_directory, issued.license_id)
-    kept = KeptBox(box, tmp_path / "console")
-    try:
-        kept.keeper.contact()
-    finally:
-        box.tpm.kill()
+    kept = KeptBox(revoked_box, tmp_path / "console")
+    kept.keeper.contact()
     assert kept.is_in(BoxState.ENDED)
     assert kept.keeper.board.status.code == RejectionCode.REVOKED
     assert kept.stopped == ["medical"]
@@ -261,27 +252,21 @@ def restarted_agent(kept: KeptBox) -> Agent:
     return agent
 
 
-def test_an_agent_that_restarts_while_serving_ends_goes_on_ending(vendor: SimulatedVendor, tmp_path: Path) -> None:
+def test_an_agent_that_restarts_while_serving_ends_goes_on_ending(revoked_box: SimulatedBox, tmp_path: Path) -> None:
     """It says so from its start, starts no engine, and closes when the first would have; a third has nothing to do."""
-    box = SimulatedBox.manufacture(vendor, tmp_path / "box")
-    box.boot()
-    box.go_up()
-    issued = vendor.issue()
-    box.enroll(issued.activation_code)
-    license_command("license", "revoke", vendor.license_directory, issued.license_id)
-    kept = KeptBox(box, tmp_path / "console", max_request_s=3600)
+    kept = KeptBox(revoked_box, tmp_path / "console", max_request_s=3600)
     first = threading.Thread(target=kept.keeper.contact, daemon=True)
     first.start()
-    wait_until(lambda: load_boot_result(box.paths).state is BoxState.ENDED)
+    wait_until(lambda: load_boot_result(revoked_box.paths).state is BoxState.ENDED)
 
-    start_models(box.paths)
+    start_models(revoked_box.paths)
     second = restarted_agent(kept)
     assert second.board.status.state is BoxState.ENDED
     assert second.board.status.code == RejectionCode.REVOKED
     assert kept.stopped == []
     second.keeper.steady = lambda: time.monotonic() + 3600
     second.start()
-    wait_until(lambda: bool(load_boot_result(box.paths).payloads[0].state is PayloadState.CLOSED))
+    wait_until(lambda: bool(load_boot_result(revoked_box.paths).payloads[0].state is PayloadState.CLOSED))
     second.stop()
     assert kept.stopped == ["medical"]
 
@@ -289,7 +274,6 @@ def test_an_agent_that_restarts_while_serving_ends_goes_on_ending(vendor: Simula
     third.keeper.stop.set()
     third.keeper.run()
     assert kept.stopped == ["medical"]
-    box.tpm.kill()
 
 
 def test_an_agent_that_restarts_lives_on_the_renewed_lease(connected_box: SimulatedBox, tmp_path: Path) -> None:

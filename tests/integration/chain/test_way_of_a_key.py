@@ -26,7 +26,7 @@ from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.framing import UNLOCKED_WORD
 from sealwright_policies.wire.lease import Lease, LeaseTerms, sign_lease
 from sealwright_testing.event_logs import LoggedEvent
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 from sealwright_testing.tpm_session import TpmSession
 
 
@@ -269,23 +269,14 @@ def test_an_ended_lease_is_renewed_and_opens_again(connected_box: SimulatedBox) 
     assert unseal(box).volume_keys == box.vendor.volume_keys
 
 
-def test_a_revoked_licence_is_not_renewed(vendor: SimulatedVendor, tmp_path: Path) -> None:
+def test_a_revoked_licence_is_not_renewed(revoked_box: SimulatedBox) -> None:
     """The denial carries its code; the box keeps what it has until then."""
-    box = SimulatedBox.manufacture(vendor, tmp_path / "box")
-    box.boot()
-    box.go_up()
-    issued = vendor.issue()
-    box.enroll(issued.activation_code)
-    license_command("license", "revoke", vendor.license_directory, issued.license_id)
-    try:
-        with (
-            box.renewal() as renewal,
-            open_provisioned_tpm(box.paths.tcti) as tpm,
-            pytest.raises(DeniedError) as caught,
-        ):
-            renew(renewal, tpm)
-    finally:
-        box.tpm.kill()
+    with (
+        revoked_box.renewal() as renewal,
+        open_provisioned_tpm(revoked_box.paths.tcti) as tpm,
+        pytest.raises(DeniedError) as caught,
+    ):
+        renew(renewal, tpm)
     assert caught.value.code == RejectionCode.REVOKED
 
 
