@@ -64,7 +64,7 @@ def _parse_url(url: str) -> int:
 
 def _fill(folder: ServiceFolder, *, url: str, service_id: str, port: int, now: int) -> None:
     folder.keys.mkdir(mode=0o700)
-    document_key = Ed25519PrivateKey.generate()
+    document_key, log_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     policy_key, device_ca_key, tls_ca_key, tls_key, custodian_lease, custodian_release = (
         keys.new_p256_key() for _ in range(6)
     )
@@ -74,6 +74,7 @@ def _fill(folder: ServiceFolder, *, url: str, service_id: str, port: int, now: i
     for name, key in (
         (keys.LEASE_DOCUMENT_KEY, document_key),
         (keys.LEASE_POLICY_KEY, policy_key),
+        (keys.LOG_KEY, log_key),
         (keys.DEVICE_CA_KEY, device_ca_key),
         (keys.TLS_CA_KEY, tls_ca_key),
         (keys.TLS_SERVER_KEY, tls_key),
@@ -96,6 +97,7 @@ def _fill(folder: ServiceFolder, *, url: str, service_id: str, port: int, now: i
         lease_document_key=keys.public_pem(document_key),
         lease_policy_key=keys.public_pem(policy_key),
         device_ca=_pem(device_ca),
+        log_key=keys.public_pem(log_key),
         custodian_keys=CustodianKeys(
             lease_share=keys.public_pem(custodian_lease), release_share=keys.public_pem(custodian_release)
         ),

@@ -22,6 +22,7 @@ from sealwright_policies.errors import OperationError
 
 LEASE_DOCUMENT_KEY = "lease-document.pem"
 LEASE_POLICY_KEY = "lease-policy.pem"
+LOG_KEY = "log.pem"
 DEVICE_CA_KEY = "device-ca.pem"
 DEVICE_CA_CERTIFICATE = "device-ca.crt"
 TLS_CA_KEY = "tls-ca.pem"

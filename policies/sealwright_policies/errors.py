@@ -103,6 +103,8 @@ class RejectionCode(StrEnum):
     MANIFEST_MISMATCH = "MANIFEST_MISMATCH"
     LEASE_MISMATCH = "LEASE_MISMATCH"
     LEASE_EXPIRED = "LEASE_EXPIRED"
+    # The service's log (policies/spec/transparency.md)
+    LOG_PROOF_INVALID = "LOG_PROOF_INVALID"
     # Decisions of the licence service (policies/spec/decisions.md)
     ACTIVATION_CODE_INVALID = "ACTIVATION_CODE_INVALID"
     ENROLLMENT_EXPIRED = "ENROLLMENT_EXPIRED"

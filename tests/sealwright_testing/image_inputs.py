@@ -92,6 +92,7 @@ def make_service() -> ServiceKeys:
         lease_document_key=public_pem(Ed25519PrivateKey.generate().public_key()),
         lease_policy_key=public_pem(policy.public_key()),
         device_ca=certificate_pem("device ca"),
+        log_key=public_pem(Ed25519PrivateKey.generate().public_key()),
         custodian_keys=CustodianKeys(
             lease_share=public_pem(lease.public_key()), release_share=public_pem(release.public_key())
         ),

@@ -40,4 +40,6 @@ class LicenseService(Document):
     """P-256: approves TPM policies for share A."""
     device_ca: Pem
     """Issuer of device certificates."""
+    log_key: Pem
+    """Ed25519: signs checkpoints of the service's log."""
     custodian_keys: CustodianKeys

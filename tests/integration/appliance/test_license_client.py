@@ -109,6 +109,7 @@ def service(authority: Authority, port: int) -> LicenseService:
         lease_document_key=key,
         lease_policy_key=key,
         device_ca=authority.ca_pem,
+        log_key=key,
         custodian_keys=CustodianKeys(lease_share=key, release_share=key),
     )
 

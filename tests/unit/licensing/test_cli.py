@@ -53,7 +53,7 @@ def test_init_makes_keys_that_only_the_owner_reads(tmp_path: Path, capsys: Captu
     result = run(capsys, "init", service, "--url", "https://license.example:8444")
     assert result["service_id"] == "license-license.example"
     secrets = sorted(path for path in (service / "keys").iterdir() if path.suffix != ".crt")
-    assert len(secrets) == 8
+    assert len(secrets) == 9
     for path in secrets:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(service.stat().st_mode) == 0o700

@@ -70,6 +70,7 @@ class Keys:
             lease_document_key=ed25519,
             lease_policy_key=p256,
             device_ca=p256,
+            log_key=ed25519,
             custodian_keys=CustodianKeys(lease_share=p256, release_share=p256),
         )
 

@@ -1,0 +1,78 @@
+"""Runs the vectors of ``transparency/``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwright_policies.transparency.checkpoint import Checkpoint, verify_checkpoint
+from sealwright_policies.transparency.merkle import verify_consistency, verify_inclusion
+from sealwright_policies.transparency.release_proof import ReleaseProof, verify_release_proof
+from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.envelope import load_ed25519_public_key
+from sealwright_policies.wire.service import CustodianKeys, LicenseService
+from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
+
+ROOT = Path(__file__).parent
+VECTORS = load_vectors(ROOT / "transparency")
+Values = Mapping[str, Any]
+
+
+def hashes(values: Values, name: str) -> list[bytes]:
+    return [bytes.fromhex(one) for one in values[name]]
+
+
+def run_verify_inclusion(values: Values) -> None:
+    leaf, root = bytes.fromhex(values["leaf"]), bytes.fromhex(values["root"])
+    verify_inclusion(leaf, values["index"], values["size"], hashes(values, "path"), root)
+
+
+def run_verify_consistency(values: Values) -> None:
+    first, second = bytes.fromhex(values["first_root"]), bytes.fromhex(values["second_root"])
+    verify_consistency(values["first"], values["second"], first, second, hashes(values, "path"))
+
+
+def run_verify_checkpoint(values: Values) -> Checkpoint:
+    return verify_checkpoint(values["note"], load_ed25519_public_key(values["key"]), values["origin"])
+
+
+def run_verify_release_proof(values: Values) -> Checkpoint:
+    key = values["log_key"]
+    service = LicenseService(
+        version=1,
+        service_id="service-1",
+        url="https://localhost:8444",
+        ca=key,
+        lease_document_key=key,
+        lease_policy_key=key,
+        device_ca=key,
+        log_key=key,
+        custodian_keys=CustodianKeys(lease_share=key, release_share=key),
+    )
+    proof = parse_json(ReleaseProof, json.dumps(values["proof"]).encode(), limit=65536)
+    return verify_release_proof(proof, values["release_id"], service)
+
+
+OPERATIONS: dict[str, Callable[[Values], object]] = {
+    "verify_inclusion": run_verify_inclusion,
+    "verify_consistency": run_verify_consistency,
+    "verify_checkpoint": run_verify_checkpoint,
+    "verify_release_proof": run_verify_release_proof,
+}
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.folder.name)
+def test_vector(vector: LoadedVector) -> None:
+    """The operation comes to the expected outcome."""
+    check_outcome(vector, lambda: OPERATIONS[vector.manifest["operation"]](vector.input))
+
+
+def test_every_vector_names_a_section_that_exists() -> None:
+    for vector in VECTORS:
+        document, section = vector.manifest["spec"].split()
+        headings = (ROOT.parents[1] / "policies/spec" / document).read_text()
+        assert f"\n## {section} " in headings, vector.folder.name
