@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sealwright_licensing import schema
 from sealwright_licensing.config import ServiceConfig, ServiceFolder, load_config
-from sealwright_licensing.store_sql import SqlStore, open_engine
+from sealwright_licensing.database import open_engine
+from sealwright_licensing.store_sql import SqlStore
 
 
 @dataclass(frozen=True, slots=True)

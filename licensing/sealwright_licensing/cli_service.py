@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from sealwright_licensing import schema
 from sealwright_licensing.cli_output import Commands, add_leaf, print_result
 from sealwright_licensing.config import ServiceFolder, load_config
+from sealwright_licensing.database import open_engine
 from sealwright_licensing.initialisation import create_service
-from sealwright_licensing.store_sql import open_engine
 from sealwright_policies.errors import UsageError
 
 

@@ -17,8 +17,10 @@ from sealwright_licensing.baselines import affirmed, pcrs_json, with_baseline
 from sealwright_licensing.endorsement import Endorsement, Tier
 from sealwright_licensing.enrollment_identity import ClaimedIdentity, require_allowed_tpm
 from sealwright_licensing.enrollment_results import REPLY_KEPT_S, require_lasting, require_own_result
+from sealwright_licensing.expiry import Expiry
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
 from sealwright_licensing.licenses import require_release, require_tier, require_usable
+from sealwright_licensing.locks import code_name, device_name, seats_name, tpm_name
 from sealwright_licensing.records import (
     ActivationCodeRecord,
     Device,
@@ -70,6 +72,7 @@ class EnrollmentService:
         self._store = store
         self._grantor = grantor
         self._floor = floor
+        self._expiry = Expiry(store)
 
     def challenge(self, request: EnrollmentRequest, *, now: int) -> EnrollmentChallenge:
         """Answer the first message.
@@ -127,14 +130,15 @@ class EnrollmentService:
             nonce=nonce,
             expires_at=now + PENDING_S,
         )
-        with self._store.write() as transaction:
-            transaction.delete_below(PendingEnrollment, "expires_at", now)
+        with self._store.write(code_name(pending.code_hash)) as transaction:
+            transaction.delete_below(PendingEnrollment, "expires_at", now, code_hash=pending.code_hash)
             if transaction.count(PendingEnrollment, code_hash=pending.code_hash) >= MOST_PENDING_PER_CODE:
                 raise VerificationError(
                     RejectionCode.RATE_LIMITED,
                     "too many enrolments with this activation code are open; wait 10 minutes",
                 )
             transaction.add(pending)
+        self._expiry.prune(now=now)
         return EnrollmentChallenge(
             enrollment_id=pending.enrollment_id,
             device_id=pending.device_id,
@@ -181,7 +185,7 @@ class EnrollmentService:
                 if reply is not None:
                     return reply
         except VerificationError as denial:
-            with self._store.write() as transaction:
+            with self._store.write(device_name(pending.device_id)) as transaction:
                 journal.record_decision(
                     transaction,
                     device_id=pending.device_id,
@@ -232,7 +236,7 @@ class EnrollmentService:
         now: int,
     ) -> bytes | None:
         """Store the verdict and return the reply; None if what it was made from has changed."""
-        with self._store.write() as transaction:
+        with self._store.write(*_names(pending)) as transaction:
             code = transaction.get(ActivationCodeRecord, pending.code_hash)
             if code is None:
                 raise VerificationError(RejectionCode.ACTIVATION_CODE_INVALID, "the activation code is gone")
@@ -240,13 +244,25 @@ class EnrollmentService:
                 return None
             if code.spent_at is not None:
                 reply = require_own_result(transaction, code, pending.device_id, pending.ak_public, now=now).reply
-                transaction.delete(PendingEnrollment, enrollment_id=pending.enrollment_id)
+                open_ = {"enrollment_id": pending.enrollment_id, "code_hash": pending.code_hash}
+                transaction.delete(PendingEnrollment, **open_)
                 return reply
             same_tpm = devices_of_tpm(transaction, pending.device_id, pending.ak_public, pending.srk_public)
             require_free_seat(transaction, held.license_, same_tpm)
             transaction.put(replace(code, spent_at=now, enrollment_id=pending.enrollment_id))
             _store_enrollment(transaction, pending, result, prepared, now=now)
         return prepared.reply
+
+
+def _names(pending: PendingEnrollment) -> tuple[str, ...]:
+    """What an enrolment decides about: the code, a seat, the device, and that its TPM is no other device."""
+    return (
+        code_name(pending.code_hash),
+        seats_name(pending.license_id),
+        device_name(pending.device_id),
+        tpm_name(pending.ak_public),
+        tpm_name(pending.srk_public),
+    )
 
 
 def _license_of_code(transaction: Transaction, hashed: str) -> License:
@@ -330,7 +346,6 @@ def _store_enrollment(
     now: int,
 ) -> None:
     prepared.store(transaction)
-    transaction.delete_below(EnrollmentReply, "expires_at", now)
     transaction.add(
         EnrollmentReply(
             enrollment_id=pending.enrollment_id,

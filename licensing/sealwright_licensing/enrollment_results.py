@@ -32,8 +32,9 @@ def require_own_result(
     Raises:
         VerificationError: ACTIVATION_CODE_INVALID, or as :func:`require_lasting`.
     """
-    reply = transaction.get(EnrollmentReply, code.enrollment_id) if code.enrollment_id else None
-    if reply is None or now > reply.expires_at or (reply.device_id, reply.ak_public) != (device_id, ak_public):
+    own = transaction.find(EnrollmentReply, enrollment_id=code.enrollment_id, device_id=device_id)
+    reply = own[0] if own else None
+    if reply is None or now > reply.expires_at or reply.ak_public != ak_public:
         raise VerificationError(
             RejectionCode.ACTIVATION_CODE_INVALID, "the activation code has been used", spent_at=code.spent_at
         )

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from sealwright_licensing import authorities, keys, schema
 from sealwright_licensing.config import ServiceFolder, config_text, load_config
-from sealwright_licensing.store_sql import open_engine
+from sealwright_licensing.database import open_engine
 from sealwright_policies.errors import OperationError, UsageError
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import CustodianKeys, LicenseService

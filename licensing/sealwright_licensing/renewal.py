@@ -14,10 +14,11 @@ from sealwright_licensing import journal
 from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, put_back, stored_pcrs, with_baseline
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment_identity import require_allowed_tpm
+from sealwright_licensing.expiry import Expiry
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
 from sealwright_licensing.leases import TICK_INTERVAL_S
 from sealwright_licensing.licenses import require_not_held, require_release, require_tier, require_usable
-from sealwright_licensing.manifest_keys import UntrustedReleaseError
+from sealwright_licensing.locks import device_name
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import (
     Device,
@@ -31,7 +32,7 @@ from sealwright_licensing.records import (
     RenewalReply,
     SpentNonce,
 )
-from sealwright_licensing.store import Store, Transaction
+from sealwright_licensing.store import Store, Transaction, query
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
@@ -45,8 +46,6 @@ from sealwright_policies.wire.messages import CounterNames, Nonce, NonceRequest,
 
 ATTEMPTS = 4
 """How often a decision is made again because another one about the same device came between."""
-PRUNE_INTERVAL_S = 60
-"""Replay records that have run out are removed so often."""
 MOST_OPEN_REPLIES = 16
 """Stored replies for one N; a box that asks more often without counting on gets no repetition of the older ones."""
 
@@ -105,7 +104,7 @@ class RenewalService:
         self._grantor = grantor
         self._nonces = nonces
         self._floor = floor
-        self._pruned_at = 0
+        self._expiry = Expiry(store)
 
     def nonce(self, request: NonceRequest, *, now: int) -> Nonce:
         """A nonce for a known device; nothing is stored.
@@ -114,7 +113,7 @@ class RenewalService:
             VerificationError: DEVICE_UNKNOWN.
         """
         with self._store.read() as transaction:
-            _known_device(transaction, request.device_id)
+            _require_known(transaction.find(Device, device_id=request.device_id))
         nonce = self._nonces.issue(request.device_id, Purpose.RENEW, now=now)
         return Nonce(nonce=nonce, expires_at=self._nonces.verify(nonce, request.device_id, Purpose.RENEW, now=now))
 
@@ -215,18 +214,16 @@ class RenewalService:
 
     def _commit(self, request: RenewalRequest, held: Held, verdict: Verdict, *, now: int) -> bool:
         """Store the verdict, unless what it was made from has changed."""
-        with self._store.write() as transaction:
+        with self._store.write(device_name(held.device.device_id)) as transaction:
             if _look_up(transaction, request) != held:
                 return False
             _store_renewal(transaction, request, held, verdict, now=now)
-            if now - self._pruned_at >= PRUNE_INTERVAL_S:
-                transaction.delete_below(SpentNonce, "expires_at", now)
-                self._pruned_at = now
+        self._expiry.prune(now=now)
         return True
 
     def _record_denial(self, held: Held, denial: Denial, *, now: int) -> None:
         """Record a denial. A device whose authentic evidence shows a state put back is held until an operator acts."""
-        with self._store.write() as transaction:
+        with self._store.write(device_name(held.device.device_id)) as transaction:
             journal.record_decision(
                 transaction,
                 device_id=held.device.device_id,
@@ -244,54 +241,56 @@ class RenewalService:
                 transaction.put(put_back(device, shown, sentence))
 
 
-def _known_device(transaction: Transaction, device_id: str) -> Device:
-    device = transaction.get(Device, device_id)
-    if device is None or device.status is DeviceStatus.RETIRED:
+def _require_known(found: Sequence[Device]) -> Device:
+    if not found or found[0].status is DeviceStatus.RETIRED:
         raise VerificationError(RejectionCode.DEVICE_UNKNOWN, "the device is not enrolled")
-    return device
+    return found[0]
 
 
 def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
-    device = _known_device(transaction, request.device_id)
-    license_ = transaction.get(License, device.license_id)
-    if license_ is None or device.license_id != request.license_id:
+    device_id, nonce, release_id = request.device_id, request.nonce, request.release_id
+    # One round trip, and a second one for releases: the decisions of all boxes pass here, each of them twice.
+    devices, licenses, provisioned, replies, next_nonces, spent, shares = transaction.find_each(
+        query(Device, device_id=device_id),
+        query(License, license_id=request.license_id),
+        query(DeviceRelease, device_id=device_id),
+        query(RenewalReply, device_id=device_id, nonce=nonce),
+        query(NextNonce, device_id=device_id, nonce=nonce),
+        query(SpentNonce, nonce=nonce),
+        query(ReleaseShares, release_id=release_id),
+    )
+    device = _require_known(devices)
+    if not licenses or device.license_id != request.license_id:
         raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the device is enrolled under another licence")
-    record = transaction.get(ReleaseRecord, request.release_id)
-    if record is None:
-        raise VerificationError(
-            RejectionCode.RELEASE_UNKNOWN,
-            f"release {request.release_id[:16]} has not been imported into this service",
-        )
-    others, untrusted = _further_releases(transaction, device, record)
-    replies = transaction.find(RenewalReply, device_id=device.device_id, nonce=request.nonce)
+    newest_first = sorted(provisioned, key=lambda one: (-one.seen_at, one.release_id))
+    others = [one for one in newest_first if one.release_id != release_id]
+    releases = transaction.get_each(ReleaseRecord, [release_id, *(one.release_id for one in others)])
+    record = _require_release_known(releases.pop(release_id, None), release_id)
+    untrusted = tuple(one for one, release in releases.items() if isinstance(release, OperationError))
     return Held(
         device=device,
-        license_=license_,
+        license_=licenses[0],
         record=record,
         replies=() if untrusted else tuple(replies),  # they may hold leases for these
-        next_nonce=transaction.get(NextNonce, device.device_id, request.nonce),
-        spent=transaction.get(SpentNonce, request.nonce) is not None,
-        provisioned=transaction.get(DeviceRelease, device.device_id, record.release_id),
-        others=others,
+        next_nonce=next_nonces[0] if next_nonces else None,
+        spent=bool(spent),
+        provisioned=next((one for one in provisioned if one.release_id == release_id), None),
+        others=tuple(
+            (one, release) for one in others if isinstance(release := releases.get(one.release_id), ReleaseRecord)
+        ),
         untrusted=untrusted,
-        shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)),
+        shares=tuple(shares),
     )
 
 
-def _further_releases(
-    transaction: Transaction, device: Device, attested: ReleaseRecord
-) -> tuple[tuple[tuple[DeviceRelease, ReleaseRecord], ...], tuple[str, ...]]:
-    """The device's other releases, and ids of those that are not believed any more, which count as withdrawn."""
-    others, untrusted = [], []
-    for provisioned in transaction.find(DeviceRelease, newest_first="seen_at", device_id=device.device_id):
-        try:
-            record = transaction.get(ReleaseRecord, provisioned.release_id)
-        except UntrustedReleaseError:  # logged there
-            untrusted.append(provisioned.release_id)
-            continue
-        if record is not None and record != attested:
-            others.append((provisioned, record))
-    return tuple(others), tuple(untrusted)
+def _require_release_known(found: ReleaseRecord | OperationError | None, release_id: str) -> ReleaseRecord:
+    if isinstance(found, OperationError):
+        raise found
+    if found is None:
+        raise VerificationError(
+            RejectionCode.RELEASE_UNKNOWN, f"release {release_id[:16]} has not been imported into this service"
+        )
+    return found
 
 
 def _appraise(request: RenewalRequest, held: Held, *, now: int) -> AttestationResult:

@@ -16,9 +16,10 @@ from sealwright_licensing.app import create_app
 from sealwright_licensing.config import Limits, ServiceConfig, ServiceFolder
 from sealwright_licensing.connections import Listener, TlsLoop, deadline_protocol
 from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.database import open_engine
 from sealwright_licensing.logs import configure_logging
 from sealwright_licensing.manifest_keys import ManifestKeys
-from sealwright_licensing.store_sql import SqlStore, open_engine
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import OperationError
 
 KEEP_ALIVE_S = 15

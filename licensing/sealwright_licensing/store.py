@@ -1,28 +1,56 @@
 """Storage, as the services see it: records in, records out, all in transactions.
 
-A write transaction is exclusive from its first statement on, so that what it has read still holds when it commits:
-seats, spent codes and replay records depend on it. The one implementation is :mod:`sealwright_licensing.store_sql`.
+What a write transaction has read still holds when it commits: seats, spent codes and replay records depend on it. A
+transaction that names nothing is alone in the database. One that names what it decides about (locks.py) runs beside
+those that name other things, and may read and write only what its names cover. The one implementation is
+:mod:`sealwright_licensing.store_sql`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from sealwright_policies.errors import OperationError
 
 R = TypeVar("R")
 Value = str | int | bytes | bool | None
 
 
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Records of a kind whose fields equal the given values."""
+
+    kind: type[Any]
+    equal: Mapping[str, Value]
+
+
+def query(kind: type[Any], **equal: Value) -> Query:
+    """A query for :meth:`Transaction.find_each`."""
+    return Query(kind, equal)
+
+
 class Transaction(Protocol):
-    """Reads and changes that take effect together, or not at all if the block raises."""
+    """Reads and changes that take effect together, or not at all if the block raises.
+
+    Changes reach the database before the next read or at the end of the block, so an error of theirs appears there.
+    """
 
     def get(self, kind: type[R], *key: Value) -> R | None:
         """The record with this primary key."""
+
+    def get_each(self, kind: type[R], keys: Iterable[str]) -> dict[str, R | OperationError]:
+        """Records by their primary key, or why one is not to be believed; what does not exist is left out."""
 
     def find(
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value
     ) -> list[R]:
         """Records whose fields equal the given values, ordered by a field, newest first, if one is named."""
+
+    def find_each(self, *queries: Query) -> list[list[Any]]:
+        """The records of several queries, in one round trip."""
 
     def count(self, kind: type[R], **equal: Value) -> int:
         """Number of such records."""
@@ -33,11 +61,14 @@ class Transaction(Protocol):
     def put(self, record: object) -> None:
         """Add a record, or replace the one with its primary key."""
 
-    def delete(self, kind: type[R], **equal: Value) -> int:
-        """Delete such records; returns how many."""
+    def delete(self, kind: type[R], **equal: Value) -> None:
+        """Delete such records."""
 
-    def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> int:
-        """Delete records whose integer field is below a bound; returns how many."""
+    def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> None:
+        """Delete records whose integer field is below a bound."""
+
+    def delete_expired(self, kind: type[R], bound: int) -> None:
+        """Delete records whose ``expires_at`` is below a bound, but those that somebody is deleting already."""
 
 
 class Store(Protocol):
@@ -46,5 +77,9 @@ class Store(Protocol):
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent view; changes nothing."""
 
-    def write(self) -> AbstractContextManager[Transaction]:
-        """An exclusive transaction, committed when the block ends without an exception."""
+    def write(self, *names: str) -> AbstractContextManager[Transaction]:
+        """A transaction that is alone, or alone with what it names; committed when the block ends without an exception.
+
+        Raises:
+            UnnamedError: the block reads or writes what its names do not cover.
+        """

@@ -1,193 +1,207 @@
-"""The store on a SQL database: SQLite in a file now. Its own here: the pragmas, and the lock of a write transaction."""
+"""The store on a SQL database (database.py): one implementation for SQLite and PostgreSQL.
+
+What a write transaction names is alone with it: on SQLite because there is one writer at a time, on PostgreSQL by
+advisory locks that it takes before its first read and keeps until it ends. Statements see what was committed before
+them (READ COMMITTED), so what is read after the locks is what their last holders left.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Delete,
-    Engine,
-    Insert,
-    Select,
-    Table,
-    Update,
-    and_,
-    bindparam,
-    create_engine,
-    delete,
-    event,
-    func,
-    insert,
-    select,
-    true,
-    update,
-)
-from sqlalchemy.engine import Row
+from sqlalchemy import Boolean, Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from sealwright_licensing.store import Transaction, Value
+from sealwright_licensing import locks
+from sealwright_licensing.database import EXCLUSIVE, is_postgresql
+from sealwright_licensing.statements import FIELDS, KEYS, Parameters, Statement, Statements, bound_parameter
+from sealwright_licensing.store import Query, Transaction, Value
 from sealwright_licensing.tables import CLOSED_SETS, TABLES
-from sealwright_policies.errors import OperationError, UsageError
+from sealwright_policies.errors import OperationError
 
 R = TypeVar("R")
+Row = Sequence[Any]
+Admit = Callable[[object], None]
 
-_EXCLUSIVE = "sealwright_exclusive"
-_BUSY_TIMEOUT_S = 15
-
-
-def open_engine(url: str) -> Engine:
-    """Open a database with a write-ahead log, full synchronisation, and transactions that we begin.
-
-    Raises:
-        UsageError: not SQLite. Seats and activation codes are counted behind a lock that others would not take.
-    """
-    if not url.startswith("sqlite:"):
-        raise UsageError("The database must be SQLite: sqlite:FILE.")
-    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S})
-    event.listen(engine, "connect", _configure_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _configure_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # the driver would begin transactions too late, after the first read
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    exclusive = connection.get_execution_options().get(_EXCLUSIVE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if exclusive else "BEGIN")
+_EVERYTHING = locks.lock_key("everything")
+"""Held by every write transaction: shared by those with names, exclusively by one without."""
 
 
 class SqlStore:
     """Implements :class:`sealwright_licensing.store.Store`."""
 
-    def __init__(self, engine: Engine, admit: Callable[[object], None] = lambda _: None) -> None:
-        """``admit`` sees each record that is read, and raises for one that must not be believed."""
+    def __init__(self, engine: Engine, admit: Admit = lambda _: None) -> None:
+        """``admit`` sees each record that is read, and raises OperationError for one that must not be believed."""
         self._engine = engine
         self._admit = admit
+        self._statements = Statements(engine.dialect)
+        self._is_postgresql = is_postgresql(engine)
+        self._errors = (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error)
 
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent view."""
-        return self._transaction(exclusive=False)
+        return self._transaction(None)
 
-    def write(self) -> AbstractContextManager[Transaction]:
-        """An exclusive transaction."""
-        return self._transaction(exclusive=True)
+    def write(self, *names: str) -> AbstractContextManager[Transaction]:
+        """A transaction that is alone, or alone with what it names."""
+        return self._transaction(frozenset(names))
 
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self, *, exclusive: bool) -> Iterator[Transaction]:
+    def _transaction(self, names: frozenset[str] | None) -> Iterator[Transaction]:
+        options: dict[str, Any] = {EXCLUSIVE: names is not None}
+        if self._is_postgresql:
+            level = "REPEATABLE READ" if names is None else "READ COMMITTED"
+            options.update(isolation_level=level, postgresql_readonly=names is None)
         try:
-            with self._engine.connect().execution_options(**{_EXCLUSIVE: exclusive}) as connection, connection.begin():
-                yield _SqlTransaction(connection, self._admit)
-        except DBAPIError as error:
-            raise OperationError(
-                f"The database refused: {error.orig}.",
-                cure="Check disk space and permissions of the service's folder.",
-            ) from error
+            with self._engine.connect().execution_options(**options) as connection, connection.begin():
+                transaction = _SqlTransaction(connection, self._statements, self._admit, names)
+                if self._is_postgresql and names is not None:
+                    transaction.lock(names)
+                yield transaction
+                transaction.flush()
+        except self._errors as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> OperationError:
+        """Only the first line of a driver's error: PostgreSQL's next ones may show a whole row."""
+        said = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        if self._is_postgresql:
+            return OperationError(f"The database refused: {said}.", cure="Check that PostgreSQL runs, then ask again.")
+        return OperationError(
+            f"The database refused: {said}.", cure="Check disk space and permissions of the service's folder."
+        )
 
 
 class _SqlTransaction:
-    """Implements :class:`sealwright_licensing.store.Transaction` on one connection."""
+    """Implements :class:`sealwright_licensing.store.Transaction` on one connection.
 
-    def __init__(self, connection: Connection, admit: Callable[[object], None]) -> None:
-        self._connection = connection
+    Changes wait for the next read or the end, so that PostgreSQL gets them in one round trip.
+    """
+
+    def __init__(
+        self, connection: Connection, statements: Statements, admit: Admit, names: frozenset[str] | None
+    ) -> None:
+        self._driver: Any = connection.connection.driver_connection
+        self._pipelined = is_postgresql(connection.engine)
+        self._statements = statements
         self._admit = admit
+        self._names = names or frozenset()
+        self._pending: list[tuple[str, Parameters]] = []
+
+    def lock(self, names: frozenset[str]) -> None:
+        """Take the locks of the names, in one order for all transactions, before anything is read."""
+        if not names:
+            self._pending.append((f"SELECT pg_advisory_xact_lock({_EVERYTHING})", {}))
+            return
+        keys = sorted({locks.lock_key(name) for name in names} - {_EVERYTHING})
+        # PostgreSQL calls the functions of a SELECT from left to right.
+        calls = ", ".join(f"pg_advisory_xact_lock(%(k{index})s)" for index in range(len(keys)))
+        values = {f"k{index}": key for index, key in enumerate(keys)}
+        self._pending.append((f"SELECT pg_advisory_xact_lock_shared({_EVERYTHING}), {calls}", values))
 
     def get(self, kind: type[R], *key: Value) -> R | None:
-        values = dict(zip(_key_fields(TABLES[kind]), key, strict=True))
-        row = self._connection.execute(_select(TABLES[kind], tuple(values), None, None), values).one_or_none()
-        return None if row is None else self._record(kind, row)
+        (rows,) = self._rows([Query(kind, dict(zip(KEYS[kind], key, strict=True)))])
+        return self._record(kind, rows[0]) if rows else None
+
+    def get_each(self, kind: type[R], keys: Iterable[str]) -> dict[str, R | OperationError]:
+        (field,) = KEYS[kind]
+        queries = [Query(kind, {field: key}) for key in keys]
+        found: dict[str, R | OperationError] = {}
+        for query, rows in zip(queries, self._rows(queries), strict=True):
+            for row in rows:
+                try:
+                    found[str(query.equal[field])] = self._record(kind, row)
+                except OperationError as error:
+                    found[str(query.equal[field])] = error
+        return found
 
     def find(
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value
     ) -> list[R]:
-        query = _select(TABLES[kind], tuple(equal), newest_first, limit)
-        return [self._record(kind, row) for row in self._connection.execute(query, equal)]
+        locks.require_read(self._names, kind, equal)
+        statement = self._statements.select(kind, tuple(equal), newest_first, limit)
+        (rows,) = self._run([(statement, equal)])
+        return [self._record(kind, row) for row in rows]
+
+    def find_each(self, *queries: Query) -> list[list[Any]]:
+        found = zip(queries, self._rows(queries), strict=True)
+        return [[self._record(query.kind, row) for row in rows] for query, rows in found]
 
     def count(self, kind: type[R], **equal: Value) -> int:
-        return int(self._connection.execute(_count(TABLES[kind], tuple(equal)), equal).scalar_one())
+        locks.require_read(self._names, kind, equal)
+        (rows,) = self._run([(self._statements.count(kind, tuple(equal)), equal)])
+        return int(rows[0][0])
 
     def add(self, record: object) -> None:
-        self._connection.execute(_insert(TABLES[type(record)]), _fields(record))
+        self._change(type(record), _fields(record), self._statements.add(type(record)))
 
     def put(self, record: object) -> None:
-        values = {_BOUND + name: value for name, value in _fields(record).items()}
-        if not self._connection.execute(_update(TABLES[type(record)]), values).rowcount:
-            self.add(record)
+        self._change(type(record), _fields(record), self._statements.put(type(record)))
 
-    def delete(self, kind: type[R], **equal: Value) -> int:
-        return self._connection.execute(_delete(TABLES[kind], tuple(equal), None), equal).rowcount
+    def delete(self, kind: type[R], **equal: Value) -> None:
+        self._change(kind, equal, self._statements.delete(kind, tuple(equal)))
 
-    def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> int:
-        return self._connection.execute(_delete(TABLES[kind], tuple(equal), field), {**equal, _LIMIT: bound}).rowcount
+    def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> None:
+        self._change(kind, equal, self._statements.delete(kind, tuple(equal), field), bound_parameter(bound))
 
-    def _record(self, kind: type[R], row: Row[Any]) -> R:
-        values = dict(row._mapping)
-        for field, closed_set in CLOSED_SETS.get(kind, {}).items():
-            values[field] = closed_set(values[field])
-        record = kind(**values)
+    def delete_expired(self, kind: type[R], bound: int) -> None:
+        locks.require_expiry(self._names)
+        statement = self._statements.delete_expired(kind)
+        self._pending.append((statement.text, statement.parameters(bound_parameter(bound))))
+
+    def flush(self) -> None:
+        """Bring the changes that wait to the database."""
+        self._run([])
+
+    def _change(
+        self, kind: type[Any], fields: Mapping[str, Any], statement: Statement, further: Mapping[str, Any] | None = None
+    ) -> None:
+        locks.require_written(self._names, kind, fields)
+        self._pending.append((statement.text, statement.parameters({**fields, **further} if further else fields)))
+
+    def _rows(self, queries: Sequence[Query]) -> list[list[Row]]:
+        for query in queries:
+            locks.require_read(self._names, query.kind, query.equal)
+        return self._run([(self._statements.select(one.kind, tuple(one.equal)), one.equal) for one in queries])
+
+    def _run(self, reads: Sequence[tuple[Statement, Mapping[str, Any]]]) -> list[list[Row]]:
+        """Run what waits, then the reads; gives each read's rows."""
+        wanted = self._pending + [(statement.text, statement.parameters(values)) for statement, values in reads]
+        self._pending = []
+        cursors = self._execute(wanted)
+        return [cursor.fetchall() for cursor in cursors[len(cursors) - len(reads) :]]
+
+    def _execute(self, wanted: Sequence[tuple[str, Parameters]]) -> list[Any]:
+        if not self._pipelined or not wanted:
+            return [self._driver.execute(*one) for one in wanted]
+        with self._driver.pipeline():
+            return [self._driver.execute(*one) for one in wanted]
+
+    def _record(self, kind: type[R], row: Row) -> R:
+        values = list(row)
+        for index, convert in _CONVERSIONS[kind]:
+            values[index] = convert(values[index])
+        record = kind(*values)
         self._admit(record)
         return record
 
 
-_BOUND = "new_"
-"""Prefix of bind names in an UPDATE, whose plain names SQLAlchemy keeps for itself."""
-_LIMIT = "bound_"
-
-# Statements are built once for each shape: building them anew costs more than SQLite takes to run them.
-
-
-def _equal(table: Table, fields: tuple[str, ...]) -> ColumnElement[bool]:
-    return and_(true(), *(table.c[name] == bindparam(name) for name in fields))
+def _conversions(kind: type[Any]) -> list[tuple[int, Callable[[Any], Any]]]:
+    """What makes a field of what a driver gives: closed sets, and flags, which are numbers to SQLite."""
+    flags = {column.name: bool for column in TABLES[kind].c if isinstance(column.type, Boolean)}
+    wanted: dict[str, Callable[[Any], Any]] = {**CLOSED_SETS.get(kind, {}), **flags}
+    return [(index, wanted[name]) for index, name in enumerate(FIELDS[kind]) if name in wanted]
 
 
-@cache
-def _select(table: Table, fields: tuple[str, ...], newest_first: str | None, limit: int | None) -> Select[Any]:
-    query = select(table).where(_equal(table, fields))
-    if newest_first is not None:
-        query = query.order_by(table.c[newest_first].desc())
-    return query if limit is None else query.limit(limit)
-
-
-@cache
-def _count(table: Table, fields: tuple[str, ...]) -> Select[Any]:
-    return select(func.count()).select_from(table).where(_equal(table, fields))
-
-
-@cache
-def _insert(table: Table) -> Insert:
-    return insert(table)
-
-
-@cache
-def _update(table: Table) -> Update:
-    chosen = and_(*(table.c[name] == bindparam(_BOUND + name) for name in _key_fields(table)))
-    return update(table).where(chosen).values({name: bindparam(_BOUND + name) for name in table.c.keys()})  # noqa: SIM118
-
-
-@cache
-def _delete(table: Table, fields: tuple[str, ...], below: str | None) -> Delete:
-    statement = delete(table).where(_equal(table, fields))
-    return statement if below is None else statement.where(table.c[below] < bindparam(_LIMIT))
-
-
-@cache
-def _key_fields(table: Table) -> tuple[str, ...]:
-    return tuple(column.name for column in table.primary_key)
+_CONVERSIONS = {kind: _conversions(kind) for kind in TABLES}
 
 
 def _fields(record: object) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in TABLES[type(record)].c.keys()}  # noqa: SIM118 - of columns
+    return {name: getattr(record, name) for name in FIELDS[type(record)]}

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_licensing.config import Limits, ServiceFolder, load_config
 from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.database import open_engine
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor, PreparedGrant
@@ -26,7 +27,7 @@ from sealwright_licensing.records import License
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.release_import import BuildOutput, import_release
 from sealwright_licensing.renewal import RenewalService
-from sealwright_licensing.store_sql import SqlStore, open_engine
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.reference_values import (
     RELEASE_APPROVAL_SET,

@@ -15,6 +15,7 @@ import pytest
 from sealwright_licensing import schema
 from sealwright_licensing.config import ServiceFolder
 from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.database import open_engine
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor
 from sealwright_licensing.initialisation import create_service
@@ -23,7 +24,7 @@ from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import Device
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.renewal import RenewalService
-from sealwright_licensing.store_sql import SqlStore, open_engine
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.lease import verify_lease
