@@ -18,6 +18,12 @@ from sealwright_policies.tcg.signature import PublicKey
 from sealwright_policies.wire.device_certificate import DEVICE_CERTIFICATE_USAGE, device_certificate_urns
 
 _CLOCK_SLACK = datetime.timedelta(minutes=10)
+_NO_AUTHORITY = x509.BasicConstraints(ca=False, path_length=None)
+_KEY_USAGE = x509.KeyUsage(
+    digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+_EXTENDED_KEY_USAGE = x509.ExtendedKeyUsage([x509.ObjectIdentifier(DEVICE_CERTIFICATE_USAGE)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +48,6 @@ def issue_device_certificate(
     start = datetime.datetime.fromtimestamp(now, datetime.UTC)
     serial = x509.random_serial_number()
     urns = device_certificate_urns(device_id, license_id, tier)
-    usage = x509.KeyUsage(
-        digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
-        key_agreement=False, key_cert_sign=False, crl_sign=False, encipher_only=False, decipher_only=False,
-    )  # fmt: skip
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, device_id)]))
@@ -54,9 +56,9 @@ def issue_device_certificate(
         .serial_number(serial)
         .not_valid_before(start - _CLOCK_SLACK)
         .not_valid_after(datetime.datetime.fromtimestamp(expires_at, datetime.UTC))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([x509.ObjectIdentifier(DEVICE_CERTIFICATE_USAGE)]), critical=True)
+        .add_extension(_NO_AUTHORITY, critical=True)
+        .add_extension(_KEY_USAGE, critical=True)
+        .add_extension(_EXTENDED_KEY_USAGE, critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(urn) for urn in urns]), False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ak), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(keys.device_ca.public_key()), critical=False)

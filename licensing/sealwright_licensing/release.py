@@ -6,7 +6,7 @@ device in a boot state of the release. The shares are in the clear only inside :
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,15 +30,17 @@ class KeyRelease:
     lease_policy_key: ec.EllipticCurvePublicKey
 
     def release_shares(
-        self, srk: Public, wrapped: Iterable[PartitionWrappedShares], release_key_pem: str
+        self, srk: Public, wrapped: Sequence[PartitionWrappedShares], release_key_pem: str
     ) -> list[PartitionShares]:
         """Unwrap the shares of each partition and wrap them to an SRK.
 
         Args:
             srk: verified to be a listed template under the Owner hierarchy of the enrolled TPM.
-            wrapped: as the build left them.
+            wrapped: as the build left them; none at most renewals.
             release_key_pem: from the release's manifest.
         """
+        if not wrapped:
+            return []
         lease_name = external_signing_key(self.lease_policy_key).name
         release_name = external_signing_key(load_p256_public_key(release_key_pem)).name
         return [self._release(srk, partition, lease_name, release_name) for partition in wrapped]

@@ -179,6 +179,8 @@ class SyntheticBox:
     clock: Clock = field(default_factory=Clock)
     ticks: int = 40
     lease_number: int = 3
+    option_roms: int = 2
+    """Option ROMs that firmware measures, an event each."""
 
     def __post_init__(self) -> None:
         """Sign the release once."""
@@ -202,7 +204,7 @@ class SyntheticBox:
 
     def boot_events(self) -> list[LoggedEvent]:
         """Events of a boot as it should be; change them and hand them to :meth:`evidence`."""
-        return boot_events(self.uki, self.keys)
+        return boot_events(self.uki, self.keys, option_roms=self.option_roms)
 
     def way(self, *before: bytes, name: str = "later") -> BootApplication:
         """A way through PCR 4 on which firmware measures these contents before the UKI."""

@@ -14,7 +14,7 @@ from enum import IntEnum
 
 from sealwright_policies.errors import FormatError, UnsupportedError
 from sealwright_policies.tcg.algorithms import DIGEST_SIZES, AlgorithmId, algorithm_name
-from sealwright_policies.tcg.pcr import DYNAMIC_LAUNCH_PCR, PCR_COUNT, extend, initial_value
+from sealwright_policies.tcg.pcr import DYNAMIC_LAUNCH_PCR, PCR_COUNT, initial_value, replay_digests
 from sealwright_policies.tcg.reader import LittleEndianReader
 from sealwright_policies.tcg.userspacelog import UserspaceEvent, UserspaceLog, parse_userspace_log
 
@@ -142,16 +142,16 @@ class EventLog:
         if bank not in self.banks or bank not in DIGEST_SIZES:
             raise UnsupportedError(f"the log has no bank {algorithm_name(bank)} that can be replayed")
         launched = any(event.pcr == DYNAMIC_LAUNCH_PCR and event.extends for event in self.events)
-        values: dict[int, bytes] = {}
+        no_action, extended = EventType.EV_NO_ACTION, []
         for event in self.events:
             digest = event.digests.get(bank)
-            if digest is None or event.type is EventType.EV_NO_ACTION:
-                continue
-            value = values.get(event.pcr)
-            if value is None:
-                value = initial_value(event.pcr, bank, startup_locality=self.startup_locality, dynamic_launch=launched)
-            values[event.pcr] = extend(value, digest, bank)
-        return values
+            if digest is not None and event.type is not no_action:
+                extended.append((event.pcr, digest))
+        start = {
+            pcr: initial_value(pcr, bank, startup_locality=self.startup_locality, dynamic_launch=launched)
+            for pcr in {pcr for pcr, _ in extended}
+        }
+        return replay_digests(extended, bank, start)
 
     def missing(self, bank: int) -> tuple[int, ...]:
         """Return the indexes of the events that extend a PCR but have no digest for ``bank``."""
@@ -177,6 +177,8 @@ def parse_event_log(data: bytes) -> EventLog:
     ones, zeros = len(data.rstrip(b"\xff")), len(data.rstrip(b"\0"))
     header_size = _SHA1_EVENT_SIZE if log_format is LogFormat.SHA1 else _EVENT2_SIZE
     while reader.remaining:
+        if log_format is LogFormat.CRYPTO_AGILE:
+            reader.offset = _read_usual_events(data, reader.offset, events, banks)
         # Fewer zeros than a header are no padding, but a log cut off behind the PCR of its last event.
         if reader.offset >= ones or (reader.offset >= zeros and reader.remaining >= header_size):
             break
@@ -219,6 +221,25 @@ def _read_sha1_event(reader: LittleEndianReader, index: int) -> Event:
     _check_pcr(pcr, event_type)
     digest = reader.take(DIGEST_SIZES[AlgorithmId.SHA1])
     return Event(index, pcr, event_type, {int(AlgorithmId.SHA1): digest}, reader.take(reader.u32()))
+
+
+def _read_usual_events(data: bytes, offset: int, events: list[Event], banks: Mapping[int, int]) -> int:
+    """Read events that are as nearly all firmware writes them: one digest for each bank, in the header's order.
+
+    Up to its data such a TCG_PCR_EVENT2 has a fixed size and is read at one go: the speed of appraisals hangs on this.
+    Returns the offset of the first event that is not like this, or faulty, or padding.
+    """
+    algorithms = list(banks)
+    layout = struct.Struct("<III" + "".join(f"H{size}s" for size in banks.values()) + "I")
+    while len(events) < MAX_EVENTS and offset + layout.size <= len(data):
+        pcr, number, count, *listed, size = layout.unpack_from(data, offset)
+        start, end = offset + layout.size, offset + layout.size + size
+        if pcr >= PCR_COUNT or count != len(algorithms) or listed[::2] != algorithms or end > len(data):
+            break
+        digests = dict(zip(algorithms, listed[1::2], strict=True))
+        events.append(Event(len(events), pcr, _EVENT_TYPES.get(number, number), digests, data[start:end]))
+        offset = end
+    return offset
 
 
 def _read_event2(reader: LittleEndianReader, index: int, banks: Mapping[int, int]) -> Event:

@@ -83,9 +83,8 @@ def replay_digests(
     """Extend (PCR, digest) pairs in order, from ``start`` where given; return only PCRs in ``start`` or extended."""
     values = dict(start or {})
     for index, digest in events:
-        if index not in values:
-            values[index] = initial_value(index, bank)
-        values[index] = extend(values[index], digest, bank)
+        value = values.get(index)
+        values[index] = extend(initial_value(index, bank) if value is None else value, digest, bank)
     return values
 
 

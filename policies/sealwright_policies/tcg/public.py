@@ -127,8 +127,9 @@ def parse_public_2b(data: bytes) -> Public:
     return parse_public(area)
 
 
+@lru_cache(maxsize=256)
 def parse_public(data: bytes) -> Public:
-    """Parse the bytes of a TPMT_PUBLIC.
+    """Parse the bytes of a TPMT_PUBLIC. One decision reads the same few areas many times, so the last are kept.
 
     Raises:
         FormatError: truncated, trailing, over-long, or reserved attribute bits set.

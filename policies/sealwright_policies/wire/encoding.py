@@ -134,7 +134,7 @@ def refuse_ambiguous_json(data: bytes) -> None:
         raise FormatError(str(error) if type(error) is ValueError else "not UTF-8 JSON") from error
 
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
 
 

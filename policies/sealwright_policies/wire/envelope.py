@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 import warnings
+from functools import lru_cache
 from typing import Annotated, TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -109,9 +110,14 @@ _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 def sign_jws(document: BaseModel, type_: str, key: Ed25519PrivateKey) -> str:
     """Sign a document as a compact JWS of a type."""
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     header = {"alg": JWS_ALGORITHM, "typ": type_}
-    return jws.serialize_compact(header, document_bytes(document), OKPKey.import_key(pem), [JWS_ALGORITHM])
+    return jws.serialize_compact(header, document_bytes(document), _signing_key(key), [JWS_ALGORITHM])
+
+
+@lru_cache(maxsize=8)
+def _signing_key(key: Ed25519PrivateKey) -> OKPKey:
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return OKPKey.import_key(pem)
 
 
 def verify_jws(token: str, kind: type[D], type_: str, key: Ed25519PublicKey, *, limit: int) -> D:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sealwright_policies.cli_quote_files import parse_pcr_values
 from sealwright_policies.errors import SealwrightError
-from sealwright_policies.tcg import events
+from sealwright_policies.tcg import eventlog, events
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.attest import parse_attest
 from sealwright_policies.tcg.device_path import device_path_text
@@ -165,3 +165,24 @@ def test_a_written_log_is_read_and_replayed(listed: list[LoggedEvent], locality:
     for bank in (AlgorithmId.SHA1, AlgorithmId.SHA256):
         assert log.replay(bank) == replay(listed, bank, locality=locality)
         assert log.missing(bank) == ()
+
+
+def parsed_or_refused(data: bytes) -> object:
+    """The log, or why it is none."""
+    try:
+        return parse_event_log(data)
+    except SealwrightError as error:
+        return str(error)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(0, len(LOG) - 1), st.integers(0, 255)), max_size=4), st.integers(0, len(LOG)))
+def test_events_read_at_one_go_are_those_read_field_by_field(changes: list[tuple[int, int]], end: int) -> None:
+    data = bytearray(LOG)
+    for position, value in changes:
+        data[position] = value
+    cut = bytes(data[: end or None])
+    at_one_go = parsed_or_refused(cut)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eventlog, "_read_usual_events", lambda _data, offset, _events, _banks: offset)
+        assert parsed_or_refused(cut) == at_one_go
