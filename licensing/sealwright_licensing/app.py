@@ -26,6 +26,7 @@ from sealwright_licensing.middleware import BodyLimit, RateLimit, RequestLog
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.renewal import RenewalService
+from sealwright_licensing.service_time import ServiceClock
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.errors import SealwrightError
@@ -53,7 +54,7 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
     floor, limits = TpmFloor(config.denied_tpm), config.limits
     renewal = RenewalService(store, grantor, StatelessNonces(keys.nonce), floor)
     failed_codes = AddressBuckets(tokens=limits.failed_codes_per_hour, period_s=3600)
-    caller = Caller(CapacityLimiter(WORKERS))
+    caller = Caller(CapacityLimiter(WORKERS), ServiceClock(store).now)
 
     app = FastAPI(title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(enrollments.router(caller, EnrollmentService(store, grantor, floor), failed_codes))

@@ -1,106 +1,100 @@
-"""``license issue | add-code | list | set-floor | suspend | resume | revoke``."""
+"""``license issue | add-code | list | show | renew | change | set-floor | suspend | reinstate | revoke``."""
 
 from __future__ import annotations
 
 import argparse
-import re
 import time
-from typing import Any
+from collections.abc import Callable
 
+from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
-from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table, tier
-from sealwright_licensing.issuing import (
-    DEFAULT_LEASE_DAYS,
-    add_activation_code,
-    issue_license,
-    new_license,
-    set_version_floor,
-)
-from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus
-from sealwright_licensing.revocation import set_license_status
-from sealwright_policies.appraisal.reference_values import VERSION_PATTERN
+from sealwright_licensing.cli_license_terms import add_terms, changes_of, count, date, version
+from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
+from sealwright_licensing.license_views import license_fields, license_words
+from sealwright_licensing.operations import licenses, terms
+from sealwright_licensing.operations.licenses import known_license
+from sealwright_licensing.records import License
+from sealwright_licensing.seats import seats_taken
+from sealwright_licensing.service_time import service_time
+
+_LICENSE = "lic-0123456789ab"
 
 
 def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
     group = add_group(commands, "license", "licences")
+    _add_issue(group)
+    add_leaf(group, "list", _list, help_="list licences", example="sealwright-license license list /srv/license")
+    _add(group, "show", _show, "show a licence's terms and what it is used for")
+    _add(group, "add-code", _add_code, "draw one more activation code, e.g. for a box that replaces a retired one")
+    renew = _add(group, "renew", _renew, "move its end, and add the running time of that duration", "--days 365")
+    renew.add_argument("--days", type=count(terms.MOST_DAYS), required=True,
+                       help="counted from its end or from now, by its renewal basis")  # fmt: skip
+    renew.add_argument("--hours", type=count(terms.MOST_DAYS * 24), help="running time to add (default: all of it)")
+    change = _add(group, "change", _change, "change terms; boxes take them up with their next renewal", "--seats 10")
+    add_terms(change, changing=True)
+    change.add_argument("--ticks", type=count(2**53), metavar="NUMBER",
+                        help="budget of one box: hours of running, and boots")  # fmt: skip
+    change.add_argument("--allow-test-images", action=argparse.BooleanOptionalAction, default=None,
+                        help='allow releases built as flavour "test"')  # fmt: skip
+    floor = _add(group, "set-floor", _set_floor, "sign leases only for a version and later ones, from now on", "2.0")
+    floor.add_argument("version", type=version, metavar="VERSION", help="lowest product version it allows")
+    floor.add_argument("--lower", action="store_true", help="allow versions again that the floor refuses today")
+    for verb, operation, help_ in (
+        ("suspend", licenses.suspend_license, "sign no more leases until it is reinstated"),
+        ("reinstate", licenses.reinstate_license, "end a suspension"),
+        (
+            "revoke",
+            licenses.revoke_license,
+            "sign no more leases, for ever; boxes without contact run to the lease's end",
+        ),
+    ):
+        _add(group, verb, _set_status, help_).set_defaults(operation=operation)
+
+
+def _add(
+    group: Commands, verb: str, run: Callable[[argparse.Namespace], None], help_: str, example: str = ""
+) -> argparse.ArgumentParser:
+    line = f"sealwright-license license {verb} /srv/license {_LICENSE} {example}".rstrip()
+    leaf = add_leaf(group, verb, run, help_=help_, example=line)
+    leaf.add_argument("license_id", metavar="LICENSE")
+    return leaf
+
+
+def _add_issue(group: Commands) -> None:
     issue = add_leaf(
         group, "issue", _issue, help_="issue a licence; prints its id and an activation code for each seat, once",
         example="sealwright-license license issue /srv/license --product sealed-advisor --seats 5 --tier discrete",
     )  # fmt: skip
     issue.add_argument("--product", required=True, help="product of the releases it is for")
-    issue.add_argument("--seats", type=_count(10_000), default=1, help="boxes at a time (default: 1)")
-    issue.add_argument("--days", type=_count(3660), default=365, help="how long it lasts (default: 365)")
-    issue.add_argument("--tier", required=True, action="append", type=tier, metavar="TIER",
-                       help="kind of TPM it allows: software, firmware or discrete; may be given again")  # fmt: skip
-    issue.add_argument("--lease-days", type=_count(366), default=DEFAULT_LEASE_DAYS,
-                       help=f"how long a box runs without contact (default: {DEFAULT_LEASE_DAYS})")  # fmt: skip
-    issue.add_argument("--renew-after", type=_count(366 * 86_400), metavar="SECONDS",
-                       help="contact interval (default: a day, or a quarter of the lease)")  # fmt: skip
-    issue.add_argument("--version-floor", type=_version, default="0", metavar="VERSION",
+    issue.add_argument("--days", type=count(terms.MOST_DAYS), default=365, help="how long it lasts (default: 365)")
+    issue.add_argument("--start", type=date, metavar="DAY", help="UTC day on which it begins (default: now)")
+    issue.add_argument("--hours", type=count(terms.MOST_DAYS * 24),
+                       help="running time of one box over the whole time (default: all of it)")  # fmt: skip
+    add_terms(issue, changing=False)
+    issue.add_argument("--version-floor", type=version, default="0", metavar="VERSION",
                        help="lowest product version it allows; `license set-floor` moves it")  # fmt: skip
     issue.add_argument("--allow-test-images", action="store_true", help='allow releases built as flavour "test"')
-    issue.add_argument("--note", default="", help="for yourself, e.g. the customer's name")
-    code = add_leaf(
-        group, "add-code", _add_code, help_="draw one more activation code, e.g. for a box that replaces a retired one",
-        example="sealwright-license license add-code /srv/license lic-0123456789ab",
-    )  # fmt: skip
-    code.add_argument("license_id", metavar="LICENSE")
-    add_leaf(group, "list", _list, help_="list licences", example="sealwright-license license list /srv/license")
-    floor = add_leaf(
-        group, "set-floor", _set_floor, help_="sign leases only for a version and later ones, from now on",
-        example="sealwright-license license set-floor /srv/license lic-0123456789ab 2.0",
-    )  # fmt: skip
-    floor.add_argument("license_id", metavar="LICENSE")
-    floor.add_argument("version", type=_version, metavar="VERSION", help="lowest product version it allows")
-    floor.add_argument("--lower", action="store_true", help="allow versions again that the floor refuses today")
-    for verb, status, help_ in (
-        ("suspend", LicenseStatus.SUSPENDED, "sign no more leases until it is resumed"),
-        ("resume", LicenseStatus.ACTIVE, "end a suspension"),
-        (
-            "revoke",
-            LicenseStatus.REVOKED,
-            "sign no more leases, for ever; boxes without contact run to the lease's end",
-        ),
-    ):
-        leaf = add_leaf(
-            group, verb, _set_status, help_=help_,
-            example=f"sealwright-license license {verb} /srv/license lic-0123456789ab",
-        )  # fmt: skip
-        leaf.add_argument("license_id", metavar="LICENSE")
-        leaf.set_defaults(status=status)
-
-
-def _count(most: int) -> Any:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"expected a number from 1 to {most}")
-        return int(text)
-
-    return parse
-
-
-def _version(text: str) -> str:
-    if not re.fullmatch(VERSION_PATTERN, text):
-        raise argparse.ArgumentTypeError("expected up to four numbers with dots, e.g. 1.4")
-    return text
+    issue.set_defaults(ticks=None)
 
 
 def _issue(arguments: argparse.Namespace) -> None:
-    license_ = new_license(
-        product=arguments.product,
-        seats=arguments.seats,
-        days=arguments.days,
-        tiers=arguments.tier,
-        lease_days=arguments.lease_days,
-        renew_after_s=arguments.renew_after,
-        version_floor=arguments.version_floor,
-        allow_test_images=arguments.allow_test_images,
-        note=arguments.note,
-        now=int(time.time()),
-    )
     with open_service(arguments.directory) as context:
-        codes = issue_license(context.store, license_)
+        now = service_time(context.store, int(time.time()))
+        license_ = terms.new_license(
+            product=arguments.product,
+            seats=arguments.seats,
+            days=arguments.days,
+            tiers=arguments.tier,
+            lease_days=arguments.lease_days,
+            renew_after_s=arguments.renew_after,
+            powered_on_hours=arguments.hours,
+            starts_at=arguments.start,
+            version_floor=arguments.version_floor,
+            now=now,
+        )
+        license_ = terms.changed(license_, changes_of(arguments))
+        codes = licenses.issue_license(context.store, cli_actor(), license_, now=now)
     result = {
         "license_id": license_.license_id,
         "activation_code": codes[0],
@@ -118,47 +112,65 @@ def _issue(arguments: argparse.Namespace) -> None:
 
 def _add_code(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
-        code = add_activation_code(context.store, arguments.license_id, now=int(time.time()))
+        now = service_time(context.store, int(time.time()))
+        code = licenses.add_activation_code(context.store, cli_actor(), arguments.license_id, now=now)
     result = {"license_id": arguments.license_id, "activation_code": code}
     print_result(result, [f"Activation code: {code}", "It is shown only now."], as_json=arguments.json)
 
 
 def _list(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context, context.store.read() as transaction:
-        licenses = transaction.find(License, newest_first="issued_at")
-        devices = transaction.find(Device)
-    taken = {
-        one.license_id: sum(
-            device.license_id == one.license_id and device.status is not DeviceStatus.RETIRED for device in devices
-        )
-        for one in licenses
-    }
-    shown = [
-        {
-            "license_id": one.license_id,
-            "product": one.product,
-            "status": one.status.value,
-            "seats": one.seats,
-            "seats_taken": taken[one.license_id],
-            "tiers": one.tiers.split(","),
-            "expires_at": one.expires_at,
-            "version_floor": one.version_floor,
-            "allow_test_images": one.allow_test_images,
-            "note": one.note,
-        }
-        for one in licenses
-    ]
+        found = transaction.find(License, newest_first="issued_at")
+        taken = {one.license_id: seats_taken(transaction, one.license_id) for one in found}
+    shown = [license_fields(one, taken[one.license_id]) for one in found]
     rows = [
         (one.license_id, one.product, one.status.value, f"{taken[one.license_id]}/{one.seats}", one.tiers,
-         day(one.expires_at), one.note) for one in licenses
+         day(one.expires_at), one.note) for one in found
     ]  # fmt: skip
     titles = ("licence", "product", "status", "seats", "tiers", "ends", "note")
     print_result(shown, table(titles, rows), as_json=arguments.json)
 
 
+def _show(arguments: argparse.Namespace) -> None:
+    with open_service(arguments.directory) as context:
+        now = service_time(context.store, int(time.time()))
+        with context.store.read() as transaction:
+            license_ = known_license(transaction, arguments.license_id)
+            taken = seats_taken(transaction, license_.license_id)
+    print_result(license_fields(license_, taken), license_words(license_, taken, now=now), as_json=arguments.json)
+
+
+def _renew(arguments: argparse.Namespace) -> None:
+    with open_service(arguments.directory) as context:
+        changed = licenses.renew_license(
+            context.store, cli_actor(), arguments.license_id,
+            days=arguments.days, powered_on_hours=arguments.hours, now=service_time(context.store, int(time.time())),
+        )  # fmt: skip
+    result = {
+        "license_id": changed.license_id,
+        "expires_at": changed.expires_at,
+        "tick_budget": changed.tick_budget,
+    }
+    words = [f"Licence {changed.license_id} ends {day(changed.expires_at)} UTC; its budget is {changed.tick_budget}."]
+    print_result(result, words, as_json=arguments.json)
+
+
+def _change(arguments: argparse.Namespace) -> None:
+    with open_service(arguments.directory) as context:
+        now = service_time(context.store, int(time.time()))
+        changes = changes_of(arguments)
+        changed = licenses.change_terms(context.store, cli_actor(), arguments.license_id, changes, now=now)
+        with context.store.read() as transaction:
+            taken = seats_taken(transaction, changed.license_id)
+    print_result(license_fields(changed, taken), license_words(changed, taken, now=now), as_json=arguments.json)
+
+
 def _set_floor(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
-        changed = set_version_floor(context.store, arguments.license_id, arguments.version, lower=arguments.lower)
+        changed = licenses.set_version_floor(
+            context.store, cli_actor(), arguments.license_id, arguments.version,
+            lower=arguments.lower, now=service_time(context.store, int(time.time())),
+        )  # fmt: skip
     result = {"license_id": changed.license_id, "version_floor": changed.version_floor}
     words = [
         f"Licence {changed.license_id} allows version {changed.version_floor} and later ones.",
@@ -169,6 +181,7 @@ def _set_floor(arguments: argparse.Namespace) -> None:
 
 def _set_status(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
-        changed = set_license_status(context.store, arguments.license_id, arguments.status)
+        now = service_time(context.store, int(time.time()))
+        changed = arguments.operation(context.store, cli_actor(), arguments.license_id, now=now)
     result = {"license_id": changed.license_id, "status": changed.status.value}
     print_result(result, [f"Licence {changed.license_id} is {changed.status.value}."], as_json=arguments.json)

@@ -6,13 +6,15 @@ import argparse
 import time
 from pathlib import Path
 
+from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.manifest_keys import ManifestKeys
+from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.release_import import import_release, read_build_output
-from sealwright_licensing.revocation import withdraw_release
+from sealwright_licensing.service_time import service_time
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.envelope import load_p256_public_key
 
@@ -96,6 +98,8 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _withdraw(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
-        withdrawn = withdraw_release(context.store, arguments.release_id)
+        withdrawn = withdraw_release(
+            context.store, cli_actor(), arguments.release_id, now=service_time(context.store, int(time.time()))
+        )
     result = {"release_id": withdrawn.release_id, "withdrawn": True}
     print_result(result, [f"Release {withdrawn.release_id} is withdrawn."], as_json=arguments.json)

@@ -19,7 +19,7 @@ from sealwright_licensing.enrollment_identity import ClaimedIdentity, require_al
 from sealwright_licensing.enrollment_results import REPLY_KEPT_S, require_lasting, require_own_result
 from sealwright_licensing.expiry import Expiry
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
-from sealwright_licensing.licenses import require_release, require_tier, require_usable
+from sealwright_licensing.licenses import require_enrollable, require_release, require_tier
 from sealwright_licensing.locks import code_name, device_name, seats_name, tpm_name
 from sealwright_licensing.records import (
     ActivationCodeRecord,
@@ -89,12 +89,12 @@ class EnrollmentService:
         hashed = code_hash(request.activation_code)
         with self._store.read() as transaction:
             license_ = _license_of_code(transaction, hashed)  # (2)
-            require_usable(license_, now=now)
+            require_enrollable(license_, now=now)
             endorsement = enrollment_identity.verify_identity(transaction, claimed, now=now)  # (3)
             self._floor.require(endorsement.manufacturer, endorsement.model, None)
             require_tier(license_, endorsement.tier)
             record = _release(transaction, request.release_id)  # (4)
-            require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
+            require_release(license_, record, stored_release(record).manifest)
             code = transaction.get(ActivationCodeRecord, hashed)
             if code is not None and code.spent_at is not None:
                 require_own_result(transaction, code, claimed.device_id, claimed.ak.area, now=now)
@@ -286,10 +286,10 @@ def _look_up(transaction: Transaction, pending: PendingEnrollment, *, now: int) 
     license_ = transaction.get(License, pending.license_id)
     if license_ is None:
         raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the licence is gone")
-    require_usable(license_, now=now)
+    require_enrollable(license_, now=now)
     require_tier(license_, Tier(pending.tier))
     record = _release(transaction, pending.release_id)
-    require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
+    require_release(license_, record, stored_release(record).manifest)
     return _Held(
         license_=license_,
         record=record,

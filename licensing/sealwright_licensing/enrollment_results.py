@@ -62,4 +62,4 @@ def require_lasting(transaction: Transaction, reply: EnrollmentReply, *, now: in
             sentence = "the release is not signed by a manifest key that is trusted"
             raise VerificationError(RejectionCode.RELEASE_NOT_ALLOWED, sentence) from error
         if record is not None:
-            require_release(license_, stored_release(record).manifest, withdrawn=record.withdrawn)
+            require_release(license_, record, stored_release(record).manifest)

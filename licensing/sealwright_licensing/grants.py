@@ -14,6 +14,7 @@ from sealwright_licensing.device_certificates import DeviceCertificate, issue_de
 from sealwright_licensing.journal import drop_oldest
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.leases import ProvenState, SignedLease, bound_lease, issue_lease, lease_warnings
+from sealwright_licensing.licenses import covered
 from sealwright_licensing.records import (
     Device,
     DeviceCertificateRecord,
@@ -157,16 +158,18 @@ class Grantor:
             device_id=device.device_id,
             license_id=device.license_id,
             leases=[lease.token for lease in leases],
-            shares=[share for one in chosen for share in self._shares(srk, one)],
+            shares=[share for one in chosen for share in self._shares(srk, license_, one)],
             release_approvals=[approval for one in chosen for approval in stored_approvals(one.record)],
             device_certificate=certificate.pem,
             service_time=now,
         )
         return PreparedGrant(document_bytes(grant), number, next_nonce, leases, certificate, device, now)
 
-    def _shares(self, srk: Public, granted: GrantedRelease) -> list[PartitionShares]:
+    def _shares(self, srk: Public, license_: License, granted: GrantedRelease) -> list[PartitionShares]:
+        opened = {payload.verity.root_hash for payload in covered(license_, granted.release.manifest.payloads)}
         wrapped = [
             parse_json(PartitionWrappedShares, one.wrapped.encode("ascii"), limit=MESSAGE_LIMIT)
             for one in granted.shares
+            if one.partition_id in opened
         ]
         return self.key_release.release_shares(srk, wrapped, granted.release.manifest.release_key)

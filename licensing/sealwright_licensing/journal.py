@@ -1,11 +1,13 @@
-"""The journal of decisions: what was asked by which device, the verdict, and the appraisal behind it."""
+"""The journal: decisions about devices, with the appraisal behind each, and what operators have done."""
 
 from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Mapping
 
-from sealwright_licensing.records import Decision
+from sealwright_licensing.actors import Actor
+from sealwright_licensing.records import Decision, Operation
 from sealwright_licensing.store import Transaction
 from sealwright_policies.appraisal.result import AttestationResult, describe, to_ear
 from sealwright_policies.errors import VerificationError
@@ -53,6 +55,35 @@ def record_decision(
             result=json.dumps(to_ear(result), separators=(",", ":")) if result else "",
             words="\n".join(describe(result)) if result else "",
             decided_at=now,
+        )
+    )
+
+
+def record_operation(
+    transaction: Transaction,
+    *,
+    actor: Actor,
+    operation: str,
+    subject: str,
+    detail: Mapping[str, object] | None = None,
+    now: int,
+) -> None:
+    """Add an operation to the journal, in the transaction that carries it out.
+
+    Args:
+        operation: e.g. "license.revoke".
+        subject: id of the licence, device or release.
+        detail: what was changed; never a code, key or token.
+    """
+    transaction.add(
+        Operation(
+            operation_id=secrets.token_hex(16),
+            actor_kind=actor.kind.value,
+            actor=actor.name,
+            operation=operation,
+            subject=subject,
+            detail=json.dumps(detail or {}, separators=(",", ":"), sort_keys=True),
+            performed_at=now,
         )
     )
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sealwright_licensing.keys import SigningKeys
-from sealwright_licensing.records import Device, License
+from sealwright_licensing.licenses import covered, grace_end
+from sealwright_licensing.records import Device, EndBehaviour, License
 from sealwright_policies.appraisal.reference_values import Manifest
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.tcg.structures import parse_public
@@ -74,13 +75,20 @@ def planned_boots(duration_s: int) -> int:
     return max(LEAST_BOOTS, math.ceil(duration_s / DAY_S * BOOTS_PER_DAY))
 
 
+def lease_boots(license_: License, duration_s: int) -> int:
+    """Resets that a lease of this length allows under a licence."""
+    return license_.boots_without_contact or planned_boots(duration_s)
+
+
 def bound_lease(license_: License, state: ProvenState, *, now: int) -> LeaseBounds:
     """Decide the ends of a lease that is issued now.
 
     Raises:
         VerificationError: BUDGET_EXHAUSTED: the licence's ticks for this box are used up, or its Clock is.
     """
-    expires_at = min(license_.expires_at, now + license_.lease_s)
+    expires_at = now + license_.lease_s
+    if license_.at_end is EndBehaviour.CLOSE:
+        expires_at = min(grace_end(license_), expires_at)
     duration_s = expires_at - now
     budget_end = state.first_ticks + license_.tick_budget - state.charged_ticks
     if state.ticks >= budget_end:
@@ -98,7 +106,7 @@ def bound_lease(license_: License, state: ProvenState, *, now: int) -> LeaseBoun
     return LeaseBounds(
         expires_at=expires_at,
         clock_end_ms=clock_end_ms,
-        max_reset_count=min(state.reset_count + planned_boots(duration_s), 2**32 - 1),
+        max_reset_count=min(state.reset_count + lease_boots(license_, duration_s), 2**32 - 1),
         max_ticks=min(budget_end, state.ticks + tick_budget(duration_s)),
     )
 
@@ -164,5 +172,5 @@ def issue_lease(
         renew_after_s=license_.renew_after_s,
         warnings=warnings,
     )
-    partitions = {payload.verity.root_hash: payload.payload_id for payload in manifest.payloads}
+    partitions = {payload.verity.root_hash: payload.payload_id for payload in covered(license_, manifest.payloads)}
     return SignedLease(sign_lease(terms, partitions, keys.lease_policy, keys.lease_document), terms)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sealwright_licensing.endorsement import Tier
-from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus
-from sealwright_policies.appraisal.reference_values import Manifest, version_key
+from sealwright_licensing.records import Device, DeviceStatus, EndBehaviour, License, LicenseStatus, ReleaseRecord
+from sealwright_policies.appraisal.reference_values import Manifest, Payload, version_key
 from sealwright_policies.errors import RejectionCode, VerificationError
 
 
@@ -13,20 +15,47 @@ def allowed_tiers(license_: License) -> frozenset[Tier]:
     return frozenset(Tier(tier) for tier in license_.tiers.split(","))
 
 
-def require_usable(license_: License, *, now: int) -> None:
-    """Refuse a licence that is revoked, suspended or over.
+def require_enrollable(license_: License, *, now: int) -> None:
+    """Refuse new devices under a licence that is not in force: grace is for those that are there.
 
     Raises:
-        VerificationError: REVOKED, SUSPENDED, EXPIRED.
+        VerificationError: REVOKED, SUSPENDED, NOT_YET_VALID, EXPIRED.
     """
+    _require_status(license_, now=now)
+    if now >= license_.expires_at:
+        raise _expired(license_)
+
+
+def require_usable(license_: License, *, now: int) -> None:
+    """Refuse a licence under which no box renews: revoked, suspended, not begun, or over with its grace.
+
+    Raises:
+        VerificationError: REVOKED, SUSPENDED, NOT_YET_VALID, EXPIRED.
+    """
+    _require_status(license_, now=now)
+    if now >= grace_end(license_) and license_.at_end is not EndBehaviour.KEEP_RELEASES:
+        raise _expired(license_)
+
+
+def grace_end(license_: License) -> int:
+    """From when on nothing is renewed any more."""
+    return license_.expires_at + license_.grace_s
+
+
+def _require_status(license_: License, *, now: int) -> None:
     match license_.status:
         case LicenseStatus.REVOKED:
             raise VerificationError(RejectionCode.REVOKED, "the licence has been revoked")
         case LicenseStatus.SUSPENDED:
             raise VerificationError(RejectionCode.SUSPENDED, "the licence is suspended")
         case LicenseStatus.ACTIVE:
-            if now >= license_.expires_at:
-                raise VerificationError(RejectionCode.EXPIRED, "the licence has ended", expires_at=license_.expires_at)
+            if now < license_.starts_at:
+                sentence = "the licence has not begun yet"
+                raise VerificationError(RejectionCode.NOT_YET_VALID, sentence, starts_at=license_.starts_at)
+
+
+def _expired(license_: License) -> VerificationError:
+    return VerificationError(RejectionCode.EXPIRED, "the licence has ended", expires_at=license_.expires_at)
 
 
 def require_tier(license_: License, tier: Tier) -> None:
@@ -44,11 +73,11 @@ def require_tier(license_: License, tier: Tier) -> None:
         )
 
 
-def require_release(license_: License, manifest: Manifest, *, withdrawn: bool) -> None:
-    """Refuse a release of another product, a test image, a withdrawn release or one below the floor.
+def require_release(license_: License, record: ReleaseRecord, manifest: Manifest) -> None:
+    """Refuse a release of another product, a test image, a withdrawn one, one below the floor or not covered.
 
     Raises:
-        VerificationError: RELEASE_NOT_ALLOWED, VERSION_BELOW_FLOOR.
+        VerificationError: RELEASE_NOT_ALLOWED, VERSION_BELOW_FLOOR, NOT_ENTITLED.
     """
     if manifest.product != license_.product:
         raise VerificationError(
@@ -59,7 +88,7 @@ def require_release(license_: License, manifest: Manifest, *, withdrawn: bool) -
         raise VerificationError(
             RejectionCode.RELEASE_NOT_ALLOWED, "the release is a test image, and the licence does not allow those"
         )
-    if withdrawn:
+    if record.withdrawn:
         raise VerificationError(RejectionCode.RELEASE_NOT_ALLOWED, "the release has been withdrawn")
     if version_key(manifest.product_version) < version_key(license_.version_floor):
         raise VerificationError(
@@ -68,15 +97,50 @@ def require_release(license_: License, manifest: Manifest, *, withdrawn: bool) -
             expected=license_.version_floor,
             found=manifest.product_version,
         )
+    if license_.at_end is EndBehaviour.KEEP_RELEASES and record.imported_at >= license_.expires_at:
+        raise VerificationError(
+            RejectionCode.RELEASE_NOT_ALLOWED,
+            "the release is from after the licence's end; the licence keeps those from before",
+        )
+    if not covered(license_, manifest.payloads):
+        raise VerificationError(
+            RejectionCode.NOT_ENTITLED,
+            "the licence covers no payload of this release",
+            expected=license_.partitions or license_.domains,
+            found=",".join(payload.payload_id for payload in manifest.payloads),
+        )
+
+
+def covered(license_: License, payloads: Iterable[Payload]) -> list[Payload]:
+    """Payloads that the licence opens, by their ids and their domains."""
+    return [
+        payload
+        for payload in payloads
+        if _is_listed(license_.partitions, payload.payload_id) and _is_listed(license_.domains, payload.domain)
+    ]
+
+
+def _is_listed(names: str, name: str) -> bool:
+    """Whether a field that lists names, and all if it is empty, has this one."""
+    return not names or name in names.split(",")
+
+
+def narrows(before: License, after: License) -> bool:
+    """Whether a change takes something away that a reply may have granted: a tier, a payload, test images."""
+    lists = ((before.tiers, after.tiers), (before.partitions, after.partitions), (before.domains, after.domains))
+    return (before.allow_test_images and not after.allow_test_images) or any(
+        now and (not was or not set(was.split(",")) <= set(now.split(","))) for was, now in lists
+    )
 
 
 def require_not_held(device: Device) -> None:
-    """Refuse a device whose TPM's state was put back.
+    """Refuse a device whose TPM's state was put back, or that is said to be two.
 
     Raises:
-        VerificationError: ROLLED_BACK.
+        VerificationError: the code of the hold.
     """
     if device.status is DeviceStatus.HELD:
         raise VerificationError(
-            RejectionCode.ROLLED_BACK, f"the device is held until the operator resumes it: {device.held_because}"
+            RejectionCode(device.held_code or RejectionCode.ROLLED_BACK),
+            f"the device is held until the operator resumes it: {device.held_because}",
         )

@@ -13,15 +13,18 @@ from typing import Any
 
 from sealwright_licensing.records import (
     ActivationCodeRecord,
+    ClockSighting,
     Decision,
     Device,
     DeviceCertificateRecord,
+    DeviceFirmware,
     DeviceRelease,
     EnrollmentReply,
     LeaseRecord,
     NextNonce,
     PendingEnrollment,
     RenewalReply,
+    ServiceTime,
     SpentNonce,
     TickLedger,
 )
@@ -49,6 +52,11 @@ def code_name(code_hash: str) -> str:
     return f"code:{code_hash}"
 
 
+def time_name(name: str) -> str:
+    """The latest time that was seen."""
+    return f"time:{name}"
+
+
 def tpm_name(public_area: bytes) -> str:
     """Which devices have a key, by its public area."""
     return f"tpm:{hashlib.sha256(public_area).hexdigest()}"
@@ -67,9 +75,12 @@ WRITTEN: dict[type[Any], _Names] = {
     DeviceCertificateRecord: _OF_DEVICE,
     Decision: _OF_DEVICE,
     EnrollmentReply: _OF_DEVICE,
+    DeviceFirmware: _OF_DEVICE,
+    ClockSighting: _OF_DEVICE,
     ActivationCodeRecord: _OF_CODE,
     PendingEnrollment: _OF_CODE,
     TickLedger: {"license_id": seats_name},
+    ServiceTime: {"name": time_name},
 }
 """The fields of a kind that make the names under which it is written. All of them must be held."""
 

@@ -10,7 +10,8 @@ import json
 import logging
 import sys
 
-FIELDS = ("method", "path", "status", "code", "device_id", "license_id", "purpose", "address", "duration_ms")
+FIELDS = ("method", "path", "status", "code", "device_id", "license_id", "purpose", "address", "duration_ms",
+          "behind_s", "seats", "seats_taken")  # fmt: skip
 """What a record may carry beside its message."""
 
 logger = logging.getLogger("sealwright.licensing")

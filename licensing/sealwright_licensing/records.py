@@ -26,6 +26,31 @@ class DeviceStatus(StrEnum):
     RETIRED = "retired"
 
 
+class Overage(StrEnum):
+    """How many devices may be enrolled beyond the seats, as a factor on them."""
+
+    NONE = "none"
+    QUARTER = "1.25"
+    HALF = "1.5"
+    DOUBLE = "2"
+    UNLIMITED = "unlimited"
+
+
+class RenewalBasis(StrEnum):
+    """What a renewal of a licence counts from."""
+
+    EXPIRY = "expiry"
+    NOW = "now"
+
+
+class EndBehaviour(StrEnum):
+    """What a licence's end means for boxes that run (policies/spec/licence.md, 4)."""
+
+    CLOSE = "close"
+    RUN_OUT = "run-out"
+    KEEP_RELEASES = "keep-releases"
+
+
 @dataclass(frozen=True, slots=True)
 class License:
     """What the operator has granted: a product, a number of boxes, for a time, on tiers of TPM."""
@@ -49,6 +74,20 @@ class License:
     allow_test_images: bool
     status: LicenseStatus
     note: str
+    starts_at: int = 0
+    overage: Overage = Overage.NONE
+    grace_s: int = 0
+    """Seconds behind ``expires_at`` in which boxes still renew."""
+    at_end: EndBehaviour = EndBehaviour.CLOSE
+    renewal_basis: RenewalBasis = RenewalBasis.EXPIRY
+    boots_without_contact: int = 0
+    """TPM resets that one lease has room for; 0: by its length."""
+    partitions: str = ""
+    """Payload ids that it covers, comma-separated; empty: all."""
+    domains: str = ""
+    """Domains that it covers, comma-separated; empty: all."""
+    features: str = ""
+    """Names that its leases hand on to the box, comma-separated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +100,8 @@ class ActivationCodeRecord:
     spent_at: int | None
     enrollment_id: str | None
     """The enrolment that spent it."""
+    replaces: str = ""
+    """Id of the device that is retired when the code is spent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +215,10 @@ class Device:
     ticks: int = 0
     lease_number: int = 0
     """N, the value of the lease counter that was last proved."""
+    held_code: str = ""
+    """RejectionCode of a hold."""
+    approved_pcrs: str = "{}"
+    """PCR 0, 2 and 3 that an operator has approved beside the pinned ones, JSON; spent when they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +233,8 @@ class DeviceRelease:
     """When a quote last led to these values."""
     lease_number: int
     """N at the renewal that first gave its shares, which gives them again until N + 1 is proved; 0: at enrolment."""
+    partitions: str = ""
+    """Payload ids whose shares it has been given, comma-separated; empty in records from before entitlements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,3 +316,59 @@ class Decision:
     words: str
     """The result for humans."""
     decided_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFirmware:
+    """What is measured into PCR 0, 2 and 3 of a device, for the operator to compare."""
+
+    device_id: str
+    pinned_events: str
+    """Events behind the pinned values, JSON; "[]" where they were pinned before events were kept."""
+    shown_pcrs: str = "{}"
+    """Values of the last evidence that was denied for them alone, JSON."""
+    shown_events: str = "[]"
+    shown_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSighting:
+    """A reading of a device that is said to be two: of which of its histories it is, and when it was seen."""
+
+    device_id: str
+    number: int
+    """Counts the sightings of the device."""
+    history: int
+    """1 is the history that was accepted first."""
+    seen_at: int
+    clock_ms: int
+    reset_count: int
+    restart_count: int
+    ticks: int
+    lease_number: int
+    code: str
+    """"ok" or a RejectionCode: the decision about the evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTime:
+    """The latest time that the service has seen; behind it its time never goes."""
+
+    name: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One act of an operator, a program with a token or the command line."""
+
+    operation_id: str
+    actor_kind: str
+    actor: str
+    operation: str
+    """E.g. "license.revoke"."""
+    subject: str
+    """Id of the licence, device or release."""
+    detail: str
+    """JSON: what was changed. No activation code, key or token."""
+    performed_at: int

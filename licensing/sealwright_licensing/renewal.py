@@ -314,7 +314,7 @@ def _appraise(request: RenewalRequest, held: Held, *, now: int) -> AttestationRe
 def _check_rights(held: Held, *, now: int) -> None:
     require_usable(held.license_, now=now)
     require_tier(held.license_, Tier(held.device.tier))
-    require_release(held.license_, stored_release(held.record).manifest, withdrawn=held.record.withdrawn)
+    require_release(held.license_, held.record, stored_release(held.record).manifest)
     require_not_held(held.device)
 
 
@@ -337,7 +337,7 @@ def _still_allowed(held: Held, unseal: Mapping[str, str]) -> Sequence[GrantedRel
     for provisioned, record in held.others:
         release = stored_release(record)
         try:
-            require_release(held.license_, release.manifest, withdrawn=record.withdrawn)
+            require_release(held.license_, record, release.manifest)
         except VerificationError:
             continue
         allowed.append(GrantedRelease(record, release, stored_pcrs(provisioned.unseal_pcrs) | firmware, ()))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sealwright_licensing.records import Device, DeviceStatus, License, PendingEnrollment, TickLedger
+from sealwright_licensing.records import Device, DeviceStatus, License, Overage, PendingEnrollment, TickLedger
 from sealwright_licensing.store import Transaction
 from sealwright_policies.errors import RejectionCode, VerificationError
 
@@ -54,14 +54,40 @@ def require_free_seat(transaction: Transaction, license_: License, same_tpm: Ite
             f"this TPM is enrolled already, under licence {known.license_id}; "
             "the operator must retire that device first",
         )
-    taken = len(_live(transaction.find(Device, license_id=license_.license_id)))
-    if taken >= license_.seats:
+    taken, limit = seats_taken(transaction, license_.license_id), seat_limit(license_)
+    if limit is not None and taken >= limit:
         raise VerificationError(
             RejectionCode.TOO_MANY_DEVICES,
-            f"all {license_.seats} seats of the licence are taken",
-            expected=license_.seats,
+            f"all {limit} seats of the licence are taken",
+            expected=limit,
             found=taken + 1,
         )
+
+
+def seats_taken(transaction: Transaction, license_id: str) -> int:
+    """Devices that occupy a seat of a licence."""
+    occupying = (status for status in DeviceStatus if status is not DeviceStatus.RETIRED)
+    return sum(transaction.count(Device, license_id=license_id, status=status) for status in occupying)
+
+
+def seat_limit(license_: License) -> int | None:
+    """Most devices that may be enrolled, overage included; None: as many as come."""
+    match license_.overage:
+        case Overage.NONE:
+            return license_.seats
+        case Overage.QUARTER:
+            return license_.seats * 5 // 4
+        case Overage.HALF:
+            return license_.seats * 3 // 2
+        case Overage.DOUBLE:
+            return license_.seats * 2
+        case Overage.UNLIMITED:
+            return None
+
+
+def overage_seats(license_: License, taken: int) -> int:
+    """Devices beyond the licence's seats."""
+    return max(0, taken - license_.seats)
 
 
 def _live(devices: Iterable[Device]) -> Sequence[Device]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from sealwright_licensing import records
@@ -45,6 +47,15 @@ licenses = Table(
     _flag("allow_test_images"),
     _text("status"),
     _text("note"),
+    _number("starts_at"),
+    _text("overage"),
+    _number("grace_s"),
+    _text("at_end"),
+    _text("renewal_basis"),
+    _number("boots_without_contact"),
+    _text("partitions"),
+    _text("domains"),
+    _text("features"),
 )
 
 activation_codes = Table(
@@ -55,6 +66,7 @@ activation_codes = Table(
     _number("created_at"),
     _number("spent_at", nullable=True),
     Column("enrollment_id", Text, nullable=True),
+    _text("replaces"),
     Index(None, "license_id"),
 )
 
@@ -152,6 +164,8 @@ devices = Table(
     _number("first_ticks"),
     _number("charged_ticks"),
     _number("granted_ticks"),
+    _text("held_code"),
+    _text("approved_pcrs"),
     Index(None, "license_id"),
     Index(None, "ak_public"),
     Index(None, "srk_public"),
@@ -165,6 +179,7 @@ device_releases = Table(
     _text("unseal_pcrs"),
     _number("seen_at"),
     _number("lease_number"),
+    _text("partitions"),
 )
 
 tick_ledgers = Table(
@@ -242,6 +257,47 @@ decisions = Table(
     Index(None, "device_id"),
 )
 
+device_firmware = Table(
+    "device_firmware",
+    metadata,
+    _text("device_id", key=True),
+    _text("pinned_events"),
+    _text("shown_pcrs"),
+    _text("shown_events"),
+    _number("shown_at"),
+)
+
+clock_sightings = Table(
+    "clock_sightings",
+    metadata,
+    _text("device_id", key=True),
+    _number("number", key=True),
+    _number("history"),
+    _number("seen_at"),
+    _number("clock_ms"),
+    _number("reset_count"),
+    _number("restart_count"),
+    _number("ticks"),
+    _number("lease_number"),
+    _text("code"),
+)
+
+service_times = Table("service_times", metadata, _text("name", key=True), _number("at"))
+
+operations = Table(
+    "operations",
+    metadata,
+    _text("operation_id", key=True),
+    _text("actor_kind"),
+    _text("actor"),
+    _text("operation"),
+    _text("subject"),
+    _text("detail"),
+    _number("performed_at"),
+    Index(None, "subject"),
+    Index(None, "performed_at"),
+)
+
 TABLES: dict[type[object], Table] = {
     records.License: licenses,
     records.ActivationCodeRecord: activation_codes,
@@ -259,11 +315,20 @@ TABLES: dict[type[object], Table] = {
     records.LeaseRecord: leases,
     records.DeviceCertificateRecord: device_certificates,
     records.Decision: decisions,
+    records.DeviceFirmware: device_firmware,
+    records.ClockSighting: clock_sightings,
+    records.ServiceTime: service_times,
+    records.Operation: operations,
 }
 """Table of each record; column names are the record's field names."""
 
-CLOSED_SETS: dict[type[object], dict[str, type[records.LicenseStatus] | type[records.DeviceStatus]]] = {
-    records.License: {"status": records.LicenseStatus},
+CLOSED_SETS: dict[type[object], dict[str, type[StrEnum]]] = {
+    records.License: {
+        "status": records.LicenseStatus,
+        "overage": records.Overage,
+        "at_end": records.EndBehaviour,
+        "renewal_basis": records.RenewalBasis,
+    },
     records.Device: {"status": records.DeviceStatus},
 }
 """Fields that are closed sets; stored as their text."""

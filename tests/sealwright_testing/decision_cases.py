@@ -15,24 +15,30 @@ from sealwright_licensing.leases import DAY_S
 from sealwright_licensing.records import (
     DeviceRelease,
     DeviceStatus,
+    EndBehaviour,
+    License,
     LicenseStatus,
     NextNonce,
+    Overage,
     RenewalReply,
     SpentNonce,
     TickLedger,
 )
 from sealwright_policies.errors import RejectionCode as Code
-from sealwright_testing.decision_scene import LICENSE, NONCE_KEY, Scene
+from sealwright_testing.decision_scene import ENROLLED_AT, LICENSE, NONCE_KEY, Scene
 from sealwright_testing.evidence_factory import NOW
 
 RIGHTS = "decisions.md 2"
 WITHOUT_RIGHTS: dict[str, tuple[Any, Code]] = {
     "license-revoked": (replace(LICENSE, status=LicenseStatus.REVOKED), Code.REVOKED),
     "license-suspended": (replace(LICENSE, status=LicenseStatus.SUSPENDED), Code.SUSPENDED),
+    "license-begins-next-second": (replace(LICENSE, starts_at=NOW + 1), Code.NOT_YET_VALID),
     "license-ends-now": (replace(LICENSE, expires_at=NOW), Code.EXPIRED),
     "license-for-other-tier": (replace(LICENSE, tiers="discrete,firmware"), Code.TIER_NOT_ALLOWED),
     "license-for-other-product": (replace(LICENSE, product="another"), Code.RELEASE_NOT_ALLOWED),
     "license-with-higher-floor": (replace(LICENSE, version_floor="99"), Code.VERSION_BELOW_FLOOR),
+    "license-for-other-payload": (replace(LICENSE, partitions="finance"), Code.NOT_ENTITLED),
+    "license-for-other-domain": (replace(LICENSE, domains="finance"), Code.NOT_ENTITLED),
 }
 """Licences under which neither an enrolment nor a renewal is granted."""
 
@@ -54,7 +60,7 @@ class Case:
 def cases(scene: Scene) -> dict[str, Case]:
     """All of them."""
     enrollments = _challenges(scene) | _seats(scene) | _proofs(scene)
-    return enrollments | _renewals(scene) | _older_releases(scene) | _nonces(scene) | _clocks(scene)
+    return enrollments | _ends(scene) | _renewals(scene) | _older_releases(scene) | _nonces(scene) | _clocks(scene)
 
 
 def _lease(number: int) -> dict[str, Any]:
@@ -256,6 +262,12 @@ def _renewals(scene: Scene) -> dict[str, Case]:
         "renewal-of-held-device": case(
             Code.ROLLED_BACK, LICENSE, replace(device, status=DeviceStatus.HELD), section="renewal.md 5"
         ),
+        "renewal-of-cloned-device": case(
+            Code.DEVICE_CLONED,
+            LICENSE,
+            replace(device, status=DeviceStatus.HELD, held_code="DEVICE_CLONED"),
+            section="renewal.md 5",
+        ),
         "renewal-under-other-license": case(
             Code.LICENSE_UNKNOWN,
             LICENSE,
@@ -273,6 +285,46 @@ def _renewals(scene: Scene) -> dict[str, Case]:
             section="lease.md 5",
             expected={"leases": [{"max_ticks": 6}]},
         ),
+    }
+
+
+def _ends(scene: Scene) -> dict[str, Case]:
+    """Start, end, grace and what comes after; and seats beyond the seats."""
+    device, end = scene.enrolled(), "licence.md 4"
+    ended = replace(LICENSE, expires_at=NOW - 60)
+    kept = replace(LICENSE, expires_at=ENROLLED_AT + 1, at_end=EndBehaviour.KEEP_RELEASES)
+    half = replace(LICENSE, seats=2, overage=Overage.HALF)
+    taken = [scene.enrolled_other(device_id=f"device-{number}") for number in range(3)]
+
+    def renewal(code: Code | None, license_: License, **lease: Any) -> Case:
+        return Case(
+            end, "renew", [scene.release, license_, device], code, expected={"leases": [lease]} if lease else {}
+        )
+
+    def challenge(code: Code | None, license_: License, *records: object, section: str = end) -> Case:
+        return Case(section, "challenge", [scene.release, scene.root, scene.code, license_, *records], code)
+
+    return {
+        "end-in-grace": renewal(None, replace(ended, grace_s=61), expires_at=NOW + 1, clock_end_ms=3_601_000),
+        "end-of-grace": renewal(Code.EXPIRED, replace(ended, grace_s=60)),
+        "end-run-out": renewal(
+            None, replace(LICENSE, expires_at=NOW + 60, at_end=EndBehaviour.RUN_OUT), expires_at=NOW + 30 * DAY_S
+        ),
+        "end-run-out-is-over": renewal(Code.EXPIRED, replace(ended, at_end=EndBehaviour.RUN_OUT)),
+        "end-keeps-releases": renewal(None, kept, expires_at=NOW + 30 * DAY_S),
+        "end-keeps-no-later-release": renewal(Code.RELEASE_NOT_ALLOWED, replace(kept, expires_at=ENROLLED_AT)),
+        "end-new-device-in-grace": challenge(Code.EXPIRED, replace(ended, grace_s=61)),
+        "end-new-device-where-releases-are-kept": challenge(Code.EXPIRED, kept),
+        "start-is-now": challenge(None, replace(LICENSE, starts_at=NOW)),
+        "boots-without-contact": Case(
+            "lease.md 5",
+            "renew",
+            [scene.release, replace(LICENSE, boots_without_contact=7), device],
+            expected={"leases": [{"max_reset_count": 12 + 7}]},
+        ),
+        "overage-last-is-free": challenge(None, half, *taken[:2], section="licence.md 3"),
+        "overage-taken": challenge(Code.TOO_MANY_DEVICES, half, *taken, section="licence.md 3"),
+        "overage-unlimited": challenge(None, replace(half, overage=Overage.UNLIMITED), *taken, section="licence.md 3"),
     }
 
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from sealwright_licensing.actors import Actor, ActorKind
 from sealwright_licensing.config import Limits, ServiceFolder, load_config
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.database import open_engine
@@ -18,15 +19,17 @@ from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor, PreparedGrant
 from sealwright_licensing.initialisation import create_service
-from sealwright_licensing.issuing import issue_license, new_license
 from sealwright_licensing.keys import SigningKeys, load_signing_keys
 from sealwright_licensing.maker_roots import add_certificates, parse_pem_certificates
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.operations.licenses import issue_license
+from sealwright_licensing.operations.terms import new_license
 from sealwright_licensing.records import License
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.release_import import BuildOutput, import_release
 from sealwright_licensing.renewal import RenewalService
+from sealwright_licensing.store import Store
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.reference_values import (
@@ -47,6 +50,14 @@ from sealwright_testing.synthetic_uki import build_uki
 SERVICE_ID = "service-1"
 PRODUCT = "synthetic-box"
 NO_FLOOR = TpmFloor()
+OPERATOR = Actor(ActorKind.CLI, "operator")
+
+
+class SetStatus(Protocol):
+    """An operation that sets a licence's status."""
+
+    def __call__(self, store: Store, actor: Actor, license_id: str, *, now: int) -> License:
+        """Perform it."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +179,7 @@ class LicenseWorld:
             "now": self.now,
         }
         license_ = new_license(**(fields | changes))
-        return license_, issue_license(self.store, license_)
+        return license_, issue_license(self.store, OPERATOR, license_, now=self.now)
 
     def device(self, number: int = 0) -> SoftwareDevice:
         """A device of the trusted maker."""

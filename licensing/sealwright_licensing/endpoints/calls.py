@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -29,10 +28,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Runs service methods in worker threads. ``clock`` gives seconds since the epoch, read once a request."""
+    """Runs service methods in worker threads. ``now`` gives the service's time, read once a request, in the thread."""
 
     workers: CapacityLimiter
-    clock: Callable[[], float] = time.time
+    now: Callable[[], int]
 
     async def document(self, request: Request, kind: type[D]) -> D:
         """The request's body as a document.
@@ -44,9 +43,8 @@ class Caller:
 
     async def decide(self, purpose: str, ids: dict[str, str], decision: Callable[[int], T]) -> T:
         """Make a decision; log it with its code."""
-        now = int(self.clock())
         try:
-            made = await anyio.to_thread.run_sync(decision, now, limiter=self.workers)
+            made = await anyio.to_thread.run_sync(lambda: decision(self.now()), limiter=self.workers)
         except VerificationError as denial:
             logger.warning("denied", extra={"purpose": purpose, "code": denial.code.value, **ids})
             raise

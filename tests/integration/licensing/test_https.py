@@ -18,15 +18,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_licensing.config import ServiceFolder
-from sealwright_licensing.issuing import add_activation_code
-from sealwright_licensing.records import Device, LicenseStatus, ReleaseRecord
-from sealwright_licensing.revocation import set_license_status
+from sealwright_licensing.operations.licenses import add_activation_code, revoke_license
+from sealwright_licensing.records import Device, ReleaseRecord
 from sealwright_policies.appraisal.release import sign_release
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, Problem
 from sealwright_testing.license_server import BoxClient, DeniedError, LicenseServer, running_service
-from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.license_world import OPERATOR, LicenseWorld
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +80,7 @@ def test_enrol_renew_and_be_revoked(world: LicenseWorld, box: BoxClient) -> None
     renewed = box.renew(device.renewal(license_.license_id, lease.next_nonce))
     assert verify_lease(renewed.leases[0], world.service).number == 2
     device.increment()
-    set_license_status(world.store, license_.license_id, LicenseStatus.REVOKED)
+    revoke_license(world.store, OPERATOR, license_.license_id, now=world.now)
     with pytest.raises(DeniedError) as caught:
         box.renew(device.renewal(license_.license_id, box.nonce(device.device_id)))
     assert (caught.value.problem.status, caught.value.problem.code) == (403, "REVOKED")
@@ -107,7 +106,7 @@ def test_an_unknown_device_is_404(box: BoxClient) -> None:
 def test_eight_connections_race_for_one_seat(world: LicenseWorld, server: LicenseServer) -> None:
     """Eight codes, eight TPMs, one seat: exactly one box gets in."""
     license_, codes = world.issue()
-    codes += [add_activation_code(world.store, license_.license_id, now=world.now) for _ in range(7)]
+    codes += [add_activation_code(world.store, OPERATOR, license_.license_id, now=world.now) for _ in range(7)]
     devices = [world.device(10 + number) for number in range(8)]
     barrier = threading.Barrier(8)
     outcomes: list[str] = []

@@ -202,7 +202,7 @@ def test_the_whole_way_of_a_licence(world: LicenseWorld, capsys: Capture, tmp_pa
     assert "Secure Boot is on" in words
 
     assert run(capsys, "license", "revoke", directory, issued["license_id"])["status"] == "revoked"
-    assert "was revoked" in fails(capsys, 2, "license", "resume", directory, issued["license_id"])
+    assert "was revoked" in fails(capsys, 2, "license", "reinstate", directory, issued["license_id"])
     assert run(capsys, "device", "retire", directory, device.device_id)["status"] == "retired"
 
 

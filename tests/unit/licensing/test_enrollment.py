@@ -9,14 +9,16 @@ import pytest
 from sealwright_licensing.enrollment import PENDING_S
 from sealwright_licensing.enrollment_results import REPLY_KEPT_S
 from sealwright_licensing.journal import last_decision
+from sealwright_licensing.operations.devices import retire_device
+from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import Device, DeviceCertificateRecord, DeviceStatus, LeaseRecord, TickLedger
-from sealwright_licensing.revocation import retire_device, withdraw_release
 from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.device_certificate import verify_device_certificate
 from sealwright_policies.wire.lease import verify_lease
+from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.license_checks import challenge, denied, pending, seats_taken
-from sealwright_testing.license_world import LicenseWorld, grant, synthetic_box
+from sealwright_testing.license_world import OPERATOR, LicenseWorld, grant, synthetic_box
 from sealwright_testing.software_device import srk_area
 from sealwright_testing.software_tpm import Clock, name_of
 
@@ -130,9 +132,9 @@ def test_a_result_of_which_something_was_taken_away_is_not_given_again(world: Li
         "retired": (RejectionCode.ENROLLMENT_EXPIRED, RejectionCode.ACTIVATION_CODE_INVALID),
     }[what]
     if what == "withdrawn":
-        withdraw_release(world.store, world.box.release.release_id)
+        withdraw_release(world.store, OPERATOR, world.box.release.release_id, now=NOW)
     elif what == "retired":
-        retire_device(world.store, device.device_id)
+        retire_device(world.store, OPERATOR, device.device_id, now=NOW)
     else:
         with world.store.write() as transaction:
             (stored,) = transaction.find(Device)
@@ -193,14 +195,14 @@ def test_a_test_image_needs_a_licence_that_allows_it(world: LicenseWorld) -> Non
 
 def test_a_withdrawn_release_is_denied(world: LicenseWorld) -> None:
     _, (code,) = world.issue()
-    withdraw_release(world.store, world.box.release.release_id)
+    withdraw_release(world.store, OPERATOR, world.box.release.release_id, now=NOW)
     denied(RejectionCode.RELEASE_NOT_ALLOWED, lambda: challenge(world, world.device(), code))
 
 
 def test_a_release_withdrawn_while_the_grant_is_made_is_denied(world: LicenseWorld) -> None:
     """Rights are checked again in the transaction that takes the seat."""
     _, (code,) = world.issue()
-    world.interrupt(lambda: withdraw_release(world.store, world.box.release.release_id))
+    world.interrupt(lambda: withdraw_release(world.store, OPERATOR, world.box.release.release_id, now=NOW))
     denied(RejectionCode.RELEASE_NOT_ALLOWED, lambda: world.enroll(world.device(), code))
     assert seats_taken(world) == 0
 

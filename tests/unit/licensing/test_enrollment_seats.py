@@ -8,13 +8,14 @@ from dataclasses import replace
 import pytest
 
 from sealwright_licensing.enrollment import MOST_PENDING_PER_CODE, PENDING_S
-from sealwright_licensing.issuing import add_activation_code
-from sealwright_licensing.records import Device, DeviceStatus, LicenseStatus
-from sealwright_licensing.revocation import retire_device, set_license_status
+from sealwright_licensing.operations.devices import retire_device
+from sealwright_licensing.operations.licenses import add_activation_code, revoke_license, suspend_license
+from sealwright_licensing.records import Device, DeviceStatus
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.lease import verify_lease
+from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.license_checks import challenge, denied, pending, seats_taken
-from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.license_world import OPERATOR, LicenseWorld, SetStatus
 from sealwright_testing.software_device import SoftwareDevice
 
 
@@ -43,17 +44,17 @@ def test_a_spent_code_is_denied_to_the_same_tpm_with_another_ak(world: LicenseWo
 
 
 @pytest.mark.parametrize(
-    ("status", "code"),
-    [(LicenseStatus.REVOKED, RejectionCode.REVOKED), (LicenseStatus.SUSPENDED, RejectionCode.SUSPENDED)],
+    ("take_away", "code"),
+    [(revoke_license, RejectionCode.REVOKED), (suspend_license, RejectionCode.SUSPENDED)],
 )
 def test_a_licence_taken_away_is_denied_at_both_steps(
-    world: LicenseWorld, status: LicenseStatus, code: RejectionCode
+    world: LicenseWorld, take_away: SetStatus, code: RejectionCode
 ) -> None:
     """Also when it happens between challenge and proof, and for a stored result."""
     license_, (activation,) = world.issue()
     device = world.device()
     proof = device.proof(challenge(world, device, activation))
-    set_license_status(world.store, license_.license_id, status)
+    take_away(world.store, OPERATOR, license_.license_id, now=NOW)
     denied(code, lambda: challenge(world, device, activation))
     denied(code, lambda: world.enrollment.prove(proof, now=world.now))
     assert seats_taken(world) == 0
@@ -64,7 +65,7 @@ def test_a_stored_result_is_denied_after_revocation(world: LicenseWorld) -> None
     device = world.device()
     proof = device.proof(challenge(world, device, activation))
     world.enrollment.prove(proof, now=world.now)
-    set_license_status(world.store, license_.license_id, LicenseStatus.REVOKED)
+    revoke_license(world.store, OPERATOR, license_.license_id, now=NOW)
     denied(RejectionCode.REVOKED, lambda: world.enrollment.prove(proof, now=world.now))
 
 
@@ -77,7 +78,7 @@ def test_an_ended_licence_is_denied(world: LicenseWorld) -> None:
 def test_more_boxes_than_seats_are_denied(world: LicenseWorld) -> None:
     """A third code does not make a third seat."""
     license_, codes = world.issue(seats=2)
-    third = add_activation_code(world.store, license_.license_id, now=world.now)
+    third = add_activation_code(world.store, OPERATOR, license_.license_id, now=world.now)
     for number, code in enumerate(codes):
         world.enroll(world.device(number), code)
     denied(RejectionCode.TOO_MANY_DEVICES, lambda: challenge(world, world.device(2), third))
@@ -123,7 +124,7 @@ def test_charges_follow_the_tpm_to_its_other_endorsement_key(world: LicenseWorld
     license_, (first,) = world.issue()
     device = world.device()
     other = second_ek(world, device, "ak", "srk")
-    codes = [first, *(add_activation_code(world.store, license_.license_id, now=world.now) for _ in range(2))]
+    codes = [first, *(add_activation_code(world.store, OPERATOR, license_.license_id, now=world.now) for _ in range(2))]
     used = 0
     for shown, code in zip((device, other, device), codes, strict=True):
         lease = verify_lease(world.enroll(shown, code).leases[0], world.service)
@@ -132,7 +133,7 @@ def test_charges_follow_the_tpm_to_its_other_endorsement_key(world: LicenseWorld
         assert stored is not None
         assert stored.charged_ticks == used
         used += lease.max_ticks - shown.ticks
-        retire_device(world.store, shown.device_id)
+        retire_device(world.store, OPERATOR, shown.device_id, now=NOW)
 
 
 def test_two_proofs_of_one_tpm_take_one_seat(world: LicenseWorld) -> None:
@@ -149,8 +150,8 @@ def test_a_retired_device_frees_its_seat_and_is_charged_its_whole_lease(world: L
     license_, (code,) = world.issue()
     device = world.device()
     before = verify_lease(world.enroll(device, code).leases[0], world.service)
-    retire_device(world.store, device.device_id)
-    code = add_activation_code(world.store, license_.license_id, now=world.now)
+    retire_device(world.store, OPERATOR, device.device_id, now=NOW)
+    code = add_activation_code(world.store, OPERATOR, license_.license_id, now=world.now)
     world.enroll(device, code)
     with world.store.read() as transaction:
         stored = transaction.get(Device, device.device_id)

@@ -10,23 +10,24 @@ import pytest
 
 from sealwright_licensing.grants import KEPT_RECORDS, MOST_RECORDS
 from sealwright_licensing.nonces import LIFETIME_S
+from sealwright_licensing.operations.devices import retire_device
+from sealwright_licensing.operations.licenses import reinstate_license, revoke_license, suspend_license
 from sealwright_licensing.records import (
     DeviceCertificateRecord,
     DeviceStatus,
     LeaseRecord,
-    LicenseStatus,
     NextNonce,
     RenewalReply,
     SpentNonce,
 )
 from sealwright_licensing.renewal import MOST_OPEN_REPLIES
-from sealwright_licensing.revocation import retire_device, set_license_status
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import NonceRequest, Purpose
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
+from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.license_checks import count, denied
-from sealwright_testing.license_world import LicenseWorld, grant
+from sealwright_testing.license_world import OPERATOR, LicenseWorld, SetStatus, grant
 
 R = TypeVar("R", LeaseRecord, DeviceCertificateRecord)
 
@@ -165,21 +166,21 @@ def records(box: EnrolledDevice, kind: type[R]) -> list[R]:
 
 
 @pytest.mark.parametrize(
-    ("status", "code"),
-    [(LicenseStatus.REVOKED, RejectionCode.REVOKED), (LicenseStatus.SUSPENDED, RejectionCode.SUSPENDED)],
+    ("take_away", "code"),
+    [(revoke_license, RejectionCode.REVOKED), (suspend_license, RejectionCode.SUSPENDED)],
 )
-def test_a_licence_taken_away_is_denied(box: EnrolledDevice, status: LicenseStatus, code: RejectionCode) -> None:
+def test_a_licence_taken_away_is_denied(box: EnrolledDevice, take_away: SetStatus, code: RejectionCode) -> None:
     """At the next contact, and for a stored reply as well."""
     nonce = box.nonce()
     box.ask(nonce)
-    set_license_status(box.world.store, box.license_.license_id, status)
+    take_away(box.world.store, OPERATOR, box.license_.license_id, now=NOW)
     denied(code, lambda: box.ask(nonce))
     denied(code, lambda: box.ask(box.nonce()))
 
 
 def test_a_suspension_can_end(box: EnrolledDevice) -> None:
-    set_license_status(box.world.store, box.license_.license_id, LicenseStatus.SUSPENDED)
-    set_license_status(box.world.store, box.license_.license_id, LicenseStatus.ACTIVE)
+    suspend_license(box.world.store, OPERATOR, box.license_.license_id, now=NOW)
+    reinstate_license(box.world.store, OPERATOR, box.license_.license_id, now=NOW)
     assert box.renew().number == 2
 
 
@@ -200,7 +201,7 @@ def test_an_unknown_release_is_denied(box: EnrolledDevice) -> None:
 
 
 def test_a_retired_device_is_unknown(box: EnrolledDevice) -> None:
-    retire_device(box.world.store, box.device.device_id)
+    retire_device(box.world.store, OPERATOR, box.device.device_id, now=NOW)
     denied(RejectionCode.DEVICE_UNKNOWN, box.ask)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from sealwright_licensing.baselines import pcrs_json
-from sealwright_licensing.revocation import withdraw_release
+from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.lease import Lease, verify_lease
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
-from sealwright_testing.evidence_factory import boot_events, quoted_values, userspace_events
+from sealwright_testing.evidence_factory import NOW, boot_events, quoted_values, userspace_events
 from sealwright_testing.license_checks import denied
-from sealwright_testing.license_world import grant, synthetic_box
+from sealwright_testing.license_world import OPERATOR, grant, synthetic_box
 
 
 def update(box: EnrolledDevice) -> tuple[str, str]:
@@ -76,7 +76,7 @@ def test_an_older_release_that_is_withdrawn_is_leased_no_more(box: EnrolledDevic
     old, new = update(box)
     nonce = box.nonce()
     box.ask(nonce)
-    withdraw_release(box.world.store, old)
+    withdraw_release(box.world.store, OPERATOR, old, now=NOW)
     denied(RejectionCode.NONCE_INVALID, lambda: box.ask(nonce))
     assert [lease.release_id for lease in leases(box, box.ask(box.nonce()))] == [new]
 
@@ -84,5 +84,5 @@ def test_an_older_release_that_is_withdrawn_is_leased_no_more(box: EnrolledDevic
 def test_an_older_release_withdrawn_while_the_grant_is_made_is_leased_no_more(box: EnrolledDevice) -> None:
     old, new = update(box)
     box.ask(box.nonce())
-    box.world.interrupt(lambda: withdraw_release(box.world.store, old))
+    box.world.interrupt(lambda: withdraw_release(box.world.store, OPERATOR, old, now=NOW))
     assert [lease.release_id for lease in leases(box, box.ask(box.nonce()))] == [new]

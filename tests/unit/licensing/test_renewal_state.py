@@ -6,13 +6,14 @@ import dataclasses
 
 import pytest
 
+from sealwright_licensing.operations.devices import resume_device, retire_device
 from sealwright_licensing.records import Decision, DeviceStatus, TickLedger
-from sealwright_licensing.revocation import resume_device, retire_device
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.messages import Purpose
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
-from sealwright_testing.evidence_factory import boot_events
+from sealwright_testing.evidence_factory import NOW, boot_events
 from sealwright_testing.license_checks import denied
+from sealwright_testing.license_world import OPERATOR
 from sealwright_testing.software_device import SoftwareDevice
 
 
@@ -82,7 +83,7 @@ def test_a_tpm_state_put_back_is_denied_and_held_until_an_operator_acts(box: Enr
     assert box.stored().status is DeviceStatus.HELD
     box.device = good
     denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
-    resume_device(box.world.store, box.device.device_id)
+    resume_device(box.world.store, OPERATOR, box.device.device_id, now=NOW)
     assert box.ask(box.nonce())
 
 
@@ -102,7 +103,7 @@ def test_nothing_is_gained_by_a_state_put_back(box: EnrolledDevice) -> None:
     granted, first = box.stored().granted_ticks, box.stored().first_ticks
     put_back(box, old)
     denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
-    resume_device(box.world.store, box.device.device_id)
+    resume_device(box.world.store, OPERATOR, box.device.device_id, now=NOW)
     box.pass_time(DAY)
     box.ask(box.nonce())
     stored = box.stored()
@@ -122,7 +123,7 @@ def test_ticks_behind_the_end_of_the_lease_are_not_forgiven_either(box: Enrolled
     put_back(box, old)
     denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
     assert box.stored().charged_ticks == proved - old.ticks
-    retire_device(box.world.store, box.device.device_id)
+    retire_device(box.world.store, OPERATOR, box.device.device_id, now=NOW)
     with box.world.store.read() as transaction:
         (ledger,) = transaction.find(TickLedger)
     assert ledger.charged_ticks == proved - old.ticks + 900 - old.ticks
@@ -140,7 +141,7 @@ def test_what_is_put_back_again_is_seen_again(box: EnrolledDevice) -> None:
         denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
     granted = box.stored().granted_ticks
     assert box.stored().charged_ticks == granted - old.ticks
-    resume_device(box.world.store, box.device.device_id)
+    resume_device(box.world.store, OPERATOR, box.device.device_id, now=NOW)
     put_back(box, oldest)
     denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
     assert box.stored().status is DeviceStatus.HELD
@@ -155,7 +156,7 @@ def test_a_lease_counter_put_back_is_not_resumed(box: EnrolledDevice) -> None:
     box.device.lease_number = 2
     for _ in range(2):
         denied(RejectionCode.ROLLED_BACK, lambda: box.ask(box.nonce()))
-        resume_device(box.world.store, box.device.device_id)
+        resume_device(box.world.store, OPERATOR, box.device.device_id, now=NOW)
     assert box.stored().lease_number == 3
 
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from sealwright_licensing.activation_codes import code_hash, new_activation_code
 from sealwright_licensing.endorsement import Tier
-from sealwright_licensing.issuing import new_license
 from sealwright_licensing.leases import DAY_S, ProvenState, bound_lease, planned_boots, tick_budget
 from sealwright_licensing.limits import MOST_ADDRESSES, AddressBuckets
 from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
+from sealwright_licensing.operations.terms import new_license
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.messages import EnrollmentRequest, Purpose
 

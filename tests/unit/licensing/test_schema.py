@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import inspect
 
 from sealwright_licensing import schema
 from sealwright_licensing.database import open_engine
+from sealwright_licensing.records import Device, DeviceStatus, License
 from sealwright_licensing.tables import metadata
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.messages import NonceRequest
@@ -54,3 +56,23 @@ def test_down_removes_everything_and_up_works_again(world: LicenseWorld) -> None
     world.import_release(world.box)
     _, (code,) = world.issue()
     world.enroll(world.device(), code)
+
+
+def test_a_licence_and_a_held_device_survive_the_licence_model(world: LicenseWorld) -> None:
+    """Down to the first schema and up again: what was there means the same, what was not takes its default."""
+    license_, (code,) = world.issue()
+    device = world.device()
+    world.enroll(device, code)
+    with world.store.write() as transaction:
+        held = transaction.get(Device, device.device_id)
+        assert held is not None
+        transaction.put(replace(held, status=DeviceStatus.HELD, held_because="why"))
+    engine = world.store._engine
+    schema.downgrade(engine, "0001")
+    assert "overage" not in {column["name"] for column in inspect(engine).get_columns("licenses")}
+    schema.upgrade(engine)
+    with world.store.read() as transaction:
+        assert transaction.get(License, license_.license_id) == license_
+        now = transaction.get(Device, device.device_id)
+    assert now is not None
+    assert (now.held_because, now.held_code, now.approved_pcrs) == ("why", "ROLLED_BACK", "{}")

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import pytest
 
 from sealwright_licensing.cli import main
-from sealwright_licensing.issuing import set_version_floor
+from sealwright_licensing.operations.licenses import set_version_floor
 from sealwright_licensing.records import Decision, License
 from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
 from sealwright_policies.wire.lease import Lease, verify_lease
 from sealwright_policies.wire.messages import NonceRequest, RenewalRequest
-from sealwright_testing.license_world import LicenseWorld, grant, synthetic_box
+from sealwright_testing.evidence_factory import NOW
+from sealwright_testing.license_world import OPERATOR, LicenseWorld, grant, synthetic_box
 from sealwright_testing.software_device import SoftwareDevice
 
 OLD = "1.2.0"
@@ -61,7 +62,7 @@ def update(world: LicenseWorld, device: SoftwareDevice, version: str) -> None:
 def test_a_box_below_a_raised_floor_gets_no_more_leases(world: LicenseWorld, device: SoftwareDevice) -> None:
     assert len(leases(world, request(world, device))) == 1
     device.increment()
-    set_version_floor(world.store, license_of(world).license_id, "2.0")
+    set_version_floor(world.store, OPERATOR, license_of(world).license_id, "2.0", now=NOW)
     with pytest.raises(VerificationError) as caught:
         world.renewal.renew(request(world, device), now=world.now)
     assert caught.value.code is RejectionCode.VERSION_BELOW_FLOOR
@@ -75,7 +76,7 @@ def test_an_updated_box_loses_the_leases_of_the_old_release(world: LicenseWorld,
     before = leases(world, request(world, device))
     assert len(before) == 2
     device.increment()
-    set_version_floor(world.store, license_of(world).license_id, "2.0")
+    set_version_floor(world.store, OPERATOR, license_of(world).license_id, "2.0", now=NOW)
     (left,) = leases(world, request(world, device))
     assert left.release_id == device.box.release.release_id
     assert {one.number for one in before} == {device.lease_number} == {left.number - 1}
@@ -88,7 +89,7 @@ def test_a_repeated_request_is_decided_by_the_new_floor(world: LicenseWorld, dev
     update(world, device, "2.0")
     asked = device.renewal(license_of(world).license_id, last.next_nonce)
     assert len(leases(world, asked)) == 2
-    set_version_floor(world.store, license_of(world).license_id, "2.0")
+    set_version_floor(world.store, OPERATOR, license_of(world).license_id, "2.0", now=NOW)
     assert [one.release_id for one in leases(world, asked)] == [device.box.release.release_id]
 
 
@@ -104,12 +105,12 @@ def test_so_is_one_after_a_release_was_withdrawn(world: LicenseWorld, device: So
 
 
 def test_a_floor_comes_down_only_if_somebody_says_so(world: LicenseWorld, license_: License) -> None:
-    set_version_floor(world.store, license_.license_id, "1.10")
+    set_version_floor(world.store, OPERATOR, license_.license_id, "1.10", now=NOW)
     with pytest.raises(UsageError, match=r"1\.10; 1\.9 would allow older.*--lower"):
-        set_version_floor(world.store, license_.license_id, "1.9")
+        set_version_floor(world.store, OPERATOR, license_.license_id, "1.9", now=NOW)
     assert license_of(world).version_floor == "1.10"
-    assert set_version_floor(world.store, license_.license_id, "1.10.0").version_floor == "1.10.0"
-    set_version_floor(world.store, license_.license_id, "1.9", lower=True)
+    assert set_version_floor(world.store, OPERATOR, license_.license_id, "1.10.0", now=NOW).version_floor == "1.10.0"
+    set_version_floor(world.store, OPERATOR, license_.license_id, "1.9", lower=True, now=NOW)
     assert license_of(world).version_floor == "1.9"
 
 
