@@ -17,18 +17,13 @@ from sealwright_licensing.config import ServiceConfig
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.endpoints import enrollments, health, nonces, renewals
 from sealwright_licensing.endpoints.calls import WORKERS, Caller
-from sealwright_licensing.enrollment import EnrollmentService
-from sealwright_licensing.grants import Grantor
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_licensing.logs import logger
 from sealwright_licensing.middleware import BodyLimit, RateLimit, RequestLog
-from sealwright_licensing.nonces import StatelessNonces
-from sealwright_licensing.release import KeyRelease
-from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.service_time import ServiceClock
+from sealwright_licensing.services import wire_services
 from sealwright_licensing.store_sql import SqlStore
-from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.errors import SealwrightError
 from sealwright_policies.wire.messages import (
     MESSAGE_LIMIT,
@@ -50,16 +45,14 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
         yield
         store.close()
 
-    grantor = Grantor(keys, KeyRelease(custodians, keys.lease_policy.public_key()))
-    floor, limits = TpmFloor(config.denied_tpm), config.limits
-    renewal = RenewalService(store, grantor, StatelessNonces(keys.nonce), floor)
+    services, limits = wire_services(store, keys, custodians, config), config.limits
     failed_codes = AddressBuckets(tokens=limits.failed_codes_per_hour, period_s=3600)
     caller = Caller(CapacityLimiter(WORKERS), ServiceClock(store).now)
 
     app = FastAPI(title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(enrollments.router(caller, EnrollmentService(store, grantor, floor), failed_codes))
-    app.include_router(nonces.router(caller, renewal))
-    app.include_router(renewals.router(caller, renewal))
+    app.include_router(enrollments.router(caller, services.enrollment, failed_codes))
+    app.include_router(nonces.router(caller, services.renewal))
+    app.include_router(renewals.router(caller, services.renewal))
     app.include_router(health.router(store))
     app.add_exception_handler(SealwrightError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)

@@ -7,9 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from sealwright_licensing import schema
 from sealwright_licensing.config import ServiceConfig, ServiceFolder, load_config
+from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.database import open_engine
+from sealwright_licensing.keys import load_signing_keys
+from sealwright_licensing.manifest_keys import ManifestKeys
+from sealwright_licensing.services import Services, wire_services
 from sealwright_licensing.store_sql import SqlStore
 
 
@@ -20,6 +26,13 @@ class Context:
     folder: ServiceFolder
     config: ServiceConfig
     store: SqlStore
+    engine: Engine
+
+    def services(self) -> Services:
+        """What decides, as in the running service: releases are verified when they are read."""
+        store = SqlStore(self.engine, ManifestKeys(self.folder.manifest_keys).admit)
+        keys = self.folder.keys
+        return wire_services(store, load_signing_keys(keys), load_file_custodians(keys), self.config)
 
 
 @contextmanager
@@ -34,6 +47,6 @@ def open_service(directory: Path) -> Iterator[Context]:
     engine = open_engine(folder.database_url(config))
     try:
         schema.require_newest(engine)
-        yield Context(folder, config, SqlStore(engine))
+        yield Context(folder, config, SqlStore(engine), engine)
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""``device list | show | resume | retire | transfer | approve-firmware``."""
+"""``device list | show | resume | retire | transfer | approve-firmware``; ``answer`` is in :mod:`.cli_air_gap`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from sealwright_licensing.cli_actor import cli_actor
+from sealwright_licensing.cli_air_gap import add_answer
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_license_terms import count
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
@@ -32,6 +33,7 @@ def add_commands(commands: Commands) -> None:
                           help="retire the device now, and not when the other one enrols")  # fmt: skip
     approve = _add(group, "approve-firmware", _approve, "approve the changed firmware that a device has shown", "5e1f…")
     approve.add_argument("digest", metavar="DIGEST", help="of exactly these values, as `device show` gives it")
+    add_answer(group)
 
 
 def _add(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from sealwright_licensing import enrollment_identity, journal
 from sealwright_licensing.activation_codes import code_hash
+from sealwright_licensing.appraised_logs import keep_logs
 from sealwright_licensing.baselines import affirmed, pcrs_json, with_baseline
 from sealwright_licensing.endorsement import Endorsement, Tier
 from sealwright_licensing.enrollment_identity import ClaimedIdentity, require_allowed_tpm
@@ -42,12 +43,19 @@ from sealwright_policies.errors import OperationError, RejectionCode, Verificati
 from sealwright_policies.tcg.attestation import verify_certify
 from sealwright_policies.tcg.credential import make_credential
 from sealwright_policies.tcg.structures import parse_public
-from sealwright_policies.wire.encoding import pcr_values
+from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_values
 from sealwright_policies.wire.framing import qualifying_data
-from sealwright_policies.wire.messages import EnrollmentChallenge, EnrollmentProof, EnrollmentRequest, Purpose
+from sealwright_policies.wire.messages import (
+    MESSAGE_LIMIT,
+    EnrollmentChallenge,
+    EnrollmentProof,
+    EnrollmentRequest,
+    Purpose,
+)
 
 PENDING_S = 600
-"""Online; by file it would be 14 days."""
+"""Online."""
+PENDING_BY_FILE_S = 14 * 86_400
 MOST_PENDING_PER_CODE = 8
 ATTEMPTS = 4
 """How often a decision is made again because licence, release or charges changed meanwhile."""
@@ -74,12 +82,15 @@ class EnrollmentService:
         self._floor = floor
         self._expiry = Expiry(store)
 
-    def challenge(self, request: EnrollmentRequest, *, now: int) -> EnrollmentChallenge:
+    def challenge(self, request: EnrollmentRequest, *, now: int, by_file: bool = False) -> EnrollmentChallenge:
         """Answer the first message.
 
         (1) keys are of the listed kinds, (2) the code names a usable licence, (3) the EK's chain leads to a root of a
         tier that the licence allows, (4) the release may be used, (5) the TPM has no other live enrolment and a seat
         is free, (6) a credential for that EK and AK is made and the pending enrolment stored.
+
+        Args:
+            by_file: it is open for 14 days, and the same request gets the same challenge again.
 
         Raises:
             FormatError, UnsupportedError: the request cannot be read.
@@ -101,7 +112,7 @@ class EnrollmentService:
             else:
                 same_tpm = devices_of_tpm(transaction, claimed.device_id, claimed.ak.area, claimed.srk.area)
                 require_free_seat(transaction, license_, same_tpm)  # (5)
-        return self._open(request, claimed, endorsement, license_, now=now)  # (6)
+        return self._open(request, claimed, endorsement, license_, now=now, by_file=by_file)  # (6)
 
     def _open(
         self,
@@ -111,11 +122,21 @@ class EnrollmentService:
         license_: License,
         *,
         now: int,
+        by_file: bool,
     ) -> EnrollmentChallenge:
         secret, nonce = secrets.token_bytes(SECRET_SIZE), secrets.token_bytes(NONCE_SIZE)
         credential_blob, encrypted_secret = make_credential(claimed.ek, secret, claimed.ak.name)
-        pending = PendingEnrollment(
+        challenge = EnrollmentChallenge(
             enrollment_id=secrets.token_hex(16),
+            device_id=claimed.device_id,
+            license_id=license_.license_id,
+            credential_blob=credential_blob,
+            encrypted_secret=encrypted_secret,
+            nonce=nonce,
+            expires_at=now + (PENDING_BY_FILE_S if by_file else PENDING_S),
+        )
+        pending = PendingEnrollment(
+            enrollment_id=challenge.enrollment_id,
             device_id=claimed.device_id,
             license_id=license_.license_id,
             code_hash=code_hash(request.activation_code),
@@ -128,26 +149,24 @@ class EnrollmentService:
             srk_public=claimed.srk.area,
             secret_hash=hashlib.sha256(secret).digest(),
             nonce=nonce,
-            expires_at=now + PENDING_S,
+            expires_at=challenge.expires_at,
+            challenge=document_bytes(challenge) if by_file else b"",
         )
         with self._store.write(code_name(pending.code_hash)) as transaction:
             transaction.delete_below(PendingEnrollment, "expires_at", now, code_hash=pending.code_hash)
-            if transaction.count(PendingEnrollment, code_hash=pending.code_hash) >= MOST_PENDING_PER_CODE:
+            found = transaction.find(PendingEnrollment, code_hash=pending.code_hash)
+            for open_one in found:
+                if by_file and _is_same_request(open_one, pending):
+                    return parse_json(EnrollmentChallenge, open_one.challenge, limit=MESSAGE_LIMIT)
+            if len(found) >= MOST_PENDING_PER_CODE:
                 raise VerificationError(
                     RejectionCode.RATE_LIMITED,
-                    "too many enrolments with this activation code are open; wait 10 minutes",
+                    "too many enrolments with this activation code are open; "
+                    "each ends after 10 minutes, by file after 14 days",
                 )
             transaction.add(pending)
         self._expiry.prune(now=now)
-        return EnrollmentChallenge(
-            enrollment_id=pending.enrollment_id,
-            device_id=pending.device_id,
-            license_id=pending.license_id,
-            credential_blob=credential_blob,
-            encrypted_secret=encrypted_secret,
-            nonce=nonce,
-            expires_at=pending.expires_at,
-        )
+        return challenge
 
     def prove(self, proof: EnrollmentProof, *, now: int) -> bytes:
         """Answer the second message with a Grant, as JSON; the same proof gets the same bytes for 14 days.
@@ -181,7 +200,7 @@ class EnrollmentService:
                     held = _look_up(transaction, pending, now=now)  # (3)
                 result = _appraise(pending, proof, held, now=now)  # (4)
                 prepared = self._prepare(pending, held, result, now=now)  # (5)
-                reply = self._commit(pending, held, result, prepared, now=now)  # (6)
+                reply = self._commit(pending, proof, held, result, prepared, now=now)  # (6)
                 if reply is not None:
                     return reply
         except VerificationError as denial:
@@ -220,6 +239,7 @@ class EnrollmentService:
             revision=0,
             first_ticks=baseline.ticks,
             charged_ticks=held.charged_ticks,
+            boot_logs_digest=result.boot_logs_digest,
         )
         release = stored_release(held.record)
         granted = GrantedRelease(held.record, release, pcr_values(result.unseal_pcrs), held.shares)
@@ -229,6 +249,7 @@ class EnrollmentService:
     def _commit(
         self,
         pending: PendingEnrollment,
+        proof: EnrollmentProof,
         held: _Held,
         result: AttestationResult,
         prepared: PreparedGrant,
@@ -250,6 +271,7 @@ class EnrollmentService:
             same_tpm = devices_of_tpm(transaction, pending.device_id, pending.ak_public, pending.srk_public)
             require_free_seat(transaction, held.license_, same_tpm)
             transaction.put(replace(code, spent_at=now, enrollment_id=pending.enrollment_id))
+            keep_logs(transaction, pending.device_id, proof.evidence, result.boot_logs_digest, before=b"")
             _store_enrollment(transaction, pending, result, prepared, now=now)
         return prepared.reply
 
@@ -263,6 +285,12 @@ def _names(pending: PendingEnrollment) -> tuple[str, ...]:
         tpm_name(pending.ak_public),
         tpm_name(pending.srk_public),
     )
+
+
+def _is_same_request(held: PendingEnrollment, asked: PendingEnrollment) -> bool:
+    """Whether a challenge that travels by file was made for the same keys, licence and release."""
+    names = ("device_id", "license_id", "code_hash", "release_id", "ek_public", "ak_public", "srk_public")
+    return bool(held.challenge) and all(getattr(held, name) == getattr(asked, name) for name in names)
 
 
 def _license_of_code(transaction: Transaction, hashed: str) -> License:

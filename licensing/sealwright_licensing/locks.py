@@ -13,6 +13,7 @@ from typing import Any
 
 from sealwright_licensing.records import (
     ActivationCodeRecord,
+    AppraisedLogs,
     ClockSighting,
     Decision,
     Device,
@@ -69,6 +70,7 @@ _OF_CODE: _Names = {"code_hash": code_name}
 WRITTEN: dict[type[Any], _Names] = {
     Device: _OF_DEVICE,
     DeviceRelease: _OF_DEVICE,
+    AppraisedLogs: _OF_DEVICE,
     RenewalReply: _OF_DEVICE,
     NextNonce: _OF_DEVICE,
     LeaseRecord: _OF_DEVICE,

@@ -164,6 +164,8 @@ class PendingEnrollment:
     """SHA-256 of the credential's secret."""
     nonce: bytes
     expires_at: int
+    challenge: bytes = b""
+    """The whole EnrollmentChallenge of one that travels by file, to be given again; online ones are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,18 @@ class Device:
     """RejectionCode of a hold."""
     approved_pcrs: str = "{}"
     """PCR 0, 2 and 3 that an operator has approved beside the pinned ones, JSON; spent when they are shown."""
+    boot_logs_digest: bytes = b""
+    """Of the boot logs of the last accepted evidence (policies/spec/air-gap.md, 2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppraisedLogs:
+    """The boot logs of a device's last accepted evidence, each compressed, for requests that come without."""
+
+    device_id: str
+    digest: bytes
+    boot_log: bytes
+    userspace_log: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing import journal
+from sealwright_licensing.appraised_logs import keep_logs
 from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, put_back, stored_pcrs, with_baseline
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment_identity import require_allowed_tpm
@@ -36,7 +37,7 @@ from sealwright_licensing.store import Store, Transaction, query
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
-from sealwright_policies.appraisal.clock import PINNED_PCRS, DeviceBaseline
+from sealwright_policies.appraisal.clock import PINNED_PCRS, ClockReading, DeviceBaseline
 from sealwright_policies.appraisal.reference_values import UNSEAL_SET
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
@@ -48,6 +49,8 @@ ATTEMPTS = 4
 """How often a decision is made again because another one about the same device came between."""
 MOST_OPEN_REPLIES = 16
 """Stored replies for one N; a box that asks more often without counting on gets no repetition of the older ones."""
+
+_CLOCK_CODES = {RejectionCode.CLOCK_WENT_BACK, RejectionCode.ROLLED_BACK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,15 @@ class RenewalService:
         nonce = self._nonces.issue(request.device_id, Purpose.RENEW, now=now)
         return Nonce(nonce=nonce, expires_at=self._nonces.verify(nonce, request.device_id, Purpose.RENEW, now=now))
 
-    def renew(self, request: RenewalRequest, *, now: int) -> bytes:
+    def renew(self, request: RenewalRequest, *, now: int, by_file: bool = False) -> bytes:
         """Answer with a Grant, as JSON; a repeated request gets the same bytes until N + 1 is proved.
 
         (1) device, licence and release are known, (2) the nonce is ours and fresh, (3) evidence is appraised against
         the device's baseline, (4) licence, tier and release are still allowed, (5) a stored reply is repeated, (6) or
         a grant is prepared and (7) committed with the new baseline.
+
+        Args:
+            by_file: an older request may come behind a younger one (policies/spec/air-gap.md, 6).
 
         Raises:
             FormatError, UnsupportedError: the request cannot be read.
@@ -131,7 +137,7 @@ class RenewalService:
         """
         for _ in range(ATTEMPTS):
             held = self.look_up(request)  # (1)
-            verdict = self.decide(request, held, now=now)
+            verdict = self.decide(request, held, now=now, by_file=by_file)
             if isinstance(verdict, RenewalReply):
                 return verdict.reply  # (5)
             if isinstance(verdict, Denial):
@@ -142,7 +148,9 @@ class RenewalService:
                 return verdict.prepared.reply
         raise OperationError("Another renewal of this device is being decided.", cure="Ask again.")
 
-    def decide(self, request: RenewalRequest, held: Held, *, now: int) -> Verdict | RenewalReply | Denial:
+    def decide(
+        self, request: RenewalRequest, held: Held, *, now: int, by_file: bool = False
+    ) -> Verdict | RenewalReply | Denial:
         """Decide about a request by what the store held; touches no storage.
 
         Returns:
@@ -155,12 +163,14 @@ class RenewalService:
         try:
             nonce_expires_at = self._check_nonce(request, held, now=now)  # (2)
             result = _appraise(request, held, now=now)  # (3)
-            baseline = affirmed(result)
+            older = _shows_an_older_state(result) if by_file and held.replies else None
+            number = affirmed(result).lease_number if older is None else older.lease_number
             require_allowed_tpm(self._floor, held.device.tpm, result)
             _check_rights(held, now=now)  # (4)
             for reply in held.replies:
-                if reply.lease_number == baseline.lease_number:
+                if reply.lease_number == number:
                     return reply
+            baseline = affirmed(result)
             _check_next_nonce(held, baseline.lease_number, nonce_expires_at)
             return self._prepare(held, result, baseline, nonce_expires_at, now=now)  # (6)
         except VerificationError as error:
@@ -197,7 +207,7 @@ class RenewalService:
         # Clock that a power cut took back was running time all the same.
         lost_ticks = math.ceil(result.clock_loss_ms / 1000 / TICK_INTERVAL_S)
         charged = replace(device, charged_ticks=device.charged_ticks + lost_ticks, revision=device.revision + 1)
-        proved = with_baseline(charged, baseline, now=now)
+        proved = replace(with_baseline(charged, baseline, now=now), boot_logs_digest=result.boot_logs_digest)
         unseal = pcr_values(result.unseal_pcrs)
         shares = held.shares if _first_number(held, baseline.lease_number) == baseline.lease_number else ()
         attested = GrantedRelease(held.record, stored_release(held.record), unseal, shares)
@@ -311,6 +321,11 @@ def _appraise(request: RenewalRequest, held: Held, *, now: int) -> AttestationRe
     )
 
 
+def _shows_an_older_state(result: AttestationResult) -> ClockReading | None:
+    """The reading of evidence at which nothing is wrong but that it is older than what is held."""
+    return result.reading if result.mismatches and set(result.codes) <= _CLOCK_CODES else None
+
+
 def _check_rights(held: Held, *, now: int) -> None:
     require_usable(held.license_, now=now)
     require_tier(held.license_, Tier(held.device.tier))
@@ -367,6 +382,8 @@ def _store_renewal(
         transaction.add(SpentNonce(request.nonce, verdict.nonce_expires_at))
     transaction.add(RenewalReply(device.device_id, proved, request.nonce, prepared.reply))
     prepared.store(transaction)
+    logs = verdict.result.boot_logs_digest
+    keep_logs(transaction, device.device_id, request.evidence, logs, before=held.device.boot_logs_digest)
     unseal = pcrs_json(verdict.result.unseal_pcrs)
     transaction.put(DeviceRelease(device.device_id, request.release_id, unseal, now, _first_number(held, proved)))
     journal.record_decision(

@@ -120,6 +120,7 @@ pending_enrollments = Table(
     _bytes("secret_hash"),
     _bytes("nonce"),
     _number("expires_at"),
+    _bytes("challenge"),
     Index(None, "code_hash"),
     Index(None, "expires_at"),
 )
@@ -166,9 +167,19 @@ devices = Table(
     _number("granted_ticks"),
     _text("held_code"),
     _text("approved_pcrs"),
+    _bytes("boot_logs_digest"),
     Index(None, "license_id"),
     Index(None, "ak_public"),
     Index(None, "srk_public"),
+)
+
+appraised_logs = Table(
+    "appraised_logs",
+    metadata,
+    _text("device_id", key=True),
+    _bytes("digest"),
+    _bytes("boot_log"),
+    _bytes("userspace_log"),
 )
 
 device_releases = Table(
@@ -307,6 +318,7 @@ TABLES: dict[type[object], Table] = {
     records.PendingEnrollment: pending_enrollments,
     records.EnrollmentReply: enrollment_replies,
     records.Device: devices,
+    records.AppraisedLogs: appraised_logs,
     records.DeviceRelease: device_releases,
     records.TickLedger: tick_ledgers,
     records.RenewalReply: renewal_replies,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sealwright_licensing.records import Device, License
 from sealwright_policies.wire.lease import Lease, verify_lease
@@ -40,7 +41,7 @@ class EnrolledDevice:
         self.world.now += seconds
         self.device.pass_time(seconds, resets=resets)
 
-    def ask(self, nonce: bytes | None = None, **changes: object) -> bytes:
+    def ask(self, nonce: bytes | None = None, **changes: Any) -> bytes:
         """Renew; with the last lease's nonce if none is given."""
         chosen = self.lease.next_nonce if nonce is None else nonce
         request = self.device.renewal(self.license_.license_id, chosen, **changes)

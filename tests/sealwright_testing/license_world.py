@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_licensing.actors import Actor, ActorKind
+from sealwright_licensing.air_gap import AirGapService
 from sealwright_licensing.config import Limits, ServiceFolder, load_config
 from sealwright_licensing.custodian_file import load_file_custodians
 from sealwright_licensing.database import open_engine
@@ -149,6 +150,11 @@ class LicenseWorld:
         world.trust(world.maker)
         world.shares = world.import_release(world.box)
         return world
+
+    @property
+    def air_gap(self) -> AirGapService:
+        """What answers files."""
+        return AirGapService(self.store, self.enrollment, self.renewal, self.keys)
 
     @property
     def service(self) -> LicenseService:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
+from sealwright_policies.appraisal.boot_logs import digest_of_logs
 from sealwright_policies.tcg.srk import SRK_ATTRIBUTES
 from sealwright_policies.tcg.templates import KeyKind, key_area
 from sealwright_policies.wire.device_id import device_id
@@ -152,16 +153,22 @@ class SoftwareDevice:
             evidence=self.evidence(bound, **changes),
         )
 
-    def renewal(self, license_id: str, nonce: bytes, **changes: Any) -> RenewalRequest:
+    def renewal(self, license_id: str, nonce: bytes, *, payload: bytes = b"", **changes: Any) -> RenewalRequest:
         """A renewal that proves the present lease number."""
-        bound = self.bound(nonce=nonce, license_id=license_id, purpose=Purpose.RENEW)
+        bound = self.bound(nonce=nonce, license_id=license_id, purpose=Purpose.RENEW, payload=payload)
         return RenewalRequest(
             device_id=self.device_id,
             license_id=license_id,
             release_id=self.box.release.release_id,
             nonce=nonce,
-            evidence=self.evidence(bound, **changes),
+            evidence=self.evidence(bound, payload=payload, **changes),
         )
+
+    def renewal_by_file(self, license_id: str, nonce: bytes, **changes: Any) -> RenewalRequest:
+        """The same as a box writes it into a file: the payload is the digest of the logs."""
+        seen = self.renewal(license_id, nonce, **changes).evidence
+        payload = digest_of_logs(seen.boot_log, seen.userspace_log)
+        return self.renewal(license_id, nonce, payload=payload, **changes)
 
     def pass_time(self, seconds: int, *, resets: int = 0) -> None:
         """Let the TPM's clock run, and power-cycle it."""

@@ -17,6 +17,7 @@ from sealwright_policies.appraisal.boot_chain import (
     judge_untouched,
     judge_userspace,
 )
+from sealwright_policies.appraisal.boot_logs import boot_logs_digest
 from sealwright_policies.appraisal.clock import (
     DEFAULT_LOSS_BOUND_MS,
     PINNED_PCRS,
@@ -190,6 +191,7 @@ def _appraise_state(
         notes=tuple(notes),
         clock_loss_ms=clock.loss_ms if clock is not None else 0,
         unseal_pcrs=unseal_values(firmware, measurements) if affirming and firmware else {},
+        boot_logs_digest=boot_logs_digest(boot_log, userspace_log) if affirming else b"",
         baseline=_next_baseline(reading, quote.pcrs) if affirming and reading else None,
     )
 

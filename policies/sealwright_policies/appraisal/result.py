@@ -67,6 +67,8 @@ class AttestationResult:
     """TPM Clock that was lost since the baseline, to be charged to the licence."""
     unseal_pcrs: Mapping[int, bytes] = field(default_factory=dict)
     """Values of the unseal set at the unseal point; empty unless affirming."""
+    boot_logs_digest: bytes = b""
+    """Of both logs (:mod:`.boot_logs`); empty unless affirming."""
     baseline: DeviceBaseline | None = None
     """What to hold the next evidence against; None unless affirming."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import struct
 
+from sealwright_policies.errors import FormatError
+
 ATTEST_LABEL = "sealwright/v1/attest"
 VOLUME_KEY_LABEL = "sealwright/v1/volume-key"
 KEY_CHECK_LABEL = "sealwright/v1/key-check"
@@ -18,6 +20,7 @@ RELEASE_SHARE_LABEL = "sealwright/v1/release-share"
 STATE_LABEL = "sealwright/v1/state"
 CUSTODIAN_WRAP_LABEL = "sealwright/v1/custodian-wrap"
 BOOT_LOGS_LABEL = "sealwright/v1/boot-logs"
+RENEWAL_REQUEST_LABEL = "sealwright/v1/renewal-request"
 BINDING_LABEL = "sealwright/v1/binding"
 UNLOCKED_WORD = "sealwright/v1/unlocked"
 """What the box extends into PCR 15 after the last unseal of a boot; nothing unseals behind it."""
@@ -27,6 +30,27 @@ def framed(label: str, *fields: bytes) -> bytes:
     """Encode a label and fields so that no other sequence has the same encoding."""
     parts = [label.encode("ascii"), *fields]
     return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+
+
+def parse_framed(label: str, count: int, data: bytes) -> tuple[bytes, ...]:
+    """The fields of :func:`framed` of this label, exactly ``count`` of them.
+
+    Raises:
+        FormatError: another label, more or fewer fields, or cut off.
+    """
+    fields: list[bytes] = []
+    rest = data
+    for _ in range(count + 1):
+        size = int.from_bytes(rest[:4], "big")
+        if len(rest) < 4 + size:
+            raise FormatError(f"{label}: cut off in field {len(fields)}")
+        fields.append(rest[4 : 4 + size])
+        rest = rest[4 + size :]
+    if rest:
+        raise FormatError(f"{label}: {len(rest)} bytes behind the last field")
+    if fields[0] != label.encode("ascii"):
+        raise FormatError(f"{label}: another label stands here")
+    return tuple(fields[1:])
 
 
 def framed_digest(label: str, *fields: bytes) -> bytes:

@@ -1,0 +1,35 @@
+"""The deciding services of one deployment, wired from its store and keys: for the application and for commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sealwright_licensing.air_gap import AirGapService
+from sealwright_licensing.config import ServiceConfig
+from sealwright_licensing.custodian import Custodians
+from sealwright_licensing.enrollment import EnrollmentService
+from sealwright_licensing.grants import Grantor
+from sealwright_licensing.keys import SigningKeys
+from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.release import KeyRelease
+from sealwright_licensing.renewal import RenewalService
+from sealwright_licensing.store import Store
+from sealwright_licensing.tpm_floor import TpmFloor
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What decides about boxes."""
+
+    enrollment: EnrollmentService
+    renewal: RenewalService
+    air_gap: AirGapService
+
+
+def wire_services(store: Store, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> Services:
+    """Wire them."""
+    grantor = Grantor(keys, KeyRelease(custodians, keys.lease_policy.public_key()))
+    floor = TpmFloor(config.denied_tpm)
+    enrollment = EnrollmentService(store, grantor, floor)
+    renewal = RenewalService(store, grantor, StatelessNonces(keys.nonce), floor)
+    return Services(enrollment, renewal, AirGapService(store, enrollment, renewal, keys))
