@@ -30,6 +30,13 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     serve.add_argument("--host", help="address to listen on (default: from config.toml)")
     serve.add_argument("--port", type=_port, help="port to listen on, 0 for any free one (default: from config.toml)")
+    operate = add_leaf(
+        commands, "serve-operators", _serve_operators,
+        help_="run the operators' API and console, in a process that holds none of the keys that open models",
+        example="sealwright-license serve-operators /srv/license",
+    )  # fmt: skip
+    operate.add_argument("--host", help="address to listen on (default: from config.toml)")
+    operate.add_argument("--port", type=_port, help="port to listen on, 0 for any free one (default: from config.toml)")
     migrate = add_leaf(
         commands, "migrate", _migrate, help_="bring the database to this version's schema; back it up before",
         example="sealwright-license migrate /srv/license",
@@ -69,6 +76,15 @@ def _serve(arguments: argparse.Namespace) -> None:
     config = load_config(folder)
     port = config.port if arguments.port is None else arguments.port
     serve(folder, config, host=arguments.host or config.host, port=port)
+
+
+def _serve_operators(arguments: argparse.Namespace) -> None:
+    from sealwright_licensing.operators.server import serve_operators  # noqa: PLC0415 - as above
+
+    folder = ServiceFolder(arguments.directory)
+    config = load_config(folder)
+    port = config.operators.port if arguments.port is None else arguments.port
+    serve_operators(folder, config, host=arguments.host or config.operators.host, port=port)
 
 
 def _migrate(arguments: argparse.Namespace) -> None:

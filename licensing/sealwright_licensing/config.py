@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sealwright_licensing.operators.config import OperatorsConfig
 from sealwright_licensing.tpm_floor import DeniedTpm
 from sealwright_policies.errors import OperationError, UsageError
 from sealwright_policies.wire.encoding import Identifier
@@ -51,6 +52,7 @@ class ServiceConfig(_Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8444
     limits: Limits = Limits()
+    operators: OperatorsConfig = OperatorsConfig()
     denied_tpm: tuple[DeniedTpm, ...] = ()
     """TPMs to refuse."""
 
@@ -116,7 +118,7 @@ def load_config(folder: ServiceFolder) -> ServiceConfig:
 
 def config_text(service_id: str, url: str, host: str, port: int) -> str:
     """The first ``config.toml``, with every setting at its default."""
-    limits = Limits()
+    limits, operators = Limits(), OperatorsConfig()
     return f"""# Licence service. Changes take effect at the next start.
 service_id = "{service_id}"
 url = "{url}"                # boxes reach the service here; measured with their images
@@ -132,6 +134,14 @@ connections_per_address = {limits.connections_per_address}
 headers_s = {limits.headers_s:g}
 body_s = {limits.body_s:g}
 shutdown_s = {limits.shutdown_s}
+
+[operators]                      # API and console: `sealwright-license serve-operators`
+host = "{operators.host}"
+port = {operators.port}
+requests_per_minute = {operators.requests_per_minute}      # of one token, and of one address
+failed_logins_per_hour = {operators.failed_logins_per_hour}      # of one address
+session_idle_s = {operators.session_idle_s}
+session_absolute_s = {operators.session_absolute_s}
 
 # TPMs to refuse; again for each kind.
 # [[denied_tpm]]

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sealwright_licensing.operators.records import ApiToken, OperatorSession
 from sealwright_licensing.records import (
     ActivationCodeRecord,
     AppraisedLogs,
@@ -63,6 +64,16 @@ def tpm_name(public_area: bytes) -> str:
     return f"tpm:{hashlib.sha256(public_area).hexdigest()}"
 
 
+def token_name(token_id: str) -> str:
+    """An API token's record."""
+    return f"token:{token_id}"
+
+
+def session_name(session_hash: str) -> str:
+    """An operator's session."""
+    return f"session:{session_hash}"
+
+
 _Names = Mapping[str, Callable[[Any], str]]
 _OF_DEVICE: _Names = {"device_id": device_name}
 _OF_CODE: _Names = {"code_hash": code_name}
@@ -83,6 +94,8 @@ WRITTEN: dict[type[Any], _Names] = {
     PendingEnrollment: _OF_CODE,
     TickLedger: {"license_id": seats_name},
     ServiceTime: {"name": time_name},
+    ApiToken: {"token_id": token_name},
+    OperatorSession: {"session_hash": session_name},
 }
 """The fields of a kind that make the names under which it is written. All of them must be held."""
 

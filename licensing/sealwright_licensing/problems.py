@@ -19,8 +19,9 @@ MALFORMED, UNSUPPORTED, UNAVAILABLE, INTERNAL = "MALFORMED", "UNSUPPORTED", "UNA
 TOO_LARGE, TOO_SLOW, NOT_FOUND, METHOD_NOT_ALLOWED = "TOO_LARGE", "TOO_SLOW", "NOT_FOUND", "METHOD_NOT_ALLOWED"
 
 _STATUS = {RejectionCode.DEVICE_UNKNOWN: 404, RejectionCode.RATE_LIMITED: 429}
-_TITLES = {400: "Malformed", 403: "Denied", 404: "Not found", 422: "Unsupported", 429: "Too many requests",
-           500: "Internal error", 503: "Unavailable"}  # fmt: skip
+_TITLES = {400: "Malformed", 401: "Not authenticated", 403: "Denied", 404: "Not found", 409: "Not possible",
+           412: "Changed meanwhile", 422: "Unsupported", 429: "Too many requests", 500: "Internal error",
+           503: "Unavailable"}  # fmt: skip
 
 
 def problem(status: int, code: str, detail: str, mismatches: list[dict[str, object]] | None = None) -> Problem:

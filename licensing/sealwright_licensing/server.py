@@ -36,16 +36,25 @@ def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int)
     schema.require_newest(engine)
     store = SqlStore(engine, ManifestKeys(folder.manifest_keys).admit)
     app = create_app(store, keys.load_signing_keys(folder.keys), load_file_custodians(folder.keys), config)
+    run_application(app, folder, config.limits, host=host, port=port)
+
+
+def run_application(app: FastAPI, folder: ServiceFolder, limits: Limits, *, host: str, port: int) -> None:
+    """Run an application of this service until the process is told to stop.
+
+    Raises:
+        OperationError: TLS key or certificate missing, port taken.
+    """
     for name in (keys.TLS_SERVER_KEY, keys.TLS_SERVER_CERTIFICATE):
         if not (folder.keys / name).exists():
             raise OperationError(f"{folder.keys / name} is missing.", cure="Restore it from the backup.")
-    listener = _listen(host, port, config.limits)
+    listener = _listen(host, port, limits)
     configure_logging()
-    server = _AnnouncingServer(server_config(app, folder, config.limits))
+    server = _AnnouncingServer(server_config(app, folder, limits))
     server.announcement = f"https://{host}:{listener.getsockname()[1]}"
     # uvicorn raises the signal that stopped it once more when it is done; a graceful stop is an exit with 0.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with asyncio.Runner(loop_factory=partial(TlsLoop, config.limits.headers_s)) as runner:
+    with asyncio.Runner(loop_factory=partial(TlsLoop, limits.headers_s)) as runner:
         runner.run(server.serve(sockets=[listener]))
 
 

@@ -29,6 +29,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from sealwright_licensing.paging import PageQuery
+from sealwright_licensing.paging_sql import select_page
 from sealwright_licensing.tables import TABLES
 
 POSTGRESQL = "postgresql"
@@ -75,6 +77,10 @@ class Statements:
         """Records by fields."""
         return self._of(_select(TABLES[kind], FIELDS[kind], fields, newest_first, limit))
 
+    def page(self, kind: type[Any], query: PageQuery) -> Statement:
+        """A page of records; compiled each time, for people turn pages slowly and in many shapes."""
+        return self._compile(select_page(TABLES[kind], FIELDS[kind], query))
+
     def count(self, kind: type[Any], fields: tuple[str, ...]) -> Statement:
         """Their number."""
         return self._of(_count(TABLES[kind], fields))
@@ -98,12 +104,15 @@ class Statements:
     def _of(self, built: _Built) -> Statement:
         known = self._compiled.get(built)
         if known is None:
-            compiled = built.compile(dialect=self._dialect)
-            order = getattr(compiled, "positiontup", None)
-            fixed = {name: value for name, value in compiled.params.items() if value is not None}
-            known = Statement(str(compiled), None if order is None else tuple(order), fixed)
+            known = self._compile(built)
             self._compiled[built] = known
         return known
+
+    def _compile(self, built: _Built) -> Statement:
+        compiled = built.compile(dialect=self._dialect)
+        order = getattr(compiled, "positiontup", None)
+        fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        return Statement(str(compiled), None if order is None else tuple(order), fixed)
 
 
 def bound_parameter(value: int) -> dict[str, int]:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from sealwright_licensing.paging import PageQuery
 from sealwright_policies.errors import OperationError
 
 R = TypeVar("R")
@@ -51,6 +52,9 @@ class Transaction(Protocol):
 
     def find_each(self, *queries: Query) -> list[list[Any]]:
         """The records of several queries, in one round trip."""
+
+    def page(self, kind: type[R], query: PageQuery) -> list[R]:
+        """The records that a page shows."""
 
     def count(self, kind: type[R], **equal: Value) -> int:
         """Number of such records."""

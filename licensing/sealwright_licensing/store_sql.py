@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sealwright_licensing import locks
 from sealwright_licensing.database import EXCLUSIVE, is_postgresql
+from sealwright_licensing.paging import PageQuery
 from sealwright_licensing.statements import FIELDS, KEYS, Parameters, Statement, Statements, bound_parameter
 from sealwright_licensing.store import Query, Transaction, Value
 from sealwright_licensing.tables import CLOSED_SETS, TABLES
@@ -133,6 +134,11 @@ class _SqlTransaction:
     def find_each(self, *queries: Query) -> list[list[Any]]:
         found = zip(queries, self._rows(queries), strict=True)
         return [[self._record(query.kind, row) for row in rows] for query, rows in found]
+
+    def page(self, kind: type[R], query: PageQuery) -> list[R]:
+        locks.require_read(self._names, kind, query.equal)
+        (rows,) = self._run([(self._statements.page(kind, query), {})])
+        return [self._record(kind, row) for row in rows]
 
     def count(self, kind: type[R], **equal: Value) -> int:
         locks.require_read(self._names, kind, equal)

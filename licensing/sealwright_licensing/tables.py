@@ -7,6 +7,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from sealwright_licensing import records
+from sealwright_licensing.operators import records as operators
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"},
@@ -171,6 +172,7 @@ devices = Table(
     Index(None, "license_id"),
     Index(None, "ak_public"),
     Index(None, "srk_public"),
+    Index("ix_devices_enrolled_at", "enrolled_at", "device_id"),
 )
 
 appraised_logs = Table(
@@ -240,6 +242,7 @@ leases = Table(
     _number("max_reset_count"),
     _number("max_ticks"),
     Index(None, "device_id"),
+    Index("ix_leases_issued_at", "issued_at", "lease_id"),
 )
 
 device_certificates = Table(
@@ -266,6 +269,7 @@ decisions = Table(
     _text("words"),
     _number("decided_at"),
     Index(None, "device_id"),
+    Index("ix_decisions_decided_at", "decided_at", "decision_id"),
 )
 
 device_firmware = Table(
@@ -309,6 +313,44 @@ operations = Table(
     Index(None, "performed_at"),
 )
 
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    _text("token_id", key=True),
+    _text("name"),
+    _text("role"),
+    _text("licenses"),
+    _text("token_hash"),
+    _number("created_at"),
+    _number("expires_at", nullable=True),
+    _number("revoked_at", nullable=True),
+    _number("last_used_at", nullable=True),
+)
+
+operator_sessions = Table(
+    "operator_sessions",
+    metadata,
+    _text("session_hash", key=True),
+    _text("name"),
+    _text("role"),
+    _text("kind"),
+    _text("token_id"),
+    _text("licenses"),
+    _number("created_at"),
+    _number("seen_at"),
+    _number("expires_at"),
+    Index(None, "token_id"),
+)
+
+idempotency_records = Table(
+    "idempotency_records",
+    metadata,
+    _text("record_id", key=True),
+    _text("request_hash"),
+    _text("resource"),
+    _number("made_at"),
+)
+
 TABLES: dict[type[object], Table] = {
     records.License: licenses,
     records.ActivationCodeRecord: activation_codes,
@@ -331,6 +373,9 @@ TABLES: dict[type[object], Table] = {
     records.ClockSighting: clock_sightings,
     records.ServiceTime: service_times,
     records.Operation: operations,
+    operators.ApiToken: api_tokens,
+    operators.OperatorSession: operator_sessions,
+    operators.IdempotencyRecord: idempotency_records,
 }
 """Table of each record; column names are the record's field names."""
 

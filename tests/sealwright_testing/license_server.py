@@ -99,10 +99,10 @@ class BoxClient:
 
 
 @contextmanager
-def running_service(folder: ServiceFolder) -> Iterator[LicenseServer]:
-    """Run ``sealwright-license serve`` until the block ends."""
-    log = folder.path / "service.log"
-    argv = [str(Path(sys.executable).parent / "sealwright-license"), "serve", str(folder.path), "--port", "0"]
+def running_service(folder: ServiceFolder, command: str = "serve") -> Iterator[LicenseServer]:
+    """Run ``sealwright-license serve``, or ``serve-operators``, until the block ends."""
+    log = folder.path / ("service.log" if command == "serve" else f"{command}.log")
+    argv = [str(Path(sys.executable).parent / "sealwright-license"), command, str(folder.path), "--port", "0"]
     with log.open("w") as errors:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:

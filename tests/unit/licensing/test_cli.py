@@ -273,3 +273,22 @@ def test_no_private_key_shows_in_a_repr(world: LicenseWorld) -> None:
     text = repr(world.keys) + repr(world.enrollment._grantor)
     assert "PrivateKey" not in text
     assert repr(world.keys.nonce) not in text
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_way_of_a_token(world: LicenseWorld, capsys: Capture) -> None:
+    """Made, shown once, listed without itself, revoked by its name."""
+    directory = world.folder.path
+    made = run(capsys, "token", "create", directory, "console", "--role", "auditor", "--days", "90")
+    assert made["token"].startswith(f"swl_{made['token_id']}_")
+    assert made["expires_at"] == made["created_at"] + 90 * 86_400
+    (listed,) = run(capsys, "token", "list", directory)
+    assert made == listed | {"token": made["token"]}
+    assert run(capsys, "token", "revoke", directory, "console")["revoked_at"] is not None
+    assert "There is no token nobody" in fails(capsys, 2, "token", "revoke", directory, "nobody")
+    assert "LICENSE_UNKNOWN" in fails(
+        capsys, 10, "token", "create", directory, "x", "--role", "operator", "--license", "lic-none"
+    )
+    fails(capsys, 2, "token", "create", directory, "x", "--role", "root")

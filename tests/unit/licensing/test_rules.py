@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sealwright_licensing.activation_codes import code_hash, new_activation_code
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.leases import DAY_S, ProvenState, bound_lease, planned_boots, tick_budget
-from sealwright_licensing.limits import MOST_ADDRESSES, AddressBuckets
+from sealwright_licensing.limits import MOST_BUCKETS, AddressBuckets
 from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_licensing.operations.terms import new_license
 from sealwright_policies.errors import RejectionCode, VerificationError
@@ -103,9 +103,9 @@ def test_a_bucket_empties_and_fills_again() -> None:
 
 def test_addresses_are_remembered_in_bounds() -> None:
     buckets = AddressBuckets(tokens=1, period_s=1e9)
-    for number in range(MOST_ADDRESSES + 1):
+    for number in range(MOST_BUCKETS + 1):
         buckets.take(f"10.0.{number // 256}.{number % 256}", now=0.0)
-    assert len(buckets._buckets) == MOST_ADDRESSES
+    assert len(buckets._buckets) == MOST_BUCKETS
 
 
 def test_an_ipv6_network_is_one_client() -> None:

@@ -1,0 +1,133 @@
+"""The operators' side as an ASGI application: a route of the API is open to whom its permission is granted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+
+from sealwright_licensing import problems
+from sealwright_licensing.config import ServiceConfig, ServiceFolder
+from sealwright_licensing.limits import AddressBuckets, Buckets
+from sealwright_licensing.logs import logger
+from sealwright_licensing.middleware import BodyLimit, RateLimit, RequestLog
+from sealwright_licensing.operators.api import (
+    decisions,
+    devices,
+    leases,
+    licenses,
+    releases,
+    roots,
+    session,
+    status,
+    tokens,
+)
+from sealwright_licensing.operators.api.desk import BODY_LIMIT, Desk
+from sealwright_licensing.operators.errors import NOT_POSSIBLE, OperatorError
+from sealwright_licensing.store_sql import SqlStore
+from sealwright_policies.errors import RejectionCode, SealwrightError, UsageError, VerificationError
+from sealwright_policies.wire.messages import Problem
+
+TITLE = "Sealwright licence service: operators' API"
+API = "/api/v1"
+_READ_BY_US = (session.Login,)
+_UNKNOWN = {RejectionCode.DEVICE_UNKNOWN, RejectionCode.LICENSE_UNKNOWN, RejectionCode.RELEASE_UNKNOWN}
+_HOUR_S = 3600
+
+
+def create_operator_app(
+    store: SqlStore, folder: ServiceFolder, config: ServiceConfig, now: Callable[[], int]
+) -> FastAPI:
+    """Build the application; the store is closed when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        store.close()
+
+    limits = config.operators
+    desk = Desk(store, folder, config, Buckets(tokens=limits.requests_per_minute, period_s=60), now)
+    app = FastAPI(title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.desk = desk
+    api = APIRouter(prefix=API, dependencies=[Depends(desk.guard)])
+    for module in (status, licenses, devices, leases, releases, decisions, roots, tokens):
+        api.include_router(module.router(desk))
+    app.include_router(api)
+    failed = AddressBuckets(tokens=limits.failed_logins_per_hour, period_s=_HOUR_S)
+    app.include_router(session.router(desk, failed), prefix=API)
+    app.add_exception_handler(SealwrightError, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_parameters)
+    app.add_exception_handler(HTTPException, _refuse_route)
+    app.add_exception_handler(Exception, _fail)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    # The last one added is the outermost: log, then rate, then body.
+    app.add_middleware(BodyLimit, limit=BODY_LIMIT, timeout_s=config.limits.body_s)
+    app.add_middleware(RateLimit, buckets=AddressBuckets(tokens=limits.requests_per_minute, period_s=60))
+    app.add_middleware(RequestLog)
+    return app
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, SealwrightError)  # noqa: S101 - registered for it
+    shown = problem_of(error)
+    if shown.status >= 500:
+        logger.error("failed", exc_info=error, extra={"code": shown.code})
+    reply = problems.response(shown)
+    if shown.status == 401:
+        reply.headers["WWW-Authenticate"] = 'Bearer realm="sealwright"'
+    return reply
+
+
+def problem_of(error: SealwrightError) -> Problem:
+    """The problem that an operator is told."""
+    match error:
+        case OperatorError():
+            return problems.problem(error.status, error.code, str(error))
+        case UsageError():
+            return problems.problem(409, NOT_POSSIBLE, str(error))
+        case VerificationError() if error.code in _UNKNOWN:
+            return problems.problem_of(error).model_copy(update={"status": 404, "title": "Not found"})
+        case _:
+            return problems.problem_of(error)
+
+
+async def _refuse_parameters(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    return problems.response(problems.problem(400, problems.MALFORMED, f"{where}: {first['msg']}"))
+
+
+async def _refuse_route(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+    code = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}.get(error.status_code, problems.MALFORMED)
+    reply = problems.response(problems.problem(error.status_code, code, str(error.detail)))
+    reply.headers.update(error.headers or {})
+    return reply
+
+
+async def _fail(_request: Request, error: Exception) -> Response:
+    logger.error("failed", exc_info=error, extra={"code": problems.INTERNAL})
+    return problems.response(problems.problem(500, problems.INTERNAL, "The service failed; its log says more."))
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with tokens as the way in, and the schemas of the bodies that we read ourselves."""
+    if app.openapi_schema is None:
+        described = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        template = "#/components/schemas/{model}"
+        _, schemas = models_json_schema([(kind, "validation") for kind in _READ_BY_US], ref_template=template)
+        components = described.setdefault("components", {})
+        components.setdefault("schemas", {}).update(schemas["$defs"])
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "swl_"}}
+        for operations in described["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)  # parameters that do not fit are 400 here
+        app.openapi_schema = described
+    return app.openapi_schema
