@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from sealwright_licensing.appraised_logs import kept_logs
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.keys import SigningKeys
+from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store import Store
+from sealwright_licensing.stored_releases import stored_release
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.air_gap import (
     ChallengeReply,
@@ -27,6 +29,7 @@ from sealwright_policies.wire.air_gap import (
     sign_reply,
 )
 from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.lease import read_unverified_lease
 from sealwright_policies.wire.messages import (
     MESSAGE_LIMIT,
     EnrollmentProof,
@@ -92,7 +95,7 @@ class AirGapService:
             ) from denial
         grant = parse_json(Grant, reply, limit=MESSAGE_LIMIT)
         document = RenewalReply(version=1, kind="renewal", device_id=grant.device_id, nonce=request.nonce, grant=grant)
-        return self._signed(document, grant.license_id)
+        return self._signed(document, grant.license_id, request.release_id)
 
     def _challenge(self, request: EnrollmentRequest, *, now: int) -> FileAnswer:
         challenge = self._enrollment.challenge(request, now=now, by_file=True)
@@ -103,15 +106,21 @@ class AirGapService:
             answers=request_digest(request),
             challenge=challenge,
         )
-        return self._signed(document, challenge.license_id)
+        return self._signed(document, challenge.license_id, request.release_id)
 
     def _prove(self, proof: EnrollmentProof, *, now: int) -> FileAnswer:
         grant = parse_json(Grant, self._enrollment.prove(proof, now=now), limit=MESSAGE_LIMIT)
         document = EnrollmentReply(
             version=1, kind="enrollment", device_id=grant.device_id, enrollment_id=proof.enrollment_id, grant=grant
         )
-        return self._signed(document, grant.license_id)
+        return self._signed(document, grant.license_id, read_unverified_lease(grant.leases[0]).release_id)
 
-    def _signed(self, document: FileReply, license_id: str) -> FileAnswer:
-        token = sign_reply(document, self._keys.lease_document)
+    def _signed(self, document: FileReply, license_id: str, release_id: str) -> FileAnswer:
+        """By the key that the image of the release knows; the release was found when the request was decided."""
+        with self._store.read() as transaction:
+            record = transaction.get(ReleaseRecord, release_id)
+        if record is None:
+            raise VerificationError(RejectionCode.RELEASE_UNKNOWN, f"release {release_id[:16]} is not known any more")
+        known = self._keys.of(stored_release(record).manifest)
+        token = sign_reply(document, known.lease_document)
         return FileAnswer(document.kind, document.device_id, license_id, token)

@@ -20,17 +20,40 @@ ALWAYS_NAMED = ("localhost", "127.0.0.1")
 """Besides the URL's host: the machine itself, for its own checks."""
 
 
-def new_authority(key: ec.EllipticCurvePrivateKey, name: str, *, now: int) -> x509.Certificate:
-    """A self-signed CA certificate that issues leaves only."""
+def new_authority(
+    key: ec.EllipticCurvePrivateKey, name: str, *, now: int, succession: bool = False
+) -> x509.Certificate:
+    """A self-signed CA certificate that issues leaves only.
+
+    Args:
+        succession: may issue the certificate of its successor too (:func:`certify_successor`).
+    """
     subject = _name(name)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     return (
         _builder(subject, subject, key.public_key(), now=now, days=AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=int(succession)), critical=True)
         .add_extension(_key_usage(signs_certificates=True), critical=True)
         .add_extension(identifier, critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
         .sign(key, SHA256())
+    )
+
+
+def certify_successor(
+    authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey, successor: x509.Certificate, *, now: int
+) -> x509.Certificate:
+    """A certificate for the next authority by the one before: who knows the one before alone then follows it too."""
+    key = successor.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)  # noqa: S101 - we made it
+    days = max(1, (authority.not_valid_after_utc - datetime.datetime.fromtimestamp(now, datetime.UTC)).days)
+    return (
+        _builder(successor.subject, authority.subject, key, now=now, days=days)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
+        .sign(authority_key, SHA256())
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from sealwright_licensing import schema
 from sealwright_licensing.config import ServiceConfig, ServiceFolder, load_config
-from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.database import open_engine
 from sealwright_licensing.keys import load_signing_keys
 from sealwright_licensing.manifest_keys import ManifestKeys
@@ -32,7 +32,7 @@ class Context:
         """What decides, as in the running service: releases are verified when they are read."""
         store = SqlStore(self.engine, ManifestKeys(self.folder.manifest_keys).admit)
         keys = self.folder.keys
-        return wire_services(store, load_signing_keys(keys), load_file_custodians(keys), self.config)
+        return wire_services(store, load_signing_keys(keys), load_custodians(keys), self.config)
 
 
 @contextmanager

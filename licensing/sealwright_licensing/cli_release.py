@@ -9,7 +9,7 @@ from pathlib import Path
 from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
-from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import ReleaseRecord
@@ -48,7 +48,7 @@ def _import(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
         release, is_new = import_release(
             context.store,
-            load_file_custodians(context.folder.keys),
+            load_custodians(context.folder.keys),
             output,
             key,
             trusted=ManifestKeys(context.folder.manifest_keys),

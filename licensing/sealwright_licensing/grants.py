@@ -122,14 +122,16 @@ class Grantor:
         Raises:
             VerificationError: BUDGET_EXHAUSTED.
         """
-        chosen = tuple(releases[:MOST_RELEASES])
+        known = self.keys.of(releases[0].release.manifest)
+        # A box refuses a lease by a key that its image does not know; another image asks for its own when it runs.
+        chosen = tuple(one for one in releases if self.keys.serves(one.release.manifest, known))[:MOST_RELEASES]
         next_nonce = secrets.token_bytes(NEXT_NONCE_SIZE)
         state = ProvenState.of(device)
         bounds = bound_lease(license_, state, now=now)
         warnings = lease_warnings(license_, state, resets=resets, elapsed_s=elapsed_s, now=now)
         leases = tuple(
             issue_lease(
-                self.keys,
+                known,
                 license_,
                 device,
                 bounds,
@@ -145,7 +147,7 @@ class Grantor:
             for one in chosen
         )
         certificate = issue_device_certificate(
-            self.keys,
+            known,
             parse_public(device.ak_public).key(),
             device_id=device.device_id,
             license_id=device.license_id,
@@ -158,18 +160,25 @@ class Grantor:
             device_id=device.device_id,
             license_id=device.license_id,
             leases=[lease.token for lease in leases],
-            shares=[share for one in chosen for share in self._shares(srk, license_, one)],
+            shares=[share for one in chosen for share in self._shares(srk, license_, one, known)],
             release_approvals=[approval for one in chosen for approval in stored_approvals(one.record)],
             device_certificate=certificate.pem,
             service_time=now,
         )
         return PreparedGrant(document_bytes(grant), number, next_nonce, leases, certificate, device, now)
 
-    def _shares(self, srk: Public, license_: License, granted: GrantedRelease) -> list[PartitionShares]:
+    def _shares(
+        self, srk: Public, license_: License, granted: GrantedRelease, known: SigningKeys
+    ) -> list[PartitionShares]:
         opened = {payload.verity.root_hash for payload in covered(license_, granted.release.manifest.payloads)}
         wrapped = [
             parse_json(PartitionWrappedShares, one.wrapped.encode("ascii"), limit=MESSAGE_LIMIT)
             for one in granted.shares
             if one.partition_id in opened
         ]
-        return self.key_release.release_shares(srk, wrapped, granted.release.manifest.release_key)
+        return self.key_release.release_shares(
+            srk,
+            wrapped,
+            lease_policy_key=known.lease_policy.public_key(),
+            release_key_pem=granted.release.manifest.release_key,
+        )

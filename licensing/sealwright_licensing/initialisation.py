@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from sealwright_custody.keeper import Keeper, PrivateKey, fingerprint, public_pem
+from sealwright_custody.locator import FileLocator, KeyLocator, TokenLocator
+from sealwright_custody.secret_file import write_secret
 from sealwright_licensing import authorities, keys, schema
 from sealwright_licensing.config import ServiceFolder, config_text, load_config
 from sealwright_licensing.database import open_engine
+from sealwright_licensing.keyring import IN_TOKEN, KeyEntry, Keyring, KeyRole, add_service_file, save_keyring
 from sealwright_policies.errors import OperationError, UsageError
-from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
 
 DEFAULT_PORT = 8444
 
 
-def create_service(path: Path, *, url: str, service_id: str, now: int) -> ServiceFolder:
+def create_service(
+    path: Path, *, url: str, service_id: str, now: int, token: TokenLocator | None = None
+) -> ServiceFolder:
     """Make the folder of a new service; it stands there whole or not at all.
+
+    Args:
+        path: the folder.
+        url: where boxes reach the service.
+        service_id: by what builds know it.
+        now: seconds since the epoch.
+        token: makes the keys that it can hold inside this PKCS#11 token; None: all in files.
 
     Raises:
         UsageError: the URL is no https://HOST[:PORT].
@@ -37,7 +50,7 @@ def create_service(path: Path, *, url: str, service_id: str, now: int) -> Servic
     try:
         partial.mkdir(parents=True, mode=0o700)
         try:
-            _fill(ServiceFolder(partial), url=url, service_id=service_id, port=address, now=now)
+            _fill(ServiceFolder(partial), url=url, service_id=service_id, port=address, token=token, now=now)
             if path.exists():
                 path.rmdir()
             partial.rename(path)
@@ -62,53 +75,94 @@ def _parse_url(url: str) -> int:
     return port
 
 
-def _fill(folder: ServiceFolder, *, url: str, service_id: str, port: int, now: int) -> None:
+def _fill(folder: ServiceFolder, *, url: str, service_id: str, port: int, token: TokenLocator | None, now: int) -> None:
     folder.keys.mkdir(mode=0o700)
-    document_key, log_key = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    policy_key, device_ca_key, tls_ca_key, tls_key, custodian_lease, custodian_release = (
-        keys.new_p256_key() for _ in range(6)
+    keeper = Keeper(folder.keys)
+    made: list[KeyLocator] = []
+    try:
+        _make_keys(folder, keeper, made, url=url, service_id=service_id, token=token, now=now)
+        folder.config_file.write_text(config_text(service_id, url, "127.0.0.1", port))
+        engine = open_engine(folder.database_url(load_config(folder)))
+        try:
+            schema.upgrade(engine)
+        finally:
+            engine.dispose()
+    except BaseException:
+        for locator in made:
+            keeper.destroy(locator)
+        raise
+    finally:
+        keeper.close()
+
+
+def _make_keys(
+    folder: ServiceFolder,
+    keeper: Keeper,
+    made: list[KeyLocator],
+    *,
+    url: str,
+    service_id: str,
+    token: TokenLocator | None,
+    now: int,
+) -> None:
+    """Make every key and certificate, the keyring, and the file for builds; ``made`` gets what is in the token."""
+    pairs: dict[KeyRole, PrivateKey] = {}
+    entries = [KeyEntry(role=KeyRole.NONCE, keeper=_file(KeyRole.NONCE), fingerprint="", created_at=now, current=True)]
+    for role in (one for one in KeyRole if one is not KeyRole.NONCE):
+        locator = _place(keeper, role, service_id, token)
+        pairs[role] = keeper.generate(locator, role.kind)
+        if isinstance(locator, TokenLocator):
+            made.append(locator)
+        named = fingerprint(pairs[role].public_key())
+        entries.append(KeyEntry(role=role, keeper=str(locator), fingerprint=named, created_at=now, current=True))
+    write_secret(folder.keys / KeyRole.NONCE.file_name, keys.new_nonce_key())
+    tls_ca_key, device_ca_key = (_p256(pairs[role]) for role in (KeyRole.TLS_CA, KeyRole.DEVICE_CA))
+    tls_ca = authorities.new_authority(
+        tls_ca_key, f"Sealwright TLS authority {service_id}"[:64], now=now, succession=True
     )
-    tls_ca = authorities.new_authority(tls_ca_key, f"Sealwright TLS authority {service_id}"[:64], now=now)
     device_ca = authorities.new_authority(device_ca_key, f"Sealwright device authority {service_id}"[:64], now=now)
+    tls_key = _p256(pairs[KeyRole.TLS_SERVER])
     server = authorities.new_server_certificate(tls_ca, tls_ca_key, tls_key.public_key(), url, now=now)
-    for name, key in (
-        (keys.LEASE_DOCUMENT_KEY, document_key),
-        (keys.LEASE_POLICY_KEY, policy_key),
-        (keys.LOG_KEY, log_key),
-        (keys.DEVICE_CA_KEY, device_ca_key),
-        (keys.TLS_CA_KEY, tls_ca_key),
-        (keys.TLS_SERVER_KEY, tls_key),
-        (keys.CUSTODIAN_LEASE_KEY, custodian_lease),
-        (keys.CUSTODIAN_RELEASE_KEY, custodian_release),
-    ):
-        keys.write_secret(folder.keys / name, keys.private_pem(key))
-    keys.write_secret(folder.keys / keys.NONCE_KEY, keys.new_nonce_key())
     for name, certificate in (
         (keys.DEVICE_CA_CERTIFICATE, device_ca),
         (keys.TLS_CA_CERTIFICATE, tls_ca),
         (keys.TLS_SERVER_CERTIFICATE, server),
     ):
         (folder.keys / name).write_text(_pem(certificate))
-    public = LicenseService(
+    public = {role: public_pem(key.public_key()) for role, key in pairs.items()}
+    service = LicenseService(
         version=1,
         service_id=service_id,
         url=url,
         ca=_pem(tls_ca),
-        lease_document_key=keys.public_pem(document_key),
-        lease_policy_key=keys.public_pem(policy_key),
+        lease_document_key=public[KeyRole.LEASE_DOCUMENT],
+        lease_policy_key=public[KeyRole.LEASE_POLICY],
         device_ca=_pem(device_ca),
-        log_key=keys.public_pem(log_key),
+        log_key=public[KeyRole.LOG],
         custodian_keys=CustodianKeys(
-            lease_share=keys.public_pem(custodian_lease), release_share=keys.public_pem(custodian_release)
+            lease_share=public[KeyRole.CUSTODIAN_LEASE_SHARE], release_share=public[KeyRole.CUSTODIAN_RELEASE_SHARE]
         ),
     )
-    folder.service_file.write_bytes(document_bytes(public) + b"\n")
-    folder.config_file.write_text(config_text(service_id, url, "127.0.0.1", port))
-    engine = open_engine(folder.database_url(load_config(folder)))
-    try:
-        schema.upgrade(engine)
-    finally:
-        engine.dispose()
+    name = add_service_file(folder.keys, service, folder.service_file)
+    save_keyring(folder.keys, Keyring(version=1, keys=entries, service_files=[name]))
+
+
+def _place(keeper: Keeper, role: KeyRole, service_id: str, token: TokenLocator | None) -> KeyLocator:
+    """In the token, if there is one and it can hold such a key; else in a file."""
+    if token is not None and role in IN_TOKEN:
+        locator = replace(token, label=f"{service_id}/{role}")
+        if keeper.can_hold(locator, role.kind):
+            return locator
+    return FileLocator(Path(role.file_name))
+
+
+def _file(role: KeyRole) -> str:
+    return str(FileLocator(Path(role.file_name)))
+
+
+def _p256(key: PrivateKey) -> ec.EllipticCurvePrivateKey:
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - by its role
+    return key
 
 
 def _pem(certificate: x509.Certificate) -> str:

@@ -1,111 +1,172 @@
-"""The service's private keys: one file each, mode 0600, none for two purposes (docs/licence-service.md)."""
+"""The keys that decisions are signed with, each wherever the keyring says; none for two purposes (docs/key-custody.md).
+
+A release is served with the keys that stand in the licence-service file that its image carries, so that boxes on an
+image from before a rotation go on. Custodian keys are held apart, behind a Custodian.
+"""
 
 from __future__ import annotations
 
-import os
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
 
-from sealwright_policies.errors import OperationError
+from sealwright_custody.keeper import Keeper, fingerprint
+from sealwright_custody.kinds import KeyKind
+from sealwright_custody.locator import FileLocator, KeyLocator
+from sealwright_custody.secret_file import read_secret
+from sealwright_licensing.keyring import Keyring, KeyRole, load_keyring, load_service_files
+from sealwright_policies.appraisal.reference_values import Manifest
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.wire.envelope import load_ed25519_public_key, load_p256_public_key
+from sealwright_policies.wire.service import LicenseService
 
-LEASE_DOCUMENT_KEY = "lease-document.pem"
 LEASE_POLICY_KEY = "lease-policy.pem"
 LOG_KEY = "log.pem"
-DEVICE_CA_KEY = "device-ca.pem"
 DEVICE_CA_CERTIFICATE = "device-ca.crt"
-TLS_CA_KEY = "tls-ca.pem"
 TLS_CA_CERTIFICATE = "tls-ca.crt"
-TLS_SERVER_KEY = "tls-server.pem"
 TLS_SERVER_CERTIFICATE = "tls-server.crt"
-CUSTODIAN_LEASE_KEY = "custodian-lease-share.pem"
-CUSTODIAN_RELEASE_KEY = "custodian-release-share.pem"
-NONCE_KEY = "nonce.key"
 NONCE_KEY_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKeys:
-    """The keys that decisions are signed with. Custodian keys are held apart, behind a Custodian."""
+    """The keys of one licence-service file, and those of all files that images in the field carry."""
 
     lease_document: Ed25519PrivateKey = field(repr=False)
     lease_policy: ec.EllipticCurvePrivateKey = field(repr=False)
     device_ca: ec.EllipticCurvePrivateKey = field(repr=False)
     device_ca_certificate: x509.Certificate
     nonce: bytes = field(repr=False)
+    by_service_file: Mapping[str, SigningKeys] = field(default_factory=dict, repr=False)
+    """By the file's hash, oldest first."""
+
+    def of(self, manifest: Manifest) -> SigningKeys:
+        """The keys that boxes on an image know.
+
+        Raises:
+            VerificationError: RELEASE_NOT_ALLOWED: the image knows keys that the service no longer has.
+        """
+        if not self.by_service_file:
+            return self
+        # An image that does not say which file it carries is older than the first rotation.
+        name = manifest.service_file or next(iter(self.by_service_file))
+        found = self.by_service_file.get(name)
+        if found is None:
+            raise VerificationError(
+                RejectionCode.RELEASE_NOT_ALLOWED,
+                f"release {manifest.product_version} knows this service by keys that it has no longer; update the box",
+            )
+        return found
+
+    def serves(self, manifest: Manifest, keys: SigningKeys) -> bool:
+        """Whether boxes on an image know these keys."""
+        try:
+            return self.of(manifest) is keys
+        except VerificationError:
+            return False
 
 
-def load_signing_keys(folder: Path) -> SigningKeys:
-    """Read the signing keys of a service.
+def load_signing_keys(folder: Path, keeper: Keeper | None = None) -> SigningKeys:
+    """Open the signing keys of a service.
+
+    Args:
+        folder: ``keys/``.
+        keeper: what opens them.
 
     Raises:
-        OperationError: a file is missing, readable by others, or not the key it should be.
+        OperationError: a key is missing, readable by others, or not the key it should be.
     """
-    document = load_private_key(folder / LEASE_DOCUMENT_KEY)
-    if not isinstance(document, Ed25519PrivateKey):
-        raise _wrong_kind(folder / LEASE_DOCUMENT_KEY, "an Ed25519 key")
-    nonce = read_secret(folder / NONCE_KEY)
+    keyring, keeper = load_keyring(folder), keeper or Keeper(folder)
+    nonce = keeper.read_secret(keyring.current(KeyRole.NONCE).locator)
     if len(nonce) != NONCE_KEY_SIZE:
-        raise _wrong_kind(folder / NONCE_KEY, f"{NONCE_KEY_SIZE} bytes")
-    try:
-        certificate = x509.load_pem_x509_certificate((folder / DEVICE_CA_CERTIFICATE).read_bytes())
-    except (OSError, ValueError) as error:
-        raise _wrong_kind(folder / DEVICE_CA_CERTIFICATE, "a certificate") from error
-    return SigningKeys(
-        lease_document=document,
-        lease_policy=load_p256_private_key(folder / LEASE_POLICY_KEY),
-        device_ca=load_p256_private_key(folder / DEVICE_CA_KEY),
-        device_ca_certificate=certificate,
-        nonce=nonce,
-    )
+        raise OperationError(f"The nonce key is not {NONCE_KEY_SIZE} bytes.", cure="Restore it from the backup.")
+    opened = _Opened(keyring, keeper)
+    sets = {name: opened.keys_of(file, nonce) for name, file in load_service_files(folder, keyring).items()}
+    if not sets:
+        raise OperationError("The keyring names no licence-service file.", cure="Restore keys/ from the backup.")
+    return replace(sets[keyring.service_files[-1]], by_service_file=sets)
+
+
+@dataclass
+class _Opened:
+    """Opens each key once."""
+
+    keyring: Keyring
+    keeper: Keeper
+    keys: dict[str, object] = field(default_factory=dict)
+    sets: dict[tuple[str, ...], SigningKeys] = field(default_factory=dict)
+    """Two files that differ in other keys only have the same set."""
+
+    def keys_of(self, file: LicenseService, nonce: bytes) -> SigningKeys:
+        named = (file.lease_document_key, file.lease_policy_key, file.device_ca)
+        if named not in self.sets:
+            self.sets[named] = self._keys_of(file, nonce)
+        return self.sets[named]
+
+    def _keys_of(self, file: LicenseService, nonce: bytes) -> SigningKeys:
+        document = self._open(KeyRole.LEASE_DOCUMENT, fingerprint(load_ed25519_public_key(file.lease_document_key)))
+        policy = self._open(KeyRole.LEASE_POLICY, fingerprint(load_p256_public_key(file.lease_policy_key)))
+        certificate = x509.load_pem_x509_certificate(file.device_ca.encode("ascii"))
+        certified = certificate.public_key()
+        assert isinstance(certified, ec.EllipticCurvePublicKey)  # noqa: S101 - we made it
+        authority = self._open(KeyRole.DEVICE_CA, fingerprint(certified))
+        assert isinstance(document, Ed25519PrivateKey)  # noqa: S101 - by its role
+        assert isinstance(policy, ec.EllipticCurvePrivateKey)  # noqa: S101
+        assert isinstance(authority, ec.EllipticCurvePrivateKey)  # noqa: S101
+        return SigningKeys(document, policy, authority, certificate, nonce)
+
+    def _open(self, role: KeyRole, named: str) -> object:
+        if named not in self.keys:
+            self.keys[named] = open_entry(self.keyring, self.keeper, role, named)
+        return self.keys[named]
+
+
+def open_entry(keyring: Keyring, keeper: Keeper, role: KeyRole, named: str) -> object:
+    """Open a key of the keyring and demand that it is the one of this fingerprint.
+
+    Raises:
+        OperationError: it is another.
+    """
+    entry = keyring.find(role, named)
+    key = keeper.open(entry.locator, role.kind)
+    if fingerprint(key.public_key()) != named:
+        raise OperationError(
+            f"{entry.keeper} is another key than the {role} key {named[:16]} of the keyring.",
+            cure="Restore it from the backup.",
+        )
+    return key
+
+
+def tls_server_files(folder: Path) -> tuple[Path, Path]:
+    """Paths of the TLS server's certificate chain and key, for a library that wants files.
+
+    Raises:
+        OperationError: one is missing, or the key can be read by others.
+    """
+    locator = load_keyring(folder).current(KeyRole.TLS_SERVER).locator
+    path = secret_path(folder, locator)
+    read_secret(path)
+    certificate = folder / TLS_SERVER_CERTIFICATE
+    if not certificate.exists():
+        raise OperationError(f"{certificate} is missing.", cure="Restore it from the backup.")
+    return certificate, path
+
+
+def secret_path(folder: Path, locator: KeyLocator) -> Path:
+    """Where a key that is a file lies."""
+    if not isinstance(locator, FileLocator):
+        raise OperationError(f"{locator}: the TLS server's key must be a file.", cure="Keep it in keys/.")
+    return folder / locator.path
 
 
 def load_p256_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """A P-256 private key from a PEM file that nobody else can read."""
-    key = load_private_key(path)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise _wrong_kind(path, "a P-256 key")
-    return key
-
-
-def load_private_key(path: Path) -> object:
-    """A private key from a PEM file that nobody else can read."""
-    try:
-        return load_pem_private_key(read_secret(path), None)
-    except (ValueError, TypeError) as error:
-        raise _wrong_kind(path, "a private key") from error
-
-
-def read_secret(path: Path) -> bytes:
-    """Read a file after making sure that only its owner can."""
-    try:
-        if path.stat().st_mode & 0o077:
-            raise OperationError(f"{path} can be read by others.", cure=f"Run `chmod 600 {path}`.")
-        return path.read_bytes()
-    except OSError as error:
-        raise OperationError(
-            f"{path} cannot be read: {error.strerror}.", cure="Restore it from the backup, or run as its owner."
-        ) from error
-
-
-def write_secret(path: Path, data: bytes) -> None:
-    """Write a new file with mode 0600 and sync it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    return Keeper(path.parent).open_p256(FileLocator(path), KeyKind.P256)
 
 
 def new_p256_key() -> ec.EllipticCurvePrivateKey:
@@ -116,17 +177,3 @@ def new_p256_key() -> ec.EllipticCurvePrivateKey:
 def new_nonce_key() -> bytes:
     """Draw a key for stateless nonces."""
     return secrets.token_bytes(NONCE_KEY_SIZE)
-
-
-def private_pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
-    """PKCS #8, not encrypted: the file's mode protects it."""
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def public_pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey) -> str:
-    """SubjectPublicKeyInfo of the public half."""
-    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
-
-
-def _wrong_kind(path: Path, wanted: str) -> OperationError:
-    return OperationError(f"{path} is not {wanted}.", cure="Restore it from the backup.")

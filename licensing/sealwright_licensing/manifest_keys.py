@@ -17,7 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sealwright_licensing.keys import write_secret
+from sealwright_custody.secret_file import write_secret
 from sealwright_licensing.logs import logger
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.stored_releases import verify_stored_release

@@ -27,21 +27,26 @@ class KeyRelease:
     """What it takes to release keys."""
 
     custodians: Custodians = field(repr=False)
-    lease_policy_key: ec.EllipticCurvePublicKey
 
     def release_shares(
-        self, srk: Public, wrapped: Sequence[PartitionWrappedShares], release_key_pem: str
+        self,
+        srk: Public,
+        wrapped: Sequence[PartitionWrappedShares],
+        *,
+        lease_policy_key: ec.EllipticCurvePublicKey,
+        release_key_pem: str,
     ) -> list[PartitionShares]:
         """Unwrap the shares of each partition and wrap them to an SRK.
 
         Args:
             srk: verified to be a listed template under the Owner hierarchy of the enrolled TPM.
             wrapped: as the build left them; none at most renewals.
+            lease_policy_key: the one that boxes on this release know.
             release_key_pem: from the release's manifest.
         """
         if not wrapped:
             return []
-        lease_name = external_signing_key(self.lease_policy_key).name
+        lease_name = external_signing_key(lease_policy_key).name
         release_name = external_signing_key(load_p256_public_key(release_key_pem)).name
         return [self._release(srk, partition, lease_name, release_name) for partition in wrapped]
 

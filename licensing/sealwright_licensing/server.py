@@ -11,11 +11,12 @@ from functools import partial
 import uvicorn
 from fastapi import FastAPI
 
+from sealwright_custody.keeper import Keeper
 from sealwright_licensing import keys, schema
 from sealwright_licensing.app import create_app
 from sealwright_licensing.config import Limits, ServiceConfig, ServiceFolder
 from sealwright_licensing.connections import Listener, TlsLoop, deadline_protocol
-from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.database import open_engine
 from sealwright_licensing.logs import configure_logging
 from sealwright_licensing.manifest_keys import ManifestKeys
@@ -35,7 +36,8 @@ def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int)
     engine = open_engine(folder.database_url(config))
     schema.require_newest(engine)
     store = SqlStore(engine, ManifestKeys(folder.manifest_keys).admit)
-    app = create_app(store, keys.load_signing_keys(folder.keys), load_file_custodians(folder.keys), config)
+    keeper = Keeper(folder.keys)
+    app = create_app(store, keys.load_signing_keys(folder.keys, keeper), load_custodians(folder.keys, keeper), config)
     run_application(app, folder, config.limits, host=host, port=port)
 
 
@@ -45,9 +47,7 @@ def run_application(app: FastAPI, folder: ServiceFolder, limits: Limits, *, host
     Raises:
         OperationError: TLS key or certificate missing, port taken.
     """
-    for name in (keys.TLS_SERVER_KEY, keys.TLS_SERVER_CERTIFICATE):
-        if not (folder.keys / name).exists():
-            raise OperationError(f"{folder.keys / name} is missing.", cure="Restore it from the backup.")
+    keys.tls_server_files(folder.keys)
     listener = _listen(host, port, limits)
     configure_logging()
     server = _AnnouncingServer(server_config(app, folder, limits))
@@ -60,12 +60,13 @@ def run_application(app: FastAPI, folder: ServiceFolder, limits: Limits, *, host
 
 def server_config(app: FastAPI, folder: ServiceFolder, limits: Limits) -> uvicorn.Config:
     """uvicorn's configuration, with TLS 1.3 as the only version."""
+    certificate, key = keys.tls_server_files(folder.keys)
     config = uvicorn.Config(
         app,
         http=deadline_protocol(limits),
         ws="none",
-        ssl_keyfile=str(folder.keys / keys.TLS_SERVER_KEY),
-        ssl_certfile=str(folder.keys / keys.TLS_SERVER_CERTIFICATE),
+        ssl_keyfile=str(key),
+        ssl_certfile=str(certificate),
         log_config=None,
         access_log=False,
         server_header=False,

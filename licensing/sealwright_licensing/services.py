@@ -28,7 +28,7 @@ class Services:
 
 def wire_services(store: Store, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> Services:
     """Wire them."""
-    grantor = Grantor(keys, KeyRelease(custodians, keys.lease_policy.public_key()))
+    grantor = Grantor(keys, KeyRelease(custodians))
     floor = TpmFloor(config.denied_tpm)
     enrollment = EnrollmentService(store, grantor, floor)
     renewal = RenewalService(store, grantor, StatelessNonces(keys.nonce), floor)

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sealwright_licensing.actors import Actor, ActorKind
 from sealwright_licensing.air_gap import AirGapService
 from sealwright_licensing.config import Limits, ServiceFolder, load_config
-from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.database import open_engine
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
@@ -133,8 +133,8 @@ class LicenseWorld:
         folder = create_service(directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now)
         config = load_config(folder)
         store = SqlStore(open_engine(folder.database_url(config)), ManifestKeys(folder.manifest_keys).admit)
-        keys, custodians = load_signing_keys(folder.keys), load_file_custodians(folder.keys)
-        grantor = Grantor(keys, KeyRelease(custodians, keys.lease_policy.public_key()))
+        keys, custodians = load_signing_keys(folder.keys), load_custodians(folder.keys)
+        grantor = Grantor(keys, KeyRelease(custodians))
         world = cls(
             folder=folder,
             store=store,
@@ -167,7 +167,7 @@ class LicenseWorld:
 
     def import_release(self, box: SyntheticBox) -> dict[str, tuple[bytes, bytes]]:
         """Import a box's release; returns its shares in the clear."""
-        custodians = load_file_custodians(self.folder.keys)
+        custodians = load_custodians(self.folder.keys)
         output, clear = build_output(box, (custodians.lease_share.public_key, custodians.release_share.public_key))
         key = box.manifest_key.public_key()
         trusted = ManifestKeys(self.folder.manifest_keys)

@@ -36,6 +36,7 @@ TAKES_CREDENTIALS = "systemd.import_credentials=yes"
 INPUTS = (
     "image",
     "appliance",
+    "custody",
     "policies",
     "licensing",
     "requirements.lock",

@@ -13,7 +13,7 @@ import pytest
 
 from sealwright_licensing import schema
 from sealwright_licensing.config import ServiceConfig, ServiceFolder, load_config
-from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.database import open_engine
 from sealwright_licensing.initialisation import create_service
 from sealwright_licensing.keys import load_signing_keys
@@ -76,7 +76,7 @@ def answer(values: Values, folder: ServiceFolder, database: Path) -> object:
     keys = replace(load_signing_keys(folder.keys), nonce=bytes.fromhex(values["nonce_key"]))
     config: ServiceConfig = load_config(folder)
     try:
-        air_gap = wire_services(store, keys, load_file_custodians(folder.keys), config).air_gap
+        air_gap = wire_services(store, keys, load_custodians(folder.keys), config).air_gap
         return air_gap.answer(values["text"].encode(), now=values["now"])
     finally:
         store.close()

@@ -14,7 +14,7 @@ import pytest
 
 from sealwright_licensing import schema
 from sealwright_licensing.config import ServiceFolder
-from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.database import open_engine
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor
@@ -66,7 +66,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 def _keys(folder: ServiceFolder) -> Keys:
     signing = load_signing_keys(folder.keys)
-    release = KeyRelease(load_file_custodians(folder.keys), signing.lease_policy.public_key())
+    release = KeyRelease(load_custodians(folder.keys))
     return Keys(signing, release, parse_json(LicenseService, folder.service_file.read_bytes(), limit=65536))
 
 

@@ -212,6 +212,8 @@ class Manifest(Document):
     release_key: str
     """PEM, P-256: approves share B."""
     tools: Tools
+    service_file: Sha256Hex | None = None
+    """SHA-256 of the licence-service file in the root: by which of its keys the image knows the service."""
 
 
 class Subject(Document):

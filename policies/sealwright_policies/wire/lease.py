@@ -31,6 +31,7 @@ from sealwright_policies.wire.encoding import Bytes4K, Document, Identifier, Nam
 from sealwright_policies.wire.envelope import (
     load_ed25519_public_key,
     load_p256_public_key,
+    read_unverified_jws,
     sign_jws,
     verify_jws,
 )
@@ -168,6 +169,15 @@ def verify_lease(token: str, service: LicenseService) -> Lease:
                 f"The lease-policy key has not approved these terms for the partition of {partition.payload_id}.",
             ) from error
     return lease
+
+
+def read_unverified_lease(token: str) -> Lease:
+    """The lease in a token, for its author, who knows it.
+
+    Raises:
+        FormatError: not a lease.
+    """
+    return read_unverified_jws(token, Lease, limit=LEASE_LIMIT)
 
 
 def require_in_force(terms: LeaseTerms, reading: ClockReading) -> None:

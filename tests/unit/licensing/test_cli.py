@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from sealwright_licensing import journal, keys
+from sealwright_licensing import initialisation, journal, keys
 from sealwright_licensing.cli import main
+from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.initialisation import create_service
 from sealwright_licensing.records import Decision
 from sealwright_policies.errors import OperationError
@@ -52,7 +53,7 @@ def test_init_makes_keys_that_only_the_owner_reads(tmp_path: Path, capsys: Captu
     service = tmp_path / "service"
     result = run(capsys, "init", service, "--url", "https://license.example:8444")
     assert result["service_id"] == "license-license.example"
-    secrets = sorted(path for path in (service / "keys").iterdir() if path.suffix != ".crt")
+    secrets = sorted(path for path in (service / "keys").iterdir() if path.suffix in (".pem", ".key"))
     assert len(secrets) == 9
     for path in secrets:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -92,7 +93,7 @@ def test_a_failed_init_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keys, "write_secret", fail)
+    monkeypatch.setattr(initialisation, "write_secret", fail)
     with pytest.raises(OperationError, match="No space left"):
         create_service(tmp_path / "s", url="https://a", service_id="a", now=0)
     assert list(tmp_path.iterdir()) == []
@@ -170,8 +171,8 @@ def test_the_whole_way_of_a_licence(world: LicenseWorld, capsys: Capture, tmp_pa
     box = synthetic_box(product_version="3.1.0")
     service = world.service
     custodians = (
-        keys.load_p256_private_key(world.folder.keys / keys.CUSTODIAN_LEASE_KEY).public_key(),
-        keys.load_p256_private_key(world.folder.keys / keys.CUSTODIAN_RELEASE_KEY).public_key(),
+        load_custodians(world.folder.keys).lease_share.public_key,
+        load_custodians(world.folder.keys).release_share.public_key,
     )
     output, _ = build_output(box, custodians)
     for name, data in (

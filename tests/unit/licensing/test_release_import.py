@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_licensing.custodian import Custodians
-from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares
 from sealwright_licensing.release_import import (
@@ -27,7 +27,7 @@ from sealwright_testing.license_world import SERVICE_ID, LicenseWorld, build_out
 
 
 def custodians(world: LicenseWorld) -> Custodians:
-    return load_file_custodians(world.folder.keys)
+    return load_custodians(world.folder.keys)
 
 
 def built(world: LicenseWorld, box: SyntheticBox) -> BuildOutput:

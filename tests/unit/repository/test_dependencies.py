@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-DISTRIBUTIONS = ("policies", "image", "appliance", "appliance/client", "licensing", "ansible")
+DISTRIBUTIONS = ("policies", "custody", "image", "appliance", "appliance/client", "licensing", "ansible")
 PROVIDED = {"pydantic_core": "pydantic"}
 """Modules that come in another distribution, in a version which that one dictates."""
 COMPLETE = {
@@ -44,7 +44,8 @@ def declared(distribution: str) -> set[str]:
         *(line for extra in project.get("optional-dependencies", {}).values() for line in extra),
     ]
     names = {re.split(r"[^A-Za-z0-9-]", line)[0].replace("-", "_") for line in lines}
-    return {"llama_cpp" if name == "llama_cpp_python" else name for name in names}
+    renamed = {"llama_cpp_python": "llama_cpp", "python_pkcs11": "pkcs11"}
+    return {renamed.get(name, name) for name in names}
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
