@@ -82,7 +82,7 @@ class Token:
         """
         with self._module.lock:
             if self._session is None:
-                self._session = self._open()
+                self._session = self._reopen()
             try:
                 return operation(self._session)
             except p11.PKCS11Error as error:

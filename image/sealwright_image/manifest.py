@@ -46,6 +46,7 @@ def compose_manifest(
     artefacts: Sequence[Artefact],
     sbom: Artefact,
     service_id: str,
+    service_file: bytes,
     epoch: int,
 ) -> Manifest:
     """The manifest of a build, measurements predicted."""
@@ -70,6 +71,7 @@ def compose_manifest(
         artefacts=list(artefacts),
         sbom=sbom,
         service_id=service_id,
+        service_file=hashlib.sha256(service_file).hexdigest(),
         release_key=keys.release_pem,
         tools=Tools(
             systemd=os_build.systemd_version,

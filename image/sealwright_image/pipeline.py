@@ -222,6 +222,7 @@ def _manifest(
         artefacts=artefacts,
         sbom=artefact(names.SBOM, partial / names.SBOM),
         service_id=inputs.custodians.service.service_id,
+        service_file=inputs.custodians.service_file,
         epoch=epoch,
     )
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from sealwright_custody.locator import KeyLocator, parse_locator
 from sealwright_licensing.endorsement import Tier
+from sealwright_policies.errors import UsageError
 
 Commands = Any
 """argparse's subparsers action, whose type is private."""
@@ -70,6 +72,14 @@ def tier(text: str) -> Tier:
         return Tier(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(Tier)}") from None
+
+
+def locator(text: str) -> KeyLocator:
+    """A key's place on the command line."""
+    try:
+        return parse_locator(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def day(seconds: int) -> str:

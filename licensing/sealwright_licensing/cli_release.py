@@ -10,6 +10,7 @@ from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.custodian_keys import load_custodians
+from sealwright_licensing.keyring import load_keyring
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import ReleaseRecord
@@ -53,6 +54,7 @@ def _import(arguments: argparse.Namespace) -> None:
             key,
             trusted=ManifestKeys(context.folder.manifest_keys),
             service_id=context.config.service_id,
+            service_files=load_keyring(context.folder.keys).service_files,
             now=int(time.time()),
         )
     manifest = release.manifest

@@ -7,8 +7,9 @@ import re
 import time
 from urllib.parse import urlsplit
 
+from sealwright_custody.locator import TokenLocator
 from sealwright_licensing import schema
-from sealwright_licensing.cli_output import Commands, add_leaf, print_result
+from sealwright_licensing.cli_output import Commands, add_leaf, locator, print_result
 from sealwright_licensing.config import ServiceFolder, load_config
 from sealwright_licensing.database import open_engine
 from sealwright_licensing.initialisation import create_service
@@ -24,6 +25,10 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     init.add_argument("--url", required=True, help="where boxes reach the service: https://HOST or https://HOST:PORT")
     init.add_argument("--name", metavar="ID", help="id of the service (default: made from the URL's host)")
+    init.add_argument(
+        "--pkcs11", metavar="URI", type=locator,
+        help="make keys inside this token where it can: pkcs11:token=…?module-path=…&pin-source=file:…",
+    )  # fmt: skip
     serve = add_leaf(
         commands, "serve", _serve, help_="run the service until it is told to stop (SIGTERM)",
         example="sealwright-license serve /srv/license --host 0.0.0.0 --port 8444",
@@ -54,11 +59,16 @@ def _init(arguments: argparse.Namespace) -> None:
     service_id = arguments.name or _id_of_host(urlsplit(arguments.url).hostname or "")
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", service_id):
         raise UsageError(f"--name {service_id}: expected lower-case letters, digits, '.', '_' and '-'.")
-    folder = create_service(arguments.directory, url=arguments.url, service_id=service_id, now=int(time.time()))
+    token = arguments.pkcs11
+    if token is not None and (not isinstance(token, TokenLocator) or token.label or token.key_id):
+        raise UsageError("--pkcs11 names a token and no key in it: pkcs11:token=…?module-path=…&pin-source=file:…")
+    folder = create_service(
+        arguments.directory, url=arguments.url, service_id=service_id, token=token, now=int(time.time())
+    )
     result = {"directory": str(folder.path), "service_id": service_id, "license_service": str(folder.service_file)}
     words = [
         f"Licence service {service_id} made in {folder.path}.",
-        f"Back up {folder.keys}: without it no lease can be renewed.",
+        f"Back up {folder.keys}, and the token's keys if there is one: without them no lease can be renewed.",
         f"For builds (license_service in product.toml): {folder.service_file}",
         f"Start it: sealwright-license serve {folder.path}",
     ]

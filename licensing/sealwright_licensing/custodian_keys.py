@@ -54,11 +54,12 @@ def load_custodians(folder: Path, keeper: Keeper | None = None) -> Custodians:
 
 
 def _open(keyring: Keyring, keeper: Keeper) -> tuple[list[Custodian], list[Custodian]]:
-    lease, release = (_open_role(keyring, keeper, role) for role in CUSTODIANS)
+    lease, release = (open_custodian(keyring, keeper, role) for role in CUSTODIANS)
     return lease, release
 
 
-def _open_role(keyring: Keyring, keeper: Keeper, role: KeyRole) -> list[Custodian]:
+def open_custodian(keyring: Keyring, keeper: Keeper, role: KeyRole) -> list[Custodian]:
+    """The keys of one custodian, the current one first."""
     keyring.current(role)
     keys = [open_entry(keyring, keeper, role, one.fingerprint) for one in keyring.all_of(role)]
     return [KeyCustodian(key) for key in keys if isinstance(key, ec.EllipticCurvePrivateKey)]

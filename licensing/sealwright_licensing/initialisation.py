@@ -18,7 +18,15 @@ from sealwright_custody.secret_file import write_secret
 from sealwright_licensing import authorities, keys, schema
 from sealwright_licensing.config import ServiceFolder, config_text, load_config
 from sealwright_licensing.database import open_engine
-from sealwright_licensing.keyring import IN_TOKEN, KeyEntry, Keyring, KeyRole, add_service_file, save_keyring
+from sealwright_licensing.keyring import (
+    IN_TOKEN,
+    KeyEntry,
+    Keyring,
+    KeyRole,
+    add_service_file,
+    publish_service_file,
+    save_keyring,
+)
 from sealwright_policies.errors import OperationError, UsageError
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
 
@@ -143,8 +151,9 @@ def _make_keys(
             lease_share=public[KeyRole.CUSTODIAN_LEASE_SHARE], release_share=public[KeyRole.CUSTODIAN_RELEASE_SHARE]
         ),
     )
-    name = add_service_file(folder.keys, service, folder.service_file)
+    name = add_service_file(folder.keys, service)
     save_keyring(folder.keys, Keyring(version=1, keys=entries, service_files=[name]))
+    publish_service_file(folder.keys, folder.service_file)
 
 
 def _place(keeper: Keeper, role: KeyRole, service_id: str, token: TokenLocator | None) -> KeyLocator:

@@ -161,14 +161,19 @@ def load_service_files(folder: Path, keyring: Keyring) -> dict[str, LicenseServi
     return found
 
 
-def add_service_file(folder: Path, service: LicenseService, public_copy: Path) -> str:
-    """Keep a licence-service file, write the copy for builds, and return its hash."""
+def add_service_file(folder: Path, service: LicenseService) -> str:
+    """Keep a licence-service file and return its hash; the keyring is yet to name it."""
     data = document_bytes(service) + b"\n"
     name = hashlib.sha256(data).hexdigest()
     (folder / SERVICE_FILES).mkdir(mode=0o700, exist_ok=True)
     replace_file(folder / SERVICE_FILES / f"{name}.json", data)
-    replace_file(public_copy, data, mode=0o644)
     return name
+
+
+def publish_service_file(folder: Path, public_copy: Path) -> None:
+    """Write the current licence-service file where builds are given it."""
+    name = load_keyring(folder).service_files[-1]
+    replace_file(public_copy, (folder / SERVICE_FILES / f"{name}.json").read_bytes(), mode=0o644)
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o600) -> None:

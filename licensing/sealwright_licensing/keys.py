@@ -151,7 +151,7 @@ def tls_server_files(folder: Path) -> tuple[Path, Path]:
     locator = load_keyring(folder).current(KeyRole.TLS_SERVER).locator
     path = secret_path(folder, locator)
     read_secret(path)
-    certificate = folder / TLS_SERVER_CERTIFICATE
+    certificate = path.with_suffix(".crt")
     if not certificate.exists():
         raise OperationError(f"{certificate} is missing.", cure="Restore it from the backup.")
     return certificate, path

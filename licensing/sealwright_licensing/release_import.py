@@ -7,7 +7,7 @@ both shares and the key that they make, and that no partition or boot variant is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,6 +76,7 @@ def import_release(
     *,
     trusted: ManifestKeys,
     service_id: str,
+    service_files: Collection[str],
     now: int,
 ) -> tuple[Release, bool]:
     """Verify a build's output and store it; importing it again adds approvals and ways through PCR 4, and takes none.
@@ -83,6 +84,9 @@ def import_release(
     Args:
         manifest_key: what the manifest must be signed with; from now on a trusted key.
         trusted: where it is kept.
+        service_id: of this service.
+        service_files: hashes of the licence-service files by whose keys images are served.
+        now: seconds since the epoch.
 
     Returns:
         The release with all its ways through PCR 4, and whether it is new.
@@ -97,6 +101,7 @@ def import_release(
     shares = parse_json(WrappedShares, output.shares, limit=MESSAGE_LIMIT)
     approvals = parse_json(ReleaseApprovals, output.approvals, limit=MESSAGE_LIMIT).root
     _check_service(release.manifest, shares, service_id)
+    _check_service_file(release.manifest, service_files)
     _check_shares(release, shares, custodians)
     check_approvals(release, approvals)
     manifest = release.manifest
@@ -164,6 +169,13 @@ def _check_service(manifest: Manifest, shares: WrappedShares, service_id: str) -
     for found, what in ((manifest.service_id, "image"), (shares.service_id, "key shares")):
         if found != service_id:
             raise _mismatch(f"the {what} were made for licence service {found!r}, this is {service_id!r}")
+
+
+def _check_service_file(manifest: Manifest, known: Collection[str]) -> None:
+    if manifest.service_file is not None and manifest.service_file not in known:
+        raise _mismatch(
+            f"the image carries licence-service file {manifest.service_file[:16]}, whose keys this service has not"
+        )
 
 
 def _check_shares(release: Release, shares: WrappedShares, custodians: Custodians) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from sealwright_custody.keeper import Keeper
 from sealwright_licensing.actors import Actor, ActorKind
 from sealwright_licensing.air_gap import AirGapService
 from sealwright_licensing.config import Limits, ServiceFolder, load_config
@@ -20,6 +22,7 @@ from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor, PreparedGrant
 from sealwright_licensing.initialisation import create_service
+from sealwright_licensing.keyring import KeyRole, load_keyring
 from sealwright_licensing.keys import SigningKeys, load_signing_keys
 from sealwright_licensing.maker_roots import add_certificates, parse_pem_certificates
 from sealwright_licensing.manifest_keys import ManifestKeys
@@ -30,6 +33,7 @@ from sealwright_licensing.records import License
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.release_import import BuildOutput, import_release
 from sealwright_licensing.renewal import RenewalService
+from sealwright_licensing.rotation import Rotation
 from sealwright_licensing.store import Store
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
@@ -161,6 +165,22 @@ class LicenseWorld:
         """The service as a box knows it."""
         return parse_json(LicenseService, self.folder.service_file.read_bytes(), limit=65536)
 
+    def restart(self) -> None:
+        """Read the keys anew, as a service that starts does."""
+        self.keys = load_signing_keys(self.folder.keys)
+        grantor = Grantor(self.keys, KeyRelease(load_custodians(self.folder.keys)))
+        self.enrollment = EnrollmentService(self.store, grantor, NO_FLOOR)
+        self.renewal = RenewalService(self.store, grantor, StatelessNonces(self.keys.nonce), NO_FLOOR)
+
+    def rotate(self, role: KeyRole) -> None:
+        """Make a new key of a role; the service that runs does not know it yet."""
+        Rotation(self.folder, Keeper(self.folder.keys)).rotate(role, None, now=self.now)
+
+    @property
+    def service_file(self) -> str:
+        """Hash of the file that builds are given now."""
+        return hashlib.sha256(self.folder.service_file.read_bytes()).hexdigest()
+
     def trust(self, maker: MakerCa, tier: Tier = Tier.SOFTWARE) -> None:
         """Make a maker's root an anchor."""
         add_certificates(self.store, parse_pem_certificates(pem(maker.root)), tier, now=self.now)
@@ -172,7 +192,16 @@ class LicenseWorld:
         key = box.manifest_key.public_key()
         trusted = ManifestKeys(self.folder.manifest_keys)
         store = SqlStore(self.store._engine)  # the command's own, which looks at releases without believing them
-        import_release(store, custodians, output, key, trusted=trusted, service_id=SERVICE_ID, now=self.now)
+        import_release(
+            store,
+            custodians,
+            output,
+            key,
+            trusted=trusted,
+            service_id=SERVICE_ID,
+            service_files=load_keyring(self.folder.keys).service_files,
+            now=self.now,
+        )
         return clear
 
     def issue(self, **changes: Any) -> tuple[License, list[str]]:

@@ -231,7 +231,12 @@ class SimulatedBox:
     def store(self) -> LeaseStore:
         """What the box keeps."""
         paths = self.paths
-        return LeaseStore(paths.leases, paths.shares, paths.identity, self.vendor.service)
+        return LeaseStore(paths.leases, paths.shares, paths.identity, self.service)
+
+    @property
+    def service(self) -> LicenseService:
+        """The licence service as the installed image knows it."""
+        return parse_json(LicenseService, self.paths.service.read_bytes(), limit=64 * 1024)
 
     def boot(self, *, events: Iterable[LoggedEvent] | None = None) -> None:
         """Switch on, off before if need be without warning, and measure up to the unseal point."""
@@ -274,7 +279,7 @@ class SimulatedBox:
 
     def enroll(self, activation_code: str) -> Enrolled:
         """Enrol with the vendor's service."""
-        client = LicenseClient(self.vendor.service)
+        client = LicenseClient(self.service)
         try:
             return enroll(self.paths, client, self.store, self.vendor.release.release_id, activation_code)
         finally:
@@ -285,7 +290,7 @@ class SimulatedBox:
         """What a renewal works with."""
         identity = self.store.load_identity()
         assert identity is not None
-        client = LicenseClient(self.vendor.service)
+        client = LicenseClient(self.service)
         try:
             yield Renewal(self.paths, client, self.store, identity, self.vendor.release.release_id)
         finally:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.custodian_keys import load_custodians
+from sealwright_licensing.keyring import load_keyring
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares
 from sealwright_licensing.release_import import (
@@ -46,6 +47,7 @@ def take(
         chosen,
         trusted=ManifestKeys(world.folder.manifest_keys),
         service_id=SERVICE_ID,
+        service_files=load_keyring(world.folder.keys).service_files,
         now=world.now,
     )[1]
 
