@@ -27,6 +27,10 @@ KEY_USAGE = "2.5.29.15"
 EXTENDED_KEY_USAGE = "2.5.29.37"
 SUBJECT_ALTERNATIVE_NAME = "2.5.29.17"
 CERTIFICATE_POLICIES = "2.5.29.32"
+SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
+AUTHORITY_KEY_IDENTIFIER = "2.5.29.35"
+_KEY_IDENTIFIER = 0x80
+"""[0] IMPLICIT OCTET STRING of AuthorityKeyIdentifier (RFC 5280, 4.2.1.1)."""
 KEY_CERT_SIGN = 5
 """Bit of KeyUsage (RFC 5280, 4.2.1.3)."""
 
@@ -128,6 +132,25 @@ class Certificate:
         if extension is None:
             return ()
         return tuple(der.decode_oid(item) for item in der.read_element(extension.value).expect(der.SEQUENCE).children())
+
+    @property
+    def subject_key_id(self) -> bytes:
+        """What the certified key is called, empty if nothing readable says so. A hint, no proof."""
+        extension = self.extension(SUBJECT_KEY_IDENTIFIER)
+        try:
+            return b"" if extension is None else der.read_element(extension.value).expect(der.OCTET_STRING).content
+        except FormatError:
+            return b""
+
+    @property
+    def authority_key_id(self) -> bytes:
+        """What the issuer's key is called, empty if nothing readable says so. A hint, no proof."""
+        extension = self.extension(AUTHORITY_KEY_IDENTIFIER)
+        try:
+            parts = [] if extension is None else der.read_element(extension.value).expect(der.SEQUENCE).children()
+        except FormatError:
+            return b""
+        return next((part.content for part in parts if part.tag == _KEY_IDENTIFIER), b"")
 
     @property
     def alternative_directory_names(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ addresses that a box chooses, and a service that fetches those is an open relay.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,7 @@ from sealwright_licensing.certificates import (
     KEY_USAGE,
     SUBJECT_ALTERNATIVE_NAME,
     Certificate,
+    NormalisedName,
     PublicKey,
     normalised_name,
     verify_signature,
@@ -141,11 +143,19 @@ def _check_critical(certificate: Certificate) -> None:
 
 
 class _PathSearch:
-    """Depth-first search from the leaf to an anchor; names choose the candidates, signatures decide."""
+    """Depth-first search from the leaf to an anchor; names choose the candidates, signatures decide.
+
+    Many issuers can have one name, makers of software TPMs for one. Those that the certificate calls by their key
+    identifier are tried first, so that the bound on signature checks is not used up by the others.
+    """
 
     def __init__(self, supplied: list[Certificate], anchors: Sequence[Anchor], now: int) -> None:
-        self._supplied = [(normalised_name(one.subject), one) for one in supplied]
-        self._anchors = [(normalised_name(one.certificate.subject), one) for one in anchors]
+        self._supplied: dict[NormalisedName, list[Certificate]] = defaultdict(list)
+        for one in supplied:
+            self._supplied[normalised_name(one.subject)].append(one)
+        self._anchors: dict[NormalisedName, list[Anchor]] = defaultdict(list)
+        for anchor in anchors:
+            self._anchors[normalised_name(anchor.certificate.subject)].append(anchor)
         self._now = now
         self._checks_left = MAX_SIGNATURE_CHECKS
         self._obstacle: VerificationError | None = None
@@ -159,13 +169,14 @@ class _PathSearch:
     def _search(self, certificate: Certificate, below: list[Certificate]) -> Anchor | None:
         """Find an anchor above ``certificate``; ``below`` are the CA certificates from the leaf up to it."""
         issuer = normalised_name(certificate.issuer)
-        for name, anchor in self._anchors:
-            if name == issuer and self._issued(anchor.certificate, certificate, below):
+        wanted = certificate.authority_key_id
+        for anchor in sorted(self._anchors.get(issuer, ()), key=lambda one: _rank(one.certificate, wanted)):
+            if self._issued(anchor.certificate, certificate, below):
                 return anchor
         if len(below) + 1 >= MAX_PATH:
             return None
-        for name, candidate in self._supplied:
-            if name == issuer and candidate not in below and self._issued(candidate, certificate, below):
+        for candidate in sorted(self._supplied.get(issuer, ()), key=lambda one: _rank(one, wanted)):
+            if candidate not in below and self._issued(candidate, certificate, below):
                 anchor_above = self._search(candidate, [*below, candidate])
                 if anchor_above is not None:
                     return anchor_above
@@ -187,6 +198,12 @@ class _PathSearch:
         except (FormatError, UnsupportedError):
             return False  # a candidate that cannot be used; another may fit
         return True
+
+
+def _rank(candidate: Certificate, wanted: bytes) -> int:
+    """First whom the certificate calls its issuer, then who has no identifier, then the others of the name."""
+    called = candidate.subject_key_id
+    return 1 if not wanted or not called else 0 if called == wanted else 2
 
 
 def _check_issuer(issuer: Certificate, below: list[Certificate]) -> None:

@@ -62,6 +62,7 @@ class MakerCa:
             _begin(subject, subject, self.root_key.public_key(), self.root_validity)
             .add_extension(x509.BasicConstraints(True, self.root_path_length), True)
             .add_extension(_key_usage(True), True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.root_key.public_key()), False)
             .sign(self.root_key, hashes.SHA384())
         )
         self.intermediate = self.issue_ca(f"{self.label} intermediate", self.intermediate_key.public_key())
@@ -74,6 +75,8 @@ class MakerCa:
         if self.intermediate_usages:
             usages = [ObjectIdentifier(one) for one in self.intermediate_usages]
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
+        builder = builder.add_extension(_called(self.root_key.public_key()), False)
         return builder.sign(self.root_key, hashes.SHA384())
 
     def endorse(
@@ -87,8 +90,13 @@ class MakerCa:
         unknown_critical: bool = False,
         issuer: x509.Certificate | None = None,
         signing_key: ec.EllipticCurvePrivateKey | None = None,
+        called: ec.EllipticCurvePublicKey | None = None,
     ) -> x509.Certificate:
-        """An EK certificate: empty subject, TPM names in a critical alternative name."""
+        """An EK certificate: empty subject, TPM names in a critical alternative name.
+
+        Args:
+            called: whom the certificate calls its issuer, if not who it is.
+        """
         issuer_name = (issuer or self.intermediate).subject
         attributes = [x509.NameAttribute(ObjectIdentifier(oid), text) for oid, text in TPM_NAMES]
         names = x509.SubjectAlternativeName([x509.DirectoryName(x509.Name(attributes))])
@@ -98,7 +106,9 @@ class MakerCa:
         builder = builder.add_extension(names, critical_names)
         if unknown_critical:
             builder = builder.add_extension(x509.UnrecognizedExtension(ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
-        return builder.sign(signing_key or self.intermediate_key, hashes.SHA256())
+        issuer_key = signing_key or self.intermediate_key
+        builder = builder.add_extension(_called(called or issuer_key.public_key()), False)
+        return builder.sign(issuer_key, hashes.SHA256())
 
 
 def _begin(subject: x509.Name, issuer: x509.Name, key: PublicKey, validity: Validity) -> x509.CertificateBuilder:
@@ -111,6 +121,10 @@ def _begin(subject: x509.Name, issuer: x509.Name, key: PublicKey, validity: Vali
         .not_valid_before(datetime.datetime.fromtimestamp(validity.start, datetime.UTC))
         .not_valid_after(datetime.datetime.fromtimestamp(validity.end, datetime.UTC))
     )
+
+
+def _called(issuer: ec.EllipticCurvePublicKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer)
 
 
 def _key_usage(signs_certificates: bool) -> x509.KeyUsage:

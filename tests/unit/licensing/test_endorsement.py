@@ -16,7 +16,14 @@ from sealwright_licensing.certificates import (
     parse_padded_certificate,
     verify_signature,
 )
-from sealwright_licensing.endorsement import Anchor, Endorsement, Tier, check_key_strength, verify_endorsement
+from sealwright_licensing.endorsement import (
+    MAX_SIGNATURE_CHECKS,
+    Anchor,
+    Endorsement,
+    Tier,
+    check_key_strength,
+    verify_endorsement,
+)
 from sealwright_licensing.maker_roots import known_roots, parse_pem_certificates
 from sealwright_policies.errors import RejectionCode, SealwrightError, VerificationError
 from sealwright_policies.tcg.structures import parse_public
@@ -116,6 +123,25 @@ def test_a_loop_of_intermediates_ends() -> None:
     maker, other = MakerCa("a"), MakerCa("b")
     leaf = certificate(other.endorse(KEY.public_key()))
     refused(maker, leaf, *(certificate(one) for one in (other.intermediate, other.root, maker.intermediate)))
+
+
+@pytest.mark.parametrize("position", [0, -1])
+def test_makers_of_one_name_do_not_use_up_the_signature_checks(position: int) -> None:
+    """Each installation of swtpm has a CA of the same name; a hundred of them in one service."""
+    maker, others = MakerCa(), [MakerCa() for _ in range(MAX_SIGNATURE_CHECKS + 2)]
+    everybody = [*others, maker] if position else [maker, *others]
+    leaf = certificate(maker.endorse(KEY.public_key()))
+    anchors = [Anchor(certificate(one.root), Tier.SOFTWARE) for one in everybody]
+    supplied = [certificate(one.intermediate) for one in everybody]
+    endorsed = verify_endorsement(leaf, supplied, anchors, EK, now=NOW)
+    assert endorsed.anchor_fingerprint == certificate(maker.root).fingerprint
+
+
+def test_a_wrong_key_identifier_does_not_hide_the_issuer() -> None:
+    """It is a hint: the true issuer is found although another is called so."""
+    maker, other = MakerCa(), MakerCa()
+    leaf = certificate(maker.endorse(KEY.public_key(), called=other.intermediate_key.public_key()))
+    verify(maker, leaf, certificate(other.intermediate), certificate(maker.intermediate))
 
 
 def test_another_key_than_the_ek_is_refused() -> None:
