@@ -34,6 +34,9 @@ class KnownRoot:
     tier: Tier
     fingerprint: str
     source: str
+    evidence: str
+    """What ties the fingerprint to the maker, as roots.toml explains: fingerprint, document or aia."""
+    document: str
 
 
 @cache
@@ -41,7 +44,15 @@ def known_roots() -> dict[str, KnownRoot]:
     """The listed roots by fingerprint."""
     document = tomllib.loads(files("sealwright_policies").joinpath("roots.toml").read_text("utf-8"))
     entries = (
-        KnownRoot(one["maker"], one["name"], Tier(one["tier"]), one["sha256"], one["source"])
+        KnownRoot(
+            one["maker"],
+            one["name"],
+            Tier(one["tier"]),
+            one["sha256"],
+            one["source"],
+            one["evidence"],
+            one.get("document", ""),
+        )
         for one in document["root"]
     )
     return {one.fingerprint: one for one in entries}
