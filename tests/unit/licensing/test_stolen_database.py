@@ -134,8 +134,7 @@ class Robbed:
     def key(self, role: KeyRole) -> ec.EllipticCurvePrivateKey:
         """A key out of the service's folder."""
         folder = self.world.folder.keys
-        kind = role.kind if role.kind is not KeyKind.ED25519 else KeyKind.P256
-        return Keeper(folder).open_p256(load_keyring(folder).current(role).locator, kind)
+        return Keeper(folder).open_p256(load_keyring(folder).current(role).locator, role.kind)
 
 
 @pytest.fixture(scope="module")
@@ -162,13 +161,17 @@ def secrets_of(robbed: Robbed) -> dict[str, bytes]:
     scalar = {
         role.value: robbed.key(role).private_numbers().private_value.to_bytes(32, "big")
         for role in KeyRole
-        if role not in (KeyRole.NONCE, KeyRole.LEASE_DOCUMENT)
+        if role is not KeyRole.NONCE and role.kind is not KeyKind.ED25519
     }
     clear = {f"share {part[:8]} {n}": share for part, pair in world.shares.items() for n, share in enumerate(pair)}
     keys = {f"key {part[:8]}": key for part, key in robbed.truth.items()}
     codes = {f"code {code[:5]}": code.encode() for code in robbed.codes}
     bare = {f"bare code {code[:5]}": code.replace("-", "").encode() for code in robbed.codes}
-    document = {"lease-document": world.keys.lease_document.private_bytes_raw()}
+    keeper, keyring = Keeper(world.folder.keys), load_keyring(world.folder.keys)
+    document = {
+        role.value: keeper.open_ed25519(keyring.current(role).locator).private_bytes_raw()
+        for role in (KeyRole.LEASE_DOCUMENT, KeyRole.LOG)
+    }
     return scalar | clear | keys | codes | bare | document | {"nonce": world.keys.nonce}
 
 
