@@ -67,7 +67,7 @@ def test_it_needs_none_of_the_keys_that_open_models(tmp_path: Path) -> None:
     secret = token(world, "reader", Role.READ_ONLY)
     kept = tmp_path / "kept"
     kept.mkdir()
-    for name in (keys.TLS_SERVER_KEY, keys.TLS_SERVER_CERTIFICATE, keys.TLS_CA_CERTIFICATE):
+    for name in ("keyring.json", "tls-server.pem", keys.TLS_SERVER_CERTIFICATE, keys.TLS_CA_CERTIFICATE):
         shutil.copy(world.folder.keys / name, kept)
     shutil.rmtree(world.folder.keys)
     kept.rename(world.folder.keys)
