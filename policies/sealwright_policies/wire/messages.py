@@ -7,7 +7,7 @@ base64. Nothing in a message is believed for standing in it: :mod:`sealwright_po
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -27,6 +27,7 @@ class Purpose(StrEnum):
 
     ENROLL = "enroll"
     RENEW = "renew"
+    METERING = "metering"
 
 
 class Attestation(Document):
@@ -154,6 +155,7 @@ class NonceRequest(Document):
     """Asks for a nonce to renew with, where next_nonce of the last lease is gone or spent."""
 
     device_id: DeviceId
+    purpose: Literal[Purpose.RENEW, Purpose.METERING] = Purpose.RENEW
 
 
 class Nonce(Document):
