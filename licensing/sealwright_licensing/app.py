@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from sealwright_licensing import problems
 from sealwright_licensing.config import ServiceConfig
 from sealwright_licensing.custodian import Custodians
-from sealwright_licensing.endpoints import enrollments, health, nonces, renewals
+from sealwright_licensing.endpoints import enrollments, health, metering, nonces, renewals
 from sealwright_licensing.endpoints.calls import WORKERS, Caller
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.limits import AddressBuckets
@@ -25,6 +25,7 @@ from sealwright_licensing.service_time import ServiceClock
 from sealwright_licensing.services import wire_services
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import SealwrightError
+from sealwright_policies.metering.report import MeteringReport
 from sealwright_policies.wire.messages import (
     MESSAGE_LIMIT,
     EnrollmentProof,
@@ -34,7 +35,7 @@ from sealwright_policies.wire.messages import (
 )
 
 TITLE = "Sealwright licence service"
-_READ_BY_US = (EnrollmentRequest, EnrollmentProof, NonceRequest, RenewalRequest)
+_READ_BY_US = (EnrollmentRequest, EnrollmentProof, NonceRequest, RenewalRequest, MeteringReport)
 
 
 def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> FastAPI:
@@ -53,6 +54,7 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
     app.include_router(enrollments.router(caller, services.enrollment, failed_codes))
     app.include_router(nonces.router(caller, services.renewal))
     app.include_router(renewals.router(caller, services.renewal))
+    app.include_router(metering.router(caller, services.metering))
     app.include_router(health.router(store))
     app.add_exception_handler(SealwrightError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)

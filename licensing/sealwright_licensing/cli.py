@@ -7,7 +7,16 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sealwright_licensing import cli_device, cli_keys, cli_license, cli_release, cli_roots, cli_service, cli_token
+from sealwright_licensing import (
+    cli_device,
+    cli_keys,
+    cli_license,
+    cli_metering,
+    cli_release,
+    cli_roots,
+    cli_service,
+    cli_token,
+)
 from sealwright_licensing.cli_output import print_error
 from sealwright_policies.errors import SealwrightError, VerificationError
 
@@ -30,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (cli_service, cli_keys, cli_roots, cli_release, cli_license, cli_device, cli_token):
+    for module in (cli_service, cli_keys, cli_roots, cli_release, cli_license, cli_device, cli_metering, cli_token):
         module.add_commands(commands)
     return parser
 

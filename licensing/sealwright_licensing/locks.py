@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt, MeteringUsage
 from sealwright_licensing.operators.records import ApiToken, OperatorSession
 from sealwright_licensing.records import (
     ActivationCodeRecord,
@@ -40,7 +41,7 @@ class UnnamedError(RuntimeError):
 
 
 def device_name(device_id: str) -> str:
-    """A device: its record, state, leases, replies and journal."""
+    """A device: its record, state, leases, replies, journal and metering."""
     return f"device:{device_id}"
 
 
@@ -90,6 +91,10 @@ WRITTEN: dict[type[Any], _Names] = {
     EnrollmentReply: _OF_DEVICE,
     DeviceFirmware: _OF_DEVICE,
     ClockSighting: _OF_DEVICE,
+    MeteringChain: _OF_DEVICE,
+    MeteringReceipt: _OF_DEVICE,
+    MeteringUsage: _OF_DEVICE,
+    MeteringAlarm: _OF_DEVICE,
     ActivationCodeRecord: _OF_CODE,
     PendingEnrollment: _OF_CODE,
     TickLedger: {"license_id": seats_name},

@@ -110,15 +110,18 @@ class RenewalService:
         self._expiry = Expiry(store)
 
     def nonce(self, request: NonceRequest, *, now: int) -> Nonce:
-        """A nonce for a known device; nothing is stored.
+        """A nonce for a known device; nothing is stored. Retired ones may still report what they served.
 
         Raises:
             VerificationError: DEVICE_UNKNOWN.
         """
         with self._store.read() as transaction:
-            _require_known(transaction.find(Device, device_id=request.device_id))
-        nonce = self._nonces.issue(request.device_id, Purpose.RENEW, now=now)
-        return Nonce(nonce=nonce, expires_at=self._nonces.verify(nonce, request.device_id, Purpose.RENEW, now=now))
+            devices = transaction.find(Device, device_id=request.device_id)
+        if request.purpose is Purpose.RENEW or not devices:
+            _require_known(devices)
+        nonce = self._nonces.issue(request.device_id, request.purpose, now=now)
+        expires_at = self._nonces.verify(nonce, request.device_id, request.purpose, now=now)
+        return Nonce(nonce=nonce, expires_at=expires_at)
 
     def renew(self, request: RenewalRequest, *, now: int, by_file: bool = False) -> bytes:
         """Answer with a Grant, as JSON; a repeated request gets the same bytes until N + 1 is proved.

@@ -10,6 +10,7 @@ from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor
 from sealwright_licensing.keys import SigningKeys
+from sealwright_licensing.metering import MeteringService
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.renewal import RenewalService
@@ -24,6 +25,7 @@ class Services:
     enrollment: EnrollmentService
     renewal: RenewalService
     air_gap: AirGapService
+    metering: MeteringService
 
 
 def wire_services(store: Store, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> Services:
@@ -31,5 +33,7 @@ def wire_services(store: Store, keys: SigningKeys, custodians: Custodians, confi
     grantor = Grantor(keys, KeyRelease(custodians))
     floor = TpmFloor(config.denied_tpm)
     enrollment = EnrollmentService(store, grantor, floor)
-    renewal = RenewalService(store, grantor, StatelessNonces(keys.nonce), floor)
-    return Services(enrollment, renewal, AirGapService(store, enrollment, renewal, keys))
+    nonces = StatelessNonces(keys.nonce)
+    renewal = RenewalService(store, grantor, nonces, floor)
+    air_gap = AirGapService(store, enrollment, renewal, keys)
+    return Services(enrollment, renewal, air_gap, MeteringService(store, keys, nonces))

@@ -7,6 +7,7 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from sealwright_licensing import records
+from sealwright_licensing.metering_tables import metering_tables
 from sealwright_licensing.operators import records as operators
 
 metadata = MetaData(
@@ -376,6 +377,7 @@ TABLES: dict[type[object], Table] = {
     operators.ApiToken: api_tokens,
     operators.OperatorSession: operator_sessions,
     operators.IdempotencyRecord: idempotency_records,
+    **metering_tables(metadata),
 }
 """Table of each record; column names are the record's field names."""
 

@@ -1,0 +1,249 @@
+"""Metering reports (policies/spec/metering.md): verified like a renewal, stored once, counted by month.
+
+A report is appraised before the database is locked; what becomes of its receipts is decided in the transaction that
+stores them, so that two reports of one chain cannot both count.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sealwright_licensing import journal
+from sealwright_licensing.baselines import affirmed, device_baseline
+from sealwright_licensing.journal import drop_oldest
+from sealwright_licensing.keys import SigningKeys
+from sealwright_licensing.locks import device_name
+from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt
+from sealwright_licensing.metering_usage import add_usage
+from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.records import Device, NextNonce, ReleaseRecord
+from sealwright_licensing.store import Store, Transaction
+from sealwright_licensing.stored_releases import stored_release
+from sealwright_policies.appraisal.appraise import appraise
+from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.metering.judgement import HeldChain, Judgement, judge_receipts
+from sealwright_policies.metering.receipt import Point, SealedReceipt
+from sealwright_policies.metering.report import (
+    RECEIPTS_MOST,
+    Acknowledgement,
+    MeteringFinding,
+    MeteringReply,
+    MeteringReport,
+    require_not_ahead,
+    sign_acknowledgement,
+    verify_receipts,
+)
+from sealwright_policies.tcg.structures import parse_public
+from sealwright_policies.wire.messages import CounterNames, Purpose
+
+MOST_ALARMS, KEPT_ALARMS = 150, 100
+"""Of one device: it must not be able to fill the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the store knows of who reports."""
+
+    device: Device
+    record: ReleaseRecord
+    next_nonce: NextNonce | None
+
+
+class MeteringService:
+    """Takes reports."""
+
+    def __init__(self, store: Store, keys: SigningKeys, nonces: StatelessNonces) -> None:
+        self._store = store
+        self._keys = keys
+        self._nonces = nonces
+
+    def report(self, report: MeteringReport, *, now: int) -> MeteringReply:
+        """Take a report; one that was taken before changes nothing and gets an acknowledgement as well.
+
+        (1) the receipts follow each other and end in the head, (2) device, licence and release are known, (3) the
+        nonce is ours, (4) the evidence that carries the head is appraised, (5) no receipt is ahead of it, (6) what is
+        new is stored and counted.
+
+        Raises:
+            FormatError, UnsupportedError: the report cannot be read.
+            VerificationError: the denial.
+        """
+        receipts = verify_receipts(report)  # (1)
+        with self._store.read() as transaction:
+            held = _look_up(transaction, report)  # (2)
+        result: AttestationResult | None = None
+        try:
+            if held.next_nonce is None:  # (3)
+                self._nonces.verify(report.nonce, report.device_id, Purpose.METERING, now=now)
+            result = _appraise(report, held, now=now)  # (4)
+            shown = affirmed(result)
+            point = Point(reset_count=shown.reset_count, clock_ms=shown.clock_ms, ticks=shown.ticks)
+            require_not_ahead(receipts, point)  # (5)
+        except VerificationError as denial:
+            self._record_denial(held.device, denial, result, now=now)
+            raise
+        with self._store.write(device_name(report.device_id)) as transaction:
+            findings = _store(transaction, held.device, receipts, now=now)  # (6)
+        return self._acknowledge(receipts[-1], findings)
+
+    def _acknowledge(self, last: SealedReceipt, findings: Sequence[MeteringFinding]) -> MeteringReply:
+        acknowledgement = Acknowledgement(
+            version=1,
+            device_id=last.receipt.device_id,
+            chain_id=last.receipt.chain_id,
+            sequence=last.sequence,
+            digest=last.digest,
+            findings=list(findings[:RECEIPTS_MOST]),
+        )
+        return MeteringReply(acknowledgement=sign_acknowledgement(acknowledgement, self._keys.lease_document))
+
+    def _record_denial(
+        self, device: Device, denial: VerificationError, result: AttestationResult | None, *, now: int
+    ) -> None:
+        """Record a denial of a device that has proven itself by its quote; strangers write nothing."""
+        if result is None or not result.pcrs:
+            return
+        with self._store.write(device_name(device.device_id)) as transaction:
+            journal.record_decision(
+                transaction,
+                device_id=device.device_id,
+                license_id=device.license_id,
+                purpose=Purpose.METERING,
+                denial=denial,
+                result=result,
+                now=now,
+            )
+
+
+def _look_up(transaction: Transaction, report: MeteringReport) -> Held:
+    """Also of a retired device: what it served counts."""
+    device = transaction.get(Device, report.device_id)
+    if device is None:
+        raise VerificationError(RejectionCode.DEVICE_UNKNOWN, "the device is not enrolled")
+    if device.license_id != report.license_id:
+        raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the device is enrolled under another licence")
+    record = transaction.get(ReleaseRecord, report.release_id)
+    if record is None:
+        raise VerificationError(
+            RejectionCode.RELEASE_UNKNOWN, f"release {report.release_id[:16]} has not been imported into this service"
+        )
+    return Held(device, record, transaction.get(NextNonce, device.device_id, report.nonce))
+
+
+def _appraise(report: MeteringReport, held: Held, *, now: int) -> AttestationResult:
+    device = held.device
+    return appraise(
+        report.evidence,
+        ak=parse_public(device.ak_public),
+        nonce=report.nonce,
+        device_id=report.device_id,
+        license_id=report.license_id,
+        release=stored_release(held.record),
+        purpose=Purpose.METERING,
+        baseline=device_baseline(device),
+        counter_names=CounterNames(tick=device.tick_counter_name.hex(), lease=device.lease_counter_name.hex()),
+        now=now,
+    )
+
+
+def _store(
+    transaction: Transaction, device: Device, receipts: Sequence[SealedReceipt], *, now: int
+) -> tuple[MeteringFinding, ...]:
+    first = receipts[0].receipt
+    chain = transaction.get(MeteringChain, first.device_id, first.chain_id)
+    judgement = judge_receipts(
+        receipts,
+        _held(chain),
+        _known(transaction, receipts),
+        refused_start="" if chain else _refused_start(transaction, device, first.license_id),
+    )
+    for judged in judgement.new:
+        receipt = judged.sealed.receipt
+        transaction.add(
+            MeteringReceipt(
+                device_id=receipt.device_id,
+                chain_id=receipt.chain_id,
+                digest=judged.sealed.digest,
+                sequence=receipt.sequence,
+                license_id=receipt.license_id,
+                content=judged.sealed.content,
+                disputed=judged.disputed,
+                received_at=now,
+            )
+        )
+        add_usage(transaction, receipt, disputed=judged.disputed, received_at=now)
+    transaction.put(_chain(chain, device, first.license_id, first.chain_id, judgement, now=now))
+    _raise_alarms(transaction, device, first.license_id, first.chain_id, judgement, now=now)
+    return judgement.findings
+
+
+def _held(chain: MeteringChain | None) -> HeldChain | None:
+    if chain is None:
+        return None
+    closed = Point(reset_count=chain.reset_count, clock_ms=chain.clock_ms, ticks=chain.ticks)
+    return HeldChain(chain.sequence, chain.digest, closed, chain.disputed)
+
+
+def _known(transaction: Transaction, receipts: Sequence[SealedReceipt]) -> dict[str, bool]:
+    first = receipts[0].receipt
+    wanted = {first.previous, *(one.digest for one in receipts)}
+    found = (transaction.get(MeteringReceipt, first.device_id, first.chain_id, digest) for digest in sorted(wanted))
+    return {one.digest: one.disputed for one in found if one is not None}
+
+
+def _refused_start(transaction: Transaction, device: Device, license_id: str) -> str:
+    """Why a new chain of this device should not have begun; "" if it may."""
+    if license_id != device.license_id:
+        return "A chain begins under a licence that is not the device's."
+    chains = transaction.find(MeteringChain, device_id=device.device_id, enrollment_id=device.enrollment_id)
+    if any(not chain.disputed for chain in chains):
+        return "A second chain begins, and no enrolment came between: the state volume was changed."
+    return ""
+
+
+def _chain(
+    chain: MeteringChain | None, device: Device, license_id: str, chain_id: str, judgement: Judgement, *, now: int
+) -> MeteringChain:
+    head = judgement.head
+    stands: dict[str, Any] = {
+        "sequence": head.sequence,
+        "digest": head.digest,
+        "reset_count": head.closed.reset_count,
+        "clock_ms": head.closed.clock_ms,
+        "ticks": head.closed.ticks,
+    }
+    if chain is not None:
+        return replace(chain, reported_at=now, **stands)
+    return MeteringChain(
+        device_id=device.device_id,
+        chain_id=chain_id,
+        license_id=license_id,
+        enrollment_id=device.enrollment_id,
+        begun_at=now,
+        disputed=head.disputed,
+        reported_at=now,
+        **stands,
+    )
+
+
+def _raise_alarms(
+    transaction: Transaction, device: Device, license_id: str, chain_id: str, judgement: Judgement, *, now: int
+) -> None:
+    for finding in judgement.findings:
+        drop_oldest(transaction, MeteringAlarm, "raised_at", device.device_id, most=MOST_ALARMS, kept=KEPT_ALARMS)
+        transaction.add(
+            MeteringAlarm(
+                alarm_id=secrets.token_hex(16),
+                device_id=device.device_id,
+                license_id=license_id,
+                chain_id=chain_id,
+                sequence=finding.sequence,
+                code=finding.code.value,
+                sentence=finding.sentence,
+                raised_at=now,
+            )
+        )

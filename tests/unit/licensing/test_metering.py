@@ -1,0 +1,417 @@
+"""Metering reports at the service: what is believed, what counts, once; months, exports, the operator's word."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from sealwright_licensing import cli, metering
+from sealwright_licensing.metering import MeteringService
+from sealwright_licensing.metering_export import COLUMNS, ExportFormat, export_usage
+from sealwright_licensing.metering_records import MeteringReceipt, MeteringUsage
+from sealwright_licensing.metering_usage import UsageQuery, alarms, chains, totals, usage
+from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
+from sealwright_licensing.operations.devices import retire_device
+from sealwright_licensing.operations.licenses import revoke_license
+from sealwright_licensing.operations.metering import settle_chain
+from sealwright_licensing.records import Decision
+from sealwright_policies.errors import FormatError, RejectionCode
+from sealwright_policies.metering.receipt import SealedReceipt
+from sealwright_policies.metering.report import Acknowledgement, verify_acknowledgement
+from sealwright_policies.wire.lease import verify_lease
+from sealwright_policies.wire.messages import NonceRequest, Purpose
+from sealwright_testing.enrolled_device import DAY, EnrolledDevice
+from sealwright_testing.evidence_factory import NOW
+from sealwright_testing.license_checks import denied
+from sealwright_testing.license_world import OPERATOR, LicenseWorld
+from sealwright_testing.metering import ChainWriter, make_report, point, usage_row
+from sealwright_testing.software_device import SoftwareDevice
+
+
+@dataclass
+class Metered:
+    """An enrolled box, its chain, and the service that it reports to."""
+
+    box: EnrolledDevice
+    writer: ChainWriter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The chain begins where the TPM stands; then days pass in which receipts are closed."""
+        clock = self.box.device.clock
+        self.writer = ChainWriter(
+            device_id=self.box.device.device_id,
+            license_id=self.box.license_.license_id,
+            at=point(clock.clock_ms, resets=clock.reset_count, ticks=self.box.device.ticks),
+            opened_at=self.box.world.now,
+        )
+        self.box.pass_time(2 * DAY)
+
+    @property
+    def world(self) -> LicenseWorld:
+        """The service's."""
+        return self.box.world
+
+    @property
+    def query(self) -> UsageQuery:
+        """What is asked of it."""
+        return UsageQuery(device_id=self.box.device.device_id)
+
+    @property
+    def service(self) -> MeteringService:
+        """Wired as in the application."""
+        return MeteringService(self.world.store, self.world.keys, StatelessNonces(self.world.keys.nonce))
+
+    def nonce(self, device: SoftwareDevice | None = None) -> bytes:
+        """A fresh one."""
+        asked = NonceRequest(device_id=(device or self.box.device).device_id, purpose=Purpose.METERING)
+        return bytes(self.world.renewal.nonce(asked, now=self.world.now).nonce)
+
+    def report(self, *receipts: SealedReceipt, nonce: bytes | None = None, **changes: Any) -> Acknowledgement:
+        """Report receipts; what the service acknowledges."""
+        made = make_report(self.box.device, self.box.license_.license_id, nonce or self.nonce(), receipts, **changes)
+        reply = self.service.report(made, now=self.world.now)
+        return verify_acknowledgement(reply.acknowledgement, self.world.service)
+
+    def requests(self) -> int:
+        """All that count."""
+        return sum(counts["requests"] for counts in totals(usage(self.world.store, self.query), "license_id").values())
+
+    def stored(self) -> int:
+        """Receipts that are kept."""
+        with self.world.store.read() as transaction:
+            return transaction.count(MeteringReceipt, device_id=self.box.device.device_id)
+
+    def denials(self) -> list[str]:
+        """Codes of denials that were recorded."""
+        with self.world.store.read() as transaction:
+            found = transaction.find(Decision, purpose="metering", device_id=self.box.device.device_id)
+        return [one.code for one in found]
+
+    def alarm_codes(self) -> list[str]:
+        """Codes of all alarms."""
+        return [one.code for one in alarms(self.world.store, self.query)]
+
+
+@pytest.fixture(scope="module")
+def service_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LicenseWorld]:
+    """One service for all tests of this file, each of which has a box and a licence of its own."""
+    made = LicenseWorld.create(tmp_path_factory.mktemp("service") / "service")
+    yield made
+    made.store.close()
+
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def metered(service_world: LicenseWorld) -> Metered:
+    """A new box."""
+    service_world.now = NOW
+    license_, (code,) = service_world.issue()
+    device = service_world.device(next(_NUMBERS))
+    lease = verify_lease(service_world.enroll(device, code).leases[0], service_world.service)
+    return Metered(EnrolledDevice(service_world, license_, device, lease))
+
+
+# --- what is believed -------------------------------------------------------------------------------------------------
+
+
+def test_a_report_is_acknowledged_and_counted(metered: Metered) -> None:
+    first, second = metered.writer.next(), metered.writer.next(rows=[usage_row("key-b", requests=3)])
+    told = metered.report(first, second)
+    assert (told.sequence, told.digest, told.findings) == (2, second.digest, [])
+    assert totals(usage(metered.world.store, metered.query), "alias") == {
+        ("",): {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "busy_ms": 0, "lease_ms": 7_200_000},
+        ("key-a",): {"requests": 1, "prompt_tokens": 10, "completion_tokens": 5, "busy_ms": 1000, "lease_ms": 0},
+        ("key-b",): {"requests": 3, "prompt_tokens": 10, "completion_tokens": 5, "busy_ms": 1000, "lease_ms": 0},
+    }
+
+
+def test_what_is_reported_again_counts_once(metered: Metered) -> None:
+    """Lost replies: the same message, the same receipts anew, and with further ones."""
+    first = metered.writer.next()
+    nonce = metered.nonce()
+    told = metered.report(first, nonce=nonce)
+    assert metered.report(first, nonce=nonce) == told
+    assert metered.report(first) == told
+    metered.report(first, metered.writer.next())
+    metered.report(*metered.writer.receipts)
+    assert metered.requests() == 2
+    assert metered.stored() == 2
+    assert metered.alarm_codes() == []
+
+
+def test_the_nonce_of_the_lease_is_good_for_reports_as_long_as_it_lasts(metered: Metered) -> None:
+    nonce = metered.box.lease.next_nonce
+    metered.report(metered.writer.next(), nonce=nonce)
+    metered.report(metered.writer.next(), nonce=nonce)
+    metered.box.renew()
+    metered.box.renew()
+    denied(RejectionCode.NONCE_INVALID, lambda: metered.report(metered.writer.next(), nonce=nonce))
+
+
+def test_other_nonces_are_denied(metered: Metered) -> None:
+    """Made up, too old, or given for a renewal."""
+    receipt = metered.writer.next()
+    renewal, old = metered.box.nonce(), metered.nonce()
+    denied(RejectionCode.NONCE_INVALID, lambda: metered.report(receipt, nonce=bytes(32)))
+    denied(RejectionCode.NONCE_INVALID, lambda: metered.report(receipt, nonce=renewal))
+    metered.box.pass_time(LIFETIME_S + 1)
+    denied(RejectionCode.NONCE_INVALID, lambda: metered.report(receipt, nonce=old))
+    assert metered.requests() == 0
+
+
+def test_a_nonce_for_reports_renews_nothing(metered: Metered) -> None:
+    denied(RejectionCode.NONCE_INVALID, lambda: metered.box.ask(metered.nonce()))
+
+
+def test_evidence_that_does_not_carry_the_head_is_denied(metered: Metered) -> None:
+    """The quote of a renewal, taken for a report: the payload is not in what the TPM signed."""
+    receipt = metered.writer.next()
+    denied(RejectionCode.QUALIFYING_DATA_MISMATCH, lambda: metered.report(receipt, purpose=Purpose.RENEW))
+    assert metered.requests() == 0
+
+
+def test_a_head_signed_by_tpm2_sign_is_denied(metered: Metered) -> None:
+    """Anything on the machine can sign with the AK: only what begins with the TPM's own magic is the TPM's word."""
+    receipt = metered.writer.next()
+    honest = make_report(metered.box.device, metered.box.license_.license_id, metered.nonce(), [receipt])
+    forged = metered.box.device.ak.sign(b"\0" + bytes(honest.evidence.quote.attest)[1:])
+    report = honest.model_copy(update={"evidence": honest.evidence.model_copy(update={"quote": forged})})
+    denied(RejectionCode.NOT_TPM_GENERATED, lambda: metered.service.report(report, now=metered.world.now))
+    assert metered.stored() == 0
+
+
+def test_a_report_of_another_device_is_denied(metered: Metered) -> None:
+    """Two boxes of one customer: neither can report for the other, nor hand it its own receipts."""
+    other = metered.world.device(next(_NUMBERS))
+    _, (code,) = metered.world.issue()
+    metered.world.enroll(other, code)
+    receipt = metered.writer.next()
+    foreign = make_report(other, metered.box.license_.license_id, metered.nonce(other), [receipt])
+    denied(RejectionCode.METERING_CHAIN, lambda: metered.service.report(foreign, now=metered.world.now))
+    posing = foreign.model_copy(update={"device_id": metered.box.device.device_id, "nonce": metered.nonce()})
+    denied(RejectionCode.SIGNATURE_INVALID, lambda: metered.service.report(posing, now=metered.world.now))
+    assert metered.requests() == 0
+
+
+def test_a_tpm_that_was_put_back_reports_nothing(metered: Metered) -> None:
+    receipt = metered.writer.next()
+    metered.box.renew()
+    denied(RejectionCode.ROLLED_BACK, lambda: metered.report(receipt, ticks=0))
+
+
+def test_a_receipt_from_the_future_is_denied(metered: Metered) -> None:
+    """Its points are the TPM's own, so none lies behind what the TPM shows now."""
+    receipt = metered.writer.next(hours=49)
+    denied(RejectionCode.METERING_CHAIN, lambda: metered.report(receipt))
+    assert metered.denials() == ["METERING_CHAIN"]
+
+
+def test_a_stranger_writes_nothing(metered: Metered) -> None:
+    receipt = metered.writer.next()
+    report = make_report(metered.box.device, metered.box.license_.license_id, bytes(32), [receipt])
+    denied(RejectionCode.NONCE_INVALID, lambda: metered.service.report(report, now=metered.world.now))
+    unknown = report.model_copy(update={"license_id": "license-x"})
+    denied(RejectionCode.LICENSE_UNKNOWN, lambda: metered.service.report(unknown, now=metered.world.now))
+    unknown = report.model_copy(update={"release_id": "00" * 32})
+    denied(RejectionCode.RELEASE_UNKNOWN, lambda: metered.service.report(unknown, now=metered.world.now))
+    assert metered.denials() == []
+
+
+def test_a_revoked_licence_and_a_retired_device_still_report(metered: Metered) -> None:
+    """What was served before counts."""
+    revoke_license(metered.world.store, OPERATOR, metered.box.license_.license_id, now=NOW)
+    metered.report(metered.writer.next())
+    retire_device(metered.world.store, OPERATOR, metered.box.device.device_id, now=NOW)
+    metered.report(metered.writer.next())
+    assert metered.requests() == 2
+
+
+def test_a_report_moves_neither_baseline_nor_lease(metered: Metered) -> None:
+    before = metered.box.stored()
+    metered.report(metered.writer.next())
+    assert metered.box.stored() == before
+
+
+# --- what is odd ------------------------------------------------------------------------------------------------------
+
+
+def test_a_gap_is_an_alarm_and_the_rest_counts(metered: Metered) -> None:
+    metered.report(metered.writer.next())
+    metered.writer.next()
+    told = metered.report(metered.writer.next())
+    assert [one.code for one in told.findings] == [RejectionCode.METERING_GAP]
+    assert metered.alarm_codes() == ["METERING_GAP"]
+    assert metered.requests() == 2
+
+
+def forked(metered: Metered) -> ChainWriter:
+    """Three receipts are reported, and a fourth; the volume is put back to the second, and two others follow."""
+    metered.report(metered.writer.next(), metered.writer.next())
+    copy = metered.writer.copy()
+    metered.report(metered.writer.next(), metered.writer.next())
+    told = metered.report(copy.next(rows=[usage_row(requests=10)]))
+    assert [one.code for one in told.findings] == [RejectionCode.METERING_FORK]
+    assert metered.report(copy.next(rows=[usage_row(requests=100)])).findings == []
+    return copy
+
+
+def test_a_fork_is_an_alarm_and_both_histories_are_kept(metered: Metered) -> None:
+    forked(metered)
+    assert metered.alarm_codes() == ["METERING_FORK"]
+    assert metered.stored() == 6
+    assert metered.requests() == 4
+
+
+def settle(metered: Metered, chain: ChainWriter, *, count: bool) -> int:
+    """The operator's word about a chain."""
+    return settle_chain(metered.world.store, OPERATOR, chain.device_id, chain.chain_id, count=count, now=NOW)
+
+
+@pytest.mark.parametrize(("counts", "expected"), [(True, 114), (False, 4)])
+def test_the_operator_settles_a_fork(metered: Metered, counts: bool, expected: int) -> None:
+    """Either way the chain goes on from where the box stands."""
+    copy = forked(metered)
+    copy.next(hours=3, rows=[])
+    metered.report(copy.receipts[-1])
+    assert settle(metered, copy, count=counts) == 3
+    assert metered.requests() == expected
+    assert metered.report(copy.next()).findings == []
+    assert metered.requests() == expected + 1
+
+
+def test_a_chain_that_does_not_exist_cannot_be_settled(metered: Metered) -> None:
+    denied(RejectionCode.METERING_CHAIN, lambda: settle(metered, ChainWriter(), count=True))
+
+
+def second_chain(metered: Metered) -> ChainWriter:
+    first = metered.writer
+    return ChainWriter(first.device_id, metered.box.license_.license_id, "ee" * 16, first.at, first.opened_at)
+
+
+def test_a_second_chain_without_an_enrolment_is_disputed(metered: Metered) -> None:
+    metered.report(metered.writer.next())
+    wiped = second_chain(metered)
+    assert [one.code for one in metered.report(wiped.next()).findings] == [RejectionCode.METERING_FORK]
+    metered.report(wiped.next())
+    assert metered.requests() == 1
+    assert [one.disputed for one in chains(metered.world.store, metered.query)].count(True) == 1
+    settle(metered, wiped, count=True)
+    metered.report(wiped.next())
+    assert metered.requests() == 4
+
+
+def test_an_enrolment_allows_a_new_chain(metered: Metered) -> None:
+    """The volume was wiped, the device retired and enrolled anew: known, and no alarm."""
+    metered.report(metered.writer.next())
+    retire_device(metered.world.store, OPERATOR, metered.box.device.device_id, now=NOW)
+    metered.box.license_, (code,) = metered.world.issue()
+    metered.world.enroll(metered.box.device, code)
+    metered.report(second_chain(metered).next())
+    metered.report(metered.writer.next())  # the rest of the old one, under the old licence
+    assert metered.alarm_codes() == []
+    by_license = totals(usage(metered.world.store, metered.query), "license_id")
+    assert sorted(one["requests"] for one in by_license.values()) == [1, 2]
+
+
+def test_a_chain_under_a_licence_that_is_not_the_devices_is_disputed(metered: Metered) -> None:
+    wrong = replace(metered.writer, license_id="license-x")
+    assert [one.code for one in metered.report(wrong.next()).findings] == [RejectionCode.METERING_FORK]
+    assert metered.requests() == 0
+
+
+def test_alarms_of_one_device_are_bounded(metered: Metered, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metering, "MOST_ALARMS", 6)
+    monkeypatch.setattr(metering, "KEPT_ALARMS", 4)
+    for number in range(9):
+        metered.world.now += 1
+        metered.report(metered.writer.copy().next(previous=f"{number:064x}", sequence=2))
+    assert 4 <= len(metered.alarm_codes()) <= 6
+
+
+# --- months, exports, commands ----------------------------------------------------------------------------------------
+
+
+NEW_YEAR = 1_830_297_600
+"""2028-01-01 00:00 UTC."""
+
+
+def test_usage_is_of_the_month_of_receipt_and_keeps_the_claimed_one(metered: Metered) -> None:
+    """A month that is over does not change; the box's own calendar is a claim."""
+    metered.world.now = NEW_YEAR - 10
+    metered.report(metered.writer.next(closed_at=0))
+    metered.world.now += 20
+    metered.report(metered.writer.next(closed_at=NEW_YEAR - 1))
+    found = {(one.month, one.claimed_month) for one in usage(metered.world.store, metered.query)}
+    assert found == {("2027-12", "1970-01"), ("2028-01", "2027-12")}
+    assert len(usage(metered.world.store, UsageQuery(month="2028-01"))) == 2
+
+
+def lines() -> list[MeteringUsage]:
+    """Usage by keys whose names somebody chose with care."""
+    names = ("=1+1", "+1", "-1", "@x", "ward", '"quoted", text')
+    one = MeteringUsage(
+        license_id="license-1", month="2026-11", claimed_month="2026-11", device_id="d" * 52, partition_id="5a" * 32,
+        alias="", disputed=False, model="medical", requests=1, prompt_tokens=2**40, completion_tokens=3, busy_ms=4,
+        lease_ms=0,
+    )  # fmt: skip
+    return [replace(one, alias=name) for name in names]
+
+
+def test_no_cell_of_the_csv_is_a_formula() -> None:
+    read = list(csv.DictReader(io.StringIO(export_usage(lines(), ExportFormat.CSV).decode())))
+    assert tuple(read[0]) == COLUMNS
+    assert [one["alias"] for one in read] == ["'=1+1", "'+1", "'-1", "'@x", "ward", '"quoted", text']
+    assert read[0]["prompt_tokens"] == str(2**40)
+
+
+def test_parquet_and_json_hold_what_is_stored(tmp_path: Path) -> None:
+    (tmp_path / "usage.parquet").write_bytes(export_usage(lines(), ExportFormat.PARQUET))
+    read = parquet.read_table(tmp_path / "usage.parquet")
+    assert read.column_names == list(COLUMNS)
+    assert read.to_pylist() == json.loads(export_usage(lines(), ExportFormat.JSON))
+    assert read.to_pylist()[0]["alias"] == "=1+1"
+    assert export_usage([], ExportFormat.PARQUET)
+
+
+def test_the_commands_show_and_export(
+    metered: Metered, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    copy = forked(metered)
+    folder, device = str(metered.world.folder.path), metered.box.device.device_id
+    license_id = metered.box.license_.license_id
+
+    def run(*arguments: str) -> bytes:
+        assert cli.main(["metering", arguments[0], folder, *arguments[1:]]) == 0
+        return capsysbinary.readouterr().out
+
+    shown = json.loads(run("show", "--license", license_id, "--json"))
+    assert sum(one["requests"] for one in shown["usage"]) == 4
+    assert shown["disputed"] == 2
+    assert b"key-a" in run("show")
+    assert json.loads(run("show", "--month", "2020-01", "--json"))["usage"] == []
+    out = tmp_path / "usage.parquet"
+    run("export", "--format", "parquet", "--out", str(out), "--license", license_id)
+    assert parquet.read_table(out).num_rows == 4
+    assert run("export", "--format", "csv").startswith(b"license_id,month,")
+    assert b"METERING_FORK" in run("alarms", "--device", device)
+    assert b"2 receipts count now." in run("settle", device, copy.chain_id, "--count")
+    assert cli.main(["metering", "show", folder, "--month", "2020-01", "--license", "nobody"]) == 0
+
+
+def test_a_malformed_report_changes_nothing(metered: Metered) -> None:
+    report = make_report(metered.box.device, metered.box.license_.license_id, metered.nonce(), [metered.writer.next()])
+    broken = report.model_copy(update={"receipts": [b"{}"]})
+    with pytest.raises(FormatError):
+        metered.service.report(broken, now=metered.world.now)
+    assert metered.stored() == 0
