@@ -30,6 +30,10 @@ from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_keeper import NOT_CLOSED, Actions, LeaseKeeper
 from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
+from sealwright_appliance.metering.box_meter import BoxMeter
+from sealwright_appliance.metering.meter_keeper import MeterKeeper
+from sealwright_appliance.metering.meter_store import MeterStore
+from sealwright_appliance.metering.reporting import Reporting
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_service
@@ -53,6 +57,8 @@ class Agent:
     activation: Activation | None
     """None while the state volume is closed: there is nothing to claim, and nowhere to keep it."""
     api_keys: ApiKeys
+    meter_keeper: MeterKeeper | None = None
+    """None before activation: nothing is served, and nobody is told."""
     clean_every_s: float = CLEAN_EVERY_S
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -61,6 +67,8 @@ class Agent:
         if self.activation is not None:
             self.activation.resume()
         self._spawn(self.keeper.run)
+        if self.meter_keeper is not None:
+            self._spawn(self.meter_keeper.run)
         if self.board.status.state is BoxState.UNLOCKED:
             self._spawn(self.watch_engines)
         if self.board.payloads_in(*NOT_CLOSED):
@@ -99,6 +107,8 @@ class Agent:
     def stop(self) -> None:
         """Let the threads end."""
         self.keeper.stop.set()
+        if self.meter_keeper is not None:
+            self.meter_keeper.stop.set()
         for thread in self._threads:
             thread.join(timeout=5)
 
@@ -127,11 +137,20 @@ def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = re
     actions = Actions(engines.stop, restart, lambda status: keep_status(paths, status, time.monotonic()))
     keeper = LeaseKeeper(board, actions, tpm_lock, paths.tcti, renewal, boot.ended_s)
     api_keys = ApiKeys(paths.api_keys)
+    meter_keeper = _meter_keeper(board, renewal, tpm_lock) if renewal is not None else None
     activation = None
     if boot.state_volume_open and release_id:
         claim, handover = Claim(paths.claim), Handover(board, restart)
         activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
-    return Agent(paths, board, keeper, engines, activation, api_keys)
+    return Agent(paths, board, keeper, engines, activation, api_keys, meter_keeper)
+
+
+def _meter_keeper(board: StatusBoard, renewal: Renewal, tpm_lock: threading.Lock) -> MeterKeeper:
+    identity, paths = renewal.identity, renewal.paths
+    partitions = {one.payload_id: one.partition_id for one in board.status.payloads if one.partition_id is not None}
+    store = MeterStore(paths.metering)
+    meter = BoxMeter(store, renewal.store.service, identity.device_id, identity.license_id, partitions)
+    return MeterKeeper(board, Reporting(renewal, meter, tpm_lock, paths.tcti))
 
 
 def _load_identity(store: LeaseStore, board: StatusBoard) -> Identity | None:
@@ -172,7 +191,8 @@ def end_with_any_thread() -> None:
 
 def agent_server(agent: Agent) -> uvicorn.Server:
     """The server of the agent's endpoints."""
-    app = create_agent_app(agent.board, agent.activation, agent.api_keys)
+    meter = agent.meter_keeper.reporting.meter if agent.meter_keeper is not None else None
+    app = create_agent_app(agent.board, agent.activation, agent.api_keys, meter)
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 

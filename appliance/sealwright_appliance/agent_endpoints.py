@@ -17,6 +17,8 @@ from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, KeyFile, KeyName
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
+from sealwright_appliance.metering.box_meter import BoxMeter
+from sealwright_appliance.metering.endpoints import add_metering
 from sealwright_appliance.status import BoxStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.errors import SealwrightError, UsageError, VerificationError
@@ -68,11 +70,14 @@ class NewKey(Document):
     api_key: str
 
 
-def create_agent_app(board: StatusBoard, activation: Activation | None, api_keys: ApiKeys) -> FastAPI:
+def create_agent_app(
+    board: StatusBoard, activation: Activation | None, api_keys: ApiKeys, meter: BoxMeter | None = None
+) -> FastAPI:
     """Build the endpoints.
 
     Args:
         activation: None while the state volume is closed.
+        meter: None before activation.
     """
     app = FastAPI(title="Sealwright agent", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -100,6 +105,8 @@ def create_agent_app(board: StatusBoard, activation: Activation | None, api_keys
             raise ClaimError(409, board.status.code or BoxCode.STATE_VOLUME, board.status.sentence)
 
     _add_api_keys(app, board, api_keys)
+    if meter is not None:
+        add_metering(app, api_keys, meter)
     return app
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from llama_cpp import Llama
 
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.meter import Tally
 
 DONE = b"data: [DONE]\n\n"
 
@@ -37,13 +38,13 @@ class InProcessEngine:
         """True: the constructor returns only when the model is loaded."""
         return True
 
-    async def chat(self, request: dict[str, Any]) -> bytes:
+    async def chat(self, request: dict[str, Any], _: Tally) -> bytes:
         """A whole reply."""
         async with self._turn:
             reply = await asyncio.to_thread(self._complete, request)
         return json.dumps(reply, ensure_ascii=False).encode()
 
-    async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    async def stream_chat(self, request: dict[str, Any], _: Tally) -> AsyncGenerator[bytes, None]:
         """One event per token; leaving the loop stops after the token in hand."""
         async with self._turn:
             chunks: Iterator[Any] = await asyncio.to_thread(self._complete, request)

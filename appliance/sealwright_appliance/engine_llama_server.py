@@ -14,14 +14,17 @@ from typing import Any
 from sealwright_appliance.serve.engine_http import BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
+from sealwright_appliance.serve.meter import Tally
+from sealwright_appliance.serve.usage_events import EVENT_END, count_events
 from sealwright_appliance.serve.whole_reply import WholeReply
 
 OK = 200
-EVENT_END = b"\n\n"
 ERROR = b'data: {"error"'
 """Begins an engine's error event; within text JSON escapes the quotes."""
 DONE = b"data: [DONE]\n\n"
 CHAT_PATH = "/v1/chat/completions"
+COUNTED = {"stream_options": {"include_usage": True}, "return_progress": True}
+"""Asked for with every request: a request that ends early has no usage, only how far its prompt was."""
 
 
 class LlamaServer:
@@ -44,20 +47,21 @@ class LlamaServer:
         except BrokenReplyError:
             return False
 
-    async def chat(self, request: dict[str, Any]) -> bytes:
+    async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, put together from a streamed one (:mod:`.serve.whole_reply`)."""
         reply = WholeReply()
         async with aclosing(
-            self.stream_chat(request | {"stream": True, "stream_options": {"include_usage": True}})
+            self.stream_chat(request | {"stream": True, "stream_options": {"include_usage": True}}, tally)
         ) as blocks:
             async for events in blocks:
                 reply.add(events)
         return reply.document()
 
-    async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    async def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """The engine's events as they come; leaving the loop closes the connection, which stops the generation."""
         last = b""
-        body = json.dumps(request, ensure_ascii=False).encode()
+        show_usage = bool(request.get("stream_options", {}).get("include_usage"))
+        body = json.dumps(request | COUNTED, ensure_ascii=False).encode()
         try:
             async with http_request(self._socket, "POST", CHAT_PATH, body) as reply:
                 if reply.status != OK:
@@ -66,7 +70,8 @@ class LlamaServer:
                     async for last in blocks:
                         if ERROR in last:
                             raise engine_unavailable()
-                        yield last
+                        if shown := count_events(last, tally, show_usage=show_usage):
+                            yield shown
         except BrokenReplyError:
             raise engine_unavailable() from None
         if not last.endswith(DONE):

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ssl
 import time
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
 from sealwright_policies.errors import FormatError, OperationError, SealwrightError
+from sealwright_policies.metering.report import MeteringReply, MeteringReport
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.messages import (
     MESSAGE_LIMIT,
@@ -23,6 +24,7 @@ from sealwright_policies.wire.messages import (
     Nonce,
     NonceRequest,
     Problem,
+    Purpose,
     RenewalRequest,
 )
 from sealwright_policies.wire.service import LicenseService
@@ -75,13 +77,17 @@ class LicenseClient:
         """Steps 3 and 4: answer the challenge."""
         return self._post("/v1/enrollments/proof", proof, Grant)
 
-    def nonce(self, device_id: str) -> Nonce:
+    def nonce(self, device_id: str, purpose: Literal[Purpose.RENEW, Purpose.METERING] = Purpose.RENEW) -> Nonce:
         """A fresh nonce, where that of the last lease is spent."""
-        return self._post("/v1/nonces", NonceRequest(device_id=device_id), Nonce)
+        return self._post("/v1/nonces", NonceRequest(device_id=device_id, purpose=purpose), Nonce)
 
     def renew(self, request: RenewalRequest) -> Grant:
         """Show the state and get leases for the next number."""
         return self._post("/v1/renewals", request, Grant)
+
+    def report(self, report: MeteringReport) -> MeteringReply:
+        """Say what was served."""
+        return self._post("/v1/metering", report, MeteringReply)
 
     def close(self) -> None:
         """Close all connections."""

@@ -106,6 +106,11 @@ class Paths:
         return self.state / "claim-counter.json"
 
     @property
+    def metering(self) -> Path:
+        """What was served and has not been acknowledged by the service."""
+        return self.state / "metering"
+
+    @property
     def api_keys(self) -> Path:
         """Hashed API keys."""
         return self.state / "api-keys.json"

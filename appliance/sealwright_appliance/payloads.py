@@ -185,6 +185,7 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
         kind=payload.kind,
         domain=payload.domain,
         file_name=payload.file_name,
+        partition_id=payload.verity.root_hash,
         state=PayloadState.OPEN,
     )
     key = keys.get(payload.verity.root_hash)

@@ -29,6 +29,8 @@ class PayloadStatus(Document):
     kind: str
     domain: str
     file_name: str
+    partition_id: Sha256Hex | None = None
+    """Root hash of its verity tree."""
     state: PayloadState
     code: str | None = None
     sentence: str = ""
@@ -93,6 +95,8 @@ class BoxStatus(Document):
     """The box is activated, and its customer has not acknowledged what was drawn for them."""
     renewal: str
     """Outcome of the last contact with the licence service, in words."""
+    metering: str = ""
+    """Outcome of the last metering report, in words."""
     tls_fingerprint: str | None
 
 

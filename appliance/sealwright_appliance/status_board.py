@@ -107,6 +107,14 @@ class StatusBoard:
             self._status = self._status.model_copy(update={"renewal": f"{code}: {sentence}"})
             self._console.say(f"renewal: {code}: {sentence}")
 
+    def metered(self, code: str, sentence: str) -> None:
+        """Note the outcome of a metering report; a failure that is new goes to the console."""
+        said = f"{code}: {sentence}"
+        with self._lock:
+            if code != "ok" and said != self._status.metering:
+                self._console.say(f"metering: {said}")
+            self._status = self._status.model_copy(update={"metering": said})
+
     def payloads_in(self, *states: PayloadState) -> list[PayloadStatus]:
         """Payloads that are in one of these states."""
         return [payload for payload in self._status.payloads if payload.state in states]

@@ -268,6 +268,7 @@ def _closed_payloads(release: Release | None) -> list[PayloadStatus]:
             kind=payload.kind,
             domain=payload.domain,
             file_name=payload.file_name,
+            partition_id=payload.verity.root_hash,
             state=PayloadState.CLOSED,
         )
         for payload in payloads

@@ -12,6 +12,7 @@ from typing import Any
 
 from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import busy
+from sealwright_appliance.serve.meter import Tally
 
 RETRY_AFTER_S = 5
 
@@ -62,13 +63,15 @@ class QueuedEngine:
         """Whether the engine behind is."""
         return await self._engine.ready()
 
-    async def chat(self, request: dict[str, Any]) -> bytes:
+    async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, when it is this request's turn."""
         async with self._admission.slot():
-            return await self._engine.chat(request)
+            with tally:
+                return await self._engine.chat(request, tally)
 
-    async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    async def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A streamed reply, when it is this request's turn; the place is held until the stream is closed."""
-        async with self._admission.slot(), aclosing(self._engine.stream_chat(request)) as events:
-            async for chunk in events:
-                yield chunk
+        async with self._admission.slot(), aclosing(self._engine.stream_chat(request, tally)) as events:
+            with tally:
+                async for chunk in events:
+                    yield chunk

@@ -28,6 +28,7 @@ from sealwright_appliance.serve.chat import BODY_LIMIT, parse_chat_request
 from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import ApiError, client_gone, engine_unavailable, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
+from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.relay import EventStream, while_connected
 
 FORM_LIMIT = 4096
@@ -54,9 +55,12 @@ def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float)
         max_request_s: longest time of a request, waiting included; what a lease that ends allows the running ones.
     """
 
+    meter = Meter()
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with MeterSender(meter, box.report_usage).running():
+            yield
         await box.close()
 
     app = FastAPI(title="Sealwright box", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -64,7 +68,8 @@ def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float)
     _add_box_routes(app, box)
     _add_readiness(app, box, engines)
     _add_key_routes(app, box)
-    _add_openai_routes(app, box, engines, max_request_s)
+    _add_metering_routes(app, box)
+    _add_openai_routes(app, box, engines, meter, max_request_s)
     return app
 
 
@@ -182,7 +187,26 @@ def _add_key_routes(app: FastAPI, box: Box) -> None:
         return _passed_on(await box.revoke_key(_key_name(request.query_params.get("name")), shown))
 
 
-def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], max_request_s: float) -> None:
+def _add_metering_routes(app: FastAPI, box: Box) -> None:
+    """For administrators: what the vendor will be told, and whether with the names of keys."""
+
+    @app.get("/admin/metering")
+    async def view(request: Request) -> Response:
+        require_admin(await _authenticated(request, box))
+        return _passed_on(await box.metering())
+
+    @app.put("/admin/metering")
+    async def choose(request: Request) -> Response:
+        require_admin(await _authenticated(request, box))
+        names = _json_object(await _read(request, FORM_LIMIT)).get("names")
+        if not isinstance(names, bool):
+            raise ApiError(400, "invalid_parameter", "names: true or false.", param="names")
+        return _passed_on(await box.choose_metering(shown_key(request.headers.get("authorization")), names=names))
+
+
+def _add_openai_routes(
+    app: FastAPI, box: Box, engines: Mapping[str, Engine], meter: Meter, max_request_s: float
+) -> None:
     started = int(time.time())
     names = sorted(engines)
 
@@ -199,17 +223,18 @@ def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], ma
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        await _authenticated(request, box)
+        key = await _authenticated(request, box)
         asked = parse_chat_request(await _read(request, BODY_LIMIT))
         await box.require_serving()
         engine = engines.get(asked.model)
         if engine is None:
             raise unknown_model(asked.model, names)
+        tally = meter.tally(engine.model_id, key.name)
         until = asyncio.get_running_loop().time() + max_request_s
         if not asked.stream:
-            work = engine.chat(asked.for_engine())
+            work = engine.chat(asked.for_engine(), tally)
             return Response(await while_connected(request.receive, work, until=until), media_type="application/json")
-        events = engine.stream_chat(asked.for_engine())
+        events = engine.stream_chat(asked.for_engine(), tally)
         first = await while_connected(request.receive, _first(events), until=until)
         return EventStream(first, events, until=until)
 

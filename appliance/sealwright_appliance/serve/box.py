@@ -88,6 +88,24 @@ class Box:
         """Have the agent forget a key; when this returns, no further request is let in with it."""
         return await self._change("DELETE", "/api-keys", json={"name": name, "admin_key": admin_key})
 
+    async def report_usage(self, batch: dict[str, Any]) -> None:
+        """Hand a batch of counts to the agent (:mod:`.meter`).
+
+        Raises:
+            ApiError: it has not got it.
+        """
+        reply = await self._ask("POST", "/metering", json=batch)
+        if not reply.is_success:
+            raise ApiError(503, "metering_unavailable", "The agent does not take counts now.")
+
+    async def metering(self) -> httpx.Response:
+        """What the vendor will be told next."""
+        return await self._ask("GET", "/metering")
+
+    async def choose_metering(self, admin_key: str, *, names: bool) -> httpx.Response:
+        """Have the agent report names of keys, or pseudonyms; it checks the administrator's key itself."""
+        return await self._ask("PUT", "/metering/settings", json={"names": names, "admin_key": admin_key})
+
     async def close(self) -> None:
         """Close the connection to the agent."""
         await self._client.aclose()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
+from sealwright_appliance.serve.meter import Tally
+
 
 class Engine(Protocol):
     """One loaded model.
@@ -22,14 +24,14 @@ class Engine(Protocol):
         """Whether the model is loaded and answers."""
         ...
 
-    async def chat(self, request: dict[str, Any]) -> bytes:
-        """A whole reply, a JSON object.
+    async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
+        """A whole reply, a JSON object; what it takes is counted in ``tally``.
 
         Raises:
             ApiError: the engine refused the request or does not answer.
         """
         ...
 
-    def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A reply as server-sent events, ending with ``data: [DONE]``. Raises like :meth:`chat` before the first."""
         ...

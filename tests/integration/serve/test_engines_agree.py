@@ -13,6 +13,7 @@ import pytest
 from sealwright_appliance.engine_inprocess import InProcessEngine
 from sealwright_appliance.engine_llama_server import LlamaServer
 from sealwright_appliance.serve.engine import Engine
+from sealwright_appliance.serve.meter import Meter, Tally
 from sealwright_testing.models import ModelStore
 from sealwright_testing.models.build import make_models
 from sealwright_testing.serving import ServingBox, serving_box
@@ -28,17 +29,21 @@ def request(question: str, *, limit: int) -> dict[str, Any]:
 
 async def whole(engine: Engine, asked: dict[str, Any]) -> tuple[str, str]:
     """Answer and reason for its end, from a whole reply."""
-    choice = json.loads(await engine.chat(asked))["choices"][0]
+    choice = json.loads(await engine.chat(asked, _tally()))["choices"][0]
     return choice["message"]["content"], choice["finish_reason"]
 
 
 async def streamed(engine: Engine, asked: dict[str, Any]) -> tuple[str, str]:
     """The same from a streamed reply."""
-    body = b"".join([block async for block in engine.stream_chat(asked | {"stream": True})])
+    body = b"".join([block async for block in engine.stream_chat(asked | {"stream": True}, _tally())])
     lines = [line[6:] for line in body.splitlines() if line.startswith(b"data: {")]
     choices = [choice for line in lines for choice in json.loads(line)["choices"]]
     reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]
     return "".join(choice["delta"].get("content") or "" for choice in choices), reasons[-1]
+
+
+def _tally() -> Tally:
+    return Meter().tally("model", "key")
 
 
 def answers(engine: Engine, questions: Sequence[str], *, limit: int) -> list[tuple[str, str]]:

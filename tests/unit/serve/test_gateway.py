@@ -23,6 +23,7 @@ from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import REMEMBER_S, Box
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
+from sealwright_appliance.serve.meter import Tally
 
 KEY = "sw-" + "k" * 43
 ADMIN_KEY = "sw-" + "a" * 43
@@ -58,7 +59,7 @@ class ScriptedEngine:
         await self.hold.wait()
         return self.failure is None
 
-    async def chat(self, request: dict[str, Any]) -> bytes:
+    async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
         self.asked.append(request)
         try:
             await self.hold.wait()
@@ -69,7 +70,7 @@ class ScriptedEngine:
             raise self.failure
         return json.dumps({"choices": []}).encode()
 
-    async def stream_chat(self, request: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    async def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         self.asked.append(request)
         if self.failure:
             raise self.failure

@@ -10,6 +10,7 @@ import pytest
 
 from sealwright_appliance.engine_llama_server import LlamaServer
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.meter import Meter
 
 EVENTS = b'data: {"choices":[1]}\n\ndata: {"choices":[2]}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -42,7 +43,7 @@ async def _collect(
 ) -> bytes:
     async with await asyncio.start_unix_server(answer, directory / "e.sock"):
         engine = LlamaServer("e", directory / "e.sock")
-        async for block in engine.stream_chat({"messages": []}):
+        async for block in engine.stream_chat({"messages": []}, Meter().tally("e", "ward")):
             came.append(block)
         return b"".join(came)
 
@@ -105,7 +106,7 @@ def test_no_engine_is_a_503(short_tmp: Path) -> None:
     async def ask() -> None:
         engine = LlamaServer("e", short_tmp / "e.sock")
         assert not await engine.ready()
-        await engine.chat({"messages": []})
+        await engine.chat({"messages": []}, Meter().tally("e", "ward"))
 
     with pytest.raises(ApiError) as caught:
         asyncio.run(ask())

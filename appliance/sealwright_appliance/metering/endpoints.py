@@ -1,0 +1,67 @@
+"""The meter on the agent's socket: batches of the gateway, and what the customer's administrator sees and chooses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import FastAPI
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from sealwright_appliance.api_keys import ApiKeys
+from sealwright_appliance.metering.box_meter import BoxMeter
+from sealwright_appliance.metering.journal import Batch
+from sealwright_appliance.metering.meter_store import MeteringSettings
+from sealwright_policies.metering.receipt import ModelTime, UsageRow
+from sealwright_policies.wire.encoding import Document
+
+
+class MeteringChoice(Document):
+    """``PUT /metering/settings``."""
+
+    names: bool
+    """Whether the vendor gets the names of API keys instead of pseudonyms."""
+    admin_key: Annotated[str, Field(max_length=64)]
+
+
+class MeteringView(Document):
+    """``GET /metering``: what the vendor will see of the open interval, and as what of each key."""
+
+    names: bool
+    waiting: int
+    """Receipts that the service has not acknowledged."""
+    opened_at: int
+    models: list[ModelTime]
+    rows: list[UsageRow]
+    aliases: dict[str, str]
+
+
+def add_metering(app: FastAPI, api_keys: ApiKeys, meter: BoxMeter) -> None:
+    """Add the routes."""
+
+    @app.post("/metering")
+    async def take(batch: Batch) -> dict[str, int]:
+        await run_in_threadpool(meter.take, batch)
+        return {"taken": batch.number}
+
+    @app.get("/metering")
+    async def view() -> MeteringView:
+        return await run_in_threadpool(_view, api_keys, meter)
+
+    @app.put("/metering/settings")
+    async def choose(choice: MeteringChoice) -> MeteringSettings:
+        await run_in_threadpool(api_keys.require_admin, choice.admin_key)
+        await run_in_threadpool(meter.choose, MeteringSettings(names=choice.names))
+        return meter.settings()
+
+
+def _view(api_keys: ApiKeys, meter: BoxMeter) -> MeteringView:
+    journal = meter.journal()
+    return MeteringView(
+        names=meter.settings().names,
+        waiting=meter.waiting(),
+        opened_at=journal.opened_at,
+        models=journal.models,
+        rows=journal.rows,
+        aliases=meter.aliases([key.name for key in api_keys.load().keys]),
+    )

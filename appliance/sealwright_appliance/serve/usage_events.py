@@ -1,0 +1,53 @@
+"""What an engine's events say of usage: counted, and kept from a client that did not ask for it.
+
+Almost every block is a token and is only scanned, which costs a few hundred nanoseconds. Within text JSON escapes
+quotes, so none of the marks can stand there.
+"""
+
+from __future__ import annotations
+
+import json
+
+from sealwright_appliance.serve.meter import Tally
+
+EVENT_END = b"\n\n"
+DATA = b"data: "
+GOES_ON = b'"finish_reason":null'
+"""In each event of a token, and in those of :data:`ROLE`."""
+ROLE = b'"role":"assistant"'
+"""In the first event of a choice, and in those of progress through the prompt."""
+PROGRESS = b'"prompt_progress"'
+USAGE = b'"choices":[]'
+MOST = 2**32
+"""Tokens of one request, for an engine that went wrong."""
+
+
+def count_events(block: bytes, tally: Tally, *, show_usage: bool) -> bytes:
+    """Count whole events, and return those that are the client's."""
+    tally.tokens_seen += block.count(GOES_ON)
+    if ROLE not in block and USAGE not in block:
+        return block
+    events = (event for event in block.split(EVENT_END) if event)
+    return b"".join(event + EVENT_END for event in events if _is_shown(event, tally, show_usage))
+
+
+def _is_shown(event: bytes, tally: Tally, show_usage: bool) -> bool:
+    if PROGRESS in event:
+        tally.tokens_seen -= 1
+        tally.prompt_seen = max(tally.prompt_seen, _count(event, "prompt_progress", "processed"))
+        return False
+    if ROLE in event:
+        tally.tokens_seen -= 1
+    elif USAGE in event:
+        tally.used(_count(event, "usage", "prompt_tokens"), _count(event, "usage", "completion_tokens"))
+        return show_usage
+    return True
+
+
+def _count(event: bytes, member: str, name: str) -> int:
+    """A number that the engine says; 0 for what is none, since an engine that went wrong must not stop the meter."""
+    try:
+        found = json.loads(event[len(DATA) :])[member][name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
+    return min(max(found, 0), MOST) if isinstance(found, int) else 0
