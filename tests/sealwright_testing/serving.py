@@ -35,13 +35,17 @@ from sealwright_appliance.boot import BoxState
 from sealwright_appliance.console import Console
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.gateway import run_box_gateway
+from sealwright_appliance.metering.box_meter import BoxMeter
+from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, make_tls_identity
 from sealwright_policies.errors import OperationError
+from sealwright_policies.metering.receipt import Point
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.engine_process import EngineProcess
 
 START_TIMEOUT_S = 60.0
@@ -60,6 +64,7 @@ class ServingBox:
     api_key: str
     admin_key: str
     gateway: subprocess.Popen[bytes]
+    meter: BoxMeter
 
     @property
     def url(self) -> str:
@@ -101,7 +106,8 @@ def serving_box(models: Mapping[str, Path | None], limits: Limits = LIMITS) -> I
         stack.callback(shutil.rmtree, root)
         paths = Paths(root=root, gateway_group=None)
         payloads = [_mounted(paths, name, model) for name, model in models.items()]
-        board = _agent(stack, paths, payloads)
+        meter = _meter(paths, payloads)
+        board = _agent(stack, paths, payloads, meter)
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
         engines = {
@@ -112,7 +118,7 @@ def serving_box(models: Mapping[str, Path | None], limits: Limits = LIMITS) -> I
         give_to_gateway(make_tls_identity("d" * 52), paths.tls, None)
         port = _free_port()
         gateway = _gateway(stack, paths, port, limits)
-        yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway)
+        yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway, meter)
 
 
 def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
@@ -123,15 +129,24 @@ def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
     return PayloadStatus(payload_id=name, kind="model", domain=name, file_name="model.gguf", state=PayloadState.OPEN)
 
 
-def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus]) -> StatusBoard:
+def _meter(paths: Paths, payloads: list[PayloadStatus]) -> BoxMeter:
+    """The agent's meter, of a box whose TPM stands at its beginning."""
+    paths.state.mkdir(parents=True)
+    partitions = {payload.payload_id: "0" * 64 for payload in payloads}
+    unknown = LicenseService.model_construct(**{})
+    meter = BoxMeter(MeterStore(paths.metering), unknown, "d" * 52, "license-1", partitions)
+    meter.open(Point(reset_count=0, clock_ms=0, ticks=0))
+    return meter
+
+
+def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter: BoxMeter) -> StatusBoard:
     """The agent's endpoints in a thread, saying that the box serves."""
     boot = BootResult(state=BoxState.UNLOCKED, sentence="Unlocked.", at=0, device_id="d" * 52, payloads=payloads)
-    paths.state.mkdir(parents=True)
     listener = listen(paths)
     write_durably(paths.boot_result, document_bytes(boot))
     board = StatusBoard(boot, Console(()), time.time)
     board.change(BoxState.SERVING, "The models answer.")
-    app = create_agent_app(board, None, ApiKeys(paths.api_keys))
+    app = create_agent_app(board, None, ApiKeys(paths.api_keys), meter)
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
