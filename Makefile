@@ -8,7 +8,7 @@ PYTHON := .venv/bin/python
 # Subprocesses of tests and of the demo find the project's commands.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-PACKAGES := policies/sealwright_policies custody/sealwright_custody image/sealwright_image appliance/sealwright_appliance \
+PACKAGES := policies/sealwright_policies licensing/custody/sealwright_custody image/sealwright_image appliance/sealwright_appliance \
 	appliance/client/sealwright_client licensing/sealwright_licensing ansible/sealwright_ansible
 BENCHES := image licensing serving sealing
 # One file at a time to a worker: fixtures with a TPM or a server are made once for it.

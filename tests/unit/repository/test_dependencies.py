@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-DISTRIBUTIONS = ("policies", "custody", "image", "appliance", "appliance/client", "licensing", "ansible")
+DISTRIBUTIONS = ("policies", "image", "appliance", "appliance/client", "licensing", "licensing/custody", "ansible")
 PROVIDED = {"pydantic_core": "pydantic"}
 """Modules that come in another distribution, in a version which that one dictates."""
 COMPLETE = {
