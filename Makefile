@@ -77,8 +77,9 @@ test-unit: python  ## unit tests and vectors
 	@$(PYTEST) tests/unit tests/vectors
 test-box-python: tools  ## unit tests of policies and appliance under the box's Python and packages
 	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
-test-integration: python tools server wheel  ## real swtpm, real HTTPS, real llama-server
+test-integration: python tools server wheel  ## real swtpm, HTTPS, llama-server, PostgreSQL
 	@$(PYTEST) tests/integration
+	@$(PYTEST) --database postgresql tests/unit/licensing
 test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
 	@$(PYTHON) -m pytest --numprocesses 2 --dist worksteal -m vm --timeout 3600 tests/vm
 

@@ -1,10 +1,12 @@
-"""Which tests are left out."""
+"""Which tests are left out, and on which database those of the licence service run."""
 
 from __future__ import annotations
 
 import pytest
 
 from sealwright_testing.corpus import corpus_is_named
+
+pytest_plugins = ["sealwright_testing.databases"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

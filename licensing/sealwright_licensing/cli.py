@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from sealwright_licensing import (
+    cli_database,
     cli_device,
     cli_keys,
     cli_license,
@@ -39,7 +40,17 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (cli_service, cli_keys, cli_roots, cli_release, cli_license, cli_device, cli_metering, cli_token):
+    for module in (
+        cli_service,
+        cli_database,
+        cli_keys,
+        cli_roots,
+        cli_release,
+        cli_license,
+        cli_device,
+        cli_metering,
+        cli_token,
+    ):
         module.add_commands(commands)
     return parser
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sealwright_licensing import schema
 from sealwright_licensing.config import ServiceConfig, ServiceFolder, load_config
 from sealwright_licensing.custodian_keys import load_custodians
-from sealwright_licensing.database import open_engine
+from sealwright_licensing.database import opened_database
 from sealwright_licensing.keys import load_signing_keys
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.services import Services, wire_services
@@ -44,9 +44,6 @@ def open_service(directory: Path) -> Iterator[Context]:
     """
     folder = ServiceFolder(directory)
     config = load_config(folder)
-    engine = open_engine(folder.database_url(config))
-    try:
+    with opened_database(folder, config) as engine:
         schema.require_newest(engine)
         yield Context(folder, config, SqlStore(engine), engine)
-    finally:
-        engine.dispose()

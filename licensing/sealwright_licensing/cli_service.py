@@ -1,17 +1,16 @@
-"""``init``, ``serve`` and ``migrate``."""
+"""``init`` and ``serve``."""
 
 from __future__ import annotations
 
 import argparse
 import re
 import time
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sealwright_custody.locator import TokenLocator
-from sealwright_licensing import schema
 from sealwright_licensing.cli_output import Commands, add_leaf, locator, print_result
-from sealwright_licensing.config import ServiceFolder, load_config
-from sealwright_licensing.database import open_engine
+from sealwright_licensing.config import DEFAULT_DATABASE, ServiceFolder, load_config
 from sealwright_licensing.initialisation import create_service
 from sealwright_policies.errors import UsageError
 
@@ -29,12 +28,25 @@ def add_commands(commands: Commands) -> None:
         "--pkcs11", metavar="URI", type=locator,
         help="make keys inside this token where it can: pkcs11:token=…?module-path=…&pin-source=file:…",
     )  # fmt: skip
+    init.add_argument(
+        "--database", metavar="URL", default=DEFAULT_DATABASE,
+        help="sqlite:FILE in the folder (the default), or postgresql+psycopg://USER@HOST/DATABASE, which is empty",
+    )  # fmt: skip
+    init.add_argument(
+        "--database-password-file", metavar="FILE", type=Path, help="file with PostgreSQL's password, mode 0600"
+    )
     serve = add_leaf(
         commands, "serve", _serve, help_="run the service until it is told to stop (SIGTERM)",
         example="sealwright-license serve /srv/license --host 0.0.0.0 --port 8444",
     )  # fmt: skip
     serve.add_argument("--host", help="address to listen on (default: from config.toml)")
     serve.add_argument("--port", type=_port, help="port to listen on, 0 for any free one (default: from config.toml)")
+    serve.add_argument(
+        "--workers",
+        type=_workers,
+        metavar="N",
+        help="processes; several need PostgreSQL (default: from config.toml)",
+    )
     operate = add_leaf(
         commands, "serve-operators", _serve_operators,
         help_="run the operators' API and console, in a process that holds none of the keys that open models",
@@ -42,11 +54,12 @@ def add_commands(commands: Commands) -> None:
     )  # fmt: skip
     operate.add_argument("--host", help="address to listen on (default: from config.toml)")
     operate.add_argument("--port", type=_port, help="port to listen on, 0 for any free one (default: from config.toml)")
-    migrate = add_leaf(
-        commands, "migrate", _migrate, help_="bring the database to this version's schema; back it up before",
-        example="sealwright-license migrate /srv/license",
-    )  # fmt: skip
-    migrate.add_argument("--to", metavar="REVISION", help="take it back to an older schema instead")
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError("expected a number from 1 to 64")
+    return int(text)
 
 
 def _port(text: str) -> int:
@@ -63,7 +76,13 @@ def _init(arguments: argparse.Namespace) -> None:
     if token is not None and (not isinstance(token, TokenLocator) or token.label or token.key_id):
         raise UsageError("--pkcs11 names a token and no key in it: pkcs11:token=…?module-path=…&pin-source=file:…")
     folder = create_service(
-        arguments.directory, url=arguments.url, service_id=service_id, token=token, now=int(time.time())
+        arguments.directory,
+        url=arguments.url,
+        service_id=service_id,
+        token=token,
+        now=int(time.time()),
+        database=arguments.database,
+        password_file=arguments.database_password_file,
     )
     result = {"directory": str(folder.path), "service_id": service_id, "license_service": str(folder.service_file)}
     words = [
@@ -85,7 +104,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     folder = ServiceFolder(arguments.directory)
     config = load_config(folder)
     port = config.port if arguments.port is None else arguments.port
-    serve(folder, config, host=arguments.host or config.host, port=port)
+    serve(folder, config, host=arguments.host or config.host, port=port, workers=arguments.workers or config.workers)
 
 
 def _serve_operators(arguments: argparse.Namespace) -> None:
@@ -95,20 +114,3 @@ def _serve_operators(arguments: argparse.Namespace) -> None:
     config = load_config(folder)
     port = config.operators.port if arguments.port is None else arguments.port
     serve_operators(folder, config, host=arguments.host or config.operators.host, port=port)
-
-
-def _migrate(arguments: argparse.Namespace) -> None:
-    folder = ServiceFolder(arguments.directory)
-    engine = open_engine(folder.database_url(load_config(folder)))
-    try:
-        before = schema.current_revision(engine)
-        if arguments.to:
-            schema.downgrade(engine, arguments.to)
-        else:
-            schema.upgrade(engine)
-        after = schema.current_revision(engine)
-    finally:
-        engine.dispose()
-    print_result(
-        {"before": before, "after": after}, [f"Schema {before or 'none'} -> {after or 'none'}."], as_json=arguments.json
-    )

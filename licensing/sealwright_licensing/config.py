@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from sealwright_custody.secret_file import read_secret
 from sealwright_licensing.operators.config import OperatorsConfig
 from sealwright_licensing.tpm_floor import DeniedTpm
 from sealwright_policies.errors import OperationError, UsageError
@@ -16,6 +18,7 @@ from sealwright_policies.wire.encoding import Identifier
 
 CONFIG_FILE = "config.toml"
 SERVICE_FILE = "license-service.json"
+DEFAULT_DATABASE = "sqlite:service.db"
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -47,10 +50,14 @@ class ServiceConfig(_Section):
 
     service_id: Identifier
     url: Annotated[str, StringConstraints(pattern=r"^https://[^/\s]+$", max_length=255)]
-    database: Annotated[str, StringConstraints(min_length=1)] = "sqlite:service.db"
-    """SQLAlchemy URL, or sqlite:FILE relative to the folder."""
+    database: Annotated[str, StringConstraints(min_length=1)] = DEFAULT_DATABASE
+    """sqlite:FILE, relative to the folder, or postgresql+psycopg://USER@HOST/DATABASE."""
+    database_password_file: Annotated[str, StringConstraints(min_length=1)] | None = None
+    """File with PostgreSQL's password, mode 0600; relative to the folder."""
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8444
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes behind the one address; several need PostgreSQL."""
     limits: Limits = Limits()
     operators: OperatorsConfig = OperatorsConfig()
     denied_tpm: tuple[DeniedTpm, ...] = ()
@@ -85,9 +92,37 @@ class ServiceFolder:
 
     def database_url(self, config: ServiceConfig) -> str:
         """SQLAlchemy's URL of the database."""
-        if config.database.startswith("sqlite:") and not config.database.startswith("sqlite://"):
-            return f"sqlite:///{(self.path / config.database.removeprefix('sqlite:')).resolve()}"
-        return config.database
+        return self.absolute_url(config.database)
+
+    def absolute_url(self, database: str) -> str:
+        """SQLAlchemy's URL of a database as config.toml has it."""
+        if database.startswith("sqlite:") and not database.startswith("sqlite://"):
+            return f"sqlite:///{(self.path / database.removeprefix('sqlite:')).resolve()}"
+        return database
+
+    def database_password(self, config: ServiceConfig) -> str | None:
+        """PostgreSQL's password, if it is in a file.
+
+        Raises:
+            OperationError: the file cannot be read, or others can read it.
+        """
+        name = config.database_password_file
+        return None if name is None else read_password(self.path / name)
+
+
+def read_password(path: Path) -> str:
+    """A password in a file that nobody else can read; a line feed behind it does not count.
+
+    Raises:
+        OperationError: no such file, readable by others, or not one line of text.
+    """
+    try:
+        password = read_secret(path).decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        password = ""
+    if not password.isprintable() or not password:
+        raise OperationError(f"{path} does not hold a password.", cure="Write it there, on one line, mode 0600.")
+    return password
 
 
 def load_config(folder: ServiceFolder) -> ServiceConfig:
@@ -116,15 +151,25 @@ def load_config(folder: ServiceFolder) -> ServiceConfig:
         raise UsageError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def config_text(service_id: str, url: str, host: str, port: int) -> str:
+def config_text(
+    service_id: str,
+    url: str,
+    host: str,
+    port: int,
+    *,
+    database: str = DEFAULT_DATABASE,
+    password_file: str | None = None,
+) -> str:
     """The first ``config.toml``, with every setting at its default."""
     limits, operators = Limits(), OperatorsConfig()
+    named = f"database_password_file = {json.dumps(password_file)}\n" if password_file else ""
     return f"""# Licence service. Changes take effect at the next start.
 service_id = "{service_id}"
 url = "{url}"                # boxes reach the service here; measured with their images
-database = "sqlite:service.db"   # in this folder
-host = "{host}"
+database = {json.dumps(database)}   # sqlite:FILE in this folder, or postgresql+psycopg://USER@HOST/DATABASE
+{named}host = "{host}"
 port = {port}
+workers = 1                      # processes; several need PostgreSQL, and each counts limits for itself
 
 [limits]
 requests_per_minute = {limits.requests_per_minute}      # of one address

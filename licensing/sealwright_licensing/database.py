@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -10,9 +12,13 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
+from sealwright_licensing.config import ServiceConfig, ServiceFolder
+from sealwright_licensing.locks import lock_key
 from sealwright_licensing.statements import POSTGRESQL
 from sealwright_policies.errors import OperationError, UsageError
 
+EVERYTHING = lock_key("everything")
+"""Held by every transaction that writes: shared by those with names, exclusively by one without."""
 EXCLUSIVE = "sealwright_exclusive"
 """Execution option of a transaction that writes."""
 OLDEST_POSTGRESQL = 140000
@@ -49,6 +55,25 @@ def open_engine(url: str, *, password: str | None = None) -> Engine:
     if parsed.drivername == "postgresql+psycopg":
         return _open_postgresql(parsed, password)
     raise UsageError("The database must be sqlite:FILE or postgresql+psycopg://USER@HOST/DATABASE.")
+
+
+@contextmanager
+def opened_database(folder: ServiceFolder, config: ServiceConfig) -> Iterator[Engine]:
+    """A service's database, until the block ends.
+
+    Raises:
+        OperationError, UsageError: the URL or the password file is not usable.
+    """
+    engine = service_engine(folder, config)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def service_engine(folder: ServiceFolder, config: ServiceConfig) -> Engine:
+    """A service's database."""
+    return open_engine(folder.database_url(config), password=folder.database_password(config))
 
 
 def _open_sqlite(url: URL) -> Engine:
@@ -135,3 +160,32 @@ def _note_use(_connection: Any, record: Any) -> None:
 def is_postgresql(engine: Engine) -> bool:
     """Whether the database is PostgreSQL."""
     return engine.dialect.name == POSTGRESQL
+
+
+def take_alone(connection: Connection) -> None:
+    """Wait until no other transaction writes, and let none begin; for changes to the schema and copies, which may
+    take long."""
+    if is_postgresql(connection.engine):
+        for timeout in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET LOCAL {timeout} = 0")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({EVERYTHING})")
+
+
+def refused(engine: Engine, error: Exception) -> OperationError:
+    """What a database's refusal is to the caller. Only its first line: PostgreSQL's next ones may show a whole row."""
+    said = str(getattr(error, "orig", None) or error).partition("\n")[0].removesuffix(".")
+    if is_postgresql(engine):
+        return OperationError(
+            f"The database refused: {said}.", cure="Check that PostgreSQL runs, and the service's rights there."
+        )
+    return OperationError(
+        f"The database refused: {said}.", cure="Check disk space and permissions of the service's folder."
+    )
+
+
+def describe(engine: Engine) -> str:
+    """A database for people, without its password."""
+    url = engine.url
+    if not is_postgresql(engine):
+        return f"SQLite {url.database}"
+    return f"PostgreSQL {url.database} at {url.host or url.query.get('host', 'the local socket')}"

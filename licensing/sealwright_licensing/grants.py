@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing.device_certificates import DeviceCertificate, issue_device_certificate
-from sealwright_licensing.journal import drop_oldest
+from sealwright_licensing.journal import PRUNED_EVERY, drop_oldest
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.leases import ProvenState, SignedLease, bound_lease, issue_lease, lease_warnings
 from sealwright_licensing.licenses import covered
@@ -64,8 +64,9 @@ class PreparedGrant:
 
     def store(self, transaction: Transaction) -> None:
         """Record leases, certificate, the next nonce, and the device with what it may use."""
-        for kind in (LeaseRecord, DeviceCertificateRecord):
-            drop_oldest(transaction, kind, "issued_at", self.device.device_id, most=MOST_RECORDS, kept=KEPT_RECORDS)
+        if self.device.revision % PRUNED_EVERY == 0:
+            for kind in (LeaseRecord, DeviceCertificateRecord):
+                drop_oldest(transaction, kind, "issued_at", self.device.device_id, most=MOST_RECORDS, kept=KEPT_RECORDS)
         for lease in self.leases:
             terms = lease.terms
             transaction.add(

@@ -16,8 +16,8 @@ from sealwright_custody.keeper import Keeper, PrivateKey, fingerprint, public_pe
 from sealwright_custody.locator import FileLocator, KeyLocator, TokenLocator
 from sealwright_custody.secret_file import write_secret
 from sealwright_licensing import authorities, keys, schema
-from sealwright_licensing.config import ServiceFolder, config_text, load_config
-from sealwright_licensing.database import open_engine
+from sealwright_licensing.config import DEFAULT_DATABASE, ServiceFolder, config_text, load_config
+from sealwright_licensing.database import opened_database
 from sealwright_licensing.keyring import (
     IN_TOKEN,
     KeyEntry,
@@ -34,7 +34,14 @@ DEFAULT_PORT = 8444
 
 
 def create_service(
-    path: Path, *, url: str, service_id: str, now: int, token: TokenLocator | None = None
+    path: Path,
+    *,
+    url: str,
+    service_id: str,
+    now: int,
+    token: TokenLocator | None = None,
+    database: str = DEFAULT_DATABASE,
+    password_file: Path | None = None,
 ) -> ServiceFolder:
     """Make the folder of a new service; it stands there whole or not at all.
 
@@ -44,10 +51,12 @@ def create_service(
         service_id: by what builds know it.
         now: seconds since the epoch.
         token: makes the keys that it can hold inside this PKCS#11 token; None: all in files.
+        database: as ``config.toml`` has it; a PostgreSQL database exists and is empty.
+        password_file: of PostgreSQL.
 
     Raises:
-        UsageError: the URL is no https://HOST[:PORT].
-        OperationError: something is there already, or the disk refuses.
+        UsageError: the URL is no https://HOST[:PORT], or the database is of another kind.
+        OperationError: something is there already, in the folder or in the database, or one of them refuses.
     """
     address = _parse_url(url)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -58,7 +67,11 @@ def create_service(
     try:
         partial.mkdir(parents=True, mode=0o700)
         try:
-            _fill(ServiceFolder(partial), url=url, service_id=service_id, port=address, token=token, now=now)
+            text = config_text(
+                service_id, url, "127.0.0.1", address, database=database,
+                password_file=str(password_file.resolve()) if password_file else None,
+            )  # fmt: skip
+            _fill(ServiceFolder(partial), text, url=url, service_id=service_id, token=token, now=now)
             if path.exists():
                 path.rmdir()
             partial.rename(path)
@@ -83,18 +96,17 @@ def _parse_url(url: str) -> int:
     return port
 
 
-def _fill(folder: ServiceFolder, *, url: str, service_id: str, port: int, token: TokenLocator | None, now: int) -> None:
+def _fill(
+    folder: ServiceFolder, configuration: str, *, url: str, service_id: str, token: TokenLocator | None, now: int
+) -> None:
     folder.keys.mkdir(mode=0o700)
     keeper = Keeper(folder.keys)
     made: list[KeyLocator] = []
     try:
         _make_keys(folder, keeper, made, url=url, service_id=service_id, token=token, now=now)
-        folder.config_file.write_text(config_text(service_id, url, "127.0.0.1", port))
-        engine = open_engine(folder.database_url(load_config(folder)))
-        try:
-            schema.upgrade(engine)
-        finally:
-            engine.dispose()
+        folder.config_file.write_text(configuration)
+        with opened_database(folder, load_config(folder)) as engine:
+            schema.create(engine)
     except BaseException:
         for locator in made:
             keeper.destroy(locator)

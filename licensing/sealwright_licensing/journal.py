@@ -16,6 +16,8 @@ from sealwright_policies.wire.messages import Purpose
 OK = "ok"
 MOST_PER_DEVICE, KEPT_PER_DEVICE = 150, 100
 """At so many decisions about a device the oldest are dropped: a box must not be able to fill the disk."""
+PRUNED_EVERY = 32
+"""Grants of a device after which its records are counted, at each revision that this divides; and at every denial."""
 
 
 def drop_oldest(
@@ -41,9 +43,11 @@ def record_decision(
     denial: VerificationError | None,
     result: AttestationResult | None,
     now: int,
+    revision: int = 0,
 ) -> None:
-    """Add a decision to the journal; ``denial`` is None for a grant."""
-    drop_oldest(transaction, Decision, "decided_at", device_id, most=MOST_PER_DEVICE, kept=KEPT_PER_DEVICE)
+    """Add a decision to the journal; ``denial`` is None for a grant, which gives the device the revision."""
+    if revision % PRUNED_EVERY == 0:
+        drop_oldest(transaction, Decision, "decided_at", device_id, most=MOST_PER_DEVICE, kept=KEPT_PER_DEVICE)
     transaction.add(
         Decision(
             decision_id=secrets.token_hex(16),

@@ -62,6 +62,8 @@ class Held:
     record: ReleaseRecord
     replies: tuple[RenewalReply, ...]
     """Stored replies to this nonce."""
+    open_replies: tuple[int, ...]
+    """N of every stored reply."""
     next_nonce: NextNonce | None
     spent: bool
     provisioned: DeviceRelease | None
@@ -267,7 +269,7 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
         query(Device, device_id=device_id),
         query(License, license_id=request.license_id),
         query(DeviceRelease, device_id=device_id),
-        query(RenewalReply, device_id=device_id, nonce=nonce),
+        query(RenewalReply, device_id=device_id),
         query(NextNonce, device_id=device_id, nonce=nonce),
         query(SpentNonce, nonce=nonce),
         query(ReleaseShares, release_id=release_id),
@@ -284,7 +286,9 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
         device=device,
         license_=licenses[0],
         record=record,
-        replies=() if untrusted else tuple(replies),  # they may hold leases for these
+        # Stored replies may hold leases for releases that are not believed any more.
+        replies=() if untrusted else tuple(one for one in replies if one.nonce == nonce),
+        open_replies=tuple(sorted(one.lease_number for one in replies)),
         next_nonce=next_nonces[0] if next_nonces else None,
         spent=bool(spent),
         provisioned=next((one for one in provisioned if one.release_id == release_id), None),
@@ -378,7 +382,7 @@ def _store_renewal(
         transaction.delete(RenewalReply, device_id=device.device_id)
     for kind in (RenewalReply, NextNonce):  # N is proved: what was kept for lower numbers is spent
         transaction.delete_below(kind, "lease_number", proved, device_id=device.device_id)
-    if transaction.count(RenewalReply, device_id=device.device_id) >= MOST_OPEN_REPLIES:
+    if sum(number >= proved for number in held.open_replies) >= MOST_OPEN_REPLIES:
         transaction.delete(RenewalReply, device_id=device.device_id)
         transaction.delete(NextNonce, device_id=device.device_id, lease_number=proved + 1)
     if verdict.nonce_expires_at is not None:
@@ -397,4 +401,5 @@ def _store_renewal(
         denial=None,
         result=verdict.result,
         now=now,
+        revision=device.revision,
     )

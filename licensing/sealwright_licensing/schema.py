@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from sealwright_policies.errors import OperationError
+from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
+from sealwright_policies.errors import OperationError, UsageError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -37,25 +40,55 @@ def current_revision(engine: Engine) -> str | None:
         with engine.connect() as connection:
             return MigrationContext.configure(connection).get_current_revision()
     except DBAPIError as error:
+        raise refused(engine, error) from error
+
+
+def create(engine: Engine) -> None:
+    """Bring an empty database to the newest revision.
+
+    Raises:
+        OperationError: it is not empty, or refuses.
+    """
+    found = current_revision(engine)
+    if found is not None:
         raise OperationError(
-            f"The database cannot be read: {error.orig}.", cure="Check its path and rights."
-        ) from error
+            f"The database holds a licence service already, of schema {found}.", cure="Give an empty database."
+        )
+    upgrade(engine)
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring a database to a revision, by default the newest."""
-    config = _config()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+    """Bring a database to a revision, by default the newest.
+
+    Raises:
+        UsageError: there is no such revision above the present one.
+        OperationError: the database refuses.
+    """
+    _migrate(engine, command.upgrade, revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    """Take a database back to a revision; "base" empties it."""
+    """Take a database back to a revision; "base" empties it.
+
+    Raises:
+        UsageError: there is no such revision below the present one.
+        OperationError: the database refuses.
+    """
+    _migrate(engine, command.downgrade, revision)
+
+
+def _migrate(engine: Engine, run: Callable[[Config, str], None], revision: str) -> None:
+    """In one transaction, which two processes take one after the other."""
     config = _config()
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, revision)
+    try:
+        with engine.connect().execution_options(**{EXCLUSIVE: True}) as connection, connection.begin():
+            take_alone(connection)
+            config.attributes["connection"] = connection
+            run(config, revision)
+    except CommandError as error:
+        raise UsageError(f"Schema {revision}: {error}") from error
+    except DBAPIError as error:
+        raise refused(engine, error) from error
 
 
 def require_newest(engine: Engine) -> None:
@@ -64,5 +97,5 @@ def require_newest(engine: Engine) -> None:
     if found != wanted:
         raise OperationError(
             f"The database has schema {found or 'none'}, this version needs {wanted}.",
-            cure="Stop the service, back up the database and run `sealwright-license migrate DIR`.",
+            cure="Stop the service, back up the database and run `sealwright-license database upgrade DIR`.",
         )

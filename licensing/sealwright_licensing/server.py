@@ -1,4 +1,4 @@
-"""The process: uvicorn with TLS 1.3 only, limits on connections (connections.py), a graceful stop."""
+"""The processes: uvicorn with TLS 1.3 only, limits on connections (connections.py), a graceful stop."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 import ssl
+from collections.abc import Callable
 from functools import partial
 
 import uvicorn
@@ -17,28 +18,43 @@ from sealwright_licensing.app import create_app
 from sealwright_licensing.config import Limits, ServiceConfig, ServiceFolder
 from sealwright_licensing.connections import Listener, TlsLoop, deadline_protocol
 from sealwright_licensing.custodian_keys import load_custodians
-from sealwright_licensing.database import open_engine
+from sealwright_licensing.database import is_postgresql, opened_database, service_engine
 from sealwright_licensing.logs import configure_logging
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.store_sql import SqlStore
-from sealwright_policies.errors import OperationError
+from sealwright_licensing.workers import supervise
+from sealwright_policies.errors import OperationError, UsageError
 
 KEEP_ALIVE_S = 15
 BACKLOG = 128
 
 
-def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int) -> None:
+def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> None:
     """Run the service until it is told to stop.
 
     Raises:
+        UsageError: several workers on SQLite.
         OperationError: schema not current, keys missing, port taken.
     """
-    engine = open_engine(folder.database_url(config))
-    schema.require_newest(engine)
-    store = SqlStore(engine, ManifestKeys(folder.manifest_keys).admit)
+    with opened_database(folder, config) as engine:
+        schema.require_newest(engine)
+        if workers > 1 and not is_postgresql(engine):
+            raise UsageError("SQLite has one writer and serves one process; for several workers take PostgreSQL.")
+    listener, announce = _opened(folder, config.limits, host=host, port=port)
+    if workers == 1:
+        _work(folder, config, listener, announce, None)
+    else:
+        supervise(workers, partial(_work, folder, config, listener), announce)
+
+
+def _work(
+    folder: ServiceFolder, config: ServiceConfig, listener: Listener, started: Callable[[], None], lifeline: int | None
+) -> None:
+    """One process that answers boxes; a ``lifeline`` that becomes readable stops it as SIGTERM does."""
+    store = SqlStore(service_engine(folder, config), ManifestKeys(folder.manifest_keys).admit)
     keeper = Keeper(folder.keys)
     app = create_app(store, keys.load_signing_keys(folder.keys, keeper), load_custodians(folder.keys, keeper), config)
-    run_application(app, folder, config.limits, host=host, port=port)
+    _answer(server_config(app, folder, config.limits), config.limits, listener, started, lifeline)
 
 
 def run_application(app: FastAPI, folder: ServiceFolder, limits: Limits, *, host: str, port: int) -> None:
@@ -47,11 +63,23 @@ def run_application(app: FastAPI, folder: ServiceFolder, limits: Limits, *, host
     Raises:
         OperationError: TLS key or certificate missing, port taken.
     """
+    listener, announce = _opened(folder, limits, host=host, port=port)
+    _answer(server_config(app, folder, limits), limits, listener, announce, None)
+
+
+def _opened(folder: ServiceFolder, limits: Limits, *, host: str, port: int) -> tuple[Listener, Callable[[], None]]:
+    """The listening socket, and what prints its address for humans and for scripts that wait for it."""
     keys.tls_server_files(folder.keys)
     listener = _listen(host, port, limits)
     configure_logging()
-    server = _AnnouncingServer(server_config(app, folder, limits))
-    server.announcement = f"https://{host}:{listener.getsockname()[1]}"
+    address = f"https://{host}:{listener.getsockname()[1]}"
+    return listener, lambda: print(f"sealwright-license: serving {address}", flush=True)
+
+
+def _answer(
+    config: uvicorn.Config, limits: Limits, listener: Listener, started: Callable[[], None], lifeline: int | None
+) -> None:
+    server = _WorkingServer(config, started, lifeline)
     # uvicorn raises the signal that stopped it once more when it is done; a graceful stop is an exit with 0.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=partial(TlsLoop, limits.headers_s)) as runner:
@@ -98,11 +126,19 @@ def _listen(host: str, port: int, limits: Limits) -> Listener:
     return listener
 
 
-class _AnnouncingServer(uvicorn.Server):
-    """Prints the address once connections are accepted, for humans and for scripts that wait for it."""
+class _WorkingServer(uvicorn.Server):
+    """Says when connections are accepted."""
 
-    announcement = ""
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None], lifeline: int | None) -> None:
+        super().__init__(config)
+        self._tell_started = started
+        self._lifeline = lifeline
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        print(f"sealwright-license: serving {self.announcement}", flush=True)
+        if self._lifeline is not None:
+            asyncio.get_running_loop().add_reader(self._lifeline, self._orphaned)
+        self._tell_started()
+
+    def _orphaned(self) -> None:
+        self.should_exit = True

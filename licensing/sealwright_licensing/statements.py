@@ -1,15 +1,15 @@
 """SQL statements over the tables of the records, built and compiled once for each shape.
 
 Compiling one anew costs more than a database takes to run it; so does SQLAlchemy's execution context, which is why the
-driver is given the text.
+driver is given the text. On PostgreSQL each statement is a round trip, so several become one there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
-from functools import cache
+from enum import Enum
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     Delete,
     Dialect,
+    Insert,
     Select,
     Table,
     and_,
@@ -42,11 +43,37 @@ KEYS: dict[type[Any], tuple[str, ...]] = {
     kind: tuple(column.name for column in table.primary_key) for kind, table in TABLES.items()
 }
 """Fields of each record's primary key."""
-_LIMIT = "bound_"
-"""Parameter of ``below``; no field is called that."""
+BOUND = "bound_"
+"""The parameter of ``below`` and of EXPIRE; no field is called that."""
 
-_Built = Select[Any] | Delete | postgresql.Insert | sqlite.Insert
-Parameters = Mapping[str, Any] | tuple[Any, ...]
+MOST_TOGETHER = 16
+"""Changes in one statement; each combination is compiled, and remembered, once."""
+
+Values = Mapping[str, Any]
+
+
+class Verb(Enum):
+    """What a statement does."""
+
+    SELECT = "select"
+    COUNT = "count"
+    ADD = "add"
+    PUT = "put"
+    DELETE = "delete"
+    EXPIRE = "expire"
+    """Delete what expired before a bound, but nothing that another transaction has at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A statement apart from its values: ``fields`` equal them, and ``below`` is below a bound."""
+
+    verb: Verb
+    kind: type[Any]
+    fields: tuple[str, ...] = ()
+    newest_first: str | None = None
+    limit: int | None = None
+    below: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +82,10 @@ class Statement:
 
     text: str
     order: tuple[str, ...] | None
-    fixed: Mapping[str, Any]
+    fixed: Values
     """Parameters that belong to the shape."""
 
-    def parameters(self, values: Mapping[str, Any]) -> Parameters:
+    def parameters(self, values: Values) -> Values | tuple[Any, ...]:
         """Values as the driver wants them."""
         full = {**self.fixed, **values} if self.fixed else values
         return full if self.order is None else tuple(full[name] for name in self.order)
@@ -69,99 +96,101 @@ class Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._compiled: dict[_Built, Statement] = {}
+        self._single: dict[Shape, Statement] = {}
+        self._several: dict[tuple[Shape, ...], Statement] = {}
 
-    def select(
-        self, kind: type[Any], fields: tuple[str, ...], newest_first: str | None = None, limit: int | None = None
-    ) -> Statement:
-        """Records by fields."""
-        return self._of(_select(TABLES[kind], FIELDS[kind], fields, newest_first, limit))
+    def one(self, shape: Shape) -> Statement:
+        """A statement by itself."""
+        known = self._single.get(shape)
+        if known is None:
+            known = self._single[shape] = self._compiled(_built(shape, self._dialect.name, ""))
+        return known
+
+    def together(self, shapes: tuple[Shape, ...]) -> Statement:
+        """Several in one, for PostgreSQL: reads, each of which gives a column with an array of rows; or changes, none
+        of which sees what another one does. Parameters are those of :func:`numbered`."""
+        known = self._several.get(shapes)
+        if known is None:
+            parts = [self._compiled(_built(one, POSTGRESQL, _prefix(at), in_row=True)) for at, one in enumerate(shapes)]
+            if shapes[0].verb is Verb.SELECT:
+                text = "SELECT " + ", ".join(f"ARRAY({part.text})" for part in parts)
+            else:
+                text = f"WITH {', '.join(f'w{at} AS ({part.text})' for at, part in enumerate(parts))} SELECT 1"
+            known = self._several[shapes] = Statement(text, None, {})
+        return known
 
     def page(self, kind: type[Any], query: PageQuery) -> Statement:
         """A page of records; compiled each time, for people turn pages slowly and in many shapes."""
-        return self._compile(select_page(TABLES[kind], FIELDS[kind], query))
+        return self._compiled(select_page(TABLES[kind], FIELDS[kind], query))
 
-    def count(self, kind: type[Any], fields: tuple[str, ...]) -> Statement:
-        """Their number."""
-        return self._of(_count(TABLES[kind], fields))
-
-    def add(self, kind: type[Any]) -> Statement:
-        """A new record."""
-        return self._of(_insert(TABLES[kind], (), self._dialect.name))
-
-    def put(self, kind: type[Any]) -> Statement:
-        """A new record, or one in the place of another."""
-        return self._of(_insert(TABLES[kind], KEYS[kind], self._dialect.name))
-
-    def delete(self, kind: type[Any], fields: tuple[str, ...], below: str | None = None) -> Statement:
-        """Removal by fields, and by a field that is below a bound."""
-        return self._of(_delete(TABLES[kind], fields, below))
-
-    def delete_expired(self, kind: type[Any]) -> Statement:
-        """Removal of what expired before a bound, except what another transaction is at."""
-        return self._of(_delete_expired(TABLES[kind], KEYS[kind]))
-
-    def _of(self, built: _Built) -> Statement:
-        known = self._compiled.get(built)
-        if known is None:
-            known = self._compile(built)
-            self._compiled[built] = known
-        return known
-
-    def _compile(self, built: _Built) -> Statement:
+    def _compiled(self, built: Select[Any] | Delete | Insert) -> Statement:
         compiled = built.compile(dialect=self._dialect)
         order = getattr(compiled, "positiontup", None)
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
         return Statement(str(compiled), None if order is None else tuple(order), fixed)
 
 
-def bound_parameter(value: int) -> dict[str, int]:
-    """The parameter of ``below`` and of ``delete_expired``."""
-    return {_LIMIT: value}
+def numbered(values: Sequence[Values]) -> dict[str, Any]:
+    """The parameters of several statements in one."""
+    return {_prefix(at) + name: value for at, one in enumerate(values) for name, value in one.items()}
 
 
-def _equal(table: Table, fields: tuple[str, ...]) -> ColumnElement[bool]:
-    return and_(true(), *(table.c[name] == bindparam(name, type_=table.c[name].type) for name in fields))
+def groups(shapes: Sequence[Shape]) -> Iterator[slice]:
+    """Neighbouring changes that may become one statement: of different tables, or new records of one.
+
+    Changes within one statement do not see each other, and PostgreSQL leaves open which of two to one row wins.
+    """
+    start, verbs = 0, dict[type[Any], Verb]()
+    for at, shape in enumerate(shapes):
+        is_alike = verbs.get(shape.kind, shape.verb) is shape.verb
+        if not is_alike or (shape.kind in verbs and shape.verb is not Verb.ADD) or at - start == MOST_TOGETHER:
+            yield slice(start, at)
+            start, verbs = at, {}
+        verbs[shape.kind] = shape.verb
+    yield slice(start, len(shapes))
 
 
-def _bound() -> ColumnElement[int]:
-    return bindparam(_LIMIT, type_=BigInteger())
+def _prefix(at: int) -> str:
+    return f"p{at}_"
 
 
-@cache
-def _select(
-    table: Table, chosen: tuple[str, ...], fields: tuple[str, ...], newest_first: str | None, limit: int | None
-) -> Select[Any]:
-    found = select(*(table.c[name] for name in chosen)).where(_equal(table, fields))
-    if newest_first is not None:
-        found = found.order_by(table.c[newest_first].desc())
-    return found if limit is None else found.limit(limit)
+def _built(shape: Shape, dialect: str, prefix: str, *, in_row: bool = False) -> Select[Any] | Delete | Insert:
+    table, key = TABLES[shape.kind], KEYS[shape.kind]
+    chosen = _equal(table, shape.fields, prefix)
+    match shape.verb:
+        case Verb.SELECT:
+            columns = [table.c[name] for name in FIELDS[shape.kind]]
+            found = (select(func.row(*columns)) if in_row else select(*columns)).where(chosen)
+            if shape.newest_first is not None:
+                found = found.order_by(table.c[shape.newest_first].desc())
+            return found if shape.limit is None else found.limit(shape.limit)
+        case Verb.COUNT:
+            return select(func.count()).select_from(table).where(chosen)
+        case Verb.ADD | Verb.PUT:
+            return _insert(table, key if shape.verb is Verb.PUT else (), dialect, prefix)
+        case Verb.DELETE:
+            gone = delete(table).where(chosen)
+            return gone if shape.below is None else gone.where(table.c[shape.below] < _bound(prefix))
+        case Verb.EXPIRE:
+            columns = [table.c[name] for name in key]
+            expired = select(*columns).where(table.c.expires_at < _bound(prefix)).with_for_update(skip_locked=True)
+            return delete(table).where(tuple_(*columns).in_(expired))
 
 
-@cache
-def _count(table: Table, fields: tuple[str, ...]) -> Select[Any]:
-    return select(func.count()).select_from(table).where(_equal(table, fields))
+def _equal(table: Table, fields: tuple[str, ...], prefix: str) -> ColumnElement[bool]:
+    return and_(true(), *(table.c[name] == bindparam(prefix + name, type_=table.c[name].type) for name in fields))
 
 
-@cache
-def _insert(table: Table, replaced_by: tuple[str, ...], dialect: str) -> postgresql.Insert | sqlite.Insert:
+def _bound(prefix: str) -> ColumnElement[int]:
+    return bindparam(prefix + BOUND, type_=BigInteger())
+
+
+def _insert(table: Table, replaced_by: tuple[str, ...], dialect: str, prefix: str) -> Insert:
     new = postgresql.insert(table) if dialect == POSTGRESQL else sqlite.insert(table)
+    new = new.values({column.name: bindparam(prefix + column.name, type_=column.type) for column in table.c})
     if not replaced_by:
         return new
     others = {column.name: new.excluded[column.name] for column in table.c if column.name not in replaced_by}
     if not others:
         return new.on_conflict_do_nothing(index_elements=replaced_by)
     return new.on_conflict_do_update(index_elements=replaced_by, set_=others)
-
-
-@cache
-def _delete(table: Table, fields: tuple[str, ...], below: str | None) -> Delete:
-    chosen = delete(table).where(_equal(table, fields))
-    return chosen if below is None else chosen.where(table.c[below] < _bound())
-
-
-@cache
-def _delete_expired(table: Table, key: tuple[str, ...]) -> Delete:
-    columns = [table.c[name] for name in key]
-    expired = select(*columns).where(table.c.expires_at < _bound()).with_for_update(skip_locked=True)
-    return delete(table).where(tuple_(*columns).in_(expired))

@@ -7,7 +7,7 @@ them (READ COMMITTED), so what is read after the locks is what their last holder
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
@@ -16,9 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sealwright_licensing import locks
-from sealwright_licensing.database import EXCLUSIVE, is_postgresql
+from sealwright_licensing.database import EVERYTHING, EXCLUSIVE, is_postgresql, refused
 from sealwright_licensing.paging import PageQuery
-from sealwright_licensing.statements import FIELDS, KEYS, Parameters, Statement, Statements, bound_parameter
+from sealwright_licensing.statements import BOUND, FIELDS, KEYS, Shape, Statements, Values, Verb, groups, numbered
 from sealwright_licensing.store import Query, Transaction, Value
 from sealwright_licensing.tables import CLOSED_SETS, TABLES
 from sealwright_policies.errors import OperationError
@@ -26,9 +26,6 @@ from sealwright_policies.errors import OperationError
 R = TypeVar("R")
 Row = Sequence[Any]
 Admit = Callable[[object], None]
-
-_EVERYTHING = locks.lock_key("everything")
-"""Held by every write transaction: shared by those with names, exclusively by one without."""
 
 
 class SqlStore:
@@ -68,44 +65,35 @@ class SqlStore:
                 yield transaction
                 transaction.flush()
         except self._errors as error:
-            raise self._refused(error) from error
-
-    def _refused(self, error: Exception) -> OperationError:
-        """Only the first line of a driver's error: PostgreSQL's next ones may show a whole row."""
-        said = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        if self._is_postgresql:
-            return OperationError(f"The database refused: {said}.", cure="Check that PostgreSQL runs, then ask again.")
-        return OperationError(
-            f"The database refused: {said}.", cure="Check disk space and permissions of the service's folder."
-        )
+            raise refused(self._engine, error) from error
 
 
 class _SqlTransaction:
     """Implements :class:`sealwright_licensing.store.Transaction` on one connection.
 
-    Changes wait for the next read or the end, so that PostgreSQL gets them in one round trip.
+    Changes wait for the next read or the end, so that PostgreSQL gets several as one statement.
     """
 
     def __init__(
         self, connection: Connection, statements: Statements, admit: Admit, names: frozenset[str] | None
     ) -> None:
         self._driver: Any = connection.connection.driver_connection
-        self._pipelined = is_postgresql(connection.engine)
+        self._is_postgresql = is_postgresql(connection.engine)
         self._statements = statements
         self._admit = admit
         self._names = names or frozenset()
-        self._pending: list[tuple[str, Parameters]] = []
+        self._changes: list[tuple[Shape, Values]] = []
 
     def lock(self, names: frozenset[str]) -> None:
         """Take the locks of the names, in one order for all transactions, before anything is read."""
         if not names:
-            self._pending.append((f"SELECT pg_advisory_xact_lock({_EVERYTHING})", {}))
+            self._run(f"SELECT pg_advisory_xact_lock({EVERYTHING})", {})
             return
-        keys = sorted({locks.lock_key(name) for name in names} - {_EVERYTHING})
+        keys = sorted({locks.lock_key(name) for name in names} - {EVERYTHING})
         # PostgreSQL calls the functions of a SELECT from left to right.
         calls = ", ".join(f"pg_advisory_xact_lock(%(k{index})s)" for index in range(len(keys)))
         values = {f"k{index}": key for index, key in enumerate(keys)}
-        self._pending.append((f"SELECT pg_advisory_xact_lock_shared({_EVERYTHING}), {calls}", values))
+        self._run(f"SELECT pg_advisory_xact_lock_shared({EVERYTHING}), {calls}", values)
 
     def get(self, kind: type[R], *key: Value) -> R | None:
         (rows,) = self._rows([Query(kind, dict(zip(KEYS[kind], key, strict=True)))])
@@ -127,8 +115,7 @@ class _SqlTransaction:
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value
     ) -> list[R]:
         locks.require_read(self._names, kind, equal)
-        statement = self._statements.select(kind, tuple(equal), newest_first, limit)
-        (rows,) = self._run([(statement, equal)])
+        rows = self._read(Shape(Verb.SELECT, kind, tuple(equal), newest_first, limit), equal)
         return [self._record(kind, row) for row in rows]
 
     def find_each(self, *queries: Query) -> list[list[Any]]:
@@ -137,58 +124,72 @@ class _SqlTransaction:
 
     def page(self, kind: type[R], query: PageQuery) -> list[R]:
         locks.require_read(self._names, kind, query.equal)
-        (rows,) = self._run([(self._statements.page(kind, query), {})])
-        return [self._record(kind, row) for row in rows]
+        self.flush()
+        statement = self._statements.page(kind, query)
+        return [self._record(kind, row) for row in self._run(statement.text, statement.parameters({})).fetchall()]
 
     def count(self, kind: type[R], **equal: Value) -> int:
         locks.require_read(self._names, kind, equal)
-        (rows,) = self._run([(self._statements.count(kind, tuple(equal)), equal)])
-        return int(rows[0][0])
+        return int(self._read(Shape(Verb.COUNT, kind, tuple(equal)), equal)[0][0])
 
     def add(self, record: object) -> None:
-        self._change(type(record), _fields(record), self._statements.add(type(record)))
+        self._change(Shape(Verb.ADD, type(record)), _fields(record))
 
     def put(self, record: object) -> None:
-        self._change(type(record), _fields(record), self._statements.put(type(record)))
+        self._change(Shape(Verb.PUT, type(record)), _fields(record))
 
     def delete(self, kind: type[R], **equal: Value) -> None:
-        self._change(kind, equal, self._statements.delete(kind, tuple(equal)))
+        self._change(Shape(Verb.DELETE, kind, tuple(equal)), equal)
 
     def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> None:
-        self._change(kind, equal, self._statements.delete(kind, tuple(equal), field), bound_parameter(bound))
+        self._change(Shape(Verb.DELETE, kind, tuple(equal), below=field), {**equal, BOUND: bound})
 
     def delete_expired(self, kind: type[R], bound: int) -> None:
         locks.require_expiry(self._names)
-        statement = self._statements.delete_expired(kind)
-        self._pending.append((statement.text, statement.parameters(bound_parameter(bound))))
+        self._changes.append((Shape(Verb.EXPIRE, kind), {BOUND: bound}))
 
     def flush(self) -> None:
         """Bring the changes that wait to the database."""
-        self._run([])
+        changes, self._changes = self._changes, []
+        if not self._is_postgresql:
+            for shape, values in changes:
+                self._run_one(shape, values)
+        elif changes:
+            for part in groups([shape for shape, _ in changes]):
+                self._run_together(changes[part])
 
-    def _change(
-        self, kind: type[Any], fields: Mapping[str, Any], statement: Statement, further: Mapping[str, Any] | None = None
-    ) -> None:
-        locks.require_written(self._names, kind, fields)
-        self._pending.append((statement.text, statement.parameters({**fields, **further} if further else fields)))
+    def _change(self, shape: Shape, values: Values) -> None:
+        locks.require_written(self._names, shape.kind, values)
+        self._changes.append((shape, values))
 
     def _rows(self, queries: Sequence[Query]) -> list[list[Row]]:
+        """The rows of several queries."""
         for query in queries:
             locks.require_read(self._names, query.kind, query.equal)
-        return self._run([(self._statements.select(one.kind, tuple(one.equal)), one.equal) for one in queries])
+        reads = [(Shape(Verb.SELECT, one.kind, tuple(one.equal)), one.equal) for one in queries]
+        if not self._is_postgresql or len(reads) == 1:
+            return [self._read(*one) for one in reads]
+        self.flush()
+        (row,) = self._run_together(reads)
+        return list(row)
 
-    def _run(self, reads: Sequence[tuple[Statement, Mapping[str, Any]]]) -> list[list[Row]]:
-        """Run what waits, then the reads; gives each read's rows."""
-        wanted = self._pending + [(statement.text, statement.parameters(values)) for statement, values in reads]
-        self._pending = []
-        cursors = self._execute(wanted)
-        return [cursor.fetchall() for cursor in cursors[len(cursors) - len(reads) :]]
+    def _read(self, shape: Shape, values: Values) -> list[Row]:
+        self.flush()
+        return self._run_one(shape, values).fetchall()  # type: ignore[no-any-return]
 
-    def _execute(self, wanted: Sequence[tuple[str, Parameters]]) -> list[Any]:
-        if not self._pipelined or not wanted:
-            return [self._driver.execute(*one) for one in wanted]
-        with self._driver.pipeline():
-            return [self._driver.execute(*one) for one in wanted]
+    def _run_one(self, shape: Shape, values: Values) -> Any:
+        statement = self._statements.one(shape)
+        return self._run(statement.text, statement.parameters(values))
+
+    def _run_together(self, several: Sequence[tuple[Shape, Values]]) -> Any:
+        statement = self._statements.together(tuple(shape for shape, _ in several))
+        return self._run(statement.text, numbered([values for _, values in several]))
+
+    def _run(self, text: str, parameters: Values | tuple[Any, ...]) -> Any:
+        """One statement, on PostgreSQL one round trip."""
+        if self._is_postgresql:
+            return self._driver.execute(text, parameters, binary=True)
+        return self._driver.execute(text, parameters)
 
     def _record(self, kind: type[R], row: Row) -> R:
         values = list(row)

@@ -50,9 +50,9 @@ class LicenseServer:
         """Where it listens."""
         return int(self.url.rsplit(":", 1)[1])
 
-    def client(self) -> httpx.Client:
-        """An HTTP client as a box has it."""
-        return httpx.Client(base_url=self.url, verify=self.tls, timeout=60)
+    def client(self, tls: ssl.SSLContext | None = None) -> httpx.Client:
+        """An HTTP client as a box has it; ``tls`` is :attr:`tls`, which many clients may share."""
+        return httpx.Client(base_url=self.url, verify=tls or self.tls, timeout=60)
 
     def stop(self) -> int:
         """Ask it to stop; returns its exit code."""
@@ -98,11 +98,29 @@ class BoxClient:
         return reply.content
 
 
+def set_limits(folder: ServiceFolder, **limits: float) -> None:
+    """Change limits in a service's config.toml."""
+    lines = folder.config_file.read_text().splitlines()
+    for name, value in limits.items():
+        lines = [f"{name} = {value}" if line.startswith(f"{name} =") else line for line in lines]
+    folder.config_file.write_text("\n".join(lines) + "\n")
+
+
 @contextmanager
-def running_service(folder: ServiceFolder, command: str = "serve") -> Iterator[LicenseServer]:
-    """Run ``sealwright-license serve``, or ``serve-operators``, until the block ends."""
-    log = folder.path / ("service.log" if command == "serve" else f"{command}.log")
+def running_service(
+    folder: ServiceFolder, command: str = "serve", *, number: int = 0, workers: int | None = None
+) -> Iterator[LicenseServer]:
+    """Run ``sealwright-license serve``, or ``serve-operators``, until the block ends.
+
+    Args:
+        folder: of the service.
+        command: the one to run.
+        number: tells several on one folder apart.
+        workers: processes behind its address.
+    """
+    log = folder.path / f"{command}-{number}.log"
     argv = [str(Path(sys.executable).parent / "sealwright-license"), command, str(folder.path), "--port", "0"]
+    argv += [] if workers is None else ["--workers", str(workers)]
     with log.open("w") as errors:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:

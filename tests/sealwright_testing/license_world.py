@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sealwright_custody.keeper import Keeper
 from sealwright_licensing.actors import Actor, ActorKind
 from sealwright_licensing.air_gap import AirGapService
-from sealwright_licensing.config import Limits, ServiceFolder, load_config
+from sealwright_licensing.config import DEFAULT_DATABASE, Limits, ServiceFolder, load_config
 from sealwright_licensing.custodian_keys import load_custodians
-from sealwright_licensing.database import open_engine
+from sealwright_licensing.database import service_engine
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor, PreparedGrant
@@ -132,11 +132,15 @@ class LicenseWorld:
     now: int = NOW
 
     @classmethod
-    def create(cls, directory: Path, *, now: int = NOW, floor: TpmFloor = NO_FLOOR) -> LicenseWorld:
+    def create(
+        cls, directory: Path, *, now: int = NOW, floor: TpmFloor = NO_FLOOR, database: str = DEFAULT_DATABASE
+    ) -> LicenseWorld:
         """Make the service, trust a maker as tier "software", import a release."""
-        folder = create_service(directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now)
+        folder = create_service(
+            directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now, database=database
+        )
         config = load_config(folder)
-        store = SqlStore(open_engine(folder.database_url(config)), ManifestKeys(folder.manifest_keys).admit)
+        store = SqlStore(service_engine(folder, config), ManifestKeys(folder.manifest_keys).admit)
         keys, custodians = load_signing_keys(folder.keys), load_custodians(folder.keys)
         grantor = Grantor(keys, KeyRelease(custodians))
         world = cls(

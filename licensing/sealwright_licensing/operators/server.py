@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sealwright_licensing import schema
 from sealwright_licensing.config import ServiceConfig, ServiceFolder
-from sealwright_licensing.database import open_engine
+from sealwright_licensing.database import service_engine
 from sealwright_licensing.operators.app import create_operator_app
 from sealwright_licensing.server import run_application
 from sealwright_licensing.service_time import ServiceClock
@@ -21,7 +21,7 @@ def serve_operators(folder: ServiceFolder, config: ServiceConfig, *, host: str, 
     Raises:
         OperationError: schema not current, TLS key missing, port taken.
     """
-    engine = open_engine(folder.database_url(config))
+    engine = service_engine(folder, config)
     schema.require_newest(engine)
     store = SqlStore(engine)
     app = create_operator_app(store, folder, config, ServiceClock(store).now)

@@ -17,14 +17,13 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sealwright_licensing.config import ServiceFolder
 from sealwright_licensing.operations.licenses import add_activation_code, revoke_license
 from sealwright_licensing.records import Device, ReleaseRecord
 from sealwright_policies.appraisal.release import sign_release
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, Problem
-from sealwright_testing.license_server import BoxClient, DeniedError, LicenseServer, running_service
+from sealwright_testing.license_server import BoxClient, DeniedError, LicenseServer, running_service, set_limits
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
 
 
@@ -37,7 +36,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LicenseWorld]:
 
 @pytest.fixture(scope="module")
 def server(world: LicenseWorld) -> Iterator[LicenseServer]:
-    _set_limits(world.folder, requests_per_minute=100_000, failed_codes_per_hour=1000)
+    set_limits(world.folder, requests_per_minute=100_000, failed_codes_per_hour=1000)
     with running_service(world.folder) as running:
         yield running
 
@@ -46,13 +45,6 @@ def server(world: LicenseWorld) -> Iterator[LicenseServer]:
 def box(server: LicenseServer) -> Iterator[BoxClient]:
     with server.client() as http:
         yield BoxClient(http)
-
-
-def _set_limits(folder: ServiceFolder, **limits: float) -> None:
-    lines = folder.config_file.read_text().splitlines()
-    for name, value in limits.items():
-        lines = [f"{name} = {value}" if line.startswith(f"{name} =") else line for line in lines]
-    folder.config_file.write_text("\n".join(lines) + "\n")
 
 
 def problem(reply: httpx.Response, status: int, code: str) -> Problem:
@@ -225,7 +217,7 @@ def _references(node: object) -> Iterator[str]:
 def limited(folder: Path, **limits: float) -> Iterator[tuple[LicenseWorld, LicenseServer]]:
     """A service of its own with other limits."""
     made = LicenseWorld.create(folder / "service", now=int(time.time()))
-    _set_limits(made.folder, **limits)
+    set_limits(made.folder, **limits)
     with running_service(made.folder) as running:
         yield made, running
     made.store.close()

@@ -12,9 +12,9 @@ from sealwright_testing.license_world import LicenseWorld
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[LicenseWorld]:
+def world(tmp_path: Path, database: str) -> Iterator[LicenseWorld]:
     """A service with a trusted maker and one release."""
-    made = LicenseWorld.create(tmp_path / "service")
+    made = LicenseWorld.create(tmp_path / "service", database=database)
     yield made
     made.store.close()
 

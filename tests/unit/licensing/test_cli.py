@@ -122,9 +122,9 @@ def test_a_key_that_others_can_read_is_refused(world: LicenseWorld, capsys: Capt
 
 def test_an_old_schema_is_refused_until_it_is_migrated(world: LicenseWorld, capsys: Capture) -> None:
     directory = world.folder.path
-    run(capsys, "migrate", directory, "--to", "base")
-    assert "sealwright-license migrate" in fails(capsys, 1, "serve", directory, "--port", 0)
-    assert run(capsys, "migrate", directory)["before"] is None
+    run(capsys, "database", "downgrade", directory, "--to", "base")
+    assert "sealwright-license database upgrade" in fails(capsys, 1, "serve", directory, "--port", 0)
+    assert run(capsys, "database", "upgrade", directory)["before"] is None
     assert run(capsys, "license", "list", directory) == []
 
 

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, MetaData, inspect, select
 
 from sealwright_licensing import schema
-from sealwright_licensing.database import open_engine
 from sealwright_licensing.records import Device, DeviceStatus, License
 from sealwright_licensing.tables import metadata
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.messages import NonceRequest
+from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.license_world import LicenseWorld
 
 
-def test_the_migrations_build_the_tables_of_the_records(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'db'}")
+def test_the_migrations_build_the_tables_of_the_records(engine: Engine) -> None:
     schema.upgrade(engine)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    engine.dispose()
 
 
-def test_an_empty_database_is_refused_and_named(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'db'}")
-    with pytest.raises(OperationError, match=r"schema none.*sealwright-license migrate"):
+def test_an_empty_database_is_refused_and_named(engine: Engine) -> None:
+    with pytest.raises(OperationError, match=r"schema none.*sealwright-license database upgrade"):
         schema.require_newest(engine)
-    engine.dispose()
 
 
 def test_upgrading_again_keeps_the_data(world: LicenseWorld) -> None:
@@ -56,6 +53,50 @@ def test_down_removes_everything_and_up_works_again(world: LicenseWorld) -> None
     world.import_release(world.box)
     _, (code,) = world.issue()
     world.enroll(world.device(), code)
+
+
+Rows = dict[str, tuple[set[str], list[dict[str, Any]]]]
+
+
+def rows(engine: Engine) -> Rows:
+    """Columns and rows of every table that there is."""
+    found = MetaData()
+    found.reflect(engine)
+    with engine.connect() as connection:
+        return {
+            name: (set(table.c.keys()), [dict(row._mapping) for row in connection.execute(select(table))])
+            for name, table in found.tables.items()
+            if name != "alembic_version"
+        }
+
+
+def test_each_step_down_and_up_keeps_what_both_schemas_have(world: LicenseWorld) -> None:
+    """One schema after the other, downwards, with a box that has renewed; what a schema has no place for is gone."""
+    box = EnrolledDevice.enroll(world)
+    box.device.increment()
+    box.pass_time(100)
+    box.ask(box.nonce())
+    engine = world.store._engine
+    for revision in older_revisions():
+        before = rows(engine)
+        assert before["devices"][1]
+        schema.downgrade(engine, revision)
+        older = rows(engine)
+        schema.upgrade(engine)
+        for where in (older, rows(engine)):
+            for table in before.keys() & older.keys():
+                kept = before[table][0] & older[table][0]
+                assert only(where[table][1], kept) == only(before[table][1], kept), (revision, table)
+
+
+def only(records: list[dict[str, Any]], kept: set[str]) -> list[str]:
+    """Some columns of each row, in an order."""
+    return sorted(repr([one[name] for name in sorted(kept)]) for one in records)
+
+
+def older_revisions() -> list[str]:
+    """All but the newest, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(schema._config()).walk_revisions()][1:]
 
 
 def test_a_licence_and_a_held_device_survive_the_licence_model(world: LicenseWorld) -> None:

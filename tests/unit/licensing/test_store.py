@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
+from sqlalchemy import Engine
 
 from sealwright_licensing import schema
 from sealwright_licensing.database import open_engine
@@ -28,12 +28,10 @@ from sealwright_policies.errors import OperationError, UsageError
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
+def store(engine: Engine) -> SqlStore:
     """An empty store."""
-    engine = open_engine(f"sqlite:///{tmp_path / 'db'}")
     schema.upgrade(engine)
-    yield SqlStore(engine)
-    engine.dispose()
+    return SqlStore(engine)
 
 
 @pytest.mark.parametrize("url", ["mysql://localhost/licences", "postgresql+pg8000://localhost/l", "postgresql://h/l"])

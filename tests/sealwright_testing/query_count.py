@@ -1,0 +1,66 @@
+"""Counts the statements that reach a database, by what the store hands its driver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from sqlalchemy import text
+
+from sealwright_licensing import store_sql
+from sealwright_licensing.records import Decision, Device, DeviceRelease, LeaseRecord, NextNonce, RenewalReply
+from sealwright_licensing.tables import TABLES
+from sealwright_testing.license_world import LicenseWorld
+
+OWNED: tuple[type[Any], ...] = (Device, DeviceRelease, LeaseRecord, NextNonce, RenewalReply, Decision)
+"""What each copy of a device has of its own."""
+
+
+@dataclass
+class QueryCount:
+    """Statements since it began; BEGIN and COMMIT are not among them."""
+
+    number: int = 0
+
+
+@contextmanager
+def counted_queries() -> Iterator[QueryCount]:
+    """Count until the block ends."""
+    count = QueryCount()
+    run = store_sql._SqlTransaction._run
+
+    def counting(self: Any, *arguments: Any) -> Any:
+        count.number += 1
+        return run(self, *arguments)
+
+    with patch.object(store_sql._SqlTransaction, "_run", counting):
+        yield count
+
+
+def grow_fleet(world: LicenseWorld, number: int) -> None:
+    """Copies of one device with all that it has, under its licence, until there are so many devices."""
+    with world.store._engine.begin() as connection:
+        first, present = connection.execute(text("SELECT min(device_id), count(*) FROM devices")).one()
+        for kind in OWNED:
+            table = TABLES[kind]
+            names = [column.name for column in table.c]
+            connection.execute(
+                text(
+                    f"INSERT INTO {table.name} ({', '.join(names)}) "
+                    "WITH RECURSIVE numbers(n) AS (SELECT CAST(:low AS INTEGER) "
+                    "UNION ALL SELECT n + 1 FROM numbers WHERE n < :high) "
+                    f"SELECT {', '.join(_copied(name, connection.dialect.name) for name in names)} "
+                    f"FROM {table.name} CROSS JOIN numbers WHERE device_id = :first"
+                ),
+                {"low": present, "high": number - 1, "first": first},
+            )
+
+
+def _copied(name: str, dialect: str) -> str:
+    """A column of a copy: what tells devices apart has the copy's number behind it."""
+    if name in ("ak_public", "srk_public"):
+        return f"{name} || " + ("convert_to(CAST(n AS TEXT), 'UTF8')" if dialect == "postgresql" else "n")
+    return f"{name} || '-' || n" if name in ("device_id", "lease_id", "decision_id") else name
