@@ -211,4 +211,11 @@ _CONVERSIONS = {kind: _conversions(kind) for kind in TABLES}
 
 
 def _fields(record: object) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in FIELDS[type(record)]}
+    return {name: _storable(getattr(record, name)) for name in FIELDS[type(record)]}
+
+
+def _storable(value: Any) -> Any:
+    """Text without NUL, which PostgreSQL refuses, and lone surrogates, which both do: event logs may hold either."""
+    if not isinstance(value, str) or (value.isascii() and "\0" not in value):
+        return value
+    return value.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from sealwright_licensing.config import DEFAULT_DATABASE
 from sealwright_licensing.renewal import Verdict
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.reference_values import QUOTE_SET
@@ -22,13 +23,19 @@ from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_bytes
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, NonceRequest, Purpose, RenewalRequest
 from sealwright_testing.bench import Figure, figure
+from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.postgres import running_postgres
+from sealwright_testing.query_count import counted_queries, grow_fleet
 from sealwright_testing.software_device import SoftwareDevice
 
 ROUNDS = 5
 EVENTS = 100
 """Events of a boot log, as on a server with many option ROMs; a virtual machine's log has some 40."""
 QUOTES, APPRAISALS, DECISIONS = 1000, 100, 50
+FLEETS = (10, 1_000, 100_000)
+RENEWALS = 64
+"""Twice what lies between two prunings (journal.py)."""
 
 
 def measure() -> Iterator[Figure]:
@@ -43,6 +50,32 @@ def measure() -> Iterator[Figure]:
         yield _appraisals(world)
         yield from _decisions(world)
         world.store.close()
+    yield from _queries()
+
+
+def _queries() -> Iterator[Figure]:
+    """Statements of a renewal, and its time, as the fleet grows: on PostgreSQL one is a round trip."""
+    with tempfile.TemporaryDirectory() as directory, running_postgres() as server:
+        for name, database in (("sqlite", DEFAULT_DATABASE), ("postgresql", server.url(server.create_database()))):
+            world = LicenseWorld.create(Path(directory) / name, database=database)
+            box = EnrolledDevice.enroll(world)
+            for devices in FLEETS:
+                grow_fleet(world, devices)
+                queries, times = zip(*(_asked(box) for _ in range(RENEWALS)), strict=True)
+                about = f"{name}, {devices} devices"
+                yield figure(f"queries_per_renewal_{devices}", [sum(queries) / RENEWALS], "queries", against=about)
+                yield figure(f"stored_renewal_ms_{devices}", times, "ms", against=about)
+            world.store.close()
+
+
+def _asked(box: EnrolledDevice) -> tuple[int, float]:
+    """Statements of a nonce and a renewal, and milliseconds."""
+    box.device.increment()
+    box.pass_time(100)
+    start = time.perf_counter()
+    with counted_queries() as count:
+        box.ask(box.nonce())
+    return count.number, 1000 * (time.perf_counter() - start)
 
 
 def _rate(count: int, work: Callable[[], None]) -> list[float]:

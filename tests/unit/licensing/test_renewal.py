@@ -9,10 +9,12 @@ from typing import TypeVar
 import pytest
 
 from sealwright_licensing.grants import KEPT_RECORDS, MOST_RECORDS
+from sealwright_licensing.journal import PRUNED_EVERY
 from sealwright_licensing.nonces import LIFETIME_S
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.licenses import reinstate_license, revoke_license, suspend_license
 from sealwright_licensing.records import (
+    Device,
     DeviceCertificateRecord,
     DeviceStatus,
     LeaseRecord,
@@ -150,6 +152,8 @@ def test_a_box_that_never_stops_renewing_fills_no_disk(box: EnrolledDevice) -> N
             made = box.world.now - number
             transaction.add(dataclasses.replace(lease, lease_id=f"older-{number}", issued_at=made))
             transaction.add(dataclasses.replace(certificate, serial=f"older-{number}", issued_at=made))
+        (device,) = transaction.find(Device)
+        transaction.put(dataclasses.replace(device, revision=PRUNED_EVERY - 1))  # so that the next grant counts
     box.pass_time(1)
     box.ask()
     for kept in (records(box, LeaseRecord), records(box, DeviceCertificateRecord)):

@@ -13,6 +13,7 @@ from sealwright_licensing.database import open_engine
 from sealwright_licensing.locks import EXPIRY, UnnamedError, code_name, device_name, seats_name
 from sealwright_licensing.records import (
     ActivationCodeRecord,
+    Decision,
     Device,
     License,
     NextNonce,
@@ -129,6 +130,14 @@ def test_what_has_run_out_goes(store: SqlStore) -> None:
         transaction.delete_expired(SpentNonce, 2)
     with store.read() as transaction:
         assert sorted(one.expires_at for one in transaction.find(SpentNonce)) == [2, 3]
+
+
+def test_text_that_a_database_refuses_is_stored_all_the_same(store: SqlStore) -> None:
+    """A box's event log may have it in the words of a decision, and must not keep the box from renewing."""
+    decision = Decision("1", "d", "l", "renew", "ok", "", "", "NUL \0, surrogate \ud800, 中文", 0)
+    with store.write() as transaction:
+        transaction.add(decision)
+        assert [one.words for one in transaction.find(Decision)] == ["NUL \ufffd, surrogate ?, 中文"]
 
 
 UNNAMED: dict[str, Callable[[Transaction], object]] = {
