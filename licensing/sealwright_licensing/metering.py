@@ -83,23 +83,13 @@ class MeteringService:
             shown = affirmed(result)
             point = Point(reset_count=shown.reset_count, clock_ms=shown.clock_ms, ticks=shown.ticks)
             require_not_ahead(receipts, point)  # (5)
+            known = self._keys.of(stored_release(held.record).manifest)
         except VerificationError as denial:
             self._record_denial(held.device, denial, result, now=now)
             raise
         with self._store.write(device_name(report.device_id)) as transaction:
             findings = _store(transaction, held.device, receipts, now=now)  # (6)
-        return self._acknowledge(receipts[-1], findings)
-
-    def _acknowledge(self, last: SealedReceipt, findings: Sequence[MeteringFinding]) -> MeteringReply:
-        acknowledgement = Acknowledgement(
-            version=1,
-            device_id=last.receipt.device_id,
-            chain_id=last.receipt.chain_id,
-            sequence=last.sequence,
-            digest=last.digest,
-            findings=list(findings[:RECEIPTS_MOST]),
-        )
-        return MeteringReply(acknowledgement=sign_acknowledgement(acknowledgement, self._keys.lease_document))
+        return _acknowledged(receipts[-1], findings, known)
 
     def _record_denial(
         self, device: Device, denial: VerificationError, result: AttestationResult | None, *, now: int
@@ -117,6 +107,19 @@ class MeteringService:
                 result=result,
                 now=now,
             )
+
+
+def _acknowledged(last: SealedReceipt, findings: Sequence[MeteringFinding], keys: SigningKeys) -> MeteringReply:
+    """By the key that the box's image knows."""
+    acknowledgement = Acknowledgement(
+        version=1,
+        device_id=last.receipt.device_id,
+        chain_id=last.receipt.chain_id,
+        sequence=last.sequence,
+        digest=last.digest,
+        findings=list(findings[:RECEIPTS_MOST]),
+    )
+    return MeteringReply(acknowledgement=sign_acknowledgement(acknowledgement, keys.lease_document))
 
 
 def _look_up(transaction: Transaction, report: MeteringReport) -> Held:

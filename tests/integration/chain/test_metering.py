@@ -53,7 +53,7 @@ def die(*_, **__):
 if sys.argv[1] == "before the commit":
     metering._raise_alarms = die
 else:
-    metering.MeteringService._acknowledge = die
+    metering._acknowledged = die
 cli.main(["serve", sys.argv[2], "--host", "127.0.0.1", "--port", sys.argv[3]])
 """
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pyarrow import parquet
 
 from sealwright_licensing import cli, metering
@@ -235,6 +236,17 @@ def test_a_revoked_licence_and_a_retired_device_still_report(metered: Metered) -
     retire_device(metered.world.store, OPERATOR, metered.box.device.device_id, now=NOW)
     metered.report(metered.writer.next())
     assert metered.requests() == 2
+
+
+def test_a_box_on_an_older_image_gets_the_word_of_the_key_that_it_knows(metered: Metered) -> None:
+    """The lease-document key was rotated: it would drop nothing on the word of another."""
+    keys = metered.world.keys
+    rotated = replace(keys, lease_document=Ed25519PrivateKey.generate(), by_service_file={"first": keys})
+    service = MeteringService(metered.world.store, rotated, StatelessNonces(keys.nonce))
+    receipt = metered.writer.next()
+    report = make_report(metered.box.device, metered.box.license_.license_id, metered.nonce(), [receipt])
+    told = service.report(report, now=metered.world.now)
+    assert verify_acknowledgement(told.acknowledgement, metered.world.service).digest == receipt.digest
 
 
 def test_a_report_moves_neither_baseline_nor_lease(metered: Metered) -> None:
