@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pyarrow import parquet
 
 from sealwright_licensing import cli, metering
+from sealwright_licensing.config import DEFAULT_DATABASE
 from sealwright_licensing.metering import MeteringService
 from sealwright_licensing.metering_export import COLUMNS, ExportFormat, export_usage
 from sealwright_licensing.metering_records import MeteringReceipt, MeteringUsage
@@ -30,6 +31,7 @@ from sealwright_policies.metering.receipt import SealedReceipt
 from sealwright_policies.metering.report import Acknowledgement, verify_acknowledgement
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import NonceRequest, Purpose
+from sealwright_testing.databases import POSTGRESQL
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.license_checks import denied
@@ -103,9 +105,13 @@ class Metered:
 
 
 @pytest.fixture(scope="module")
-def service_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LicenseWorld]:
+def service_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LicenseWorld]:
     """One service for all tests of this file, each of which has a box and a licence of its own."""
-    made = LicenseWorld.create(tmp_path_factory.mktemp("service") / "service")
+    database = DEFAULT_DATABASE
+    if request.config.getoption("--database") == POSTGRESQL:
+        server = request.getfixturevalue("postgres_server")
+        database = server.url(server.create_database())
+    made = LicenseWorld.create(tmp_path_factory.mktemp("service") / "service", database=database)
     yield made
     made.store.close()
 
