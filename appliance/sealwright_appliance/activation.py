@@ -56,7 +56,8 @@ class Activation:
     handover: Handover
     limiter: AttemptLimiter = field(default_factory=AttemptLimiter)
     steady: Callable[[], float] = time.monotonic
-    _one: threading.Lock = field(default_factory=threading.Lock)
+    one: threading.Lock = field(default_factory=threading.Lock)
+    """Held by whoever enrols or erases."""
 
     def activate(self, claim_code: str, activation_code: str, peer: str) -> CustomerSecrets:
         """Check the claim, enrol if that has not happened yet, and hand out the secrets.
@@ -70,10 +71,19 @@ class Activation:
             UsageError: the activation code is not of the form of one.
             SealwrightError: from the service, the TPM or the disk.
         """
-        self._opened(claim_code, peer)
-        with self._one:
+        return self.hand_out(claim_code, peer, lambda: self._enroll(activation_code))
+
+    def hand_out(self, claim_code: str, peer: str, enroll: Callable[[], Identity]) -> CustomerSecrets:
+        """Check the claim, have the box enrolled if that has not happened yet, and hand out the secrets.
+
+        Raises:
+            ClaimError: as for :meth:`activate`.
+            SealwrightError: from ``enroll``, or the disk.
+        """
+        self.opened(claim_code, peer)
+        with self.one:
             claim = self.claim.opened_with(claim_code)  # it may have been spent meanwhile
-            identity = self.store.load_identity() or self._enroll(activation_code)
+            identity = self.store.load_identity() or enroll()
             self.api_keys.ensure(FIRST_KEY_NAME, claim.api_key, admin=True)
             self.handover.begin()
         return CustomerSecrets(
@@ -90,8 +100,8 @@ class Activation:
         Raises:
             ClaimError: as for :meth:`activate`, or nothing has been handed out yet.
         """
-        self._opened(claim_code, peer)
-        with self._one:
+        self.opened(claim_code, peer)
+        with self.one:
             if not self.api_keys.holds(FIRST_KEY_NAME):
                 raise ClaimError(409, "NOT_HANDED_OUT", "The secrets have not been handed out yet.")
             self.claim.spend()
@@ -123,15 +133,29 @@ class Activation:
             self.handover.board.say(f"claim: {error} The box goes on; nobody can claim it.")
             return False
 
-    def _opened(self, claim_code: str, peer: str) -> OpenClaim:
-        """The claim, before anything is waited for: guesses must not queue up behind an enrolment."""
+    def opened(self, claim_code: str, peer: str) -> OpenClaim:
+        """The claim, before anything is waited for: guesses must not queue up behind an enrolment.
+
+        Raises:
+            ClaimError: as for :meth:`activate`.
+        """
         if not self.limiter.admit(peer, self.steady()):
             raise ClaimError(429, "RATE_LIMITED", "Too many claim codes were tried; wait a minute.")
         return self.claim.opened_with(claim_code)
 
     def _enroll(self, activation_code: str) -> Identity:
-        code = activation_code.strip().upper()
-        if not ACTIVATION_CODE.fullmatch(code):
-            raise UsageError("An activation code has four groups of five letters and digits, joined by dashes.")
+        code = activation_code_of(activation_code)
         with self.tpm_lock:
             return enroll(self.paths, self.client, self.store, self.release_id, code).identity
+
+
+def activation_code_of(typed: str) -> str:
+    """An activation code as a person typed it.
+
+    Raises:
+        UsageError: it is not of the form of one.
+    """
+    code = typed.strip().upper()
+    if not ACTIVATION_CODE.fullmatch(code):
+        raise UsageError("An activation code has four groups of five letters and digits, joined by dashes.")
+    return code

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 import uvicorn
 
 from sealwright_appliance.activation import Activation
+from sealwright_appliance.agent_by_file import ByFile
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
@@ -192,7 +193,8 @@ def end_with_any_thread() -> None:
 def agent_server(agent: Agent) -> uvicorn.Server:
     """The server of the agent's endpoints."""
     meter = agent.meter_keeper.reporting.meter if agent.meter_keeper is not None else None
-    app = create_agent_app(agent.board, agent.activation, agent.api_keys, meter)
+    by_file = ByFile.of(agent.keeper, agent.activation, agent.paths.pending_requests)
+    app = create_agent_app(agent.board, agent.activation, agent.api_keys, by_file, meter)
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 

@@ -13,6 +13,8 @@ from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from sealwright_appliance.activation import FIRST_KEY_NAME, Activation, CustomerSecrets
+from sealwright_appliance.agent_by_file import ByFile, add_activation_by_file, add_renewal_by_file
+from sealwright_appliance.air_gap import AirGapError
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, KeyFile, KeyName
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
@@ -21,7 +23,7 @@ from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.endpoints import add_metering
 from sealwright_appliance.status import BoxStatus
 from sealwright_appliance.status_board import StatusBoard
-from sealwright_policies.errors import SealwrightError, UsageError, VerificationError
+from sealwright_policies.errors import FormatError, SealwrightError, UsageError, VerificationError
 from sealwright_policies.wire.encoding import Document
 from sealwright_policies.wire.messages import Problem
 
@@ -71,7 +73,11 @@ class NewKey(Document):
 
 
 def create_agent_app(
-    board: StatusBoard, activation: Activation | None, api_keys: ApiKeys, meter: BoxMeter | None = None
+    board: StatusBoard,
+    activation: Activation | None,
+    api_keys: ApiKeys,
+    by_file: ByFile,
+    meter: BoxMeter | None = None,
 ) -> FastAPI:
     """Build the endpoints.
 
@@ -98,6 +104,8 @@ def create_agent_app(
 
     if activation is not None:
         _add_activation(app, activation)
+        if by_file.activation is not None:
+            add_activation_by_file(app, by_file.activation)
     else:
 
         @app.post("/activation{_:path}")
@@ -105,6 +113,7 @@ def create_agent_app(
             raise ClaimError(409, board.status.code or BoxCode.STATE_VOLUME, board.status.sentence)
 
     _add_api_keys(app, board, api_keys)
+    add_renewal_by_file(app, by_file.renewal, api_keys)
     if meter is not None:
         add_metering(app, api_keys, meter)
     return app
@@ -147,7 +156,7 @@ def _add_api_keys(app: FastAPI, board: StatusBoard, api_keys: ApiKeys) -> None:
 def _meaning(error: SealwrightError) -> tuple[int, str, str]:
     """Status, code and sentence of an error."""
     match error:
-        case ClaimError() | ApiKeyError():
+        case ClaimError() | ApiKeyError() | AirGapError():
             return error.status, error.code, str(error)
         case DeniedError():
             return error.status, error.code, error.sentence
@@ -155,7 +164,7 @@ def _meaning(error: SealwrightError) -> tuple[int, str, str]:
             return 502, BoxCode.SERVICE_UNREACHABLE, str(error)
         case VerificationError():
             return 502, error.code, str(error).removeprefix(f"{error.code}: ")
-        case UsageError():
+        case UsageError() | FormatError():
             return 400, "INVALID_REQUEST", str(error)
         case _:
             return 500, "BOX_FAILED", str(error)

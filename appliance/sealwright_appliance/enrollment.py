@@ -50,40 +50,52 @@ def enroll(paths: Paths, client: LicenseClient, store: LeaseStore, release_id: s
     """
     with open_provisioned_tpm(paths.tcti) as tpm:
         ek = endorsement_key(tpm.device)
-        with attestation_key(tpm.device) as ak:
-            ak_public = ak.public
-        challenge = client.enroll(  # (1)
-            EnrollmentRequest(
-                activation_code=activation_code,
-                ek_certificates=list(ek.certificates),
-                ek_public=ek.public.area,
-                ak_public=ak_public.area,
-                srk_public=tpm.srk.public.area,
-                release_id=release_id,
-            )
-        )
-        own_id = device_id(ek.public.area)
-        if challenge.device_id != own_id:
-            raise VerificationError(
-                RejectionCode.EK_KEY_MISMATCH,
-                "The service's challenge is for another device.",
-                found=challenge.device_id,
-            )
-        grant = client.prove(_proof(paths, tpm, ek, challenge, release_id))  # (3), (4)
-        identity = Identity(
-            version=1,
-            device_id=own_id,
-            license_id=challenge.license_id,
-            ek_public=ek.public.area,
-            srk_public=tpm.srk.public.area,
-            ak_public=ak_public.area,
-        )
-        check_grant(grant, identity, tpm, store, number=tpm.lease_number())
-        keep_shares(tpm, store, grant)
+        challenge = client.enroll(enrollment_request(tpm, ek, release_id, activation_code))  # (1)
+        grant = client.prove(answer_challenge(paths, tpm, ek, challenge, release_id))  # (3), (4)
+        return Enrolled(keep_enrollment(tpm, ek, store, challenge.license_id, grant), grant)
+
+
+def enrollment_request(
+    tpm: ProvisionedTpm, ek: EndorsementKey, release_id: str, activation_code: str
+) -> EnrollmentRequest:
+    """Step (1): who the box is. The same TPM, release and code give the same request."""
+    with attestation_key(tpm.device) as ak:
+        ak_area = ak.public.area
+    return EnrollmentRequest(
+        activation_code=activation_code,
+        ek_certificates=list(ek.certificates),
+        ek_public=ek.public.area,
+        ak_public=ak_area,
+        srk_public=tpm.srk.public.area,
+        release_id=release_id,
+    )
+
+
+def keep_enrollment(
+    tpm: ProvisionedTpm, ek: EndorsementKey, store: LeaseStore, license_id: str, grant: Grant
+) -> Identity:
+    """Step (5): verify the grant and store everything, the identity last.
+
+    Raises:
+        FormatError, VerificationError: the grant is not for this box.
+        OperationError: from the TPM or the disk.
+    """
+    with attestation_key(tpm.device) as ak:
+        ak_area = ak.public.area
+    identity = Identity(
+        version=1,
+        device_id=device_id(ek.public.area),
+        license_id=license_id,
+        ek_public=ek.public.area,
+        srk_public=tpm.srk.public.area,
+        ak_public=ak_area,
+    )
+    check_grant(grant, identity, tpm, store, number=tpm.lease_number())
+    keep_shares(tpm, store, grant)
     store.store_leases(grant.leases)
     store.store_device_certificate(grant.device_certificate)
     store.store_identity(identity)
-    return Enrolled(identity, grant)
+    return identity
 
 
 def check_grant(
@@ -142,9 +154,19 @@ def _imported(tpm: ProvisionedTpm, shares: PartitionShares, approvals: list[Rele
     )
 
 
-def _proof(
+def answer_challenge(
     paths: Paths, tpm: ProvisionedTpm, ek: EndorsementKey, challenge: EnrollmentChallenge, release_id: str
 ) -> EnrollmentProof:
+    """Steps (3) and (4): what only this TPM can answer, and the first evidence.
+
+    Raises:
+        VerificationError: the challenge is for another device.
+        OperationError: from the TPM or the disk.
+    """
+    if challenge.device_id != device_id(ek.public.area):
+        raise VerificationError(
+            RejectionCode.EK_KEY_MISMATCH, "The service's challenge is for another device.", found=challenge.device_id
+        )
     bound = qualifying_data(
         nonce=challenge.nonce,
         device_id=challenge.device_id,

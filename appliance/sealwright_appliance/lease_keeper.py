@@ -103,6 +103,10 @@ class LeaseKeeper:
         except SealwrightError as error:
             self.board.renewed(BoxCode.SERVICE_UNREACHABLE, str(error))
             return self._pause()
+        return self.renewed(lease)
+
+    def renewed(self, lease: Lease | None) -> float:
+        """Go on with the lease of a renewal, online or by file; returns the seconds until the next contact."""
         self._failures = 0
         if lease is None:
             self.board.renewed(

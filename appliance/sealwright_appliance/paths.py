@@ -115,6 +115,11 @@ class Paths:
         """Hashed API keys."""
         return self.state / "api-keys.json"
 
+    @property
+    def pending_requests(self) -> Path:
+        """Requests by file that wait for their replies."""
+        return self.state / "pending-requests"
+
     # The kernel.
     @property
     def kernel_command_line(self) -> Path:

@@ -53,12 +53,12 @@ def request_renewal(renewal: Renewal, tpm: ProvisionedTpm) -> Grant:
     stored = next_nonce(renewal.store, tpm.lease_number(), renewal.release_id)
     if stored is not None:
         try:
-            return renewal.client.renew(_request(renewal, tpm, stored))
+            return renewal.client.renew(renewal_request(renewal, tpm, stored))
         except DeniedError as error:
             if error.code != RejectionCode.NONCE_INVALID:
                 raise
     fresh = renewal.client.nonce(renewal.identity.device_id).nonce
-    return renewal.client.renew(_request(renewal, tpm, fresh))
+    return renewal.client.renew(renewal_request(renewal, tpm, fresh))
 
 
 def next_nonce(store: LeaseStore, number: int, release_id: str) -> bytes | None:
@@ -85,7 +85,8 @@ def advance(tpm: ProvisionedTpm) -> None:
     increment_counter(tpm.device, tpm.counters.lease)
 
 
-def _request(renewal: Renewal, tpm: ProvisionedTpm, nonce: bytes) -> RenewalRequest:
+def renewal_request(renewal: Renewal, tpm: ProvisionedTpm, nonce: bytes, *, payload: bytes = b"") -> RenewalRequest:
+    """Proof of N and of the state under a nonce; ``payload`` is what the quote speaks for besides."""
     identity = renewal.identity
     bound = qualifying_data(
         nonce=nonce,
@@ -93,12 +94,17 @@ def _request(renewal: Renewal, tpm: ProvisionedTpm, nonce: bytes) -> RenewalRequ
         license_id=identity.license_id,
         release_id=renewal.release_id,
         purpose=Purpose.RENEW,
-        payload=b"",
+        payload=payload,
     )
     paths = renewal.paths
     with attestation_key(tpm.device) as ak:
         evidence = collect_evidence(
-            tpm.device, ak, tpm.counters, lambda: read_boot_logs(paths.firmware_log, paths.userspace_log), bound
+            tpm.device,
+            ak,
+            tpm.counters,
+            lambda: read_boot_logs(paths.firmware_log, paths.userspace_log),
+            bound,
+            payload=payload,
         )
     return RenewalRequest(
         device_id=identity.device_id,

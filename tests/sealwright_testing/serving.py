@@ -29,12 +29,14 @@ import openai
 import uvicorn
 
 from sealwright_appliance.agent import listen
+from sealwright_appliance.agent_by_file import ByFile
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.console import Console
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.gateway import run_box_gateway
+from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.paths import Paths
@@ -146,7 +148,9 @@ def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter:
     write_durably(paths.boot_result, document_bytes(boot))
     board = StatusBoard(boot, Console(()), time.time)
     board.change(BoxState.SERVING, "The models answer.")
-    app = create_agent_app(board, None, ApiKeys(paths.api_keys), meter)
+    keeper = LeaseKeeper(board, Actions(lambda _: None, lambda: None, lambda _: None), threading.Lock(), "", None)
+    by_file = ByFile.of(keeper, None, paths.pending_requests)
+    app = create_agent_app(board, None, ApiKeys(paths.api_keys), by_file, meter)
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -15,7 +15,9 @@ from sealwright_policies.errors import OperationError, SealwrightError
 
 TIMEOUT_S = 30.0
 ACTIVATION_TIMEOUT_S = 300.0
-REPLY_LIMIT = 1024 * 1024
+FILE_TIMEOUT_S = 150.0
+REPLY_LIMIT = 8 * 1024 * 1024
+"""Bytes; a request file with both logs is the longest."""
 
 
 class BoxRefusedError(SealwrightError):
@@ -63,6 +65,30 @@ class Box:
     def acknowledge(self, claim_code: str) -> None:
         """Tell the box that its secrets are in safe hands: it erases its own copy."""
         self._ask("POST", "/activation/acknowledgement", {"claim_code": claim_code})
+
+    def activation_request(self, claim_code: str, activation_code: str) -> dict[str, Any]:
+        """The first file of an activation by file, in ``file``."""
+        body = {"claim_code": claim_code, "activation_code": activation_code}
+        return self._ask("POST", "/activation/file/request", body, timeout_s=FILE_TIMEOUT_S)
+
+    def activation_proof(self, claim_code: str, reply: str) -> dict[str, Any]:
+        """The second file, in ``file``, for the reply to the first."""
+        body = {"claim_code": claim_code, "reply": reply}
+        return self._ask("POST", "/activation/file/proof", body, timeout_s=FILE_TIMEOUT_S)
+
+    def activation_reply(self, claim_code: str, reply: str) -> dict[str, Any]:
+        """Activate by the reply to the second file; the answer holds the secrets, until they are acknowledged."""
+        body = {"claim_code": claim_code, "reply": reply}
+        return self._ask("POST", "/activation/file/reply", body, timeout_s=FILE_TIMEOUT_S)
+
+    def renewal_request(self, admin_key: str) -> dict[str, Any]:
+        """A renewal request: ``file``, ``qr_text`` and ``qr_svg``."""
+        return self._ask("POST", "/admin/renewal/request", {}, admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
+
+    def renewal_reply(self, admin_key: str, reply: str) -> dict[str, Any]:
+        """Give the box the reply: whether it was taken up now, and until when the lease lasts."""
+        body = {"reply": reply}
+        return self._ask("POST", "/admin/renewal/reply", body, admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
 
     def api_keys(self, admin_key: str) -> dict[str, Any]:
         """Names of all API keys, when they were made, and which are administrators'."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from http import HTTPStatus
 from pathlib import Path
 
-from sealwright_client.box import Box, BoxRefusedError, connected
+from sealwright_client.box import connected
+from sealwright_client.cli_air_gap import EXAMPLES as AIR_GAP_EXAMPLES
+from sealwright_client.cli_air_gap import add_air_gap
 from sealwright_client.cli_keys import EXAMPLES as KEYS_EXAMPLES
 from sealwright_client.cli_keys import add_keys
 from sealwright_client.cli_output import add_command, print_result
+from sealwright_client.cli_secrets import receive_secrets
 from sealwright_client.cli_status import EXAMPLE as STATUS_EXAMPLE
 from sealwright_client.cli_status import add_status
 from sealwright_client.pinning import parse_fingerprint
@@ -19,7 +21,7 @@ from sealwright_client.secret_input import ask_code
 from sealwright_client.secrets_file import SecretsFile
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import verify_release
-from sealwright_policies.errors import OperationError, RejectionCode, SealwrightError, UsageError, VerificationError
+from sealwright_policies.errors import RejectionCode, SealwrightError, UsageError, VerificationError
 from sealwright_policies.wire.envelope import load_p256_public_key
 
 ACTIVATE_EXAMPLE = """\
@@ -32,6 +34,7 @@ examples:
 {STATUS_EXAMPLE}
 {ACTIVATE_EXAMPLE}
 {KEYS_EXAMPLES}
+{AIR_GAP_EXAMPLES}
 {VERIFY_EXAMPLE}
 
 exit codes: 0 done, 1 failed, 2 usage, 10 refused, 20 unsupported, 30 malformed
@@ -69,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         "--secrets", required=True, type=Path, metavar="FILE", help="where to save them; never overwritten"
     )
     add_keys(commands)
+    add_air_gap(commands)
     verify = add_command(
         commands, "verify", _verify, help_="compare the release that the box reports with a signed manifest",
         example=VERIFY_EXAMPLE,
@@ -89,22 +93,7 @@ def _activate(arguments: argparse.Namespace) -> None:
             raise UsageError("The first line of standard input is the claim code, the second the activation code.")
         activation_code = ask_code("Activation code, from the vendor; nothing if the box is activated already")
         secrets = box.activate(claim_code, activation_code)
-        file.keep(secrets)
-        _acknowledge(box, claim_code, file.path)
-    report = {"device_id": secrets.get("device_id"), "license_id": secrets.get("license_id")}
-    print_result(arguments, report | {"secrets_file": str(file.path)}, _activated_lines(file.path))
-
-
-def _acknowledge(box: Box, claim_code: str, path: Path) -> None:
-    try:
-        box.acknowledge(claim_code)
-    except (OperationError, BoxRefusedError) as error:
-        if isinstance(error, BoxRefusedError) and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise
-        raise OperationError(
-            f"The secrets are in {path}, but the box may not know it: {error}",
-            cure="Give the same command again; CLAIM_SPENT then means that it knows.",
-        ) from None
+        receive_secrets(arguments, box, claim_code, secrets, file)
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -122,16 +111,6 @@ def _verify(arguments: argparse.Namespace) -> None:
     manifest = release.manifest
     sentence = f"The box reports {manifest.product} {manifest.product_version}, the release of this manifest."
     print_result(arguments, {"release_id": release.release_id, "result": "same"}, [sentence])
-
-
-def _activated_lines(path: Path) -> list[str]:
-    return [
-        f"The box is activated. Its secrets are in {path}, and erased from the box:",
-        "  api_key           the administrator's; makes keys for everybody else",
-        "  recovery_key      opens the state volume on another machine; keep it offline",
-        "  customer_key_pem  approves later releases of the operating system; keep it offline",
-        "After its activation the box restarts and serves in a minute or two.",
-    ]
 
 
 def _read(path: Path) -> bytes:

@@ -7,34 +7,28 @@ comes from the agent (:mod:`.box`).
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qs
 
-import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import MutableHeaders
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
 
 from sealwright_appliance.serve import pages
+from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.chat import BODY_LIMIT, parse_chat_request
 from sealwright_appliance.serve.engine import Engine
-from sealwright_appliance.serve.errors import ApiError, client_gone, engine_unavailable, unknown_model
+from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
 from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.relay import EventStream, while_connected
+from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
 
-FORM_LIMIT = 4096
-"""Bytes of an activation or key request."""
-TEXT_LIMIT = 64
-"""Characters of a code or a name."""
 READY_S = 3.0
 """Longest wait for an engine's word that it is ready."""
 SECURITY_HEADERS = {
@@ -69,6 +63,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float)
     _add_readiness(app, box, engines)
     _add_key_routes(app, box)
     _add_metering_routes(app, box)
+    add_air_gap_routes(app, box)
     _add_openai_routes(app, box, engines, meter, max_request_s)
     return app
 
@@ -125,21 +120,21 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
 
     @app.post("/activation")
     async def activation(request: Request) -> Response:
-        claim, is_form = await _claim(request, "claim_code", "activation_code")
-        reply = await box.activate(claim, _peer(request))
+        claim, is_form = await claimed(request, "claim_code", "activation_code")
+        reply = await box.activate(claim, peer(request))
         if is_form:
             page = pages.secrets(reply.json(), claim) if reply.is_success else pages.refused(reply.json())
             return HTMLResponse(page, status_code=reply.status_code)
-        return _passed_on(reply)
+        return passed_on(reply)
 
     @app.post("/activation/acknowledgement")
     async def acknowledgement(request: Request) -> Response:
-        claim, is_form = await _claim(request, "claim_code")
-        reply = await box.acknowledge(claim, _peer(request))
+        claim, is_form = await claimed(request, "claim_code")
+        reply = await box.acknowledge(claim, peer(request))
         if is_form:
             page = pages.acknowledged() if reply.is_success else pages.refused(reply.json())
             return HTMLResponse(page, status_code=reply.status_code)
-        return _passed_on(reply)
+        return passed_on(reply)
 
 
 def _add_readiness(app: FastAPI, box: Box, engines: Mapping[str, Engine]) -> None:
@@ -175,16 +170,16 @@ def _add_key_routes(app: FastAPI, box: Box) -> None:
     @app.post("/admin/api-keys")
     async def create_key(request: Request) -> Response:
         shown = await admin_key(request)
-        asked = _json_object(await _read(request, FORM_LIMIT))
+        asked = json_object(await read_body(request, FORM_LIMIT))
         admin = asked.get("admin", False)
         if not isinstance(admin, bool):
             raise ApiError(400, "invalid_parameter", "admin: true or false.", param="admin")
-        return _passed_on(await box.create_key(_key_name(asked.get("name")), shown, admin=admin))
+        return passed_on(await box.create_key(_key_name(asked.get("name")), shown, admin=admin))
 
     @app.delete("/admin/api-keys")
     async def revoke_key(request: Request) -> Response:
         shown = await admin_key(request)
-        return _passed_on(await box.revoke_key(_key_name(request.query_params.get("name")), shown))
+        return passed_on(await box.revoke_key(_key_name(request.query_params.get("name")), shown))
 
 
 def _add_metering_routes(app: FastAPI, box: Box) -> None:
@@ -193,15 +188,15 @@ def _add_metering_routes(app: FastAPI, box: Box) -> None:
     @app.get("/admin/metering")
     async def view(request: Request) -> Response:
         require_admin(await _authenticated(request, box))
-        return _passed_on(await box.metering())
+        return passed_on(await box.metering())
 
     @app.put("/admin/metering")
     async def choose(request: Request) -> Response:
         require_admin(await _authenticated(request, box))
-        names = _json_object(await _read(request, FORM_LIMIT)).get("names")
+        names = json_object(await read_body(request, FORM_LIMIT)).get("names")
         if not isinstance(names, bool):
             raise ApiError(400, "invalid_parameter", "names: true or false.", param="names")
-        return _passed_on(await box.choose_metering(shown_key(request.headers.get("authorization")), names=names))
+        return passed_on(await box.choose_metering(shown_key(request.headers.get("authorization")), names=names))
 
 
 def _add_openai_routes(
@@ -224,7 +219,7 @@ def _add_openai_routes(
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         key = await _authenticated(request, box)
-        asked = parse_chat_request(await _read(request, BODY_LIMIT))
+        asked = parse_chat_request(await read_body(request, BODY_LIMIT))
         await box.require_serving()
         engine = engines.get(asked.model)
         if engine is None:
@@ -251,70 +246,8 @@ async def _authenticated(request: Request, box: Box) -> ApiKey:
     return authenticate(request.headers.get("authorization"), await box.keys())
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    """The body, at most ``limit`` bytes of it in memory."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise ApiError(413, "body_too_large", f"The body is larger than {limit} bytes.")
-            parts.append(part)
-    except ClientDisconnect:
-        raise client_gone() from None
-    return b"".join(parts)
-
-
-async def _claim(request: Request, *names: str) -> tuple[dict[str, str], bool]:
-    """The fields of these names that a form or a program sends, and whether it is a form."""
-    is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-    body = await _read(request, FORM_LIMIT)
-    sent = _form(body) if is_form else _json_object(body)
-    return {name: _short_text(name, sent[name]) for name in names if name in sent}, is_form
-
-
-def _short_text(name: str, value: object) -> str:
-    """A value of a request, which can be passed on in any encoding."""
-    if not isinstance(value, str) or len(value) > TEXT_LIMIT or any(map(_is_surrogate, value)):
-        raise ApiError(400, "invalid_parameter", f"{name}: text of up to {TEXT_LIMIT} characters.", param=name)
-    return value
-
-
-def _is_surrogate(character: str) -> bool:
-    """Half a character, which JSON can write and UTF-8 cannot."""
-    return "\ud800" <= character <= "\udfff"
-
-
 def _key_name(value: object) -> str:
-    name = _short_text("name", value)
+    name = short_text("name", value)
     if not name:
         raise ApiError(400, "invalid_parameter", "name: 1 to 64 characters.", param="name")
     return name
-
-
-def _peer(request: Request) -> str:
-    return request.client.host if request.client is not None else ""
-
-
-def _passed_on(reply: httpx.Response) -> Response:
-    """The agent's reply as it is."""
-    return Response(reply.content, status_code=reply.status_code, media_type=reply.headers["content-type"])
-
-
-def _json_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise ApiError(400, "invalid_json", "The body is not valid JSON.") from None
-    if not isinstance(value, dict):
-        raise ApiError(400, "invalid_json", "The body is not a JSON object.")
-    return value
-
-
-def _form(body: bytes) -> dict[str, Any]:
-    try:
-        fields = parse_qs(body.decode("ascii"), max_num_fields=8)
-    except ValueError:
-        raise ApiError(400, "invalid_form", "The form is not readable.") from None
-    return {name: values[0].strip() for name, values in fields.items()}

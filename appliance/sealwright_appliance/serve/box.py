@@ -17,6 +17,8 @@ REMEMBER_S = 1.0
 SERVING = "serving"
 AGENT_TIMEOUT_S = 10.0
 ACTIVATION_TIMEOUT_S = 300.0
+FILE_TIMEOUT_S = 120.0
+"""A renewal under way may have the TPM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,28 @@ class Box:
     async def acknowledge(self, claim: dict[str, str], peer: str) -> httpx.Response:
         """Have the agent erase the secrets, which the customer has."""
         return await self._change("POST", "/activation/acknowledgement", json=claim | {"peer": peer})
+
+    async def activation_request(self, claim: dict[str, str], peer: str) -> httpx.Response:
+        """Have the agent make the first file of an activation by file."""
+        return await self._ask("POST", "/activation/file/request", json=claim | {"peer": peer}, timeout=FILE_TIMEOUT_S)
+
+    async def activation_proof(self, claim: dict[str, str], peer: str) -> httpx.Response:
+        """Have the agent make the second file, for the reply to the first."""
+        return await self._ask("POST", "/activation/file/proof", json=claim | {"peer": peer}, timeout=FILE_TIMEOUT_S)
+
+    async def activation_reply(self, claim: dict[str, str], peer: str) -> httpx.Response:
+        """Pass the reply to the second file on; the answer holds the customer's secrets."""
+        asked = claim | {"peer": peer}
+        return await self._change("POST", "/activation/file/reply", json=asked, timeout=FILE_TIMEOUT_S)
+
+    async def renewal_request(self, admin_key: str) -> httpx.Response:
+        """Have the agent make a renewal request; it checks the administrator's key itself."""
+        return await self._ask("POST", "/renewal/request", json={"admin_key": admin_key}, timeout=FILE_TIMEOUT_S)
+
+    async def renewal_reply(self, admin_key: str, reply: str) -> httpx.Response:
+        """Pass the reply to a renewal request on."""
+        asked = {"admin_key": admin_key, "reply": reply}
+        return await self._change("POST", "/renewal/reply", json=asked, timeout=FILE_TIMEOUT_S)
 
     async def create_key(self, name: str, admin_key: str, *, admin: bool) -> httpx.Response:
         """Have the agent draw a key; it checks the administrator's itself."""

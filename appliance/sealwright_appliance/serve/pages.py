@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
 WEB = Path(__file__).parent / "web"
 
@@ -34,6 +35,30 @@ def acknowledged() -> str:
 def refused(reply: dict[str, Any]) -> str:
     """Why a claim was not taken."""
     return _environment().get_template("refused.html").render(reply=reply)
+
+
+def activation_by_file(status: dict[str, Any]) -> str:
+    """The three forms of an activation without a network."""
+    return _environment().get_template("activation_by_file.html").render(status=status)
+
+
+def renewal(status: dict[str, Any]) -> str:
+    """The forms of a renewal without a network."""
+    return _environment().get_template("renewal.html").render(status=status)
+
+
+def qr_code(svg: str) -> str:
+    """A renewal request as a QR code.
+
+    Args:
+        svg: of our own drawing.
+    """
+    return _environment().get_template("qr_code.html").render(svg=Markup(svg))  # noqa: S704
+
+
+def renewed(reply: dict[str, Any]) -> str:
+    """What has come of a reply file."""
+    return _environment().get_template("renewed.html").render(reply=reply)
 
 
 @cache

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from sealwright_appliance.agent import Agent
+from sealwright_appliance.agent_by_file import ByFile
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxCode, BoxState
@@ -43,10 +44,12 @@ def test_a_thread_that_fails_ends_the_agent() -> None:
     assert "IndexError" in done.stderr
 
 
-@pytest.mark.parametrize("path", ["/activation", "/activation/acknowledgement"])
+@pytest.mark.parametrize("path", ["/activation", "/activation/acknowledgement", "/activation/file/request"])
 def test_a_box_whose_state_volume_is_closed_says_why_it_takes_no_claim(path: str, tmp_path: Path) -> None:
     boot = BootResult(state=BoxState.LOCKED, code=BoxCode.STATE_VOLUME, sentence="It is closed.", at=0, payloads=[])
-    app = create_agent_app(StatusBoard(boot, Console(()), lambda: 0.0), None, ApiKeys(tmp_path / "api-keys.json"))
+    board = StatusBoard(boot, Console(()), lambda: 0.0)
+    keeper = LeaseKeeper(board, Actions(lambda _: None, lambda: None, lambda _: None), threading.Lock(), "", None)
+    app = create_agent_app(board, None, ApiKeys(tmp_path / "api-keys.json"), ByFile.of(keeper, None, tmp_path))
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://agent") as client:
