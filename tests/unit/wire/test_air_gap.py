@@ -160,6 +160,8 @@ def test_framed_fields_come_back(fields: list[bytes]) -> None:
     with pytest.raises(FormatError):
         parse_framed("label", len(fields) + 1, framed("label", *fields))
     with pytest.raises(FormatError):
+        parse_framed("label", len(fields), framed("label", *fields, b""))
+    with pytest.raises(FormatError):
         parse_framed("other", len(fields), framed("label", *fields))
 
 
