@@ -175,7 +175,9 @@ def test_every_step_of_an_activation_can_be_done_again(box: RunningBox, stick: P
     assert len(box.simulated.store.load_leases()) == 1
 
 
-def test_files_that_do_not_belong_here_are_refused_in_words(box: RunningBox, stick: Path, tmp_path: Path) -> None:
+def test_files_that_do_not_belong_here_are_refused_in_words(
+    box: RunningBox, stick: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Another box's, the reply to another request, the wrong one of two, and none at all."""
     vendor, code = box.simulated.vendor, box.claim_code
     licence = vendor.issue()
@@ -192,7 +194,7 @@ def test_files_that_do_not_belong_here_are_refused_in_words(box: RunningBox, sti
         assert run(of, "request", "--out", stick / name, typed=typed).returncode == 0
         return stick / name
 
-    with running_box(vendor, tmp_path / "other") as other:
+    with running_box(vendor, tmp_path_factory.mktemp("other")) as other:
         foreign = answer(vendor, stick, [request(other, "other.request")]).reply
         refused("OTHER_DEVICE", "proof", foreign, "--out", stick / "x")
         own = answer(vendor, stick, [request(box, "own.request")]).reply
