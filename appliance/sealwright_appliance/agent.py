@@ -28,6 +28,7 @@ from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines, open_models, restart_box
 from sealwright_appliance.handover import Handover
+from sealwright_appliance.lease_calendar import CALENDAR_FILE, LeaseCalendar
 from sealwright_appliance.lease_keeper import NOT_CLOSED, Actions, LeaseKeeper
 from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
@@ -136,7 +137,7 @@ def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = re
     release_id = boot.release.release_id if boot.release is not None else ""
     renewal = Renewal(paths, client, store, identity, release_id) if identity is not None else None
     actions = Actions(engines.stop, restart, lambda status: keep_status(paths, status, time.monotonic()))
-    keeper = LeaseKeeper(board, actions, tpm_lock, paths.tcti, renewal, boot.ended_s)
+    keeper = LeaseKeeper(board, actions, tpm_lock, paths.tcti, renewal, boot.ended_s, calendar=_calendar(paths, board))
     api_keys = ApiKeys(paths.api_keys)
     meter_keeper = _meter_keeper(board, renewal, tpm_lock) if renewal is not None else None
     activation = None
@@ -161,6 +162,16 @@ def _load_identity(store: LeaseStore, board: StatusBoard) -> Identity | None:
     except SealwrightError as error:
         board.renewed(BoxCode.STATE_VOLUME, f"The box's identity cannot be read, so it cannot renew: {error}")
         return None
+
+
+def _calendar(paths: Paths, board: StatusBoard) -> LeaseCalendar:
+    """What is known of the clock; a file that cannot be read keeps the box from nothing."""
+    path = paths.identity / CALENDAR_FILE
+    try:
+        return LeaseCalendar(path)
+    except SealwrightError as error:
+        board.say(f"calendar: {error}")
+        return LeaseCalendar()
 
 
 def run_agent(paths: Paths) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, renewable
 from sealwright_appliance.contact_rules import ENDING_CODES, first_contact_s, lease_end, retry_s
+from sealwright_appliance.lease_calendar import LeaseCalendar
 from sealwright_appliance.license_client import DeniedError
 from sealwright_appliance.renewal import Renewal, renew
 from sealwright_appliance.status import BoxStatus, LeaseStatus, PayloadState, lease_status
@@ -60,7 +61,8 @@ class LeaseKeeper:
     ended_s: float | None = None
     """When an earlier agent ended serving in this boot, by :attr:`steady`."""
     steady: Callable[[], float] = time.monotonic
-    calendar: Callable[[], float] = time.time
+    calendar: LeaseCalendar = field(default_factory=LeaseCalendar)
+    look_every_s: float = LOOK_EVERY_S
     close_pause_s: float = CLOSE_PAUSE_S
     stop: threading.Event = field(default_factory=threading.Event)
     _failures: int = 0
@@ -76,7 +78,7 @@ class LeaseKeeper:
         if self.ended_s is not None:
             self._drain(self.ended_s)
         started = self.steady()
-        contact_at = started + first_contact_s(self.board.status.lease, int(self.calendar()))
+        contact_at = started + first_contact_s(self.board.status.lease, self.calendar.now())
         tick_at = started + TICK_EVERY_S
         while not self.stop.is_set():
             now = self.steady()
@@ -86,7 +88,7 @@ class LeaseKeeper:
             self._guarded("LEASE", self.end_if_over)
             due = [tick_at] if tick_at > now else []
             due += [contact_at] if self.renewal is not None else []
-            self.stop.wait(max(0.1, min(now + LOOK_EVERY_S, *due) - self.steady()))
+            self.stop.wait(max(0.1, min(now + self.look_every_s, *due) - self.steady()))
 
     def contact(self) -> float:
         """Renew once, act on the outcome, and return the seconds until the next contact."""
@@ -114,6 +116,7 @@ class LeaseKeeper:
             )
             return self._pause()
         self.board.renewed("ok", f"Lease {lease.number} until {_day(lease.expires_at)}.")
+        self._guarded("CALENDAR", lambda: self.calendar.learn(lease))
         self._take_up(lease)
         return float(lease.renew_after_s)
 
@@ -142,7 +145,7 @@ class LeaseKeeper:
                 sentence = "The TPM does not answer any more, so that nothing tells when the lease ends."
                 self._end(Obstacle(BoxCode.TPM, sentence))
             return
-        over = lease_end(status.lease, clock_ms=self._clock_ms(clock_ms), ticks=ticks, now=int(self.calendar()))
+        over = lease_end(status.lease, clock_ms=self._clock_ms(clock_ms), ticks=ticks, now=self.calendar.now())
         if over is not None:
             self._end(over)
 

@@ -243,17 +243,7 @@ class SimulatedBox:
         if self.tpm.process is not None:
             self.tpm.kill()
         self.tpm.start()
-        measured = list(self.vendor.synthetic.boot_events() if events is None else events)
-        self.paths.firmware_log.parent.mkdir(parents=True, exist_ok=True)
-        self.paths.firmware_log.write_bytes(LogWriter().log(measured))
-        self.paths.userspace_log.parent.mkdir(parents=True, exist_ok=True)
-        self.paths.userspace_log.write_bytes(b"")
-        with ESAPI(self.tpm.tcti) as esapi:
-            for event in measured:
-                if event.type != EventType.EV_NO_ACTION:
-                    TpmSession(esapi).extend(event.pcr, event.digest(ALG_SHA256))
-        for word in UNSEAL_PHASES:
-            self.measure(11, word)
+        measure_boot(self.paths, self.vendor.synthetic.boot_events() if events is None else events)
 
     def go_up(self) -> None:
         """What comes after unlocking: PCR 15 is closed, the system is ready."""
@@ -262,9 +252,7 @@ class SimulatedBox:
 
     def measure(self, pcr: int, word: str) -> None:
         """Measure a word as systemd does, into PCR and log."""
-        with self.paths.userspace_log.open("ab") as log:
-            log.write(userspace_record(pcr, word))
-        self.extend(pcr, hashlib.sha256(word.encode()).digest())
+        measure_word(self.paths, pcr, word)
 
     def extend(self, pcr: int, digest: bytes) -> None:
         """Extend a PCR, in no log."""
@@ -309,6 +297,29 @@ class SimulatedBox:
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+
+
+def measure_boot(paths: Paths, events: Iterable[LoggedEvent]) -> None:
+    """Measure a boot up to the unseal point, into a TPM that has just started and into the logs."""
+    measured = list(events)
+    paths.firmware_log.parent.mkdir(parents=True, exist_ok=True)
+    paths.firmware_log.write_bytes(LogWriter().log(measured))
+    paths.userspace_log.parent.mkdir(parents=True, exist_ok=True)
+    paths.userspace_log.write_bytes(b"")
+    with ESAPI(paths.tcti) as esapi:
+        for event in measured:
+            if event.type != EventType.EV_NO_ACTION:
+                TpmSession(esapi).extend(event.pcr, event.digest(ALG_SHA256))
+    for word in UNSEAL_PHASES:
+        measure_word(paths, 11, word)
+
+
+def measure_word(paths: Paths, pcr: int, word: str) -> None:
+    """Measure a word as systemd does, into PCR and log."""
+    with paths.userspace_log.open("ab") as log:
+        log.write(userspace_record(pcr, word))
+    with ESAPI(paths.tcti) as esapi:
+        TpmSession(esapi).extend(pcr, hashlib.sha256(word.encode()).digest())
 
 
 def license_command(*arguments: str | Path) -> str:

@@ -30,6 +30,8 @@ class SoftwareTpm:
 
     directory: Path
     port: int = 0
+    environment: dict[str, str] | None = field(default=None, repr=False)
+    """Of the process; None for this one's."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @classmethod
@@ -98,7 +100,7 @@ class SoftwareTpm:
         command += ["--server", f"type=tcp,port={self.port},bindaddr=127.0.0.1"]
         command += ["--ctrl", f"type=tcp,port={self.port + 1},bindaddr=127.0.0.1"]
         command += ["--flags", "startup-clear"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environment)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if process.poll() is not None:

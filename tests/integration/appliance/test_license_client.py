@@ -35,13 +35,13 @@ class Authority:
     chain: Path
 
 
-def make_authority(directory: Path, name: str) -> Authority:
-    """A new CA."""
-    start = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+def make_authority(directory: Path, name: str, *, years: tuple[int, int] = (2024, 2090)) -> Authority:
+    """A new CA, whose certificates are good between these years."""
+    start = datetime.datetime(years[0], 1, 1, tzinfo=datetime.UTC)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     base = x509.CertificateBuilder().issuer_name(subject).not_valid_before(start)
-    base = base.not_valid_after(start.replace(year=2090))
+    base = base.not_valid_after(start.replace(year=years[1]))
     ca = (
         base.subject_name(subject)
         .public_key(ca_key.public_key())
@@ -150,6 +150,16 @@ def test_another_ca_is_not_trusted(authority: Authority, tmp_path: Path) -> None
     """The one in the image counts, whatever is installed in the system."""
     with server(make_authority(tmp_path, "stranger"), NONCE) as known, pytest.raises(ServiceUnreachableError):
         ask(known.model_copy(update={"ca": authority.ca_pem}))
+
+
+@pytest.mark.parametrize("years", [(2001, 2002), (2080, 2090)], ids=["ended", "not-begun"])
+def test_certificates_have_no_dates_for_a_box(authority: Authority, tmp_path: Path, years: tuple[int, int]) -> None:
+    """As a box sees them whose clock says 2099, or 1970: it can still renew. The CA counts, at any time."""
+    timeless = make_authority(tmp_path, "timeless", years=years)
+    with server(timeless, NONCE) as known:
+        assert ask(known) == bytes(3)
+        with pytest.raises(ServiceUnreachableError, match="verify failed"):
+            ask(known.model_copy(update={"ca": authority.ca_pem}))
 
 
 def test_old_tls_is_refused(authority: Authority) -> None:
