@@ -65,7 +65,7 @@ docs: host  ## check the links between the documents
 lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
-.PHONY: test test-all test-unit test-integration test-box-python test-vm
+.PHONY: test test-all test-unit test-integration test-box-python test-leases test-vm
 # First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
@@ -80,6 +80,8 @@ test-box-python: tools  ## unit tests of policies and appliance under the box's 
 test-integration: python tools server wheel  ## real swtpm, HTTPS, llama-server, PostgreSQL
 	@$(PYTEST) tests/integration
 	@$(PYTEST) --database postgresql tests/unit/licensing
+test-leases: python  ## drive leases in random order for MINUTES (10)
+	@$(PYTHON) -m sealwright_testing.leases --minutes $(or $(MINUTES),10)
 test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
 	@$(PYTHON) -m pytest --numprocesses 2 --dist worksteal -m vm --timeout 3600 tests/vm
 

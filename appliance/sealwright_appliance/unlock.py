@@ -88,11 +88,19 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
     try:
         result = _finished(progress, _unlock(paths, console, progress), int(now()))
     finally:
-        close_pcr15(paths.tcti)
+        _close(paths, console)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     _announce(paths, console, result)
     return result
+
+
+def _close(paths: Paths, console: Console) -> None:
+    try:
+        close_pcr15(paths.tcti)
+    except SealwrightError as error:  # the machine is about to be switched off: whoever stands before it is to know why
+        console.say(f"unlock: {error} The boot ends here.")
+        raise
 
 
 def close_pcr15(tcti: str) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 from cryptography import x509
-from tpm2_pytss import ESAPI, TSS2_Exception
-from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPMA_NV
-from tpm2_pytss.types import TPM2B_NV_PUBLIC, TPMS_NV_PUBLIC
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import ESYS_TR
 
 from sealwright_appliance.tpm_counters import (
     LEASE_INDICES,
@@ -38,6 +35,7 @@ from sealwright_policies.tcg.srk import SrkTemplate, srk_template
 from sealwright_policies.tcg.templates import ak_template, check_ak
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
+from sealwright_testing.tpm_troubles import fill_nv, ordinary_index
 
 
 def persist(esapi: ESAPI, template: bytes, hierarchy: ESYS_TR, handle: int) -> None:
@@ -89,7 +87,7 @@ def test_a_counter_defined_and_not_incremented_is_finished(software_tpm: Softwar
 def test_a_foreign_counter_index_is_left_alone(software_tpm: SoftwareTpm) -> None:
     """Something else at our index: the next one is used."""
     with ESAPI(software_tpm.tcti) as esapi:
-        esapi.nv_define_space(None, _ordinary_index(TICK_INDICES[0]))
+        esapi.nv_define_space(None, ordinary_index(TICK_INDICES[0]))
     with open_tpm(software_tpm.tcti) as device:
         assert provision_counters(device).ticks.public.index == TICK_INDICES[1]
         assert TICK_INDICES[0] in device.handles(TICK_INDICES[0], TICK_INDICES[0])
@@ -173,7 +171,7 @@ def test_a_set_owner_authorisation_is_said_with_the_cure(software_tpm: SoftwareT
 def test_full_nv_is_said_with_the_cure(software_tpm: SoftwareTpm) -> None:
     """Other software has filled the TPM."""
     with ESAPI(software_tpm.tcti) as esapi:
-        _fill_nv(esapi)
+        fill_nv(esapi)
     with open_tpm(software_tpm.tcti) as device, pytest.raises(TpmError, match="NV storage is full"):
         provision_counters(device)
 
@@ -198,30 +196,3 @@ def test_der_is_split_and_trimmed() -> None:
 
 def _loaded(device: TpmDevice) -> list[int]:
     return device.handles(0x80000000, 0x80FFFFFF) + device.handles(0x03000000, 0x03FFFFFF)
-
-
-def _ordinary_index(index: int, size: int = 8) -> TPM2B_NV_PUBLIC:
-    attributes = TPMA_NV.AUTHREAD | TPMA_NV.AUTHWRITE | TPMA_NV.OWNERREAD
-    public = TPMS_NV_PUBLIC(nvIndex=index, nameAlg=TPM2_ALG.SHA256, attributes=attributes, dataSize=size)
-    return TPM2B_NV_PUBLIC(public)
-
-
-def _fill_nv(esapi: ESAPI) -> None:
-    """Define indices until none fits; the TPM keeps room for a few counters, so these come last."""
-    first = 0x01800000
-    for size in (2048, 256, 32, 8):
-        first = _define_all(first, partial(_define_ordinary, esapi, size=size))
-    _define_all(first, TpmSession(esapi).define_counter)
-
-
-def _define_ordinary(esapi: ESAPI, index: int, *, size: int) -> None:
-    esapi.nv_define_space(None, _ordinary_index(index, size))
-
-
-def _define_all(index: int, define: Callable[[int], object]) -> int:
-    while True:
-        try:
-            define(index)
-        except TSS2_Exception:
-            return index
-        index += 1

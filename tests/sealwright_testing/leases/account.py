@@ -123,13 +123,13 @@ class Account:
             self.obtained_s += now - self._since
         self._since, self._open = None, set()
 
-    def granted(self, now: float) -> None:
+    def granted(self, now: float, service_time: int) -> None:
         """The service has granted something. Was it right to?"""
         license_, device = self.license(), self.device()
         assert device is not None
         require(license_.status is LicenseStatus.ACTIVE, f"a grant under a licence that is {license_.status}")
         require(device.status is DeviceStatus.LIVE, f"a grant to a device that is {device.status}")
-        require(now < license_.expires_at, "a grant behind the licence's end")
+        require(service_time < license_.expires_at, "a grant behind the licence's end")
         with self.world.store.read() as transaction:
             leases = transaction.find(LeaseRecord, newest_first="issued_at", limit=1, device_id=device.device_id)
         (lease,) = leases

@@ -19,13 +19,14 @@ from sealwright_appliance.lease_calendar import LeaseCalendar
 from sealwright_appliance.lease_keeper import LeaseKeeper
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import ServiceUnreachableError
-from sealwright_licensing import baselines, enrollment, leases, renewal, revocation
+from sealwright_licensing import baselines, enrollment, leases, renewal, retirement
 from sealwright_licensing.records import DeviceStatus, LicenseStatus
+from sealwright_licensing.service_time import ServiceClock
 from sealwright_policies.tcg.policy import Operation, TimeInfoOffset, policy_counter_timer, policy_nv
 from sealwright_policies.wire import lease as lease_document
 from sealwright_testing.leases.account import HOUR_S, require
 from sealwright_testing.leases.direct_client import DirectClient
-from sealwright_testing.leases.scene import DAY_S, RTC_ERRORS_S, Scene
+from sealwright_testing.leases.scene import DAY_S, LICENSE_DAYS, RTC_ERRORS_S, Scene
 from sealwright_testing.leases.timed_box import End
 
 Story = Callable[[Scene], None]
@@ -160,6 +161,15 @@ def an_older_disk_heals(scene: Scene) -> None:
     scene.must_serve()
 
 
+def a_service_clock_set_back_extends_nothing(scene: Scene) -> None:
+    """The latest time that was seen counts."""
+    scene.rest((LICENSE_DAYS + 1) * DAY_S)
+    scene.run(HOUR_S)
+    scene.set_service_back(30 * DAY_S)
+    state = scene.run(2 * HOUR_S)
+    require(state is not BoxState.SERVING, "a licence that was over goes on")
+
+
 def a_licence_that_is_over_grants_nothing(scene: Scene) -> None:
     """Calendar time is the service's."""
     begin(scene)
@@ -214,12 +224,15 @@ DEFENCES = {
         an_enrolment_that_ends_is_charged, ((enrollment, "charged_before", lambda *_: 0),)
     ),
     "retirement charges what is out": Defence(
-        an_enrolment_that_ends_is_charged, ((revocation, "outstanding_end", lambda device: device.ticks),)
+        an_enrolment_that_ends_is_charged, ((retirement, "outstanding_end", lambda device: device.ticks),)
     ),
     "suspension": Defence(a_suspended_licence_grants_nothing, ((renewal, "require_usable", _nothing),)),
     "licence's end": Defence(
         a_licence_that_is_over_grants_nothing,
         ((renewal, "require_usable", _nothing), (leases, "min", lambda *of: of[-1])),
+    ),
+    "service's time": Defence(
+        a_service_clock_set_back_extends_nothing, ((ServiceClock, "now", lambda clock: int(clock.clock())),)
     ),
     "a TPM put back is held": Defence(
         a_tpm_put_back_is_held_and_charged, ((renewal, "put_back", lambda device, *_: device),)

@@ -31,7 +31,7 @@ R = TypeVar("R", bound=BaseModel)
 class DirectClient(LicenseClient):
     """One box's network."""
 
-    def __init__(self, world: LicenseWorld, fuse: Fuse, now: Callable[[], float], granted: Callable[[], None]) -> None:
+    def __init__(self, world: LicenseWorld, fuse: Fuse, now: Callable[[], int], granted: Callable[[], None]) -> None:
         self._world = world
         self._fuse = fuse
         self._now = now
@@ -47,7 +47,7 @@ class DirectClient(LicenseClient):
             raise ServiceUnreachableError("The cable is out.")
         self._fuse.pass_by(f"before {path}")
         try:
-            body = self._answer(path, document_bytes(message), int(self._now()))
+            body = self._answer(path, document_bytes(message), self._now())
         except SealwrightError as error:
             problem = problem_of(error)
             raise DeniedError(problem.status, problem) from None

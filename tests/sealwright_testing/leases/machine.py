@@ -92,6 +92,10 @@ class LeaseMachine(RuleBasedStateMachine):
     def set_rtc(self, error: float) -> None:
         self.scene.box.rtc_error_s = error
 
+    @rule(days=st.sampled_from([0, 1, 40]))
+    def set_service_back(self, days: int) -> None:
+        self.scene.set_service_back(days * DAY_S)
+
     @rule(hours=st.integers(1, 12), status=st.sampled_from([LicenseStatus.SUSPENDED, LicenseStatus.ACTIVE]))
     def change_license_while_it_runs(self, hours: int, status: LicenseStatus) -> None:
         self.scene.run(hours * HOUR_S, meanwhile=[(hours * HOUR_S / 2, lambda: self.scene.set_status(status))])
@@ -186,10 +190,10 @@ class GreedyOwner(LeaseMachine):
     def resume(self) -> None:
         self.scene.resume()
 
-    @rule(wiped=st.booleans())
-    def enroll_anew(self, *, wiped: bool) -> None:
+    @rule(wiped=st.booleans(), transferred=st.booleans())
+    def enroll_anew(self, *, wiped: bool, transferred: bool) -> None:
         try:
-            self.scene.enroll_anew(wiped=wiped)
+            self.scene.enroll_anew(wiped=wiped, transferred=transferred)
         except DeniedError as denied:
             assert self._may_be_denied(), denied
 

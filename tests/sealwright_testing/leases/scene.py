@@ -21,23 +21,29 @@ from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
 from sealwright_licensing.config import ServiceFolder, load_config
 from sealwright_licensing.custodian_file import load_file_custodians
+from sealwright_licensing.database import open_engine
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor
-from sealwright_licensing.issuing import add_activation_code
 from sealwright_licensing.maker_roots import add_certificates, parse_pem_certificates
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.operations.devices import resume_device, retire_device, transfer_device
+from sealwright_licensing.operations.licenses import (
+    add_activation_code,
+    reinstate_license,
+    revoke_license,
+    suspend_license,
+)
 from sealwright_licensing.records import DeviceStatus, LicenseStatus
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.renewal import RenewalService
-from sealwright_licensing.revocation import resume_device, retire_device, set_license_status
-from sealwright_licensing.store_sql import SqlStore, open_engine
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_testing.evidence_factory import SyntheticBox, payload_fields
 from sealwright_testing.leases.account import HOUR_S, Account, require
 from sealwright_testing.leases.timed_box import End, TimedBox
 from sealwright_testing.leases.virtual_time import START, VirtualTime
-from sealwright_testing.license_world import NO_FLOOR, LicenseWorld
+from sealwright_testing.license_world import NO_FLOOR, OPERATOR, LicenseWorld
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.synthetic_uki import SECTIONS, build_uki
 
@@ -184,26 +190,39 @@ class Scene:
 
     def set_status(self, status: LicenseStatus) -> None:
         """Suspend, reinstate or revoke."""
-        set_license_status(self.world.store, self.account.license_id, status)
+        change = {
+            LicenseStatus.SUSPENDED: suspend_license,
+            LicenseStatus.ACTIVE: reinstate_license,
+            LicenseStatus.REVOKED: revoke_license,
+        }[status]
+        change(self.world.store, OPERATOR, self.account.license_id, now=self.box.service_clock.now())
+
+    def set_service_back(self, seconds: float) -> None:
+        """The clock of the service's machine is behind by so much from now on."""
+        self.box.service_behind_s = seconds
 
     def resume(self) -> None:
         """Let a held device go on."""
         device = self.account.device()
         assert device is not None
         if device.status is DeviceStatus.HELD:
-            resume_device(self.world.store, device.device_id)
+            resume_device(self.world.store, OPERATOR, device.device_id, now=self.box.service_clock.now())
         self.account.check()
 
-    def enroll_anew(self, *, wiped: bool = True) -> None:
-        """Retire the device, and activate the box again with a further code."""
+    def enroll_anew(self, *, wiped: bool = True, transferred: bool = False) -> None:
+        """Activate the box again with a further code: the operator retires the device, or transfers it."""
         device = self.account.device()
         assert device is not None
-        if device.status is not DeviceStatus.RETIRED:
-            retire_device(self.world.store, device.device_id)
+        store, now = self.world.store, self.box.service_clock.now()
+        if transferred and device.status is not DeviceStatus.RETIRED:
+            code = transfer_device(store, OPERATOR, device.device_id, at_once=True, now=now).activation_code
+        else:
+            if device.status is not DeviceStatus.RETIRED:
+                retire_device(store, OPERATOR, device.device_id, now=now)
+            code = add_activation_code(store, OPERATOR, self.account.license_id, now=now)
         self.account.check()
         if wiped:
             shutil.rmtree(self.box.paths.state)
-        code = add_activation_code(self.world.store, self.account.license_id, now=int(self.time.now))
         self.box.activate(code)
         self.account.check()
 

@@ -35,6 +35,7 @@ from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus,
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_licensing.service_time import ServiceClock
 from sealwright_policies.errors import SealwrightError
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.framing import UNLOCKED_WORD
@@ -77,6 +78,8 @@ class TimedBox:
     """What is installed."""
     rtc_error_s: float = 0.0
     """By how much the box's calendar is wrong."""
+    service_behind_s: float = 0.0
+    """By how much the service's clock is behind."""
     state: BoxState = BoxState.STARTING
     """The last boot's, at its end."""
     reason: str | None = None
@@ -86,6 +89,12 @@ class TimedBox:
     """Clock that the last power cut lost."""
     _keeper: LeaseKeeper | None = None
     _lost_replies: int = 0
+
+    def __post_init__(self) -> None:
+        """The service has a clock of its own."""
+        self.service_clock = ServiceClock(
+            self.world.store, lambda: self.time.now - self.service_behind_s, lambda: self.time.now
+        )
 
     @property
     def paths(self) -> Paths:
@@ -281,7 +290,8 @@ class TimedBox:
         )
 
     def _client(self, *, connected: bool) -> DirectClient:
-        client = DirectClient(self.world, self.fuse, lambda: self.time.now, lambda: self.account.granted(self.time.now))
+        clock = self.service_clock.now
+        client = DirectClient(self.world, self.fuse, clock, lambda: self.account.granted(self.time.now, clock()))
         client.connected = connected
         client.losing = self._loses_reply
         return client
