@@ -20,8 +20,7 @@ from sealwright_appliance.boot import BoxState
 from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
 from sealwright_licensing.config import ServiceFolder, load_config
-from sealwright_licensing.custodian_file import load_file_custodians
-from sealwright_licensing.database import open_engine
+from sealwright_licensing.database import service_engine
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor
@@ -36,7 +35,6 @@ from sealwright_licensing.operations.licenses import (
     suspend_license,
 )
 from sealwright_licensing.records import DeviceStatus, LicenseStatus
-from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_testing.evidence_factory import SyntheticBox, payload_fields
@@ -276,8 +274,8 @@ class Scene:
 
 def _opened(world: LicenseWorld, folder: ServiceFolder) -> LicenseWorld:
     """A service on a copied folder."""
-    store = SqlStore(open_engine(folder.database_url(load_config(folder))), ManifestKeys(folder.manifest_keys).admit)
-    grantor = Grantor(world.keys, KeyRelease(load_file_custodians(folder.keys), world.keys.lease_policy.public_key()))
+    store = SqlStore(service_engine(folder, load_config(folder)), ManifestKeys(folder.manifest_keys).admit)
+    grantor = Grantor(world.keys, world.enrollment._grantor.key_release)
     return replace(
         world,
         folder=folder,

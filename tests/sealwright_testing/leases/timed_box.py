@@ -59,6 +59,8 @@ class End(StrEnum):
 
     CUT = "power cut"
     SHUTDOWN = "shutdown"
+    STATE = "shutdown that keeps the state"
+    """Of another system: the kernel of the box does not do it. The start behind it is no reset."""
 
 
 class RestartedError(BaseException):
@@ -128,8 +130,8 @@ class TimedBox:
                 self.account.metered(tpm.reading().ticks, self.time.now)
         with ESAPI(self.tpm.tcti) as esapi:
             before = int(esapi.read_clock().clockInfo.clock)
-            if end is End.SHUTDOWN:
-                esapi.shutdown(TPM2_SU.CLEAR)
+            if end is not End.CUT:
+                esapi.shutdown(TPM2_SU.STATE if end is End.STATE else TPM2_SU.CLEAR)
         self.tpm.kill()
         self.account.off(self.time.now)
         self.lost_ms = max(0, before - self.saved_clock_ms())
