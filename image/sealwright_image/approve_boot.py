@@ -1,17 +1,18 @@
 """Approves further ways through PCR 4 for an image that is built: signed offline, nothing is built anew.
 
 The manifest key signs the list of them all (variants.json), the release key each boot state for each partition
-(approvals.json). Both land beside the manifest, and the list on the image's ESP too, where the box looks for it.
+(approvals.json; where it is elsewhere, it is asked by file). Both land beside the manifest, and the list on the image's
+ESP too, where the box looks for it.
 Every step can be done again: what is there already stays as it is, so a run that was cut off is completed by the next.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 from sealwright_image import output as names
+from sealwright_image.approval_files import save_approvals, write_request
 from sealwright_image.boot_log import Images
 from sealwright_image.contents import ImageFolder, load_approvals
 from sealwright_image.disk import find_partition, read_table
@@ -75,9 +76,13 @@ def approve(folder: ImageFolder, further: Sequence[BootApplication], keys: Build
 
 
 def _complete_approvals(folder: ImageFolder, release: Release, keys: BuildKeys) -> None:
+    """Sign what is missing, or ask for it where the release key is elsewhere."""
     present = list(load_approvals(folder))
-    made = {(one.partition_id, one.pcrs["4"]) for one in present}
-    missing = [one for one in sign_approvals(release, keys.release) if (one.partition_id, one.pcrs["4"]) not in made]
-    if missing:
-        text = json.dumps([one.model_dump(mode="json") for one in (*present, *missing)], indent=1)
-        names.write_durably(folder.path / names.APPROVALS, (text + "\n").encode("utf-8"))
+    if keys.release is not None:
+        made = {(one.partition_id, one.pcrs["4"]) for one in present}
+        signed = sign_approvals(release, keys.release)
+        missing = [one for one in signed if (one.partition_id, one.pcrs["4"]) not in made]
+        if missing:
+            present += missing
+            save_approvals(folder.path, present)
+    write_request(folder.path, release, present)

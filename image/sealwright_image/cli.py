@@ -1,4 +1,4 @@
-"""``sealwright-image``: keygen, build, inspect, verify, approve-boot."""
+"""``sealwright-image``: keygen, build, inspect, verify, approve-boot; approvals by file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sealwright_image import cli_approve_boot
+from sealwright_image import cli_approvals, cli_approve_boot
+from sealwright_image import output as names
 from sealwright_image.config import load_config
 from sealwright_image.contents import load_folder
 from sealwright_image.inspect import document, summary
@@ -27,6 +28,7 @@ examples:
   sealwright-image build product.toml --output out/
   sealwright-image inspect out/
   sealwright-image verify out/ --manifest-key keys/manifest.pem
+  sealwright-image sign-approvals approval-request.json --release-key release.key --manifest-key manifest.pem --output r
   sealwright-image approve-boot out/ --event-log binary_bios_measurements --keys keys/
 
 exit status: 0 done, 1 a tool, disk or network failed, 2 wrong use or product file, 10 verification failed,
@@ -61,6 +63,8 @@ def _parser() -> argparse.ArgumentParser:
     keygen = commands.add_parser("keygen", help="make a product's signing keys")
     keygen.add_argument("directory", type=Path, metavar="KEYS_DIR", help="new or empty folder")
     keygen.add_argument("--organisation", default="Sealwright", help="name in the certificates (default: %(default)s)")
+    keygen.add_argument("--release-public", type=Path, metavar="PEM",
+                        help="public half of a release key that is elsewhere; makes none here")  # fmt: skip
     keygen.set_defaults(command=_keygen)
 
     build = commands.add_parser("build", help="build an image from a product file")
@@ -79,13 +83,27 @@ def _parser() -> argparse.ArgumentParser:
     approve = commands.add_parser("approve-boot", help="approve the way through PCR 4 that a machine's log shows")
     cli_approve_boot.add_arguments(approve)
     approve.set_defaults(command=cli_approve_boot.run)
-    for subcommand in (keygen, build, inspect, verify, approve):
+    release = commands.add_parser("keygen-release", help="make a release key on a machine of its own")
+    cli_approvals.add_keygen_arguments(release)
+    release.set_defaults(command=cli_approvals.keygen)
+    sign = commands.add_parser("sign-approvals", help="sign what a build asks of a release key that is elsewhere")
+    cli_approvals.add_sign_arguments(sign)
+    sign.set_defaults(command=cli_approvals.sign)
+    merge = commands.add_parser("add-approvals", help="put what sign-approvals wrote beside the image")
+    cli_approvals.add_add_arguments(merge)
+    merge.set_defaults(command=cli_approvals.add)
+    for subcommand in (keygen, build, inspect, verify, approve, release, sign, merge):
         subcommand.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    generate_keys(options.directory, organisation=options.organisation, now=datetime.datetime.now(datetime.UTC))
+    generate_keys(
+        options.directory,
+        organisation=options.organisation,
+        now=datetime.datetime.now(datetime.UTC),
+        release_public=options.release_public,
+    )
     keys = load_keys(options.directory)
     if options.json:
         _print_json({"directory": str(options.directory), "owner": str(keys.owner), "manifest_key": keys.manifest_pem})
@@ -107,6 +125,8 @@ def _build(options: argparse.Namespace) -> int:
         _print_json({"output": str(built.output), "release_id": built.release.release_id, "steps": steps})
     else:
         print(f"{built.output}: release {built.release.release_id}")
+        if (built.output / names.APPROVAL_REQUEST).exists():
+            print(f"The release key is elsewhere: take {names.APPROVAL_REQUEST} to it (`sign-approvals`).")
     return 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from sealwright_image import output as names
 from sealwright_image.approve_boot import approve, release_images
 from sealwright_image.boot_log import WITH_KERNEL, boot_applications, read_boot
 from sealwright_image.contents import load_folder
@@ -45,6 +46,9 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         added = [one.model_dump(mode="json") for one in further]
         print(json.dumps({"release_id": release.release_id, "events": boot.account, "approved": added}, indent=1))
+    elif further and keys.release is None:
+        print(f"Listed: {', '.join(one.name for one in further)}. The release key is elsewhere: take")
+        print(f"{options.directory / names.APPROVAL_REQUEST} to it (`sign-approvals`), then give `add-approvals`.")
     elif further:
         print(f"Approved: {', '.join(one.name for one in further)}. Next: `sealwright-license release import`, and")
         print("write disk.raw to the machine, or variants.json to EFI/sealwright/ on its EFI partition.")

@@ -1,7 +1,8 @@
 """The vendor's signing keys of a product: made by ``keygen``, loaded and checked before every build.
 
 A folder with PK, KEK and db (RSA-2048, what UEFI firmware takes everywhere), the owner GUID of the signature lists, and
-the manifest and release keys (P-256). None serves two purposes. Keys in an HSM come with another issue.
+the manifest and release keys (P-256). None serves two purposes. The release key may be elsewhere, offline or in a
+token; then only its public half is here, and approvals come by file (approval_files.py).
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class BuildKeys:
     owner: uuid.UUID
     """SignatureOwner of every signature list entry."""
     manifest: ec.EllipticCurvePrivateKey
-    release: ec.EllipticCurvePrivateKey
+    release: ec.EllipticCurvePrivateKey | None
+    """None: it is elsewhere."""
+    release_public: ec.EllipticCurvePublicKey
 
     @property
     def manifest_pem(self) -> str:
@@ -66,7 +69,7 @@ class BuildKeys:
 
     @property
     def release_pem(self) -> str:
-        return public_pem(self.release.public_key())
+        return public_pem(self.release_public)
 
 
 def public_pem(key: ec.EllipticCurvePublicKey) -> str:
@@ -74,18 +77,22 @@ def public_pem(key: ec.EllipticCurvePublicKey) -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 
-def generate_keys(directory: Path, *, organisation: str, now: datetime.datetime) -> None:
+def generate_keys(
+    directory: Path, *, organisation: str, now: datetime.datetime, release_public: Path | None = None
+) -> None:
     """Make a new key folder.
 
     Args:
         directory: Must not exist, or be empty.
         organisation: Stands in the certificates' names.
         now: Start of the certificates' validity, less a day for clocks that are behind.
+        release_public: public half of a release key that is elsewhere; None: make one here.
 
     Raises:
         UsageError: the folder holds something; keys are never overwritten.
         OperationError: it cannot be written.
     """
+    elsewhere = None if release_public is None else _load_p256_public(release_public)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(directory.iterdir()):
@@ -96,7 +103,9 @@ def generate_keys(directory: Path, *, organisation: str, now: datetime.datetime)
             certificate = _self_signed(key, f"{organisation} Secure Boot {name}", now)
             _write(directory / f"{name}.pem", certificate.public_bytes(Encoding.PEM))
         _write(directory / "owner.guid", f"{uuid.uuid4()}\n".encode("ascii"))
-        for name in ("manifest", "release"):
+        if elsewhere is not None:
+            _write(directory / "release.pem", public_pem(elsewhere).encode("ascii"))
+        for name in ("manifest",) if elsewhere is not None else ("manifest", "release"):
             signer = ec.generate_private_key(ec.SECP256R1())
             _write(directory / f"{name}.key", _private_pem(signer))
             _write(directory / f"{name}.pem", public_pem(signer.public_key()).encode("ascii"))
@@ -115,10 +124,17 @@ def load_keys(directory: Path) -> BuildKeys:
     pk, kek, db = (_load_secure_boot_key(directory, name) for name in SECURE_BOOT_NAMES)
     if len({key.der for key in (pk, kek, db)}) != len(SECURE_BOOT_NAMES):
         raise UsageError(f"{directory}: PK, KEK and db must be three keys; two of them are the same.")
-    manifest, release = (_load_signer(directory, name) for name in ("manifest", "release"))
-    if public_pem(manifest.public_key()) == public_pem(release.public_key()):
+    manifest = _load_signer(directory, "manifest")
+    release = _load_signer(directory, "release") if _has_release_key(directory) else None
+    release_public = _load_p256_public(directory / "release.pem") if release is None else release.public_key()
+    if public_pem(manifest.public_key()) == public_pem(release_public):
         raise UsageError(f"{directory}: manifest.key and release.key are the same key; none may serve two purposes.")
-    return BuildKeys(pk, kek, db, _load_owner(directory / "owner.guid"), manifest, release)
+    return BuildKeys(pk, kek, db, _load_owner(directory / "owner.guid"), manifest, release, release_public)
+
+
+def _has_release_key(directory: Path) -> bool:
+    """Whether it is here. With neither half here the folder is not whole, which its loading then says."""
+    return (directory / "release.key").exists() or not (directory / "release.pem").exists()
 
 
 def _load_secure_boot_key(directory: Path, name: str) -> SecureBootKey:
@@ -141,13 +157,19 @@ def _load_signer(directory: Path, name: str) -> ec.EllipticCurvePrivateKey:
     key = _load_private(key_file)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise UsageError(f"{key_file}: expected a key on P-256.")
-    try:
-        public = load_pem_public_key(_read(public_file))
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"{public_file}: not a PEM public key.") from error
-    if not isinstance(public, ec.EllipticCurvePublicKey) or public_pem(public) != public_pem(key.public_key()):
+    if public_pem(_load_p256_public(public_file)) != public_pem(key.public_key()):
         raise UsageError(f"{public_file} is not the public key of {key_file}; the keys do not belong together.")
     return key
+
+
+def _load_p256_public(path: Path) -> ec.EllipticCurvePublicKey:
+    try:
+        public = load_pem_public_key(_read(path))
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{path}: not a PEM public key.") from error
+    if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
+        raise UsageError(f"{path}: expected a key on P-256.")
+    return public
 
 
 def _load_owner(path: Path) -> uuid.UUID:

@@ -18,7 +18,6 @@ from sealwright_image.os_build import OsBuild
 from sealwright_image.secure_boot import firmware_keys
 from sealwright_policies.appraisal.measurements import predict_measurements
 from sealwright_policies.appraisal.reference_values import (
-    RELEASE_APPROVAL_SET,
     Artefact,
     Manifest,
     OsImage,
@@ -26,6 +25,8 @@ from sealwright_policies.appraisal.reference_values import (
     Tools,
 )
 from sealwright_policies.appraisal.release import Release
+from sealwright_policies.wire.approval_request import wanted_approvals
+from sealwright_policies.wire.encoding import pcr_bytes
 from sealwright_policies.wire.messages import ReleaseApproval
 from sealwright_policies.wire.release_approval import sign_release_approval
 
@@ -82,19 +83,9 @@ def compose_manifest(
     )
 
 
-def approval_states(release: Release) -> list[dict[int, bytes]]:
-    """PCR values at the unseal point that the release key approves: one set per way through PCR 4."""
-    unseal = release.measurements.unseal
-    return [
-        {pcr: bytes.fromhex(application.pcr4 if pcr == 4 else unseal[str(pcr)]) for pcr in RELEASE_APPROVAL_SET}
-        for application in release.measurements.boot_applications
-    ]
-
-
 def sign_approvals(release: Release, release_key: ec.EllipticCurvePrivateKey) -> list[ReleaseApproval]:
     """The release key's word for every payload partition and every approved state."""
     return [
-        sign_release_approval(release.release_id, payload.verity.root_hash, pcrs, release_key)
-        for payload in release.manifest.payloads
-        for pcrs in approval_states(release)
+        sign_release_approval(release.release_id, one.partition_id, pcr_bytes(one.pcrs), release_key)
+        for one in wanted_approvals(release)
     ]

@@ -26,7 +26,9 @@ SECURE_BOOT = "secure-boot"
 BUILD = "build.json"
 VARIANTS = "variants.json"
 """Written by `approve-boot`, not by a build."""
-FILES = (DISK, MANIFEST, MANIFEST_KEY, SHARES, APPROVALS, SBOM, UKI, SECURE_BOOT, BUILD, VARIANTS)
+APPROVAL_REQUEST = "approval-request.json"
+"""Where the release key is elsewhere: what it is asked to sign."""
+FILES = (DISK, MANIFEST, MANIFEST_KEY, SHARES, APPROVALS, SBOM, UKI, SECURE_BOOT, BUILD, VARIANTS, APPROVAL_REQUEST)
 
 
 def refuse_existing(output: Path, *, force: bool) -> None:

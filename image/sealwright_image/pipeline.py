@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sealwright_image import output as names
+from sealwright_image.approval_files import save_approvals, write_request
 from sealwright_image.config import Config
 from sealwright_image.context import Context, make_context
 from sealwright_image.disk import (
@@ -235,9 +236,10 @@ def _write_signed_documents(release: Release, inputs: Inputs, sealed: Sequence[S
         partitions=[partition.shares for partition in sealed],
     )
     (partial / names.SHARES).write_bytes(document_bytes(shares))
-    approvals = sign_approvals(release, inputs.keys.release)
-    text = json.dumps([approval.model_dump(mode="json") for approval in approvals], indent=1)
-    (partial / names.APPROVALS).write_text(text + "\n", "utf-8")
+    release_key = inputs.keys.release
+    approvals = [] if release_key is None else sign_approvals(release, release_key)
+    save_approvals(partial, approvals)
+    write_request(partial, release, approvals)
 
 
 def _write_timings(release: Release, progress: Progress, target: Path) -> None:

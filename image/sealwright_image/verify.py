@@ -18,7 +18,6 @@ from sealwright_image import output as names
 from sealwright_image.contents import ImageFolder, load_approvals, load_shares
 from sealwright_image.disk import ESP_TYPE, Partition, read_table
 from sealwright_image.esp import UKI_ON_ESP, esp_files, read_from_esp
-from sealwright_image.manifest import approval_states
 from sealwright_image.run import Tools
 from sealwright_image.secure_boot import SecureBootFiles
 from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
@@ -26,7 +25,7 @@ from sealwright_policies.appraisal.measurements import predict_measurements
 from sealwright_policies.appraisal.pe import uki_sections
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
 from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
-from sealwright_policies.wire.encoding import pcr_values
+from sealwright_policies.wire.approval_request import wanted_approvals
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.release_approval import verify_release_approval
 
@@ -239,9 +238,10 @@ def _check_approvals(folder: ImageFolder) -> None:
         verify_release_approval(approval, key)
     found = {(item.release_id, item.partition_id, json.dumps(item.pcrs, sort_keys=True)) for item in approvals}
     expected = {
-        (folder.release.release_id, payload.verity.root_hash, json.dumps(pcr_values(pcrs), sort_keys=True))
-        for payload in manifest.payloads
-        for pcrs in approval_states(folder.release)
+        (folder.release.release_id, one.partition_id, json.dumps(one.pcrs, sort_keys=True))
+        for one in wanted_approvals(folder.release)
     }
     if found != expected or len(approvals) != len(expected):
-        raise _mismatch(f"{names.APPROVALS} does not approve exactly the release's partitions and boot states.")
+        asked = folder.path / names.APPROVAL_REQUEST
+        hint = f" {names.APPROVAL_REQUEST} waits to be signed." if asked.exists() else ""
+        raise _mismatch(f"{names.APPROVALS} does not approve exactly the release's partitions and boot states.{hint}")

@@ -84,6 +84,7 @@ class SimulatedVendor:
         changes = {"release_key": keys.release_pem, "payloads": [payload_fields(), finance]}
         self.synthetic = SyntheticBox(manifest_key=keys.manifest, manifest_changes=changes)
         self.image.mkdir()
+        assert keys.release is not None
         self._write_output(self.image, keys.release)
         self.import_release()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from sealwright_image.contents import load_folder
-from sealwright_image.manifest import approval_states
 from sealwright_image.secure_boot import SecureBootFiles
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.result import Status
 from sealwright_policies.errors import RejectionCode
+from sealwright_policies.wire.approval_request import wanted_approvals
 from sealwright_policies.wire.messages import Purpose
 from sealwright_testing.evidence_factory import LICENSE_ID, NONCE, NOW, SyntheticBox
 
@@ -36,7 +36,8 @@ def test_a_box_that_boots_the_image_is_affirmed(image: Path) -> None:
     assert result.mismatches == ()
     assert result.status is Status.AFFIRMING
     # What the release key has approved is what the service will seal to.
-    assert {pcr: result.unseal_pcrs[pcr] for pcr in (4, 11, 12, 13, 15)} in approval_states(box.release)
+    approved = [one.pcrs for one in wanted_approvals(box.release)]
+    assert {str(pcr): result.unseal_pcrs[pcr].hex() for pcr in (4, 11, 12, 13, 15)} in approved
 
 
 def test_a_box_that_boots_a_changed_kernel_image_is_not(image: Path) -> None:
