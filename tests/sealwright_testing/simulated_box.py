@@ -6,6 +6,7 @@ mounts are not here; everything up to the volume key is.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import hashlib
 import io
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,7 +31,7 @@ from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.renewal import Renewal
-from sealwright_image.keys import generate_keys, load_keys
+from sealwright_image.keys import generate_keys, load_keys, public_pem
 from sealwright_licensing import cli as license_cli
 from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.appraisal.reference_values import (
@@ -86,6 +87,32 @@ class SimulatedVendor:
         self.image.mkdir()
         assert keys.release is not None
         self._write_output(self.image, keys.release)
+        self.import_release()
+
+    def copy(self, directory: Path) -> SimulatedVendor:
+        """The same vendor in another folder; its service must not run."""
+        shutil.copytree(self.directory, directory)
+        made = copy.copy(self)
+        made.directory, made.volume_keys = directory, dict(self.volume_keys)
+        return made
+
+    def update(self, version: str, *, new_release_key: bool = False) -> None:
+        """Build another release for the service as it is now, with partitions of its own, and register it."""
+        keys = load_keys(self.keys)
+        release_key = ec.generate_private_key(ec.SECP256R1()) if new_release_key else keys.release
+        assert release_key is not None
+        medical, finance = (
+            payload_fields(hashlib.sha256(f"{name} {version}".encode()).hexdigest()) for name in ("medical", "finance")
+        )
+        finance |= {"payload_id": "finance", "domain": "finance", "partition_label": "payload-finance"}
+        changes = dict(self.synthetic.manifest_changes) | {
+            "product_version": version,
+            "payloads": [medical, finance],
+            "release_key": public_pem(release_key.public_key()),
+            "service_file": hashlib.sha256(self.service_file.read_bytes()).hexdigest(),
+        }
+        self.synthetic = replace(self.synthetic, manifest_changes=changes)
+        self._write_output(self.image, release_key)
         self.import_release()
 
     def import_release(self) -> None:
