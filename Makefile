@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PACKAGES := policies/sealwright_policies licensing/custody/sealwright_custody image/sealwright_image appliance/sealwright_appliance \
 	appliance/client/sealwright_client licensing/sealwright_licensing ansible/sealwright_ansible
-BENCHES := image licensing serving sealing
+BENCHES := image licensing custody serving sealing
 # One file at a time to a worker: fixtures with a TPM or a server are made once for it.
 PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
@@ -101,6 +101,7 @@ bench: python tools server trained  ## measure everything: tests/bench/results/N
 	@$(PYTHON) -m sealwright_testing.bench $(BENCHES)
 bench-image: ## build time by step, and encryption against openssl speed
 bench-licensing: ## quotes verified and whole decisions, each second on one core
+bench-custody: ## keys in a PKCS#11 token against keys in files
 bench-serving: ## the gateway against llama-server alone
 bench-sealing: ## unsealing and evidence in the TPM, and a boot from power to the first token
 $(BENCHES:%=bench-%): bench-%: python tools server trained
