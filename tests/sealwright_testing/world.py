@@ -36,7 +36,6 @@ TAKES_CREDENTIALS = "systemd.import_credentials=yes"
 INPUTS = (
     "image",
     "appliance",
-    "custody",
     "policies",
     "licensing",
     "requirements.lock",
