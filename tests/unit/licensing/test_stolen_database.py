@@ -10,12 +10,15 @@ import base64
 import hashlib
 import itertools
 import sqlite3
-from collections.abc import Iterable, Iterator
+import subprocess
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from psycopg import sql
 
 from sealwright_custody.keeper import Keeper
 from sealwright_custody.kinds import KeyKind
@@ -28,6 +31,7 @@ from sealwright_policies.wire.messages import Grant, NonceRequest
 from sealwright_policies.wire.volume_key import derive_volume_key, key_check
 from sealwright_testing.evidence_factory import volume_key
 from sealwright_testing.license_world import LicenseWorld, synthetic_box
+from sealwright_testing.postgres import SUPERUSER, PostgresServer, running_postgres
 from sealwright_testing.software_device import SoftwareDevice
 
 SHARES: tuple[ShareName, ShareName] = ("lease", "release")
@@ -51,6 +55,19 @@ class Thief:
             for table in tables:
                 for row in connection.execute(f'select * from "{table}"'):
                     values += [one if isinstance(one, bytes) else str(one).encode() for one in row]
+        return cls(values, raw)
+
+    @classmethod
+    def of_postgres(cls, server: PostgresServer, database: str) -> Thief:
+        """Take what pg_dump writes, and read every table."""
+        argv = [str(server.programs / "pg_dump"), "--host", str(server.folder), "--username", SUPERUSER, database]
+        raw = subprocess.run(argv, check=True, capture_output=True).stdout
+        values: list[bytes] = []
+        listed = "select tablename from pg_tables where schemaname = 'public'"
+        with psycopg.connect(host=str(server.folder), user=SUPERUSER, dbname=database) as connection:
+            for (table,) in connection.execute(listed).fetchall():
+                for row in connection.execute(sql.SQL("select * from {}").format(sql.Identifier(table))).fetchall():
+                    values += [bytes(one) if isinstance(one, bytes) else str(one).encode() for one in row]
         return cls(values, raw)
 
     def wrapped(self) -> list[PartitionWrappedShares]:
@@ -130,6 +147,8 @@ class Robbed:
     codes: list[str]
     truth: dict[str, bytes]
     """Volume keys by partition."""
+    steal: Callable[[], Thief]
+    """Take the database as it is now."""
 
     def key(self, role: KeyRole) -> ec.EllipticCurvePrivateKey:
         """A key out of the service's folder."""
@@ -137,9 +156,20 @@ class Robbed:
         return Keeper(folder).open_p256(load_keyring(folder).current(role).locator, role.kind)
 
 
-@pytest.fixture(scope="module")
-def robbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robbed]:
-    world = LicenseWorld.create(tmp_path_factory.mktemp("robbed") / "service")
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def robbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robbed]:
+    directory = tmp_path_factory.mktemp("robbed") / "service"
+    if request.param == "sqlite":
+        yield from rob(LicenseWorld.create(directory), lambda: Thief.of(directory / "service.db"))
+        return
+    with running_postgres() as server:
+        database = server.create_database()
+        world = LicenseWorld.create(directory, database=server.url(database))
+        yield from rob(world, lambda: Thief.of_postgres(server, database))
+
+
+def rob(world: LicenseWorld, steal: Callable[[], Thief]) -> Iterator[Robbed]:
+    """Let the service work, then take its database."""
     license_, codes = world.issue(seats=3)
     for number, code in enumerate(codes[:2]):
         device = world.device(number)
@@ -147,11 +177,11 @@ def robbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robbed]:
         nonce = world.renewal.nonce(NonceRequest(device_id=device.device_id), now=world.now).nonce
         world.renewal.renew(device.renewal(license_.license_id, bytes(nonce)), now=world.now)
     world.import_release(synthetic_box(product_version="2.0.0"))
-    thief = Thief.of(world.folder.path / "service.db")
+    thief = steal()
     assert thief.wrapped()
     assert sum(len(one.shares) for one in thief.grants()) >= 2
     truth = {part: volume_key(part) for part in world.shares}
-    yield Robbed(world, thief, codes, truth)
+    yield Robbed(world, thief, codes, truth, steal)
     world.store.close()
 
 
@@ -227,5 +257,5 @@ def test_an_srk_gives_the_shares_of_stored_grants(robbed: Robbed) -> None:
     own = device.srk
     _, (code,) = robbed.world.issue()
     robbed.world.enroll(device, code)
-    found = Thief.of(robbed.world.folder.path / "service.db").imported([own], device)
+    found = robbed.steal().imported([own], device)
     assert {share for pair in robbed.world.shares.values() for share in pair} <= found
