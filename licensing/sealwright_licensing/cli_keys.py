@@ -10,14 +10,17 @@ from dataclasses import dataclass
 
 from sealwright_custody.keeper import Keeper, fingerprint
 from sealwright_custody.locator import FileLocator, KeyLocator, TokenLocator
+from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import Context, open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, locator, print_result, table
 from sealwright_licensing.config import ServiceFolder, load_config
 from sealwright_licensing.custodian_keys import open_custodian
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.key_retirement import forget_key
 from sealwright_licensing.keyring import CUSTODIANS, KeyEntry, Keyring, KeyRole, load_keyring
 from sealwright_licensing.rewrapping import rewrap_shares
 from sealwright_licensing.rotation import Rotation
+from sealwright_licensing.service_time import service_time
 from sealwright_policies.errors import OperationError
 
 DAY_S = 86_400
@@ -67,6 +70,17 @@ class _Keys:
     @property
     def rotation(self) -> Rotation:
         return Rotation(self.context.folder, self.keeper)
+
+    def record(self, operation: str, entry: KeyEntry) -> None:
+        """Enter what was done in the journal of operations."""
+        store = self.context.store
+        detail = {"role": entry.role.value, "keeper": entry.keeper.partition(":")[0]}
+        now = service_time(store, int(time.time()))
+        with store.write() as transaction:
+            record_operation(
+                transaction, actor=cli_actor(), operation=operation, subject=entry.fingerprint[:16] or entry.role.value,
+                detail=detail, now=now,
+            )  # fmt: skip
 
 
 @contextmanager
@@ -131,6 +145,7 @@ def _rotate(arguments: argparse.Namespace) -> None:
     now = int(time.time())
     with _open(arguments) as keys:
         entry = keys.rotation.rotate(role, arguments.keeper, now=now)
+        keys.record("keys.rotate", entry)
         rewrapped = _rewrap_role(keys, role) if role in CUSTODIANS else 0
     words = [f"New {role} key {entry.fingerprint[:16]} in {entry.keeper}.", *_next_steps(role, rewrapped)]
     print_result(_shown(entry, now) | {"rewrapped": rewrapped}, words, as_json=arguments.json)
@@ -171,6 +186,7 @@ def _move(arguments: argparse.Namespace) -> None:
     with _open(arguments) as keys:
         before = load_keyring(keys.context.folder.keys).current(arguments.role)
         moved = keys.rotation.move(arguments.role, place)
+        keys.record("keys.move", moved)
     words = [f"The {moved.role} key is used from {moved.keeper} from the next start on."]
     if isinstance(before.locator, FileLocator):
         words.append(f"The old copy is still there: destroy {before.locator.path}, in backups too.")
@@ -182,6 +198,7 @@ def _move(arguments: argparse.Namespace) -> None:
 def _forget(arguments: argparse.Namespace) -> None:
     with _open(arguments) as keys:
         entry = forget_key(keys.context.folder.keys, keys.keeper, keys.context.store, arguments.fingerprint)
+        keys.record("keys.forget", entry)
     words = [
         f"The {entry.role} key {entry.fingerprint[:16]} is out of use.",
         f"Restart the service, then destroy {entry.keeper}.",

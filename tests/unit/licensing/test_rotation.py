@@ -19,7 +19,7 @@ from sealwright_licensing.key_retirement import forget_key
 from sealwright_licensing.keyring import KeyRole, load_keyring
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.operations.releases import withdraw_release
-from sealwright_licensing.records import ReleaseShares
+from sealwright_licensing.records import Operation, ReleaseShares
 from sealwright_licensing.release_import import import_release
 from sealwright_licensing.rotation import Rotation
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
@@ -361,6 +361,12 @@ def test_the_keys_command(world: LicenseWorld, capsys: pytest.CaptureFixture[str
     assert moved["keeper"] == "file:elsewhere.pem"
     (world.folder.keys / "lease-policy.pem").unlink()
     world.restart()
+    with world.store.read() as transaction:
+        done = [
+            (one.operation, json.loads(one.detail)) for one in transaction.find(Operation) if "keys." in one.operation
+        ]
+    assert sorted(operation for operation, _ in done) == ["keys.forget", "keys.move", "keys.rotate"]
+    assert all(set(detail) == {"role", "keeper"} for _, detail in done)
     (world.folder.keys / "elsewhere.pem").chmod(0o644)
     assert main(["keys", "list", str(directory), "--check"]) == 1
     assert "can be read by others" in capsys.readouterr().out
