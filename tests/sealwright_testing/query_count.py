@@ -11,6 +11,7 @@ from unittest.mock import patch
 from sqlalchemy import text
 
 from sealwright_licensing import store_sql
+from sealwright_licensing.database import take_alone
 from sealwright_licensing.records import Decision, Device, DeviceRelease, LeaseRecord, NextNonce, RenewalReply
 from sealwright_licensing.tables import TABLES
 from sealwright_testing.license_world import LicenseWorld
@@ -41,8 +42,9 @@ def counted_queries() -> Iterator[QueryCount]:
 
 
 def grow_fleet(world: LicenseWorld, number: int) -> None:
-    """Copies of one device with all that it has, under its licence, until there are so many devices."""
+    """Copies of one device with one record of each kind, under its licence, until there are so many devices."""
     with world.store._engine.begin() as connection:
+        take_alone(connection)
         first, present = connection.execute(text("SELECT min(device_id), count(*) FROM devices")).one()
         for kind in OWNED:
             table = TABLES[kind]
@@ -53,7 +55,7 @@ def grow_fleet(world: LicenseWorld, number: int) -> None:
                     "WITH RECURSIVE numbers(n) AS (SELECT CAST(:low AS INTEGER) "
                     "UNION ALL SELECT n + 1 FROM numbers WHERE n < :high) "
                     f"SELECT {', '.join(_copied(name, connection.dialect.name) for name in names)} "
-                    f"FROM {table.name} CROSS JOIN numbers WHERE device_id = :first"
+                    f"FROM (SELECT * FROM {table.name} WHERE device_id = :first LIMIT 1) AS one CROSS JOIN numbers"
                 ),
                 {"low": present, "high": number - 1, "first": first},
             )
