@@ -182,8 +182,11 @@ def test_a_reply_for_something_else_is_not_merged(offline: Build, capsys: Captur
         first.model_copy(update={"release_id": "66" * 32}),
         first.model_copy(update={"signature": good.approvals[-1].signature}),
     ):
+        forged = good.model_copy(update={"approvals": [changed]})
         with pytest.raises(VerificationError):
-            verify_reply(good.model_copy(update={"approvals": [changed]}), offline.release)
+            verify_reply(forged, offline.release)
+        reply.write_text(forged.model_dump_json())
+        assert main(["add-approvals", str(offline.folder), str(reply)]) == 10
     capsys.readouterr()
     partial = good.model_copy(update={"approvals": good.approvals[:3]})
     reply.write_text(partial.model_dump_json())
