@@ -11,6 +11,8 @@ from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.wire.encoding import pcr_bytes, pcr_values
 
+NO_PCRS = "{}"
+
 
 def pcrs_json(values: Mapping[int, bytes]) -> str:
     """PCR values as they are stored."""
@@ -33,14 +35,20 @@ def device_baseline(device: Device) -> DeviceBaseline:
         lease_number=device.lease_number,
         pinned=pcr_bytes(stored_pcrs(device.pinned_pcrs)),
         reported=pcr_bytes(stored_pcrs(device.reported_pcrs)),
+        approved=pcr_bytes(stored_pcrs(device.approved_pcrs)),
     )
 
 
 def with_baseline(device: Device, baseline: DeviceBaseline, *, now: int) -> Device:
-    """The device with what an accepted evidence proved now; the way back from :func:`device_baseline`."""
+    """The device with what an accepted evidence proved now; the way back from :func:`device_baseline`.
+
+    An approval of other firmware is spent when that is shown.
+    """
+    pinned = pcrs_json(baseline.pinned)
     return replace(
         device,
-        pinned_pcrs=pcrs_json(baseline.pinned),
+        pinned_pcrs=pinned,
+        approved_pcrs=NO_PCRS if pinned == device.approved_pcrs else device.approved_pcrs,
         reported_pcrs=pcrs_json(baseline.reported),
         seen_at=now,
         clock_ms=baseline.clock_ms,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from sealwright_licensing.cli_output import tier
 from sealwright_licensing.leases import DAY_S
+from sealwright_licensing.licenses import joined
 from sealwright_licensing.operations import terms
 from sealwright_licensing.operations.terms import TermChanges
 from sealwright_licensing.records import EndBehaviour, Overage, RenewalBasis
@@ -71,7 +72,7 @@ def changes_of(parsed: argparse.Namespace) -> TermChanges:
         renew_after_s=parsed.renew_after,
         boots_without_contact=parsed.boots,
         max_request_s=parsed.max_request,
-        tiers=None if parsed.tier is None else terms.joined(one.value for one in parsed.tier),
+        tiers=None if parsed.tier is None else joined(one.value for one in parsed.tier),
         allow_test_images=parsed.allow_test_images,
         partitions=_names(parsed.partition, ALL),
         domains=_names(parsed.domain, ALL),
@@ -83,7 +84,7 @@ def changes_of(parsed: argparse.Namespace) -> TermChanges:
 def _names(given: list[str] | None, nothing: str) -> str | None:
     if given is None:
         return None
-    return "" if given == [nothing] else terms.joined(given)
+    return "" if given == [nothing] else joined(given)
 
 
 def count(most: int, *, least: int = 1) -> Callable[[str], int]:

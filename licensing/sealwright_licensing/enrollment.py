@@ -19,12 +19,15 @@ from sealwright_licensing.endorsement import Endorsement, Tier
 from sealwright_licensing.enrollment_identity import ClaimedIdentity, require_allowed_tpm
 from sealwright_licensing.enrollment_results import REPLY_KEPT_S, require_lasting, require_own_result
 from sealwright_licensing.expiry import Expiry
+from sealwright_licensing.firmware import firmware_events
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
 from sealwright_licensing.licenses import require_enrollable, require_release, require_tier
 from sealwright_licensing.locks import code_name, device_name, seats_name, tpm_name
+from sealwright_licensing.logs import logger
 from sealwright_licensing.records import (
     ActivationCodeRecord,
     Device,
+    DeviceFirmware,
     DeviceRelease,
     DeviceStatus,
     EnrollmentReply,
@@ -32,8 +35,10 @@ from sealwright_licensing.records import (
     PendingEnrollment,
     ReleaseRecord,
     ReleaseShares,
+    TickLedger,
 )
-from sealwright_licensing.seats import charged_before, devices_of_tpm, require_free_seat
+from sealwright_licensing.retirement import retire, used_ticks
+from sealwright_licensing.seats import charged_before, devices_of_tpm, overage_seats, require_free_seat
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_licensing.tpm_floor import TpmFloor
@@ -70,7 +75,11 @@ class _Held:
     record: ReleaseRecord
     shares: tuple[ReleaseShares, ...]
     charged_ticks: int
-    """Ticks that earlier enrolments of this TPM have used up."""
+    """Ticks that earlier enrolments of this TPM, or the device that it replaces, have used up."""
+    replaces: str
+    """Id of the device whose place this one takes, or empty."""
+    replaced: Device | None
+    """That device while it is live."""
 
 
 class EnrollmentService:
@@ -111,7 +120,8 @@ class EnrollmentService:
                 require_own_result(transaction, code, claimed.device_id, claimed.ak.area, now=now)
             else:
                 same_tpm = devices_of_tpm(transaction, claimed.device_id, claimed.ak.area, claimed.srk.area)
-                require_free_seat(transaction, license_, same_tpm)  # (5)
+                leaving = _replaced(transaction, code)
+                require_free_seat(transaction, license_, same_tpm, leaving=leaving)  # (5)
         return self._open(request, claimed, endorsement, license_, now=now, by_file=by_file)  # (6)
 
     def _open(
@@ -257,7 +267,7 @@ class EnrollmentService:
         now: int,
     ) -> bytes | None:
         """Store the verdict and return the reply; None if what it was made from has changed."""
-        with self._store.write(*_names(pending)) as transaction:
+        with self._store.write(*_names(pending, held)) as transaction:
             code = transaction.get(ActivationCodeRecord, pending.code_hash)
             if code is None:
                 raise VerificationError(RejectionCode.ACTIVATION_CODE_INVALID, "the activation code is gone")
@@ -268,15 +278,20 @@ class EnrollmentService:
                 open_ = {"enrollment_id": pending.enrollment_id, "code_hash": pending.code_hash}
                 transaction.delete(PendingEnrollment, **open_)
                 return reply
+            if held.replaced is not None:
+                retire(transaction, held.replaced)
             same_tpm = devices_of_tpm(transaction, pending.device_id, pending.ak_public, pending.srk_public)
-            require_free_seat(transaction, held.license_, same_tpm)
+            taken = require_free_seat(transaction, held.license_, same_tpm)
             transaction.put(replace(code, spent_at=now, enrollment_id=pending.enrollment_id))
             keep_logs(transaction, pending.device_id, proof.evidence, result.boot_logs_digest, before=b"")
-            _store_enrollment(transaction, pending, result, prepared, now=now)
+            _store_enrollment(transaction, pending, proof, result, prepared, now=now)
+        if overage_seats(held.license_, taken):
+            counted = {"license_id": pending.license_id, "seats": held.license_.seats, "seats_taken": taken}
+            logger.warning("overage", extra=counted)
         return prepared.reply
 
 
-def _names(pending: PendingEnrollment) -> tuple[str, ...]:
+def _names(pending: PendingEnrollment, held: _Held) -> tuple[str, ...]:
     """What an enrolment decides about: the code, a seat, the device, and that its TPM is no other device."""
     return (
         code_name(pending.code_hash),
@@ -284,6 +299,7 @@ def _names(pending: PendingEnrollment) -> tuple[str, ...]:
         device_name(pending.device_id),
         tpm_name(pending.ak_public),
         tpm_name(pending.srk_public),
+        *([device_name(held.replaces)] if held.replaces else []),
     )
 
 
@@ -316,14 +332,36 @@ def _look_up(transaction: Transaction, pending: PendingEnrollment, *, now: int) 
         raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the licence is gone")
     require_enrollable(license_, now=now)
     require_tier(license_, Tier(pending.tier))
+    code = transaction.get(ActivationCodeRecord, pending.code_hash)
     record = _release(transaction, pending.release_id)
     require_release(license_, record, stored_release(record).manifest)
     return _Held(
         license_=license_,
         record=record,
         shares=tuple(transaction.find(ReleaseShares, release_id=record.release_id)),
-        charged_ticks=charged_before(transaction, pending),
+        charged_ticks=max(charged_before(transaction, pending), _charged_to(transaction, code)),
+        replaces=code.replaces if code else "",
+        replaced=_replaced(transaction, code),
     )
+
+
+def _replaced(transaction: Transaction, code: ActivationCodeRecord | None) -> Device | None:
+    """The device that is retired when a code is spent, unless it is already."""
+    if code is None or not code.replaces or code.spent_at is not None:
+        return None
+    device = transaction.get(Device, code.replaces)
+    return device if device is not None and device.status is not DeviceStatus.RETIRED else None
+
+
+def _charged_to(transaction: Transaction, code: ActivationCodeRecord | None) -> int:
+    """Ticks that the device which a code replaces has used up, its outstanding lease included."""
+    if code is None or not code.replaces:
+        return 0
+    live = _replaced(transaction, code)
+    if live is not None:
+        return used_ticks(live)
+    ledger = transaction.get(TickLedger, code.license_id, code.replaces)
+    return ledger.charged_ticks if ledger else 0
 
 
 def _check_secret(secret: bytes, expected_hash: bytes) -> None:
@@ -368,12 +406,14 @@ def _appraise(pending: PendingEnrollment, proof: EnrollmentProof, held: _Held, *
 def _store_enrollment(
     transaction: Transaction,
     pending: PendingEnrollment,
+    proof: EnrollmentProof,
     result: AttestationResult,
     prepared: PreparedGrant,
     *,
     now: int,
 ) -> None:
     prepared.store(transaction)
+    transaction.put(DeviceFirmware(pending.device_id, firmware_events(proof.evidence.boot_log)))
     transaction.add(
         EnrollmentReply(
             enrollment_id=pending.enrollment_id,
@@ -385,7 +425,8 @@ def _store_enrollment(
         )
     )
     transaction.delete(PendingEnrollment, code_hash=pending.code_hash)
-    transaction.put(DeviceRelease(pending.device_id, pending.release_id, pcrs_json(result.unseal_pcrs), now, 0))
+    unseal, opened = pcrs_json(result.unseal_pcrs), prepared.partitions(pending.release_id)
+    transaction.put(DeviceRelease(pending.device_id, pending.release_id, unseal, now, 0, opened))
     journal.record_decision(
         transaction,
         device_id=pending.device_id,

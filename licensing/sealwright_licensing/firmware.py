@@ -6,9 +6,14 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from sealwright_licensing.records import DeviceFirmware
+from sealwright_licensing.baselines import pcrs_json
+from sealwright_licensing.records import Device, DeviceFirmware
+from sealwright_licensing.store import Transaction
 from sealwright_policies.appraisal.clock import PINNED_PCRS
+from sealwright_policies.appraisal.result import AttestationResult
+from sealwright_policies.errors import RejectionCode
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.event_text import describe_event
 from sealwright_policies.tcg.eventlog import Event, parse_event_log
@@ -29,6 +34,28 @@ def firmware_events(boot_log: bytes) -> str:
     """
     listed = [event for event in parse_event_log(boot_log).events if event.pcr in PINNED_PCRS and event.extends]
     return json.dumps([_line(event) for event in listed[:MOST_EVENTS]], separators=(",", ":"))
+
+
+def keep_shown_firmware(
+    transaction: Transaction, device: Device, result: AttestationResult, boot_log: bytes, *, now: int
+) -> None:
+    """Keep what an evidence shows that is denied for its firmware alone, in the place of what was shown before.
+
+    Whatever else is wrong with it, its log would be nothing to go by.
+    """
+    if set(result.codes) != {RejectionCode.FIRMWARE_CHANGED}:
+        return
+    known = transaction.get(DeviceFirmware, device.device_id) or DeviceFirmware(device.device_id, "[]")
+    shown = pcrs_json({pcr: result.pcrs[pcr] for pcr in PINNED_PCRS})
+    transaction.put(replace(known, shown_pcrs=shown, shown_events=firmware_events(boot_log), shown_at=now))
+
+
+def pin_shown_firmware(transaction: Transaction, device: Device) -> None:
+    """Take the events of firmware that is pinned now for those of the pin."""
+    known = transaction.get(DeviceFirmware, device.device_id)
+    if known is not None:
+        events = known.shown_events if known.shown_pcrs == device.pinned_pcrs else "[]"
+        transaction.put(DeviceFirmware(device.device_id, events))
 
 
 def event_difference(firmware: DeviceFirmware) -> list[str]:

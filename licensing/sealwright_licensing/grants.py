@@ -14,7 +14,7 @@ from sealwright_licensing.device_certificates import DeviceCertificate, issue_de
 from sealwright_licensing.journal import PRUNED_EVERY, drop_oldest
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.leases import ProvenState, SignedLease, bound_lease, issue_lease, lease_warnings
-from sealwright_licensing.licenses import covered
+from sealwright_licensing.licenses import covered, joined
 from sealwright_licensing.records import (
     Device,
     DeviceCertificateRecord,
@@ -61,6 +61,11 @@ class PreparedGrant:
     certificate: DeviceCertificate
     device: Device
     issued_at: int
+
+    def partitions(self, release_id: str) -> str:
+        """Payload ids that the lease of a release opens, comma-separated."""
+        leases = (lease for lease in self.leases if lease.terms.release_id == release_id)
+        return joined(name for lease in leases for name in lease.payload_ids)
 
     def store(self, transaction: Transaction) -> None:
         """Record leases, certificate, the next nonce, and the device with what it may use."""

@@ -63,6 +63,7 @@ class SignedLease:
 
     token: str
     terms: LeaseTerms
+    payload_ids: tuple[str, ...]
 
 
 def tick_budget(duration_s: int) -> int:
@@ -173,4 +174,5 @@ def issue_lease(
         warnings=warnings,
     )
     partitions = {payload.verity.root_hash: payload.payload_id for payload in covered(license_, manifest.payloads)}
-    return SignedLease(sign_lease(terms, partitions, keys.lease_policy, keys.lease_document), terms)
+    token = sign_lease(terms, partitions, keys.lease_policy, keys.lease_document)
+    return SignedLease(token, terms, tuple(partitions.values()))

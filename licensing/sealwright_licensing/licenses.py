@@ -120,6 +120,11 @@ def covered(license_: License, payloads: Iterable[Payload]) -> list[Payload]:
     ]
 
 
+def joined(names: Iterable[str]) -> str:
+    """Names as a field holds them."""
+    return ",".join(sorted(set(names)))
+
+
 def _is_listed(names: str, name: str) -> bool:
     """Whether a field that lists names, and all if it is empty, has this one."""
     return not names or name in names.split(",")

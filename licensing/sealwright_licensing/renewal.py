@@ -11,17 +11,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing import journal
+from sealwright_licensing.alarms import raise_alarm
 from sealwright_licensing.appraised_logs import keep_logs
-from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, put_back, stored_pcrs, with_baseline
+from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs, with_baseline
+from sealwright_licensing.clock_histories import Finding, find_histories, store_sightings
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment_identity import require_allowed_tpm
 from sealwright_licensing.expiry import Expiry
+from sealwright_licensing.firmware import keep_shown_firmware, pin_shown_firmware
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
 from sealwright_licensing.leases import TICK_INTERVAL_S
-from sealwright_licensing.licenses import require_not_held, require_release, require_tier, require_usable
+from sealwright_licensing.licenses import (
+    covered,
+    joined,
+    require_not_held,
+    require_release,
+    require_tier,
+    require_usable,
+)
 from sealwright_licensing.locks import device_name
-from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_licensing.records import (
+    ClockSighting,
     Device,
     DeviceRelease,
     DeviceStatus,
@@ -73,6 +84,8 @@ class Held:
     untrusted: tuple[str, ...]
     """Ids of further releases that are not believed any more; a grant forgets that the device had them."""
     shares: tuple[ReleaseShares, ...]
+    sightings: tuple[ClockSighting, ...]
+    """Of a device that is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,8 @@ class Denial:
 
     error: VerificationError
     result: AttestationResult | None
+    finding: Finding | None = None
+    """What it says about the device's histories."""
 
     @property
     def is_by_device(self) -> bool:
@@ -147,7 +162,7 @@ class RenewalService:
                 return verdict.reply  # (5)
             if isinstance(verdict, Denial):
                 if verdict.is_by_device:
-                    self._record_denial(held, verdict, now=now)
+                    self._record_denial(request, held, verdict, now=now)
                 raise verdict.error
             if self._commit(request, held, verdict, now=now):  # (7)
                 return verdict.prepared.reply
@@ -165,6 +180,7 @@ class RenewalService:
             FormatError, UnsupportedError: the evidence cannot be read.
         """
         result: AttestationResult | None = None
+        nonce_expires_at: int | None = None
         try:
             nonce_expires_at = self._check_nonce(request, held, now=now)  # (2)
             result = _appraise(request, held, now=now)  # (3)
@@ -179,7 +195,7 @@ class RenewalService:
             _check_next_nonce(held, baseline.lease_number, nonce_expires_at)
             return self._prepare(held, result, baseline, nonce_expires_at, now=now)  # (6)
         except VerificationError as error:
-            return Denial(error, result)
+            return _denial(held, error, result, nonce_expires_at, now=now)
 
     def look_up(self, request: RenewalRequest) -> Held:
         """What the store holds that a decision needs.
@@ -214,7 +230,7 @@ class RenewalService:
         charged = replace(device, charged_ticks=device.charged_ticks + lost_ticks, revision=device.revision + 1)
         proved = replace(with_baseline(charged, baseline, now=now), boot_logs_digest=result.boot_logs_digest)
         unseal = pcr_values(result.unseal_pcrs)
-        shares = held.shares if _first_number(held, baseline.lease_number) == baseline.lease_number else ()
+        shares = held.shares if _given(held, baseline.lease_number).lease_number == baseline.lease_number else ()
         attested = GrantedRelease(held.record, stored_release(held.record), unseal, shares)
         prepared = self._grantor.prepare(
             held.license_,
@@ -236,24 +252,52 @@ class RenewalService:
         self._expiry.prune(now=now)
         return True
 
-    def _record_denial(self, held: Held, denial: Denial, *, now: int) -> None:
-        """Record a denial. A device whose authentic evidence shows a state put back is held until an operator acts."""
+    def _record_denial(self, request: RenewalRequest, held: Held, denial: Denial, *, now: int) -> None:
+        """Record a denial, and what an operator decides about: histories that contradict each other, changed firmware.
+
+        A device that changed meanwhile is judged anew with its next evidence.
+        """
+        device, finding = held.device, denial.finding
         with self._store.write(device_name(held.device.device_id)) as transaction:
             journal.record_decision(
                 transaction,
-                device_id=held.device.device_id,
-                license_id=held.device.license_id,
+                device_id=device.device_id,
+                license_id=device.license_id,
                 purpose=Purpose.RENEW,
                 denial=denial.error,
                 result=denial.result,
                 now=now,
             )
-            device = transaction.get(Device, held.device.device_id)
-            shown = denial.result.reading if denial.result else None
-            found = denial.result.mismatches if denial.result else ()
-            sentence = next((one.sentence for one in found if one.code is RejectionCode.ROLLED_BACK), None)
-            if sentence and shown and device is not None and device.status is DeviceStatus.LIVE:
-                transaction.put(put_back(device, shown, sentence))
+            if transaction.get(Device, device.device_id) != device:
+                return
+            if finding is not None:
+                store_sightings(transaction, finding.sightings)
+                if finding.device is not None:
+                    transaction.put(finding.device)
+            if denial.result is not None:
+                keep_shown_firmware(transaction, device, denial.result, request.evidence.boot_log, now=now)
+        if finding is not None and finding.alarm is not None:
+            raise_alarm(finding.alarm, device_id=device.device_id, license_id=device.license_id)
+
+
+def _denial(
+    held: Held, error: VerificationError, result: AttestationResult | None, nonce_expires_at: int | None, *, now: int
+) -> Denial:
+    if result is None:
+        return Denial(error, None)
+    made_after = _made_after(held, nonce_expires_at)
+    finding = find_histories(held.device, held.sightings, result, error, made_after=made_after, now=now)
+    return Denial(finding.error if finding else error, result, finding)
+
+
+def _made_after(held: Held, nonce_expires_at: int | None) -> bool:
+    """Whether the nonce came into the world with the device's baseline or later, and so did what was quoted for it."""
+    device = held.device
+    if nonce_expires_at is not None:
+        return nonce_expires_at - LIFETIME_S >= device.seen_at
+    if held.replies or held.next_nonce is None:  # the baseline may be of another evidence for this nonce
+        return False
+    return held.next_nonce.lease_number > device.lease_number or device.seen_at == device.enrolled_at
 
 
 def _require_known(found: Sequence[Device]) -> Device:
@@ -281,6 +325,7 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
     others = [one for one in newest_first if one.release_id != release_id]
     releases = transaction.get_each(ReleaseRecord, [release_id, *(one.release_id for one in others)])
     record = _require_release_known(releases.pop(release_id, None), release_id)
+    is_held = device.status is DeviceStatus.HELD
     untrusted = tuple(one for one, release in releases.items() if isinstance(release, OperationError))
     return Held(
         device=device,
@@ -297,6 +342,7 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
         ),
         untrusted=untrusted,
         shares=tuple(shares),
+        sightings=tuple(transaction.find(ClockSighting, device_id=device_id)) if is_held else (),
     )
 
 
@@ -366,9 +412,20 @@ def _still_allowed(held: Held, unseal: Mapping[str, str]) -> Sequence[GrantedRel
     return allowed
 
 
-def _first_number(held: Held, proved: int) -> int:
-    """N at which the release's shares were first given: now, if it is new to the device."""
-    return held.provisioned.lease_number if held.provisioned else proved
+def _given(held: Held, proved: int) -> DeviceRelease:
+    """The attested release as the device has it after this grant: its shares are given at the N in there.
+
+    That is now if the release is new to the device, or if the licence has come to cover more of it.
+    """
+    payloads = covered(held.license_, stored_release(held.record).manifest.payloads)
+    names = {payload.payload_id for payload in payloads}
+    known = held.provisioned
+    if known is None:
+        return DeviceRelease(held.device.device_id, held.record.release_id, "", 0, proved, joined(names))
+    had = set(filter(None, known.partitions.split(",")))
+    if names <= had:
+        return known
+    return replace(known, lease_number=proved, partitions=joined(names | had))
 
 
 def _store_renewal(
@@ -392,7 +449,9 @@ def _store_renewal(
     logs = verdict.result.boot_logs_digest
     keep_logs(transaction, device.device_id, request.evidence, logs, before=held.device.boot_logs_digest)
     unseal = pcrs_json(verdict.result.unseal_pcrs)
-    transaction.put(DeviceRelease(device.device_id, request.release_id, unseal, now, _first_number(held, proved)))
+    transaction.put(replace(_given(held, proved), unseal_pcrs=unseal, seen_at=now))
+    if device.pinned_pcrs != held.device.pinned_pcrs:
+        pin_shown_firmware(transaction, device)
     journal.record_decision(
         transaction,
         device_id=device.device_id,

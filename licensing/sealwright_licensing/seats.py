@@ -39,22 +39,28 @@ def charged_before(transaction: Transaction, pending: PendingEnrollment) -> int:
     return max((ledger.charged_ticks for ledger in ledgers if ledger), default=0)
 
 
-def require_free_seat(transaction: Transaction, license_: License, same_tpm: Iterable[Device]) -> None:
+def require_free_seat(
+    transaction: Transaction, license_: License, same_tpm: Iterable[Device], *, leaving: Device | None = None
+) -> int:
     """One live device per TPM, and no more devices than seats.
 
     Args:
         same_tpm: of :func:`devices_of_tpm`.
+        leaving: a live device that is retired when the new one enrols.
+
+    Returns:
+        Seats that are taken with the new device.
 
     Raises:
         VerificationError: TOO_MANY_DEVICES.
     """
-    for known in _live(same_tpm):
+    for known in _live(one for one in same_tpm if leaving is None or one.device_id != leaving.device_id):
         raise VerificationError(
             RejectionCode.TOO_MANY_DEVICES,
             f"this TPM is enrolled already, under licence {known.license_id}; "
             "the operator must retire that device first",
         )
-    taken, limit = seats_taken(transaction, license_.license_id), seat_limit(license_)
+    taken, limit = seats_taken(transaction, license_.license_id) - (leaving is not None), seat_limit(license_)
     if limit is not None and taken >= limit:
         raise VerificationError(
             RejectionCode.TOO_MANY_DEVICES,
@@ -62,6 +68,7 @@ def require_free_seat(transaction: Transaction, license_: License, same_tpm: Ite
             expected=limit,
             found=taken + 1,
         )
+    return taken + 1
 
 
 def seats_taken(transaction: Transaction, license_id: str) -> int:

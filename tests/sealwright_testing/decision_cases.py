@@ -6,26 +6,25 @@ Nearly every denial stands beside the grant that it is one step away from, so a 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from sealwright_licensing.enrollment import MOST_PENDING_PER_CODE
 from sealwright_licensing.leases import DAY_S
 from sealwright_licensing.records import (
+    ClockSighting,
     DeviceRelease,
     DeviceStatus,
-    EndBehaviour,
-    License,
     LicenseStatus,
     NextNonce,
-    Overage,
     RenewalReply,
     SpentNonce,
     TickLedger,
 )
 from sealwright_policies.errors import RejectionCode as Code
-from sealwright_testing.decision_scene import ENROLLED_AT, LICENSE, NONCE_KEY, Scene
+from sealwright_testing.decision_case import Case
+from sealwright_testing.decision_scene import LICENSE, Scene
+from sealwright_testing.decision_terms_cases import terms_cases
 from sealwright_testing.evidence_factory import NOW
 
 RIGHTS = "decisions.md 2"
@@ -43,24 +42,11 @@ WITHOUT_RIGHTS: dict[str, tuple[Any, Code]] = {
 """Licences under which neither an enrolment nor a renewal is granted."""
 
 
-@dataclass(frozen=True)
-class Case:
-    """One vector. ``message`` holds what differs from the scene's message."""
-
-    section: str
-    operation: str
-    records: Sequence[object]
-    code: Code | None = None
-    message: dict[str, Any] = field(default_factory=dict)
-    now: int = NOW
-    nonce_key: bytes = NONCE_KEY
-    expected: dict[str, Any] = field(default_factory=dict)
-
-
 def cases(scene: Scene) -> dict[str, Case]:
     """All of them."""
     enrollments = _challenges(scene) | _seats(scene) | _proofs(scene)
-    return enrollments | _ends(scene) | _renewals(scene) | _older_releases(scene) | _nonces(scene) | _clocks(scene)
+    renewals = _renewals(scene) | _older_releases(scene) | _nonces(scene) | _clocks(scene)
+    return enrollments | renewals | terms_cases(scene)
 
 
 def _lease(number: int) -> dict[str, Any]:
@@ -288,46 +274,6 @@ def _renewals(scene: Scene) -> dict[str, Case]:
     }
 
 
-def _ends(scene: Scene) -> dict[str, Case]:
-    """Start, end, grace and what comes after; and seats beyond the seats."""
-    device, end = scene.enrolled(), "licence.md 4"
-    ended = replace(LICENSE, expires_at=NOW - 60)
-    kept = replace(LICENSE, expires_at=ENROLLED_AT + 1, at_end=EndBehaviour.KEEP_RELEASES)
-    half = replace(LICENSE, seats=2, overage=Overage.HALF)
-    taken = [scene.enrolled_other(device_id=f"device-{number}") for number in range(3)]
-
-    def renewal(code: Code | None, license_: License, **lease: Any) -> Case:
-        return Case(
-            end, "renew", [scene.release, license_, device], code, expected={"leases": [lease]} if lease else {}
-        )
-
-    def challenge(code: Code | None, license_: License, *records: object, section: str = end) -> Case:
-        return Case(section, "challenge", [scene.release, scene.root, scene.code, license_, *records], code)
-
-    return {
-        "end-in-grace": renewal(None, replace(ended, grace_s=61), expires_at=NOW + 1, clock_end_ms=3_601_000),
-        "end-of-grace": renewal(Code.EXPIRED, replace(ended, grace_s=60)),
-        "end-run-out": renewal(
-            None, replace(LICENSE, expires_at=NOW + 60, at_end=EndBehaviour.RUN_OUT), expires_at=NOW + 30 * DAY_S
-        ),
-        "end-run-out-is-over": renewal(Code.EXPIRED, replace(ended, at_end=EndBehaviour.RUN_OUT)),
-        "end-keeps-releases": renewal(None, kept, expires_at=NOW + 30 * DAY_S),
-        "end-keeps-no-later-release": renewal(Code.RELEASE_NOT_ALLOWED, replace(kept, expires_at=ENROLLED_AT)),
-        "end-new-device-in-grace": challenge(Code.EXPIRED, replace(ended, grace_s=61)),
-        "end-new-device-where-releases-are-kept": challenge(Code.EXPIRED, kept),
-        "start-is-now": challenge(None, replace(LICENSE, starts_at=NOW)),
-        "boots-without-contact": Case(
-            "lease.md 5",
-            "renew",
-            [scene.release, replace(LICENSE, boots_without_contact=7), device],
-            expected={"leases": [{"max_reset_count": 12 + 7}]},
-        ),
-        "overage-last-is-free": challenge(None, half, *taken[:2], section="licence.md 3"),
-        "overage-taken": challenge(Code.TOO_MANY_DEVICES, half, *taken, section="licence.md 3"),
-        "overage-unlimited": challenge(None, replace(half, overage=Overage.UNLIMITED), *taken, section="licence.md 3"),
-    }
-
-
 def _older_releases(scene: Scene) -> dict[str, Case]:
     device, lease = scene.enrolled(), _lease(2)
     older = DeviceRelease(device.device_id, scene.test_release.release_id, scene.unseal_pcrs, NOW - DAY_S, 0)
@@ -386,6 +332,19 @@ def _clocks(scene: Scene) -> dict[str, Case]:
         section = "renewal.md 5" if code else "renewal.md 4"
         return Case(section, "renew", records, code, expected={"device": expected})
 
+    def cloned(code: Code, older_clock_ms: int, expected: dict[str, Any]) -> Case:
+        """A history that can have come to what is shown, and a minute ago another of this Clock, a reset before."""
+        device = scene.enrolled(
+            status=DeviceStatus.HELD, held_code="ROLLED_BACK", held_because="why", reset_count=11, clock_ms=1_000
+        )
+        newer = ClockSighting(device.device_id, 1, 1, NOW - 620, 3_000_000, 12, 0, 4, 1, "ok")
+        older = replace(newer, number=2, history=2, seen_at=NOW - 60, reset_count=11, code="ROLLED_BACK")
+        records = [scene.release, LICENSE, device, newer, replace(older, clock_ms=older_clock_ms)]
+        return Case("renewal.md 6", "renew", records, code, expected={"device": expected})
+
+    own_firmware = scene.enrolled().pinned_pcrs
+    other_firmware = own_firmware.replace(scene.pcrs[2].hex(), "22" * 32)
+    third_firmware = own_firmware.replace(scene.pcrs[2].hex(), "33" * 32)
     held = {"status": "held", "clock_ms": 3_600_000, "reset_count": 12, "ticks": 5, "charged_ticks": 895}
     live = {"status": "live", "charged_ticks": 0}
     rolled_back = Code.ROLLED_BACK
@@ -393,16 +352,48 @@ def _clocks(scene: Scene) -> dict[str, Case]:
         "clock-lost-at-a-reset": case(
             None, live | {"charged_ticks": 2, "clock_ms": 3_600_000}, reset_count=11, clock_ms=3_600_000 + 61 * 60_000
         ),
-        "clock-went-back": case(Code.CLOCK_WENT_BACK, live | {"clock_ms": 3_600_001}, clock_ms=3_600_001),
+        "clock-went-back": case(
+            Code.CLOCK_WENT_BACK,
+            held | {"held_code": "CLOCK_WENT_BACK", "ticks": 4, "charged_ticks": 896},
+            clock_ms=3_600_001,
+        ),
+        "clock-went-back-too-far-at-a-reset": case(
+            Code.CLOCK_WENT_BACK, live | {"clock_ms": 7_860_000}, reset_count=11, clock_ms=7_860_000
+        ),
+        "clock-went-back-or-was-overtaken": case(
+            Code.NONCE_INVALID, live | {"clock_ms": 3_600_001}, clock_ms=3_600_001, seen_at=NOW + 1
+        ),
+        "ticks-put-back-or-overtaken": case(Code.NONCE_INVALID, live | {"ticks": 6}, ticks=6, seen_at=NOW + 1),
         "ticks-put-back": case(rolled_back, held | {"lease_number": 1}, ticks=6),
         "resets-put-back": case(rolled_back, held | {"ticks": 4, "charged_ticks": 896}, reset_count=13),
         "ticks-put-back-behind-the-lease": case(rolled_back, held | {"charged_ticks": 995}, ticks=1000),
         "lease-number-put-back": case(
             rolled_back, held | {"ticks": 4, "charged_ticks": 896, "lease_number": 2}, lease_number=2
         ),
+        "cloned": cloned(Code.DEVICE_CLONED, 2_900_000, {"held_code": "DEVICE_CLONED"}),
+        "cloned-or-the-same-history": cloned(Code.ROLLED_BACK, 3_590_000, {"held_code": "ROLLED_BACK"}),
+        "firmware-approved": Case(
+            "licence.md 9",
+            "renew",
+            [scene.release, LICENSE, scene.enrolled(pinned_pcrs=other_firmware, approved_pcrs=own_firmware)],
+            expected={"device": {"pinned_pcrs": own_firmware, "approved_pcrs": "{}"}},
+        ),
+        "firmware-approved-but-not-updated": Case(
+            "licence.md 9",
+            "renew",
+            [scene.release, LICENSE, scene.enrolled(approved_pcrs=other_firmware)],
+            expected={"device": {"pinned_pcrs": own_firmware, "approved_pcrs": other_firmware}},
+        ),
+        "firmware-approved-is-another": Case(
+            "licence.md 9",
+            "renew",
+            [scene.release, LICENSE, scene.enrolled(pinned_pcrs=other_firmware, approved_pcrs=third_firmware)],
+            Code.FIRMWARE_CHANGED,
+            expected={"device": {"pinned_pcrs": other_firmware}, "rows": {"DeviceFirmware": 1}},
+        ),
         "firmware-changed": case(
             Code.FIRMWARE_CHANGED,
             live,
-            pinned_pcrs=scene.enrolled().pinned_pcrs.replace(scene.pcrs[2].hex(), "22" * 32),
+            pinned_pcrs=other_firmware,
         ),
     }

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from sealwright_testing.decision_cases import Case, cases
+from sealwright_testing.decision_case import Case
+from sealwright_testing.decision_cases import cases
 from sealwright_testing.decision_records import members_of, records_json
 from sealwright_testing.decision_scene import Scene
 

@@ -21,7 +21,7 @@ from sealwright_licensing.grants import Grantor
 from sealwright_licensing.initialisation import create_service
 from sealwright_licensing.keys import SigningKeys, load_signing_keys
 from sealwright_licensing.nonces import StatelessNonces
-from sealwright_licensing.records import Device
+from sealwright_licensing.records import Device, DeviceRelease
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store_sql import SqlStore
@@ -126,6 +126,10 @@ def test_vector(vector: LoadedVector, store: SqlStore, keys: Keys) -> None:
         if "device" in expected:
             (device,) = transaction.find(Device)
             assert {name: getattr(device, name) for name in expected["device"]} == expected["device"]
+        if "device_release" in expected:
+            (given,) = transaction.find(DeviceRelease)
+            row = expected["device_release"]
+            assert {name: getattr(given, name) for name in row} == row
 
 
 def check_leases(reply: bytes, expected: list[dict[str, Any]], keys: Keys) -> None:

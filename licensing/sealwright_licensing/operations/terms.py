@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.leases import DAY_S, SPARE_TICKS, planned_boots, tick_budget
+from sealwright_licensing.licenses import joined
 from sealwright_licensing.records import EndBehaviour, License, LicenseStatus, Overage, RenewalBasis
 from sealwright_policies.errors import UsageError
 
@@ -87,11 +88,6 @@ def new_license(
     )
     require_meant(license_)
     return license_
-
-
-def joined(names: Iterable[str]) -> str:
-    """Names as a field holds them."""
-    return ",".join(sorted(set(names)))
 
 
 def budget(days: int, powered_on_hours: int | None) -> int:

@@ -340,7 +340,7 @@ def _judge_values(quoted: Mapping[int, bytes], measurements: Measurements, found
 
 
 def _judge_pinned(quoted: Mapping[int, bytes], baseline: DeviceBaseline | None) -> list[Mismatch]:
-    if baseline is None:
+    if baseline is None or (baseline.approved and all(quoted[pcr] == baseline.approved[pcr] for pcr in PINNED_PCRS)):
         return []
     meaning = {0: "firmware", 2: "option ROMs", 3: "settings of option ROMs"}
     return [

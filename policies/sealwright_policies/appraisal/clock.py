@@ -49,6 +49,8 @@ class DeviceBaseline:
     """PCR 0, 2 and 3."""
     reported: Mapping[int, bytes] = field(default_factory=dict)
     """PCR 1, 5 and 6."""
+    approved: Mapping[int, bytes] = field(default_factory=dict)
+    """PCR 0, 2 and 3 that an operator has approved beside the pinned ones; all three, or none."""
 
 
 @dataclass(frozen=True, slots=True)
