@@ -5,6 +5,7 @@ from __future__ import annotations
 from sealwright_appliance.boot import Obstacle
 from sealwright_appliance.status import LeaseStatus
 from sealwright_policies.errors import RejectionCode
+from sealwright_policies.wire.lease import EndBehaviour
 
 FIRST_RETRY_S = 15.0
 LONGEST_RETRY_S = 3600.0
@@ -12,6 +13,13 @@ LOCKED_RETRY_S = 120.0
 """Longest pause of a box that serves nothing."""
 ENDING_CODES = frozenset({RejectionCode.SUSPENDED, RejectionCode.REVOKED, RejectionCode.EXPIRED})
 """Denials that end serving at once; for any other the running lease goes on to its end."""
+
+
+def ends_serving(code: str, lease: LeaseStatus | None) -> bool:
+    """Whether a denial ends serving at once. Under a licence that runs out, its end does not: the lease's does."""
+    if code == RejectionCode.EXPIRED and lease is not None and lease.license.at_end is EndBehaviour.RUN_OUT:
+        return False
+    return code in ENDING_CODES
 
 
 def first_contact_s(lease: LeaseStatus | None, now: int) -> float:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, renewable
-from sealwright_appliance.contact_rules import ENDING_CODES, first_contact_s, lease_end, retry_s
+from sealwright_appliance.budget import remaining
+from sealwright_appliance.contact_rules import ends_serving, first_contact_s, lease_end, retry_s
 from sealwright_appliance.lease_calendar import LeaseCalendar
 from sealwright_appliance.license_client import DeniedError
 from sealwright_appliance.renewal import Renewal, renew
@@ -96,7 +97,7 @@ class LeaseKeeper:
             lease = self._renew()
         except DeniedError as error:
             self.board.renewed(error.code, error.sentence)
-            if error.code in ENDING_CODES:
+            if ends_serving(error.code, self.board.status.lease):
                 self._end(Obstacle(error.code, error.sentence))
             return self._pause()
         except VerificationError as error:
@@ -145,7 +146,9 @@ class LeaseKeeper:
                 sentence = "The TPM does not answer any more, so that nothing tells when the lease ends."
                 self._end(Obstacle(BoxCode.TPM, sentence))
             return
-        over = lease_end(status.lease, clock_ms=self._clock_ms(clock_ms), ticks=ticks, now=self.calendar.now())
+        clock_ms, now = self._clock_ms(clock_ms), self.calendar.now()
+        self.board.set_budget(remaining(status.lease, clock_ms=clock_ms, ticks=ticks, now=now))
+        over = lease_end(status.lease, clock_ms=clock_ms, ticks=ticks, now=now)
         if over is not None:
             self._end(over)
 

@@ -17,7 +17,7 @@ from sealwright_appliance.lease_store import LeaseStore, StoredShares
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError, run
-from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_appliance.status import PayloadState, PayloadStatus, payload_status
 from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_errors import TpmError
 from sealwright_appliance.tpm_provision import ProvisionedTpm
@@ -67,7 +67,11 @@ def open_stored_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, stor
         unsealed = unseal_stored_leases(tpm, release, store)
     except UnsealRefusedError as refused:
         return OpenedLease(None, [], refused.obstacles[0])
-    payloads = [_open(paths, payload, unsealed.volume_keys) for payload in release.manifest.payloads]
+    licensed = {partition.partition_id for partition in unsealed.lease.partitions}
+    payloads = [
+        _open(paths, payload, unsealed.volume_keys) if payload.verity.root_hash in licensed else _not_licensed(payload)
+        for payload in release.manifest.payloads
+    ]
     opened = any(payload.state is PayloadState.OPEN for payload in payloads)
     failed = next((payload for payload in payloads if payload.state is PayloadState.FAILED), None)
     reason = None if opened or failed is None else Obstacle(failed.code or "", failed.sentence)
@@ -112,6 +116,7 @@ def lease_volume_keys(tpm: ProvisionedTpm, release: Release, store: LeaseStore, 
     Raises:
         UnsealRefusedError: the TPM does not unseal, with every reason that can be seen.
     """
+    _require_own_partitions(lease, release)
     keys: dict[str, bytes] = {}
     for partition in lease.partitions:
         shares = store.load_shares(partition.partition_id)
@@ -127,6 +132,15 @@ def lease_volume_keys(tpm: ProvisionedTpm, release: Release, store: LeaseStore, 
             lease_share, release_share, bytes.fromhex(partition.partition_id)
         )
     return keys
+
+
+def _require_own_partitions(lease: Lease, release: Release) -> None:
+    """Refuse a lease that lists what is not of its release: nothing of it is to be believed then."""
+    own = {payload.verity.root_hash: payload.payload_id for payload in release.manifest.payloads}
+    for partition in lease.partitions:
+        if own.get(partition.partition_id) != partition.payload_id:
+            sentence = f"The lease lists partition {partition.payload_id}, which this release does not have."
+            raise UnsealRefusedError((Obstacle(RejectionCode.LEASE_MISMATCH, sentence),))
 
 
 def _unseal_lease_share(
@@ -180,14 +194,7 @@ def _refusal(error: TpmError | VerificationError) -> Obstacle:
 
 def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStatus:
     """Open one payload; what goes wrong with one does not keep the others closed."""
-    status = PayloadStatus(
-        payload_id=payload.payload_id,
-        kind=payload.kind,
-        domain=payload.domain,
-        file_name=payload.file_name,
-        partition_id=payload.verity.root_hash,
-        state=PayloadState.OPEN,
-    )
+    status = payload_status(payload, PayloadState.OPEN)
     key = keys.get(payload.verity.root_hash)
     if key is None:
         sentence = "The lease holds no share for this payload."
@@ -214,6 +221,12 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
     except (OperationError, OSError) as error:
         return _failed(status, BoxCode.UNLOCK_FAILED, f"Partition {payload.partition_label} was not opened: {error}")
     return status
+
+
+def _not_licensed(payload: Payload) -> PayloadStatus:
+    status = payload_status(payload, PayloadState.CLOSED)
+    sentence = "The licence does not cover this payload."
+    return status.model_copy(update={"code": BoxCode.NOT_LICENSED.value, "sentence": sentence})
 
 
 def _failed(status: PayloadStatus, code: BoxCode, sentence: str) -> PayloadStatus:

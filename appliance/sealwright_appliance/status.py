@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 from sealwright_appliance.boot import BoxState
+from sealwright_policies.appraisal.reference_values import Payload
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.wire.encoding import Document, Identifier, Sha256Hex
-from sealwright_policies.wire.lease import Lease, LeaseWarning
+from sealwright_policies.wire.lease import Lease, LeaseWarning, LicenseTerms
 
 BOOT_RESULT_LIMIT = 256 * 1024
 
@@ -58,7 +59,24 @@ class LeaseStatus(Document):
     max_ticks: int
     renew_after_s: int
     max_request_s: int
+    license: LicenseTerms
     warnings: list[LeaseWarning]
+
+
+class BudgetStatus(Document):
+    """How long the box may still be used (:mod:`.budget`); times in seconds."""
+
+    warning: str | None
+    """Code of the nearest end, if it is warned of."""
+    level_days: int | None
+    """30, 7 or 1."""
+    left_s: int | None
+    """Until that end."""
+    sentence: str
+    license_left_s: int
+    budget_left_s: int
+    """Running time that the licence leaves this box."""
+    lease_left_s: int
 
 
 class BootResult(Document):
@@ -91,6 +109,8 @@ class BoxStatus(Document):
     release: ReleaseStatus | None
     payloads: list[PayloadStatus]
     lease: LeaseStatus | None
+    budget: BudgetStatus | None
+    """None while nothing is open."""
     secrets_waiting: bool
     """The box is activated, and its customer has not acknowledged what was drawn for them."""
     renewal: str
@@ -104,6 +124,18 @@ def release_status(release: Release) -> ReleaseStatus:
     """What is shown of a release."""
     manifest = release.manifest
     return ReleaseStatus(product=manifest.product, version=manifest.product_version, release_id=release.release_id)
+
+
+def payload_status(payload: Payload, state: PayloadState) -> PayloadStatus:
+    """What is shown of a payload."""
+    return PayloadStatus(
+        payload_id=payload.payload_id,
+        kind=payload.kind,
+        domain=payload.domain,
+        file_name=payload.file_name,
+        partition_id=payload.verity.root_hash,
+        state=state,
+    )
 
 
 def lease_status(lease: Lease) -> LeaseStatus:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, next_state
 from sealwright_appliance.console import Console, state_line
-from sealwright_appliance.status import BootResult, BoxStatus, LeaseStatus, PayloadState, PayloadStatus
+from sealwright_appliance.status import BootResult, BoxStatus, BudgetStatus, LeaseStatus, PayloadState, PayloadStatus
 
 NO_CONTACT = "No contact with the licence service in this boot yet."
 
@@ -28,6 +28,7 @@ class StatusBoard:
             release=boot.release,
             payloads=boot.payloads,
             lease=boot.lease,
+            budget=None,
             secrets_waiting=False,
             renewal=NO_CONTACT,
             tls_fingerprint=boot.tls_fingerprint,
@@ -93,6 +94,14 @@ class StatusBoard:
         """Note the lease that the box lives on now."""
         with self._lock:
             self._status = self._status.model_copy(update={"lease": lease})
+
+    def set_budget(self, budget: BudgetStatus) -> None:
+        """Note how long the box may still be used; a new level of warning goes to the console."""
+        with self._lock:
+            before = self._status.budget
+            self._status = self._status.model_copy(update={"budget": budget})
+            if budget.level_days and (before is None or before.level_days != budget.level_days):
+                self._console.say(f"warning {budget.warning}: {budget.sentence}")
 
     def set_secrets_waiting(self, *, waiting: bool) -> None:
         """Note whether the customer's secrets wait; that they no longer do goes to the console."""

@@ -38,7 +38,14 @@ from sealwright_appliance.state_volume import (
     settle_header,
     unseal_state,
 )
-from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, lease_status, release_status
+from sealwright_appliance.status import (
+    BootResult,
+    PayloadState,
+    PayloadStatus,
+    lease_status,
+    payload_status,
+    release_status,
+)
 from sealwright_appliance.tls import give_to_gateway, kept_tls_identity, make_tls_identity
 from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_device import TpmDevice, open_tpm
@@ -270,17 +277,7 @@ def _state(progress: Progress, reason: Obstacle | None) -> tuple[BoxState, str]:
 
 def _closed_payloads(release: Release | None) -> list[PayloadStatus]:
     payloads = release.manifest.payloads if release is not None else []
-    return [
-        PayloadStatus(
-            payload_id=payload.payload_id,
-            kind=payload.kind,
-            domain=payload.domain,
-            file_name=payload.file_name,
-            partition_id=payload.verity.root_hash,
-            state=PayloadState.CLOSED,
-        )
-        for payload in payloads
-    ]
+    return [payload_status(payload, PayloadState.CLOSED) for payload in payloads]
 
 
 def _prepare_tls(paths: Paths, progress: Progress, console: Console) -> str:
@@ -307,7 +304,7 @@ def _announce(paths: Paths, console: Console, result: BootResult) -> None:
     if result.state_volume_open:
         _announce_claim(paths, console, is_activated=result.state is not BoxState.WAITING_FOR_ACTIVATION)
     for payload in result.payloads:
-        if payload.state is PayloadState.FAILED:
+        if payload.code is not None:
             console.say(f"payload {payload.payload_id}: {payload.code}: {payload.sentence}")
     console.say(state_line(result))
 

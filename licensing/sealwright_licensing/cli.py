@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from sealwright_licensing import (
+    cli_clock,
     cli_database,
     cli_device,
     cli_keys,
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         cli_device,
         cli_metering,
         cli_token,
+        cli_clock,
     ):
         module.add_commands(commands)
     return parser

@@ -12,8 +12,9 @@ from sealwright_licensing.leases import DAY_S
 from sealwright_licensing.licenses import joined
 from sealwright_licensing.operations import terms
 from sealwright_licensing.operations.terms import TermChanges
-from sealwright_licensing.records import EndBehaviour, Overage, RenewalBasis
+from sealwright_licensing.records import Overage, RenewalBasis
 from sealwright_policies.appraisal.reference_values import VERSION_PATTERN
+from sealwright_policies.wire.lease import EndBehaviour
 
 ALL = "all"
 """In a list of payloads or domains: no bound."""

@@ -12,11 +12,18 @@ from dataclasses import dataclass
 
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.licenses import covered, grace_end
-from sealwright_licensing.records import Device, EndBehaviour, License
+from sealwright_licensing.records import Device, License
 from sealwright_policies.appraisal.reference_values import Manifest
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.tcg.structures import parse_public
-from sealwright_policies.wire.lease import LeaseTerms, LeaseWarning, sign_lease
+from sealwright_policies.wire.lease import (
+    EndBehaviour,
+    LeaseTerms,
+    LeaseWarning,
+    LicenseTerms,
+    sign_lease,
+    warning_level,
+)
 
 DAY_S = 86_400
 TICK_INTERVAL_S = 3_600
@@ -25,8 +32,6 @@ LEAST_BOOTS = 50
 BOOTS_PER_DAY = 4
 SPARE_TICKS = 24
 """For renewals that come late and ticks that come early."""
-ENDING_SOON_S = 30 * DAY_S
-BUDGET_LOW = 0.9
 _LAST_CLOCK_MS = 2**62
 """Above this only TPM2_Clear and a new enrolment help."""
 
@@ -76,6 +81,11 @@ def planned_boots(duration_s: int) -> int:
     return max(LEAST_BOOTS, math.ceil(duration_s / DAY_S * BOOTS_PER_DAY))
 
 
+def budget_end(license_: License, state: ProvenState) -> int:
+    """Value of the tick counter at which the licence's running time for a device is used up."""
+    return state.first_ticks + license_.tick_budget - state.charged_ticks
+
+
 def lease_boots(license_: License, duration_s: int) -> int:
     """Resets that a lease of this length allows under a licence."""
     return license_.boots_without_contact or planned_boots(duration_s)
@@ -91,12 +101,12 @@ def bound_lease(license_: License, state: ProvenState, *, now: int) -> LeaseBoun
     if license_.at_end is EndBehaviour.CLOSE:
         expires_at = min(grace_end(license_), expires_at)
     duration_s = expires_at - now
-    budget_end = state.first_ticks + license_.tick_budget - state.charged_ticks
-    if state.ticks >= budget_end:
+    last_tick = budget_end(license_, state)
+    if state.ticks >= last_tick:
         raise VerificationError(
             RejectionCode.BUDGET_EXHAUSTED,
             f"the licence's running time for this box is used up ({license_.tick_budget} ticks)",
-            expected=budget_end,
+            expected=last_tick,
             found=state.ticks,
         )
     clock_end_ms = state.clock_ms + duration_s * 1000
@@ -108,7 +118,7 @@ def bound_lease(license_: License, state: ProvenState, *, now: int) -> LeaseBoun
         expires_at=expires_at,
         clock_end_ms=clock_end_ms,
         max_reset_count=min(state.reset_count + lease_boots(license_, duration_s), 2**32 - 1),
-        max_ticks=min(budget_end, state.ticks + tick_budget(duration_s)),
+        max_ticks=min(last_tick, state.ticks + tick_budget(duration_s)),
     )
 
 
@@ -121,19 +131,46 @@ def lease_warnings(
         resets: resets of the TPM since the last contact.
         elapsed_s: seconds since the last contact.
     """
-    warnings: list[LeaseWarning] = []
-    left_s = license_.expires_at - now
-    if left_s < ENDING_SOON_S:
-        days = left_s // DAY_S
-        warnings.append(LeaseWarning(code="LICENSE_ENDS", message=f"The licence ends in {days} days."))
-    used = state.charged_ticks + state.ticks - state.first_ticks
-    if used > BUDGET_LOW * license_.tick_budget:
-        message = f"{used} of {license_.tick_budget} hours of running time are used."
-        warnings.append(LeaseWarning(code="BUDGET_LOW", message=message))
+    warnings = [*_end_warnings(license_, now=now), *_budget_warnings(license_, state, now=now)]
     if resets > planned_boots(elapsed_s):
         message = f"The TPM was reset {resets} times since the last contact: check the power supply."
         warnings.append(LeaseWarning(code="RESETS_BEYOND_PLAN", message=message))
     return warnings
+
+
+def _end_warnings(license_: License, *, now: int) -> list[LeaseWarning]:
+    left_s = license_.expires_at - now
+    if left_s > 0:
+        is_near = warning_level(left_s) is not None
+        return [LeaseWarning(code="LICENSE_ENDS", message=f"The licence ends in {_left(left_s)}.")] if is_near else []
+    if license_.at_end is EndBehaviour.KEEP_RELEASES:
+        return [LeaseWarning(code="LICENSE_ENDED", message="The licence has ended; later releases are not leased.")]
+    message = f"The licence has ended; boxes renew for another {_left(grace_end(license_) - now)}."
+    return [LeaseWarning(code="LICENSE_IN_GRACE", message=message)]
+
+
+def _budget_warnings(license_: License, state: ProvenState, *, now: int) -> list[LeaseWarning]:
+    """Of running time that is used up before the licence ends; a box that may run all the time is not warned twice."""
+    left_s = (budget_end(license_, state) - state.ticks) * TICK_INTERVAL_S
+    if warning_level(left_s) is None or left_s >= license_.expires_at - now > 0:
+        return []
+    message = f"{_left(left_s)} of running time are left of {license_.tick_budget} hours."
+    return [LeaseWarning(code="BUDGET_LOW", message=message)]
+
+
+def _left(seconds: int) -> str:
+    return f"{seconds // DAY_S} days" if seconds >= 2 * DAY_S else f"{seconds // 3600} hours"
+
+
+def license_terms(license_: License, device: Device) -> LicenseTerms:
+    """What a device is told of its licence."""
+    return LicenseTerms(
+        ends_at=license_.expires_at,
+        grace_ends_at=grace_end(license_),
+        at_end=license_.at_end,
+        budget_end_ticks=max(0, budget_end(license_, ProvenState.of(device))),
+        features=license_.features.split(",") if license_.features else [],
+    )
 
 
 def issue_lease(
@@ -171,6 +208,7 @@ def issue_lease(
         expires_at=bounds.expires_at,
         max_request_s=license_.max_request_s,
         renew_after_s=license_.renew_after_s,
+        license=license_terms(license_, device),
         warnings=warnings,
     )
     partitions = {payload.verity.root_hash: payload.payload_id for payload in covered(license_, manifest.payloads)}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sealwright_licensing.endorsement import Tier
-from sealwright_licensing.records import Device, DeviceStatus, EndBehaviour, License, LicenseStatus, ReleaseRecord
+from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus, ReleaseRecord
 from sealwright_policies.appraisal.reference_values import Manifest, Payload, version_key
 from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.wire.lease import EndBehaviour
 
 
 def allowed_tiers(license_: License) -> frozenset[Tier]:

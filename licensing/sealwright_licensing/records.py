@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sealwright_policies.wire.lease import EndBehaviour
+
 
 class LicenseStatus(StrEnum):
     """What the operator has decided about a licence; expiry follows from the clock and is not stored."""
@@ -41,14 +43,6 @@ class RenewalBasis(StrEnum):
 
     EXPIRY = "expiry"
     NOW = "now"
-
-
-class EndBehaviour(StrEnum):
-    """What a licence's end means for boxes that run (policies/spec/licence.md, 4)."""
-
-    CLOSE = "close"
-    RUN_OUT = "run-out"
-    KEEP_RELEASES = "keep-releases"
 
 
 @dataclass(frozen=True, slots=True)

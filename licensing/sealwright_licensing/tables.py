@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 from sealwright_licensing import records
 from sealwright_licensing.metering_tables import metering_tables
 from sealwright_licensing.operators import records as operators
+from sealwright_policies.wire.lease import EndBehaviour
 
 metadata = MetaData(
     naming_convention={"ix": "ix_%(table_name)s_%(column_0_name)s", "pk": "pk_%(table_name)s"},
@@ -385,7 +386,7 @@ CLOSED_SETS: dict[type[object], dict[str, type[StrEnum]]] = {
     records.License: {
         "status": records.LicenseStatus,
         "overage": records.Overage,
-        "at_end": records.EndBehaviour,
+        "at_end": EndBehaviour,
         "renewal_basis": records.RenewalBasis,
     },
     records.Device: {"status": records.DeviceStatus},

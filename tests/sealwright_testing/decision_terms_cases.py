@@ -10,12 +10,12 @@ from sealwright_licensing.records import (
     ActivationCodeRecord,
     DeviceRelease,
     DeviceStatus,
-    EndBehaviour,
     License,
     Overage,
     TickLedger,
 )
 from sealwright_policies.errors import RejectionCode as Code
+from sealwright_policies.wire.lease import EndBehaviour
 from sealwright_testing.decision_case import Case
 from sealwright_testing.decision_scene import ENROLLED_AT, LICENSE, Scene
 from sealwright_testing.evidence_factory import NOW

@@ -26,7 +26,7 @@ from sealwright_policies.appraisal.reference_values import PAYLOAD_TYPE, PREDICA
 from sealwright_policies.errors import RejectionCode as Code
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.envelope import sign_dsse, sign_jws
-from sealwright_policies.wire.lease import LEASE_TYPE, Lease, LeaseTerms, sign_lease, sign_lease_partition
+from sealwright_policies.wire.lease import LEASE_TYPE, EndBehaviour, Lease, LeaseTerms, sign_lease, sign_lease_partition
 from sealwright_testing import maker_ca
 from sealwright_testing.certificate_vectors import device_certificate_vectors
 from sealwright_testing.evidence_factory import NOW, SyntheticBox
@@ -116,6 +116,13 @@ def lease_terms(**changes: Any) -> LeaseTerms:
         "expires_at": NOW + 30 * 86_400,
         "max_request_s": 600,
         "renew_after_s": 86_400,
+        "license": {
+            "ends_at": 1_830_000_000,
+            "grace_ends_at": 1_830_000_000,
+            "at_end": EndBehaviour.CLOSE,
+            "budget_end_ticks": 9000,
+            "features": [],
+        },
         "warnings": [],
     }
     return LeaseTerms(**(fields | changes))

@@ -47,6 +47,9 @@ def status_lines(status: Mapping[str, Any], now: int) -> list[str]:
         end = lease.get("expires_at")
         lines.append(f"lease     number {lease.get('number')}, until {moment(end)} ({distance(end, now)})")
         lines.extend(f"warning   {warning.get('message')}" for warning in lease.get("warnings", []))
+    budget = status.get("budget")
+    if isinstance(budget, dict) and budget.get("level_days"):
+        lines.append(f"warning   {budget.get('warning')}: {budget.get('sentence')}")
     lines.append(f"renewal   {status.get('renewal')}")
     if status.get("secrets_waiting"):
         lines.append("secrets   wait to be fetched: sealwright-box activate with the claim code on the console")

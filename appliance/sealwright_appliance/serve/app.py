@@ -26,9 +26,11 @@ from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
 from sealwright_appliance.serve.meter import Meter, MeterSender
+from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
 from sealwright_appliance.serve.relay import EventStream, while_connected
 from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
 
+WARNING_HEADER = "Sealwright-Warning"
 READY_S = 3.0
 """Longest wait for an engine's word that it is ready."""
 SECURITY_HEADERS = {
@@ -61,6 +63,8 @@ def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float)
     _add_errors(app)
     _add_box_routes(app, box)
     _add_readiness(app, box, engines)
+    _add_metrics(app, box)
+    app.add_middleware(WarningHeader, box=box)
     _add_key_routes(app, box)
     _add_metering_routes(app, box)
     add_air_gap_routes(app, box)
@@ -153,6 +157,33 @@ async def _answers(engine: Engine) -> bool:
             return await engine.ready()
     except TimeoutError:
         return False
+
+
+def _add_metrics(app: FastAPI, box: Box) -> None:
+    @app.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        require_admin(await _authenticated(request, box))
+        return Response(metrics_text(await box.status()), media_type=CONTENT_TYPE)
+
+
+class WarningHeader:
+    """Tells programs that use the API of an end that is near (policies/spec/lease.md, 7)."""
+
+    def __init__(self, app: ASGIApp, box: Box) -> None:
+        self._app = app
+        self._box = box
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+
+        async def with_warning(message: ASGIMessage) -> None:
+            warning = self._box.warning
+            if message["type"] == "http.response.start" and warning is not None:
+                MutableHeaders(scope=message)[WARNING_HEADER] = warning
+            await send(message)
+
+        is_api = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        await self._app(scope, receive, with_warning if is_api else send)
 
 
 def _add_key_routes(app: FastAPI, box: Box) -> None:

@@ -48,6 +48,14 @@ class Box:
         """The agent's status document (:mod:`sealwright_appliance.status`)."""
         return (await self._look()).status
 
+    @property
+    def warning(self) -> str | None:
+        """The warning as a header says it, of the last answer of the agent."""
+        budget = self._seen.status.get("budget") if self._seen else None
+        if budget is None or budget["level_days"] is None:
+            return None
+        return f"{budget['warning']};level={budget['level_days']};left={budget['left_s']}"
+
     async def keys(self) -> tuple[ApiKey, ...]:
         """All API keys, hashed.
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields, replace
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.leases import DAY_S, SPARE_TICKS, planned_boots, tick_budget
 from sealwright_licensing.licenses import joined
-from sealwright_licensing.records import EndBehaviour, License, LicenseStatus, Overage, RenewalBasis
+from sealwright_licensing.records import License, LicenseStatus, Overage, RenewalBasis
 from sealwright_policies.errors import UsageError
+from sealwright_policies.wire.lease import EndBehaviour
 
 DEFAULT_LEASE_DAYS = 30
 DEFAULT_MAX_REQUEST_S = 600

@@ -7,6 +7,7 @@ the same fields, so a box refuses a lease whose TPM signature is for other terms
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -60,6 +61,36 @@ class LeaseWarning(Document):
     message: str
 
 
+class EndBehaviour(StrEnum):
+    """What a licence's end means for boxes that run (policies/spec/licence.md, 4)."""
+
+    CLOSE = "close"
+    RUN_OUT = "run-out"
+    KEEP_RELEASES = "keep-releases"
+
+
+class LicenseTerms(Document):
+    """What a box is told of its licence (policies/spec/licence.md); the lease itself is what the TPM enforces."""
+
+    ends_at: int
+    """Seconds since the epoch."""
+    grace_ends_at: int
+    at_end: EndBehaviour
+    budget_end_ticks: Annotated[int, Field(ge=0, lt=2**63)]
+    """Value of the tick counter at which the licence's running time for this box is used up."""
+    features: Annotated[list[Identifier], Field(max_length=32)]
+
+
+WARNING_DAYS = (30, 7, 1)
+"""So many days ahead of an end it is warned of."""
+DAY_S = 86_400
+
+
+def warning_level(left_s: int) -> int | None:
+    """The level that a remaining time has reached: 30, 7 or 1 days; None while it is longer."""
+    return min((days for days in WARNING_DAYS if left_s <= days * DAY_S), default=None)
+
+
 class LeaseTerms(Document):
     """Terms under which one device may open partitions of one release."""
 
@@ -90,6 +121,7 @@ class LeaseTerms(Document):
     """A request that runs when the lease ends may go on this long."""
     renew_after_s: Annotated[int, Field(ge=1)]
     """Contact interval: seconds after issue from which the box renews."""
+    license: LicenseTerms
     warnings: Annotated[list[LeaseWarning], Field(max_length=16)]
 
 

@@ -19,7 +19,7 @@ from sealwright_appliance.boot import (
     renewable,
 )
 from sealwright_policies.errors import RejectionCode
-from sealwright_policies.wire.lease import Lease
+from sealwright_policies.wire.lease import EndBehaviour, Lease
 
 PCRS = {0: b"\0" * 32, 4: b"\4" * 32, 7: b"\7" * 32, 11: b"\x0b" * 32}
 RELEASE = "ab" * 32
@@ -51,6 +51,13 @@ def lease(**changes: Any) -> Lease:
         "expires_at": 1_800_086_400,
         "max_request_s": 60,
         "renew_after_s": 3600,
+        "license": {
+            "ends_at": 1_830_000_000,
+            "grace_ends_at": 1_830_000_000,
+            "at_end": EndBehaviour.CLOSE,
+            "budget_end_ticks": 9000,
+            "features": [],
+        },
         "warnings": [],
         "partitions": [{"partition_id": "cd" * 32, "payload_id": "medical", "signature": b"x"}],
     }

@@ -13,6 +13,7 @@ from sealwright_appliance.contact_rules import (
     retry_s,
 )
 from sealwright_appliance.status import LeaseStatus
+from sealwright_policies.wire.lease import EndBehaviour, LicenseTerms
 
 ISSUED = 1_800_000_000
 LEASE = LeaseStatus(
@@ -25,6 +26,13 @@ LEASE = LeaseStatus(
     max_ticks=100,
     renew_after_s=3600,
     max_request_s=60,
+    license=LicenseTerms(
+        ends_at=ISSUED + 10**7,
+        grace_ends_at=ISSUED + 10**7,
+        at_end=EndBehaviour.CLOSE,
+        budget_end_ticks=9000,
+        features=[],
+    ),
     warnings=[],
 )
 

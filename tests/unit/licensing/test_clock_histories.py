@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -110,9 +111,8 @@ def test_a_message_that_was_overtaken_holds_nobody(box: EnrolledDevice) -> None:
     box.pass_time(60)
     box.ask()
     for request in (late, next_late):
-        error = denied(
-            RejectionCode.NONCE_INVALID, lambda asked=request: box.world.renewal.renew(asked, now=box.world.now)
-        )
+        ask = partial(box.world.renewal.renew, request, now=box.world.now)
+        error = denied(RejectionCode.NONCE_INVALID, ask)
         assert "older than the last" in str(error)
     assert box.stored().status is DeviceStatus.LIVE
     assert box.ask(box.nonce())

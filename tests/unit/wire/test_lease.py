@@ -17,6 +17,7 @@ from sealwright_policies.errors import FormatError, RejectionCode, VerificationE
 from sealwright_policies.wire.envelope import sign_jws
 from sealwright_policies.wire.lease import (
     LEASE_TYPE,
+    EndBehaviour,
     Lease,
     LeaseTerms,
     lease_policy,
@@ -50,6 +51,13 @@ def terms(**changes: Any) -> LeaseTerms:
         "expires_at": 1_802_592_000,
         "max_request_s": 600,
         "renew_after_s": 86_400,
+        "license": {
+            "ends_at": 1_830_000_000,
+            "grace_ends_at": 1_830_000_000,
+            "at_end": EndBehaviour.CLOSE,
+            "budget_end_ticks": 9000,
+            "features": [],
+        },
         "warnings": [],
     }
     return LeaseTerms(**(fields | changes))

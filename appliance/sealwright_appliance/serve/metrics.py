@@ -1,0 +1,39 @@
+"""The box in Prometheus' text format (docs/serving.md): what the status says, as numbers. No prompt, name or token.
+
+Written by hand: a dozen gauges are no reason for another library in the box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STATES = ("starting", "waiting-for-activation", "locked", "unlocked", "serving", "ended", "activated")
+
+
+def metrics_text(status: Mapping[str, Any]) -> str:
+    """All metrics of a status document."""
+    lines = ["# HELP sealwright_box_state What the box does: 1 for its state.", "# TYPE sealwright_box_state gauge"]
+    lines += [f'sealwright_box_state{{state="{state}"}} {int(status["state"] == state)}' for state in STATES]
+    budget, lease = status.get("budget"), status.get("lease")
+    if budget is not None:
+        for name, what in (
+            ("license_left", "Seconds until the licence ends, or its grace."),
+            ("budget_left", "Seconds of running time that the licence leaves this box."),
+            ("lease_left", "Seconds until the lease ends."),
+        ):
+            lines += _gauge(f"sealwright_{name}_seconds", what, budget[f"{name}_s"])
+        what = "Days ahead of the nearest end that is warned of: 30, 7 or 1; 0: none."
+        lines += _gauge("sealwright_warning_level_days", what, budget["level_days"] or 0)
+    if lease is not None:
+        lines += _gauge("sealwright_lease_number", "Number of the lease.", lease["number"])
+    lines += ["# HELP sealwright_payload_open 1 for a payload that is open.", "# TYPE sealwright_payload_open gauge"]
+    for payload in status["payloads"]:
+        is_open = int(payload["state"] not in {"closed", "failed"})
+        lines.append(f'sealwright_payload_open{{payload="{payload["payload_id"]}"}} {is_open}')
+    return "\n".join(lines) + "\n"
+
+
+def _gauge(name: str, what: str, value: int) -> list[str]:
+    return [f"# HELP {name} {what}", f"# TYPE {name} gauge", f"{name} {value}"]
