@@ -350,6 +350,15 @@ def measure_word(paths: Paths, pcr: int, word: str) -> None:
         TpmSession(esapi).extend(pcr, hashlib.sha256(word.encode()).digest())
 
 
+def new_enrolled_box(vendor: SimulatedVendor, directory: Path, *options: str) -> SimulatedBox:
+    """A box after its activation, still up."""
+    box = SimulatedBox.manufacture(vendor, directory)
+    box.boot()
+    box.go_up()
+    box.enroll(vendor.issue(*options).activation_code)
+    return box
+
+
 def license_command(*arguments: str | Path) -> str:
     """Run ``sealwright-license`` in this process, which saves its start; returns what it printed.
 

@@ -219,6 +219,23 @@ def test_one_bad_payload_does_not_close_the_other(
     assert f"payload medical: {code}: " in disk.console.read_text()
 
 
+def test_a_payload_that_the_licence_does_not_cover_stays_closed_and_is_named(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one serves; nothing of this one reaches dm-crypt."""
+    disk.boot(monkeypatch)
+    disk.box.measure(11, "ready")
+    disk.box.enroll(disk.box.vendor.issue("--partition", "finance").activation_code)
+    result = disk.boot(monkeypatch)
+    assert result.state is BoxState.UNLOCKED
+    assert [(payload.state, payload.code) for payload in result.payloads] == [
+        (PayloadState.CLOSED, BoxCode.NOT_LICENSED),
+        (PayloadState.OPEN, None),
+    ]
+    assert len(disk.keys) == 1
+    assert f"payload medical: {BoxCode.NOT_LICENSED}: " in disk.console.read_text()
+
+
 def test_firmware_that_nobody_foresaw_is_approved_later(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more event in PCR 4: denied and named. After approve-boot and import, without a rebuild, it opens."""
     vendor, box = disk.box.vendor, disk.box

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command, new_enrolled_box
 
 
 @pytest.fixture(scope="module")
@@ -16,15 +16,6 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedVendor
     made = SimulatedVendor(tmp_path_factory.mktemp("vendor"))
     with made.serving():
         yield made
-
-
-def new_enrolled_box(vendor: SimulatedVendor, directory: Path, *options: str) -> SimulatedBox:
-    """A box after its activation, still up."""
-    box = SimulatedBox.manufacture(vendor, directory)
-    box.boot()
-    box.go_up()
-    box.enroll(vendor.issue(*options).activation_code)
-    return box
 
 
 @pytest.fixture(scope="module")

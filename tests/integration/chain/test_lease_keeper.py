@@ -23,10 +23,13 @@ from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import BootResult, BoxStatus, PayloadState, PayloadStatus, lease_status
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_licensing.database import open_engine
+from sealwright_licensing.records import License
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.running_box import wait_until
-from sealwright_testing.simulated_box import SimulatedBox
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, new_enrolled_box
 
 PAYLOAD = PayloadStatus(
     payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
@@ -148,6 +151,55 @@ def test_the_end_of_a_lease_ends_serving(connected_box: SimulatedBox, tmp_path: 
     assert kept.stopped == ["medical"]
     kept.keeper.contact()
     assert kept.restarts == ["restart"]
+
+
+def test_payloads_stay_open_as_long_as_a_running_request_may_last(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """New requests are refused at once; what is closed is closed only when the time of the running ones is over."""
+    kept = KeptBox(connected_box, tmp_path / "console", max_request_s=3600)
+    ending = threading.Thread(target=kept.end_by_the_clock)
+    ending.start()
+    wait_until(lambda: kept.is_in(BoxState.ENDED))
+    ending.join(timeout=2)
+    assert ending.is_alive()
+    assert kept.stopped == []
+    kept.keeper.stop.set()
+    ending.join()
+
+
+def test_the_status_says_how_long_the_box_may_be_used(connected_box: SimulatedBox, tmp_path: Path) -> None:
+    """By the TPM's clock and ticks; the console has each level of warning once."""
+    kept = KeptBox(connected_box, tmp_path / "console")
+    board = kept.keeper.board
+    kept.keeper.end_if_over()
+    budget, lease = board.status.budget, board.status.lease
+    assert budget is not None
+    assert lease is not None
+    assert (budget.warning, budget.level_days) == (None, None)
+    with ESAPI(connected_box.tpm.tcti) as esapi:
+        esapi.clock_set(lease.clock_end_ms - 6 * 86_400_000)
+    for _ in range(2):
+        kept.keeper.end_if_over()
+    budget = board.status.budget
+    assert budget is not None
+    assert (budget.warning, budget.level_days) == ("LEASE_ENDS", 7)
+    assert kept.console.read_text().count("warning LEASE_ENDS: ") == 1
+
+
+def test_the_end_of_a_licence_that_runs_out_leaves_the_lease(vendor: SimulatedVendor, tmp_path: Path) -> None:
+    """The service refuses the next lease; this one goes on to its own end."""
+    box = new_enrolled_box(vendor, tmp_path / "box", "--at-end", "run-out")
+    kept = KeptBox(box, tmp_path / "console")
+    (lease,) = box.store.load_leases()
+    store = SqlStore(open_engine(f"sqlite:///{vendor.license_directory / 'service.db'}"))
+    with store.write() as transaction:
+        issued = transaction.get(License, lease.license_id)
+        assert issued is not None
+        transaction.put(dataclasses.replace(issued, starts_at=1, expires_at=2))
+    store.close()
+    kept.keeper.contact()
+    assert kept.is_in(BoxState.SERVING)
+    assert "renewal: EXPIRED: " in kept.console.read_text()
+    box.tpm.kill()
 
 
 def test_a_payload_that_does_not_close_at_once_is_tried_again(connected_box: SimulatedBox, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import Body, FastAPI
+from prometheus_client.parser import text_string_to_metric_families
 
 from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
@@ -37,7 +38,8 @@ SERVING = {
     "since": 0,
     "device_id": "d" * 52,
     "release": {"product": "p", "version": "1.0", "release_id": "0" * 64},
-    "payloads": [{"payload_id": "medical", "kind": "model", "domain": "medical", "state": "open"}],
+    "payloads": [{"payload_id": "medical", "kind": "model", "domain": "medical", "state": "open", "code": None}],
+    "budget": None,
     "lease": {"expires_at": 0, "number": 1, "warnings": []},
     "secrets_waiting": False,
 }
@@ -386,6 +388,8 @@ def test_pages_show_the_state_and_carry_strict_headers(short_tmp: Path) -> None:
             assert "sw-1" in shown.text
             assert shown.headers["cache-control"] == "no-store"
 
+    asyncio.run(run())
+
 
 def test_a_box_that_serves_still_asks_for_the_claim_while_secrets_wait(short_tmp: Path) -> None:
     async def run() -> None:
@@ -394,6 +398,68 @@ def test_a_box_that_serves_still_asks_for_the_claim_while_secrets_wait(short_tmp
                 page = (await s.client.get("/")).text
                 assert ('name="claim_code"' in page) is waiting
                 assert 'name="activation_code"' not in page
+
+    asyncio.run(run())
+
+
+BUDGET = {
+    "warning": "LICENSE_ENDS", "level_days": 7, "left_s": 518_400, "sentence": "The licence ends in 6 days.",
+    "license_left_s": 518_400, "budget_left_s": 3_600_000, "lease_left_s": 86_400,
+}  # fmt: skip
+
+
+def test_every_answer_of_the_api_warns_of_an_end_that_is_near(short_tmp: Path) -> None:
+    """Errors too; nothing else does, and nothing does while no end is near."""
+
+    async def run() -> None:
+        async with scene(short_tmp, budget=BUDGET) as s:
+            missing = await s.chat(model="missing")
+            assert missing.status_code == 404
+            for reply in (await s.chat(), await s.chat(stream=True), missing):
+                assert reply.headers["sealwright-warning"] == "LICENSE_ENDS;level=7;left=518400"
+            assert "sealwright-warning" not in (await s.client.get("/status")).headers
+            assert "The licence ends in 6 days." in (await s.client.get("/")).text
+        async with scene(short_tmp, budget=BUDGET | {"warning": None, "level_days": None, "left_s": None}) as s:
+            assert "sealwright-warning" not in (await s.chat()).headers
+
+    asyncio.run(run())
+
+
+def test_metrics_are_for_administrators_and_hold_numbers_only(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp, budget=BUDGET) as s:
+            assert (await s.client.get("/metrics")).status_code == 401
+            assert (await s.client.get("/metrics", headers=AUTHORIZED)).status_code == 403
+            reply = await s.client.get("/metrics", headers=ADMINISTRATOR)
+            assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+            families = {family.name: family for family in text_string_to_metric_families(reply.text)}
+            values = {name: family.samples[0].value for name, family in families.items()}
+            assert values["sealwright_license_left_seconds"] == 518_400
+            assert values["sealwright_warning_level_days"] == 7
+            states = {one.labels["state"]: one.value for one in families["sealwright_box_state"].samples}
+            assert {state for state, value in states.items() if value} == {"serving"}
+        async with scene(short_tmp, state="locked", lease=None, budget=None) as s:
+            reply = await s.client.get("/metrics", headers=ADMINISTRATOR)
+            assert "left_seconds" not in reply.text
+
+    asyncio.run(run())
+
+
+def test_a_request_that_runs_when_serving_ends_is_finished(short_tmp: Path) -> None:
+    """The end refuses the next one; the running one is the keeper's to wait for."""
+
+    async def run() -> None:
+        async with scene(short_tmp) as s:
+            s.engine.hold.clear()
+            running = asyncio.create_task(s.chat())
+            while not s.engine.asked:
+                await asyncio.sleep(0.01)
+            s.said |= {"state": "ended", "code": "LEASE_EXPIRED", "sentence": "The lease has ended."}
+            await asyncio.sleep(REMEMBER_S + 0.2)
+            assert (await s.chat()).status_code == 503
+            assert s.engine.cancelled == 0
+            s.engine.hold.set()
+            assert (await running).status_code == 200
 
     asyncio.run(run())
 
