@@ -19,7 +19,6 @@ from sealwright_licensing.records import (
     Decision,
     Device,
     DeviceStatus,
-    EndBehaviour,
     LeaseRecord,
     License,
     LicenseStatus,
@@ -30,6 +29,7 @@ from sealwright_licensing.records import (
 )
 from sealwright_licensing.seats import seats_taken
 from sealwright_licensing.store import Transaction
+from sealwright_policies.wire.lease import EndBehaviour
 
 
 class View(BaseModel):
