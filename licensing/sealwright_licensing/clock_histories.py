@@ -25,6 +25,7 @@ SPARE_TICKS = 2
 MOST_HISTORIES = 8
 """What is yet another history beyond so many counts as the newest one: a box must not fill the disk."""
 OK = "ok"
+_CLOCK_CODES = {RejectionCode.CLOCK_WENT_BACK, RejectionCode.ROLLED_BACK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ def find_histories(
     if code is None:
         return None
     if not made_after:
+        if error.code not in _CLOCK_CODES or not _CLOCK_CODES.issuperset(result.codes):
+            return None  # it is denied for something else as well, and a new nonce would not help
         sentence = "the evidence is older than the last one that was accepted, and so is its nonce; ask with a new one"
         return Finding(VerificationError(RejectionCode.NONCE_INVALID, sentence), None, (), None)
     because = next(one.sentence for one in result.mismatches if one.code is code)

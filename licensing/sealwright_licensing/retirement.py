@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from sealwright_licensing.baselines import outstanding_end
 from sealwright_licensing.records import (
-    AppraisedLogs,
     Device,
     DeviceFirmware,
     DeviceRelease,
@@ -27,7 +26,7 @@ def used_ticks(device: Device) -> int:
 def retire(transaction: Transaction, device: Device) -> Device:
     """Retire a live or held device."""
     transaction.put(TickLedger(device.license_id, device.device_id, used_ticks(device)))
-    for kind in (RenewalReply, NextNonce, DeviceRelease, EnrollmentReply, DeviceFirmware, AppraisedLogs):
+    for kind in (RenewalReply, NextNonce, DeviceRelease, EnrollmentReply, DeviceFirmware):
         transaction.delete(kind, device_id=device.device_id)
     changed = replace(device, status=DeviceStatus.RETIRED, revision=device.revision + 1)
     transaction.put(changed)

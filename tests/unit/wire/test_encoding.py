@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
@@ -127,7 +127,7 @@ def test_base64_has_one_spelling(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS, ids=lambda kind: kind.__name__)
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.binary(max_size=300))
 def test_any_bytes_give_a_document_or_a_format_error(kind: type[BaseModel], data: bytes) -> None:
     with pytest.raises(FormatError):
@@ -142,7 +142,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS, ids=lambda kind: kind.__name__)
-@settings(max_examples=25)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_json_gives_a_document_or_a_format_error(kind: type[BaseModel], data: st.DataObject) -> None:
     """Also under the right names, so that each field's own check sees every kind of value."""
