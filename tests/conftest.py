@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 
 from sealwright_testing.corpus import corpus_is_named
 
-pytest_plugins = ["sealwright_testing.databases"]
+# The box's Python has no SQLAlchemy, and its tests need no database.
+pytest_plugins = ["sealwright_testing.databases"] if find_spec("sqlalchemy") else []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
