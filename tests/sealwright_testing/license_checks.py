@@ -1,24 +1,11 @@
-"""What tests of a licence service ask of it: denials by their code, steps by themselves, numbers of records."""
+"""What tests of a licence service ask of it: steps by themselves, numbers of records."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
-
 from sealwright_licensing.records import Device, PendingEnrollment
-from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.messages import EnrollmentChallenge
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.software_device import SoftwareDevice
-
-
-def denied(code: RejectionCode, call: Callable[[], object]) -> VerificationError:
-    """Demand a denial with this code."""
-    with pytest.raises(VerificationError) as caught:
-        call()
-    assert caught.value.code is code, caught.value
-    return caught.value
 
 
 def challenge(world: LicenseWorld, device: SoftwareDevice, code: str, **changes: object) -> EnrollmentChallenge:

@@ -27,7 +27,7 @@ from sealwright_policies.metering.report import (
     sign_acknowledgement,
 )
 from sealwright_policies.wire.service import LicenseService
-from sealwright_testing.license_checks import denied
+from sealwright_testing.denials import denied
 from sealwright_testing.metering import DEVICE, HOUR_MS, LICENSE, PARTITION, point
 
 KEY = Ed25519PrivateKey.generate()

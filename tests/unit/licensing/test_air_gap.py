@@ -20,9 +20,10 @@ from sealwright_policies.wire import air_gap
 from sealwright_policies.wire.air_gap import ChallengeReply, qr_text, request_file, verify_reply
 from sealwright_policies.wire.lease import Lease, verify_lease
 from sealwright_policies.wire.messages import EnrollmentChallenge, RenewalRequest
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.event_logs import LoggedEvent
-from sealwright_testing.license_checks import count, denied, pending, seats_taken
+from sealwright_testing.license_checks import count, pending, seats_taken
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
 from sealwright_testing.software_device import SoftwareDevice
 

@@ -17,9 +17,9 @@ from sealwright_licensing.operations.devices import resume_device, retire_device
 from sealwright_licensing.records import ClockSighting, DeviceStatus
 from sealwright_policies.appraisal.clock import ClockReading
 from sealwright_policies.errors import RejectionCode, UsageError
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR
 from sealwright_testing.software_device import SoftwareDevice
 

@@ -16,8 +16,9 @@ from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.device_certificate import verify_device_certificate
 from sealwright_policies.wire.lease import verify_lease
+from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import challenge, denied, pending, seats_taken
+from sealwright_testing.license_checks import challenge, pending, seats_taken
 from sealwright_testing.license_world import OPERATOR, LicenseWorld, grant, synthetic_box
 from sealwright_testing.software_device import srk_area
 from sealwright_testing.software_tpm import Clock, name_of

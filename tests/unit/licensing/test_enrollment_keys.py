@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sealwright_licensing.endorsement import Tier
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.messages import Purpose
+from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import LEASE_INDEX, TICK_INDEX
-from sealwright_testing.license_checks import challenge, denied, pending, seats_taken
+from sealwright_testing.license_checks import challenge, pending, seats_taken
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.maker_ca import MakerCa, der
 from sealwright_testing.software_device import SoftwareDevice, srk_area

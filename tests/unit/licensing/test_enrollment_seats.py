@@ -13,8 +13,9 @@ from sealwright_licensing.operations.licenses import add_activation_code, revoke
 from sealwright_licensing.records import Device, DeviceStatus
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.lease import verify_lease
+from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import challenge, denied, pending, seats_taken
+from sealwright_testing.license_checks import challenge, pending, seats_taken
 from sealwright_testing.license_world import OPERATOR, LicenseWorld, SetStatus
 from sealwright_testing.software_device import SoftwareDevice
 

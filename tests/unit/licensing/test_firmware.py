@@ -9,9 +9,9 @@ from sealwright_licensing.firmware import firmware_digest
 from sealwright_licensing.operations.devices import approve_firmware
 from sealwright_licensing.records import DeviceFirmware
 from sealwright_policies.errors import RejectionCode, UsageError
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.evidence_factory import NOW, boot_events
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR, grant
 
 

@@ -17,8 +17,9 @@ from sealwright_policies.appraisal.boot_variants import sign_variants
 from sealwright_policies.appraisal.release import read_unverified_release, sign_release
 from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.wire.lease import verify_lease
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
-from sealwright_testing.license_checks import challenge, count, denied
+from sealwright_testing.license_checks import challenge, count
 from sealwright_testing.license_world import LicenseWorld, grant, synthetic_box
 
 FORGER = ec.generate_private_key(ec.SECP256R1())

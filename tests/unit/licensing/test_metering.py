@@ -32,9 +32,9 @@ from sealwright_policies.metering.report import Acknowledgement, verify_acknowle
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import NonceRequest, Purpose
 from sealwright_testing.databases import POSTGRESQL
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
 from sealwright_testing.metering import ChainWriter, make_report, point, usage_row
 from sealwright_testing.software_device import SoftwareDevice

@@ -14,8 +14,8 @@ from sealwright_licensing.operations.terms import TermChanges
 from sealwright_licensing.records import License, LicenseStatus, Operation, Overage, RenewalBasis
 from sealwright_licensing.seats import overage_seats, seat_limit
 from sealwright_policies.errors import RejectionCode, UsageError
+from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
 
 

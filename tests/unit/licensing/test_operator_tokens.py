@@ -14,7 +14,7 @@ from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import authenticate_token, create_token, revoke_token
 from sealwright_licensing.records import Operation
 from sealwright_policies.errors import RejectionCode, UsageError
-from sealwright_testing.license_checks import denied
+from sealwright_testing.denials import denied
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.operator_desk import OPERATOR
 

@@ -26,9 +26,10 @@ from sealwright_licensing.renewal import MOST_OPEN_REPLIES
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import NonceRequest, Purpose
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import count, denied
+from sealwright_testing.license_checks import count
 from sealwright_testing.license_world import OPERATOR, LicenseWorld, SetStatus, grant
 
 R = TypeVar("R", LeaseRecord, DeviceCertificateRecord)

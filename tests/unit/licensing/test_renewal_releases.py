@@ -8,9 +8,9 @@ from sealwright_licensing.baselines import pcrs_json
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.lease import Lease, verify_lease
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.evidence_factory import NOW, boot_events, quoted_values, userspace_events
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR, grant, synthetic_box
 
 

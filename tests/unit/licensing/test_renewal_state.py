@@ -10,9 +10,9 @@ from sealwright_licensing.operations.devices import resume_device, retire_device
 from sealwright_licensing.records import Decision, DeviceStatus, TickLedger
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.messages import Purpose
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR
 from sealwright_testing.software_device import SoftwareDevice
 

@@ -31,8 +31,8 @@ from sealwright_policies.wire.framing import lease_share_reference
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import Grant
 from sealwright_policies.wire.service import LicenseService
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR, LicenseWorld, build_output, grant, synthetic_box
 
 LEASE_KEYS = (KeyRole.LEASE_DOCUMENT, KeyRole.LEASE_POLICY, KeyRole.DEVICE_CA)

@@ -9,8 +9,9 @@ import pytest
 from sealwright_licensing.operations.service import reset_service_time
 from sealwright_licensing.service_time import EXCHANGE_EVERY_S, ServiceClock, service_time
 from sealwright_policies.errors import RejectionCode
+from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import challenge, denied
+from sealwright_testing.license_checks import challenge
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
 
 DAY = 86_400

@@ -10,9 +10,9 @@ from sealwright_licensing.operations.terms import TermChanges
 from sealwright_licensing.records import ActivationCodeRecord, Device, DeviceStatus
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.lease import verify_lease
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.evidence_factory import NOW, payload_fields
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR, LicenseWorld, grant, synthetic_box
 
 

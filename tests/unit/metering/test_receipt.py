@@ -23,8 +23,8 @@ from sealwright_policies.metering.receipt import (
 )
 from sealwright_policies.metering.report import MeteringReport, head_of, verify_receipts
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import SyntheticBox
-from sealwright_testing.license_checks import denied
 from sealwright_testing.metering import DEVICE, ChainWriter, point, usage_row
 
 LARGEST = 2**48 - 1
