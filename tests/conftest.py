@@ -5,11 +5,17 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import settings
 
 from sealwright_testing.corpus import corpus_is_named
 
 # The box's Python has no SQLAlchemy, and its tests need no database.
 pytest_plugins = ["sealwright_testing.databases"] if find_spec("sqlalchemy") else []
+
+
+# A test must not fail for a slow machine.
+settings.register_profile("sealwright", deadline=None)
+settings.load_profile("sealwright")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+import shtab
+
 from sealwright_licensing import (
     cli_clock,
     cli_database,
@@ -40,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    shtab.add_argument_to(parser, ["--print-completion"], help="print completion for a shell: bash, zsh or tcsh")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (
         cli_service,

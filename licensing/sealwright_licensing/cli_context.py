@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from sealwright_licensing import schema
+from sealwright_licensing.cli_ids import complete_ids
 from sealwright_licensing.config import ServiceConfig, ServiceFolder, load_config
 from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.database import opened_database
@@ -47,3 +49,15 @@ def open_service(directory: Path) -> Iterator[Context]:
     with opened_database(folder, config) as engine:
         schema.require_newest(engine)
         yield Context(folder, config, SqlStore(engine), engine)
+
+
+@contextmanager
+def open_command(arguments: argparse.Namespace) -> Iterator[Context]:
+    """Open the service of a command that names licences, devices or releases, whose ids are completed.
+
+    Raises:
+        SealwrightError: as :func:`open_service` and :func:`.cli_ids.complete_ids`.
+    """
+    with open_service(arguments.directory) as context:
+        complete_ids(context.store, arguments)
+        yield context

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_air_gap import add_answer
-from sealwright_licensing.cli_context import open_service
+from sealwright_licensing.cli_context import open_command
+from sealwright_licensing.cli_ids import add_confirmation
 from sealwright_licensing.cli_license_terms import count
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.device_views import device_fields, device_view, device_words
@@ -27,7 +28,10 @@ def add_commands(commands: Commands) -> None:
     resume = _add(group, "resume", _resume, "let a held device go on", "--history 1")
     resume.add_argument("--history", type=count(1_000_000), metavar="NUMBER",
                         help="of a device that is said to be two: the one that goes on")  # fmt: skip
-    _add(group, "retire", _retire, "end a device's enrolment: its seat is free, its outstanding lease counts as used")
+    retire = _add(
+        group, "retire", _retire, "end a device's enrolment: its seat is free, its outstanding lease counts as used"
+    )
+    add_confirmation(retire, "Retire device {device_id}? Its outstanding lease counts as used.")
     transfer = _add(group, "transfer", _transfer, "draw an activation code for the box that takes a device's place")
     transfer.add_argument("--at-once", action="store_true",
                           help="retire the device now, and not when the other one enrols")  # fmt: skip
@@ -46,7 +50,7 @@ def _add(
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context, context.store.read() as transaction:
+    with open_command(arguments) as context, context.store.read() as transaction:
         found = transaction.find(Device, newest_first="enrolled_at")
         last = {one.device_id: last_decision(transaction, one.device_id) for one in found}
     shown = [
@@ -71,7 +75,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context, context.store.read() as transaction:
+    with open_command(arguments) as context, context.store.read() as transaction:
         view = device_view(transaction, arguments.device_id)
     if view.device is None and not view.decisions:
         raise VerificationError(RejectionCode.DEVICE_UNKNOWN, f"nothing is known of a device {arguments.device_id}")
@@ -79,7 +83,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _resume(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         changed = devices.resume_device(
             context.store, cli_actor(), arguments.device_id, history=arguments.history, now=now
@@ -88,7 +92,7 @@ def _resume(arguments: argparse.Namespace) -> None:
 
 
 def _retire(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         changed = devices.retire_device(context.store, cli_actor(), arguments.device_id, now=now)
     words = [f"Device {changed.device_id} is retired; its seat under {changed.license_id} is free."]
@@ -96,7 +100,7 @@ def _retire(arguments: argparse.Namespace) -> None:
 
 
 def _transfer(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         transfer = devices.transfer_device(
             context.store, cli_actor(), arguments.device_id, at_once=arguments.at_once, now=now
@@ -113,7 +117,7 @@ def _transfer(arguments: argparse.Namespace) -> None:
 
 
 def _approve(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         changed = devices.approve_firmware(context.store, cli_actor(), arguments.device_id, arguments.digest, now=now)
     words = [f"Approved. The next evidence of {changed.device_id} that shows these values pins them."]

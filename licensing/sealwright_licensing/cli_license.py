@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from sealwright_licensing.cli_actor import cli_actor
-from sealwright_licensing.cli_context import open_service
+from sealwright_licensing.cli_context import open_command
+from sealwright_licensing.cli_ids import add_confirmation
 from sealwright_licensing.cli_license_terms import add_terms, changes_of, count, date, version
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.license_views import license_fields, license_words
@@ -49,7 +50,10 @@ def add_commands(commands: Commands) -> None:
             "sign no more leases, for ever; boxes without contact run to the lease's end",
         ),
     ):
-        _add(group, verb, _set_status, help_).set_defaults(operation=operation)
+        leaf = _add(group, verb, _set_status, help_)
+        leaf.set_defaults(operation=operation)
+        if operation is licenses.revoke_license:
+            add_confirmation(leaf, "Revoke licence {license_id} for ever?")
 
 
 def _add(
@@ -79,7 +83,7 @@ def _add_issue(group: Commands) -> None:
 
 
 def _issue(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         license_ = terms.new_license(
             product=arguments.product,
@@ -111,7 +115,7 @@ def _issue(arguments: argparse.Namespace) -> None:
 
 
 def _add_code(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         code = licenses.add_activation_code(context.store, cli_actor(), arguments.license_id, now=now)
     result = {"license_id": arguments.license_id, "activation_code": code}
@@ -119,7 +123,7 @@ def _add_code(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context, context.store.read() as transaction:
+    with open_command(arguments) as context, context.store.read() as transaction:
         found = transaction.find(License, newest_first="issued_at")
         taken = {one.license_id: seats_taken(transaction, one.license_id) for one in found}
     shown = [license_fields(one, taken[one.license_id]) for one in found]
@@ -132,7 +136,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         with context.store.read() as transaction:
             license_ = known_license(transaction, arguments.license_id)
@@ -141,7 +145,7 @@ def _show(arguments: argparse.Namespace) -> None:
 
 
 def _renew(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         changed = licenses.renew_license(
             context.store, cli_actor(), arguments.license_id,
             days=arguments.days, powered_on_hours=arguments.hours, now=service_time(context.store, int(time.time())),
@@ -156,7 +160,7 @@ def _renew(arguments: argparse.Namespace) -> None:
 
 
 def _change(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         changes = changes_of(arguments)
         changed = licenses.change_terms(context.store, cli_actor(), arguments.license_id, changes, now=now)
@@ -166,7 +170,7 @@ def _change(arguments: argparse.Namespace) -> None:
 
 
 def _set_floor(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         changed = licenses.set_version_floor(
             context.store, cli_actor(), arguments.license_id, arguments.version,
             lower=arguments.lower, now=service_time(context.store, int(time.time())),
@@ -180,7 +184,7 @@ def _set_floor(arguments: argparse.Namespace) -> None:
 
 
 def _set_status(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         now = service_time(context.store, int(time.time()))
         changed = arguments.operation(context.store, cli_actor(), arguments.license_id, now=now)
     result = {"license_id": changed.license_id, "status": changed.status.value}

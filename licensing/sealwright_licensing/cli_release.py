@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from sealwright_licensing.cli_actor import cli_actor
-from sealwright_licensing.cli_context import open_service
+from sealwright_licensing.cli_context import open_command
+from sealwright_licensing.cli_ids import add_confirmation
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.keyring import load_keyring
@@ -35,7 +36,8 @@ def add_commands(commands: Commands) -> None:
         group, "withdraw", _withdraw, help_="sign no more leases for a release",
         example="sealwright-license release withdraw /srv/license 3f1c…",
     )  # fmt: skip
-    withdraw.add_argument("release_id", metavar="RELEASE", help="its id, 64 hex digits")
+    withdraw.add_argument("release_id", metavar="RELEASE", help="its id, or the beginning of it")
+    add_confirmation(withdraw, "Withdraw release {release_id}? Boxes get no more leases for it.")
 
 
 def _import(arguments: argparse.Namespace) -> None:
@@ -46,7 +48,7 @@ def _import(arguments: argparse.Namespace) -> None:
             f"{arguments.manifest_key} cannot be read: {error}.", cure="Give manifest-key.pem of the build."
         ) from error
     output = read_build_output(arguments.output)
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         release, is_new = import_release(
             context.store,
             load_custodians(context.folder.keys),
@@ -76,7 +78,7 @@ def _import(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context, context.store.read() as transaction:
+    with open_command(arguments) as context, context.store.read() as transaction:
         found = transaction.find(ReleaseRecord, newest_first="imported_at")
     shown = [
         {
@@ -99,7 +101,7 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _withdraw(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context:
+    with open_command(arguments) as context:
         withdrawn = withdraw_release(
             context.store, cli_actor(), arguments.release_id, now=service_time(context.store, int(time.time()))
         )

@@ -45,6 +45,14 @@ class Limits(_Section):
     """Seconds that running requests get when the service stops."""
 
 
+class Metrics(_Section):
+    """Where each process shows its figures to Prometheus, over plain HTTP."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """0: nowhere."""
+
+
 class ServiceConfig(_Section):
     """The file's content."""
 
@@ -59,6 +67,7 @@ class ServiceConfig(_Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes behind the one address; several need PostgreSQL."""
     limits: Limits = Limits()
+    metrics: Metrics = Metrics()
     operators: OperatorsConfig = OperatorsConfig()
     denied_tpm: tuple[DeniedTpm, ...] = ()
     """TPMs to refuse."""
@@ -179,6 +188,10 @@ connections_per_address = {limits.connections_per_address}
 headers_s = {limits.headers_s:g}
 body_s = {limits.body_s:g}
 shutdown_s = {limits.shutdown_s}
+
+[metrics]                        # of the boxes' process, over plain HTTP; operators' have /metrics with a token
+host = "127.0.0.1"
+port = 0                         # 0: nowhere
 
 [operators]                      # API and console: `sealwright-license serve-operators`
 host = "{operators.host}"

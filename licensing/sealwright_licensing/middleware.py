@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sealwright_licensing import problems
 from sealwright_licensing.limits import AddressBuckets
-from sealwright_licensing.logs import logger
+from sealwright_licensing.logs import begin_request, logger
+from sealwright_licensing.metrics import OTHER, REQUESTS, RUNNING
 from sealwright_policies.errors import RejectionCode
 
 
@@ -21,7 +22,7 @@ def client_address(scope: Scope) -> str:
 
 
 class RequestLog:
-    """Logs method, path, status and duration."""
+    """Gives each request an id, logs method, path, status and duration, and counts it by its route."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,16 +33,21 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         begun, status = time.monotonic(), 0
+        request_id = begin_request()
 
         async def watch(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
             await send(message)
 
         try:
-            await self._app(scope, receive, watch)
+            with RUNNING.track_inprogress():
+                await self._app(scope, receive, watch)
         finally:
+            took = time.monotonic() - begun
+            REQUESTS.labels(*_known(scope), str(status)).observe(took)
             logger.info(
                 "request",
                 extra={
@@ -49,9 +55,18 @@ class RequestLog:
                     "path": scope["path"][:128],
                     "status": status,
                     "address": client_address(scope),
-                    "duration_ms": round((time.monotonic() - begun) * 1000, 1),
+                    "duration_ms": round(took * 1000, 1),
                 },
             )
+
+
+def _known(scope: Scope) -> tuple[str, str]:
+    """Method and route of a request as they were declared: a client's own words would be labels without end."""
+    route, method = scope.get("route"), scope["method"]
+    return (method if method in _METHODS else OTHER, OTHER if route is None else route.path)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE"})
 
 
 class RateLimit:

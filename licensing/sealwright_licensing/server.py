@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from sealwright_custody.keeper import Keeper
-from sealwright_licensing import keys, schema
+from sealwright_licensing import keys, metrics, schema
 from sealwright_licensing.app import create_app
 from sealwright_licensing.config import Limits, ServiceConfig, ServiceFolder
 from sealwright_licensing.connections import Listener, TlsLoop, deadline_protocol
@@ -54,6 +54,8 @@ def _work(
     store = SqlStore(service_engine(folder, config), ManifestKeys(folder.manifest_keys).admit)
     keeper = Keeper(folder.keys)
     app = create_app(store, keys.load_signing_keys(folder.keys, keeper), load_custodians(folder.keys, keeper), config)
+    if config.metrics.port:
+        metrics.listen(config.metrics.host, config.metrics.port)
     _answer(server_config(app, folder, config.limits), config.limits, listener, started, lifeline)
 
 

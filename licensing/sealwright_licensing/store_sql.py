@@ -15,7 +15,7 @@ from sqlalchemy import Boolean, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from sealwright_licensing import locks
+from sealwright_licensing import locks, metrics
 from sealwright_licensing.database import EVERYTHING, EXCLUSIVE, is_postgresql, refused
 from sealwright_licensing.paging import PageQuery
 from sealwright_licensing.statements import BOUND, FIELDS, KEYS, Shape, Statements, Values, Verb, groups, numbered
@@ -38,6 +38,11 @@ class SqlStore:
         self._statements = Statements(engine.dialect)
         self._is_postgresql = is_postgresql(engine)
         self._errors = (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error)
+
+    @property
+    def engine(self) -> Engine:
+        """The database, for its schema."""
+        return self._engine
 
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent view."""
@@ -65,6 +70,7 @@ class SqlStore:
                 yield transaction
                 transaction.flush()
         except self._errors as error:
+            metrics.DATABASE_ERRORS.inc()
             raise refused(self._engine, error) from error
 
 

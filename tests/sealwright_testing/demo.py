@@ -156,7 +156,7 @@ def _say_how_to_go_on(paths: Paths, vendor: Vendor, box: VirtualBox, api_key: st
     certificate = paths.directory / "box.pem"
     customer.save_certificate(box, certificate)
     report.say(f"""box        https://127.0.0.1:{box.port}/   (status page; certificate: {certificate})
-service    https://127.0.0.1:{vendor.port}/healthz
+service    https://127.0.0.1:{vendor.port}/readyz
 API key    {api_key}
 console    {paths.directory}/box/console-*.log
 

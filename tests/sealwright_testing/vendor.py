@@ -166,7 +166,7 @@ class Vendor:
 
     def revoke(self, license_id: str) -> None:
         """Revoke a licence."""
-        self.license("license", "revoke", self.license_directory, license_id)
+        self.license("license", "revoke", self.license_directory, license_id, "--yes")
 
     def device_words(self, device_id: str) -> str:
         """What ``device show`` says about a device, the last appraisal in words among it."""

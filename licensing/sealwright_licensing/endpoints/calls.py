@@ -11,7 +11,9 @@ from anyio import CapacityLimiter
 from fastapi import Request, Response
 from pydantic import BaseModel
 
+from sealwright_licensing.journal import OK
 from sealwright_licensing.logs import logger
+from sealwright_licensing.metrics import DECISIONS
 from sealwright_policies.errors import VerificationError
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, Problem
@@ -46,8 +48,10 @@ class Caller:
         try:
             made = await anyio.to_thread.run_sync(lambda: decision(self.now()), limiter=self.workers)
         except VerificationError as denial:
+            DECISIONS.labels(purpose, denial.code.value).inc()
             logger.warning("denied", extra={"purpose": purpose, "code": denial.code.value, **ids})
             raise
+        DECISIONS.labels(purpose, OK).inc()
         logger.info("granted", extra={"purpose": purpose, "code": "ok", **ids})
         return made
 

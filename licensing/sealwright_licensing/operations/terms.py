@@ -63,7 +63,7 @@ def new_license(
     """
     start = now if starts_at is None else starts_at
     license_ = License(
-        license_id=f"lic-{secrets.token_hex(6)}",
+        license_id=new_license_id(),
         product=product,
         seats=seats,
         tiers=joined(tier.value for tier in tiers),
@@ -89,6 +89,11 @@ def new_license(
     )
     require_meant(license_)
     return license_
+
+
+def new_license_id() -> str:
+    """Draw an id."""
+    return f"lic-{secrets.token_hex(6)}"
 
 
 def budget(days: int, powered_on_hours: int | None) -> int:

@@ -14,14 +14,21 @@ from starlette.exceptions import HTTPException
 
 from sealwright_licensing import problems
 from sealwright_licensing.config import ServiceConfig, ServiceFolder
+from sealwright_licensing.endpoints import health
 from sealwright_licensing.limits import AddressBuckets, Buckets
 from sealwright_licensing.logs import logger
 from sealwright_licensing.middleware import BodyLimit, RateLimit, RequestLog
 from sealwright_licensing.operators.api import (
+    bodies,
     decisions,
+    device_changes,
     devices,
     leases,
+    license_changes,
     licenses,
+    metering,
+    metrics,
+    operations,
     releases,
     roots,
     session,
@@ -36,8 +43,16 @@ from sealwright_policies.wire.messages import Problem
 
 TITLE = "Sealwright licence service: operators' API"
 API = "/api/v1"
-_READ_BY_US = (session.Login,)
-_UNKNOWN = {RejectionCode.DEVICE_UNKNOWN, RejectionCode.LICENSE_UNKNOWN, RejectionCode.RELEASE_UNKNOWN}
+_MODULES = (status, licenses, license_changes, devices, device_changes, leases, releases, decisions, operations,
+            metering, roots, tokens)  # fmt: skip
+_READ_BY_US = (
+    session.Login, bodies.Nothing, bodies.LicenseIssue, bodies.LicenseChange, bodies.LicenseRenewal,
+    bodies.VersionFloor, bodies.Resumption, bodies.TransferOrder, bodies.FirmwareApproval, bodies.Settlement,
+)  # fmt: skip
+_UNKNOWN = {
+    RejectionCode.DEVICE_UNKNOWN, RejectionCode.LICENSE_UNKNOWN, RejectionCode.RELEASE_UNKNOWN,
+    RejectionCode.METERING_CHAIN,
+}  # fmt: skip
 _HOUR_S = 3600
 
 
@@ -56,9 +71,11 @@ def create_operator_app(
     app = FastAPI(title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.desk = desk
     api = APIRouter(prefix=API, dependencies=[Depends(desk.guard)])
-    for module in (status, licenses, devices, leases, releases, decisions, roots, tokens):
+    for module in _MODULES:
         api.include_router(module.router(desk))
     app.include_router(api)
+    app.include_router(metrics.router(desk), dependencies=[Depends(desk.guard)])
+    app.include_router(health.router(store))
     failed = AddressBuckets(tokens=limits.failed_logins_per_hour, period_s=_HOUR_S)
     app.include_router(session.router(desk, failed), prefix=API)
     app.add_exception_handler(SealwrightError, _refuse)

@@ -23,6 +23,7 @@ from sealwright_licensing.records import (
     License,
     LicenseStatus,
     MakerCertificate,
+    Operation,
     Overage,
     ReleaseRecord,
     RenewalBasis,
@@ -181,6 +182,18 @@ class RootView(View):
     added_at: int
 
 
+class OperationView(View):
+    """One act of an operator."""
+
+    operation_id: str
+    actor_kind: str
+    actor: str
+    operation: str
+    subject: str
+    detail: dict[str, Any]
+    performed_at: int
+
+
 class TokenView(View):
     """An API token, without the token."""
 
@@ -202,7 +215,9 @@ def view_license(transaction: Transaction, record: License) -> LicenseView:
 def summarise_device(transaction: Transaction, record: Device) -> DeviceSummary:
     """A box in a list."""
     last = last_decision(transaction, record.device_id)
-    return DeviceSummary(**_common(record, DeviceSummary, without=("last_code",)), last_code=last.code if last else "")
+    return DeviceSummary(
+        **view_fields(record, DeviceSummary, without=("last_code",)), last_code=last.code if last else ""
+    )
 
 
 def view_device(transaction: Transaction, record: Device) -> DeviceView:
@@ -212,7 +227,7 @@ def view_device(transaction: Transaction, record: Device) -> DeviceView:
     read = ("tpm", "pinned_pcrs", "reported_pcrs")
     other = ("last_code", "firmware", "histories", "lease", "last_decision", *read)
     return DeviceView(
-        **_common(record, DeviceView, without=other),
+        **view_fields(record, DeviceView, without=other),
         **{name: json.loads(getattr(record, name)) for name in read},
         last_code=last.code if last else "",
         firmware=firmware_fields(seen),
@@ -224,18 +239,18 @@ def view_device(transaction: Transaction, record: Device) -> DeviceView:
 
 def view_lease(record: LeaseRecord) -> LeaseView:
     """A lease."""
-    return LeaseView(**_common(record, LeaseView))
+    return LeaseView(**view_fields(record, LeaseView))
 
 
 def summarise_decision(record: Decision) -> DecisionSummary:
     """A decision in a list."""
-    return DecisionSummary(**_common(record, DecisionSummary))
+    return DecisionSummary(**view_fields(record, DecisionSummary))
 
 
 def view_decision(record: Decision) -> DecisionView:
     """A decision with its appraisal."""
     return DecisionView(
-        **_common(record, DecisionSummary),
+        **view_fields(record, DecisionSummary),
         words=record.words.splitlines(),
         result=json.loads(record.result) if record.result else None,
     )
@@ -243,19 +258,25 @@ def view_decision(record: Decision) -> DecisionView:
 
 def view_release(record: ReleaseRecord) -> ReleaseView:
     """A release."""
-    return ReleaseView(**_common(record, ReleaseView))
+    return ReleaseView(**view_fields(record, ReleaseView))
 
 
 def view_root(record: MakerCertificate) -> RootView:
     """A maker's certificate."""
-    return RootView(**_common(record, RootView))
+    return RootView(**view_fields(record, RootView))
+
+
+def view_operation(record: Operation) -> OperationView:
+    """An operation."""
+    return OperationView(**view_fields(record, OperationView, without=("detail",)), detail=json.loads(record.detail))
 
 
 def view_token(record: ApiToken) -> TokenView:
     """A token."""
     bound = record.licenses.split(",") if record.licenses else []
-    return TokenView(**_common(record, TokenView, without=("licenses",)), licenses=bound)
+    return TokenView(**view_fields(record, TokenView, without=("licenses",)), licenses=bound)
 
 
-def _common(record: object, kind: type[View], without: tuple[str, ...] = ()) -> dict[str, Any]:
+def view_fields(record: object, kind: type[View], without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields that a record and what is shown of it have in common."""
     return {name: getattr(record, name) for name in kind.model_fields if name not in without}

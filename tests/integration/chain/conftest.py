@@ -51,6 +51,6 @@ def revoked_box(vendor: SimulatedVendor, tmp_path: Path) -> Iterator[SimulatedBo
     made.go_up()
     issued = vendor.issue()
     made.enroll(issued.activation_code)
-    license_command("license", "revoke", vendor.license_directory, issued.license_id)
+    license_command("license", "revoke", vendor.license_directory, issued.license_id, "--yes")
     yield made
     made.tpm.kill()

@@ -55,7 +55,7 @@ def problem(reply: httpx.Response, status: int, code: str) -> Problem:
     return shown
 
 
-HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+HEALTH = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 # --- the way of a box -------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_tls_1_2_is_refused(server: LicenseServer) -> None:
 
 def test_plain_http_gets_nothing(server: LicenseServer) -> None:
     with pytest.raises(httpx.HTTPError):
-        httpx.get(f"http://127.0.0.1:{server.port}/healthz")
+        httpx.get(f"http://127.0.0.1:{server.port}/livez")
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,11 @@ def test_other_paths_and_methods_are_problems(box: BoxClient) -> None:
 
 
 def test_health_and_openapi(box: BoxClient) -> None:
-    assert box.http.get("/healthz").json() == {"status": "ok"}
+    for path in ("/livez", "/readyz"):
+        assert box.http.get(path).json() == {"status": "ok"}
     described = box.http.get("/openapi.json").json()
     assert set(described["paths"]) == {
-        "/healthz", "/v1/enrollments", "/v1/enrollments/proof", "/v1/nonces", "/v1/renewals",
+        "/livez", "/readyz", "/v1/enrollments", "/v1/enrollments/proof", "/v1/metering", "/v1/nonces", "/v1/renewals",
     }  # fmt: skip
     text = json.dumps(described)
     for reference in set(_references(described)):
@@ -246,7 +247,7 @@ def test_limits_of_an_address(small: tuple[LicenseWorld, LicenseServer]) -> None
         with pytest.raises(DeniedError) as caught:
             client.challenge(device.request(code))
         assert (caught.value.problem.status, caught.value.problem.code) == (429, "RATE_LIMITED")
-        codes = {http.get("/healthz").status_code for _ in range(60)}
+        codes = {http.get("/livez").status_code for _ in range(60)}
         assert codes == {200, 429}
 
 

@@ -122,12 +122,12 @@ def test_a_restart_of_the_database_is_a_503_at_most(tmp_path: Path) -> None:
         world = LicenseWorld.create(tmp_path / "service", now=int(time.time()), database=server.url())
         world.store.close()
         with running_service(world.folder) as service, service.client() as client:
-            assert client.get("/healthz").status_code == 200
+            assert client.get("/readyz").status_code == 200
             server.stop("immediate")
-            down = client.get("/healthz")
+            down = client.get("/readyz")
             assert (down.status_code, down.json()["code"]) == (503, "UNAVAILABLE")
             server.start()
-            seen = [client.get("/healthz").status_code for _ in range(12)]
+            seen = [client.get("/readyz").status_code for _ in range(12)]
             assert set(seen[-8:]) == {200}
             assert service.process.poll() is None
 

@@ -86,7 +86,7 @@ def running(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFa
         tls = servers[0].tls
         clients = [stack.enter_context(servers[number % PROCESSES].client(tls)) for number in range(CLIENTS)]
         for client in clients:
-            client.get("/healthz").raise_for_status()
+            client.get("/readyz").raise_for_status()
         yield Fleet(world, [BoxClient(client) for client in clients])
     world.store.close()
     postgres_server.drop_database(name)

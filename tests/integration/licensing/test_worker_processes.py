@@ -60,7 +60,7 @@ def test_a_worker_that_dies_is_replaced_and_the_service_answers_on(server: Licen
     tls = server.tls
     for _ in range(20):
         with server.client(tls) as client:
-            assert client.get("/healthz").status_code == 200
+            assert client.get("/readyz").status_code == 200
     assert "a worker died and is replaced" in server.log.read_text()
     assert server.stop() == 0
 
@@ -68,7 +68,7 @@ def test_a_worker_that_dies_is_replaced_and_the_service_answers_on(server: Licen
 def test_all_workers_end_with_a_graceful_stop(server: LicenseServer) -> None:
     workers = children(server.process.pid)
     with server.client() as client:
-        client.get("/healthz").raise_for_status()
+        client.get("/readyz").raise_for_status()
     assert server.stop() == 0
     assert not any(is_running(worker) for worker in workers)
 

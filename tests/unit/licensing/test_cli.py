@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import io
 import json
 import re
 import stat
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +17,7 @@ import pytest
 from cryptography import x509
 
 from sealwright_licensing import initialisation, journal, keys
-from sealwright_licensing.cli import main
+from sealwright_licensing.cli import build_parser, main
 from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.initialisation import create_service
 from sealwright_licensing.records import Decision
@@ -21,6 +26,7 @@ from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.messages import Purpose
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.corpus import corpus_file
+from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.license_world import LicenseWorld, build_output, public_pem, synthetic_box
 from sealwright_testing.maker_ca import MakerCa, pem
 
@@ -202,9 +208,9 @@ def test_the_whole_way_of_a_licence(world: LicenseWorld, capsys: Capture, tmp_pa
     assert "affirming" in words
     assert "Secure Boot is on" in words
 
-    assert run(capsys, "license", "revoke", directory, issued["license_id"])["status"] == "revoked"
+    assert run(capsys, "license", "revoke", directory, issued["license_id"], "--yes")["status"] == "revoked"
     assert "was revoked" in fails(capsys, 2, "license", "reinstate", directory, issued["license_id"])
-    assert run(capsys, "device", "retire", directory, device.device_id)["status"] == "retired"
+    assert run(capsys, "device", "retire", directory, device.device_id, "--yes")["status"] == "retired"
 
 
 def test_unknown_ids_are_refused(world: LicenseWorld, capsys: Capture) -> None:
@@ -293,3 +299,84 @@ def test_the_way_of_a_token(world: LicenseWorld, capsys: Capture) -> None:
         capsys, 10, "token", "create", directory, "x", "--role", "operator", "--license", "lic-none"
     )
     fails(capsys, 2, "token", "create", directory, "x", "--role", "root")
+
+
+# --- ids, questions, completion ---------------------------------------------------------------------------------------
+
+
+def test_the_beginning_of_an_id_is_enough(world: LicenseWorld, capsys: Capture) -> None:
+    directory = world.folder.path
+    license_, _ = world.issue()
+    box = EnrolledDevice.enroll(world)
+    whole = license_.license_id
+    assert run(capsys, "license", "show", directory, whole[:8])["license_id"] == whole
+    assert run(capsys, "device", "show", directory, box.device.device_id[:6])["device_id"] == box.device.device_id
+    assert "LICENSE_UNKNOWN" in fails(capsys, 10, "license", "show", directory, whole[:5])
+
+
+def test_an_ambiguous_beginning_is_refused_and_a_slip_answered(world: LicenseWorld, capsys: Capture) -> None:
+    license_, _ = world.issue()
+    with world.store.write() as transaction:
+        transaction.add(dataclasses.replace(license_, license_id=f"{license_.license_id[:8]}zzzzzzzz"))
+    directory = world.folder.path
+    assert "Several licences begin" in fails(capsys, 2, "license", "show", directory, license_.license_id[:8])
+    slip = f"{license_.license_id[:-1]}x"
+    assert f"did you mean {license_.license_id}" in fails(capsys, 10, "license", "show", directory, slip)
+
+
+@pytest.mark.parametrize("verb", [("license", "revoke"), ("device", "retire"), ("release", "withdraw")])
+def test_what_cannot_be_taken_back_is_asked_about(
+    world: LicenseWorld, capsys: Capture, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, str]
+) -> None:
+    """Without a terminal it takes --yes and a whole id; at one, an answer."""
+    box = EnrolledDevice.enroll(world)
+    subject = {
+        "license": box.license_.license_id,
+        "device": box.device.device_id,
+        "release": world.box.release.release_id,
+    }[verb[0]]
+    command = (*verb, world.folder.path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert "give --yes" in fails(capsys, 2, *command, subject)
+    assert subject in fails(capsys, 2, *command, subject[:10], "--yes")
+    for answer in ("", "n\n", "\n"):
+        monkeypatch.setattr("sys.stdin", _Terminal(answer))
+        shown = fails(capsys, 2, *command, subject[:10])
+        assert subject in shown
+        assert "Nothing was changed" in shown
+    monkeypatch.setattr("sys.stdin", _Terminal("y\n"))
+    assert main([*map(str, command), subject[:10]]) == 0
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion_knows_the_commands(capsys: Capture, shell: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--print-completion", shell])
+    assert caught.value.code in (0, None)
+    script = capsys.readouterr().out
+    for word in ("set-floor", "approve-firmware", "serve-operators", "--json"):
+        assert word in script
+    if shell == "bash":
+        checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_every_command_that_prints_has_json() -> None:
+    """All leaves but those that run until they are stopped."""
+
+    def leaves(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+        actions = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+        if not actions:
+            yield name, parser
+        for action in actions:
+            for word, child in action.choices.items():
+                yield from leaves(child, f"{name} {word}".strip())
+
+    found = dict(leaves(build_parser(), ""))
+    assert len(found) >= 25
+    assert [name for name, leaf in found.items() if "--json" not in leaf._option_string_actions] == []

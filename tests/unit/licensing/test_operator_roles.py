@@ -13,6 +13,7 @@ from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.operator_desk import OperatorDesk, problem_code
 
 ROUTES = """
+GET    /metrics                              read-only auditor operator
 GET    /api/v1/status                        read-only auditor operator
 GET    /api/v1/licenses                      read-only auditor operator
 GET    /api/v1/licenses/{license_id}         read-only auditor operator
@@ -26,10 +27,27 @@ GET    /api/v1/decisions                     auditor operator
 GET    /api/v1/decisions/{decision_id}       auditor operator
 GET    /api/v1/roots                         auditor operator
 GET    /api/v1/tokens                        auditor operator
+GET    /api/v1/operations                    auditor operator
 POST   /api/v1/tokens/{token_id}/revoke      operator
+GET    /api/v1/metering/usage                auditor operator
+GET    /api/v1/metering/alarms               auditor operator
+POST   /api/v1/metering/{device_id}/{chain_id}/settle  operator
+POST   /api/v1/licenses                      operator
+PATCH  /api/v1/licenses/{license_id}         operator
+POST   /api/v1/licenses/{license_id}/codes   operator
+POST   /api/v1/licenses/{license_id}/renew   operator
+POST   /api/v1/licenses/{license_id}/set-floor    operator
+POST   /api/v1/licenses/{license_id}/suspend      operator
+POST   /api/v1/licenses/{license_id}/reinstate    operator
+POST   /api/v1/licenses/{license_id}/revoke       operator
+POST   /api/v1/devices/{device_id}/resume    operator
+POST   /api/v1/devices/{device_id}/retire    operator
+POST   /api/v1/devices/{device_id}/transfer  operator
+POST   /api/v1/devices/{device_id}/approve-firmware  operator
+POST   /api/v1/releases/{release_id}/withdraw        operator
 """
-WITHOUT_TOKEN = {"POST /api/v1/session", "GET /api/v1/session", "DELETE /api/v1/session", "GET /openapi.json"}
-"""What needs no API token: to begin, show and end a browser's session, and the description of the API."""
+WITHOUT_TOKEN = {"POST /api/v1/session", "GET /api/v1/session", "DELETE /api/v1/session", "GET /livez", "GET /readyz"}
+"""What needs no API token: a browser's session, and health."""
 
 
 def table() -> dict[str, frozenset[str]]:

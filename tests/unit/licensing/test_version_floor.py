@@ -100,7 +100,7 @@ def test_so_is_one_after_a_release_was_withdrawn(world: LicenseWorld, device: So
     update(world, device, "2.0")
     asked = device.renewal(license_of(world).license_id, last.next_nonce)
     assert len(leases(world, asked)) == 2
-    assert main(["release", "withdraw", str(world.folder.path), old]) == 0
+    assert main(["release", "withdraw", str(world.folder.path), old, "--yes"]) == 0
     assert [one.release_id for one in leases(world, asked)] == [device.box.release.release_id]
 
 

@@ -74,12 +74,12 @@ class Desk:
         return principal
 
     async def document(self, request: Request, kind: type[D]) -> D:
-        """The request's body as a document.
+        """The request's body as a document; no body is one without members.
 
         Raises:
             FormatError: it is none.
         """
-        return parse_json(kind, await request.body(), limit=BODY_LIMIT)
+        return parse_json(kind, await request.body() or b"{}", limit=BODY_LIMIT)
 
     async def run(self, call: Callable[[], T]) -> T:
         """Call what waits for the database in a worker thread."""

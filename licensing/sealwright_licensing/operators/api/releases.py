@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
+from sealwright_licensing.operations.releases import withdraw_release
+from sealwright_licensing.operators.api.bodies import Nothing
+from sealwright_licensing.operators.api.changes import Change, changes, make_change
 from sealwright_licensing.operators.api.desk import Desk, ResourceId, needs
 from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, find_page
 from sealwright_licensing.operators.api.tags import release_tag
@@ -44,6 +47,17 @@ def router(desk: Desk) -> APIRouter:
             record = require_release(transaction, release_id)
         response.headers["ETag"] = release_tag(record)
         return view_release(record)
+
+    @routes.post("/{release_id}/withdraw", summary="Lease a release no more",
+                 **changes(Permission.RELEASES_CHANGE, Nothing, tagged=True))  # fmt: skip
+    async def withdraw(request: Request, release_id: ResourceId) -> ReleaseView:
+        def make(change: Change, _: Nothing) -> ReleaseRecord:
+            return withdraw_release(change.store, change.actor, release_id, now=change.now)
+
+        def subject(transaction: Transaction) -> str:
+            return release_tag(require_release(transaction, release_id))
+
+        return view_release(await make_change(desk, request, Nothing, make, subject=subject))
 
     return routes
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_licensing.middleware import client_address
@@ -17,7 +18,8 @@ from sealwright_licensing.operators.browser import (
     require_same_origin,
     set_session_cookie,
 )
-from sealwright_licensing.operators.errors import OperatorError
+from sealwright_licensing.operators.errors import OperatorError, unauthenticated
+from sealwright_licensing.operators.oidc import LOGIN_COOKIE, LOGIN_S, OidcLogin
 from sealwright_licensing.operators.principals import PrincipalKind
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.sessions import Session, begin_session, end_session, find_session
@@ -87,7 +89,40 @@ def router(desk: Desk, failed: AddressBuckets) -> APIRouter:
         end_session(desk.store, form_session(request, given, desk.store, limits, now=desk.now()))
         clear_session_cookie(response)
 
+    if desk.config.operators.oidc is not None:
+        _add_oidc(routes, desk, OidcLogin(desk.config.operators.oidc, desk.folder.path))
     return routes
+
+
+def _add_oidc(routes: APIRouter, desk: Desk, provider: OidcLogin) -> None:
+    @routes.get("/oidc", status_code=302, summary="Log in through the OpenID provider", response_class=Response,
+                responses=problems())  # fmt: skip
+    def go() -> Response:
+        url, secret = provider.begin()
+        reply = RedirectResponse(url, 302)
+        # Lax: the browser comes back from another site. It opens nothing by itself.
+        reply.set_cookie(LOGIN_COOKIE, secret, max_age=LOGIN_S, secure=True, httponly=True, samesite="lax", path="/")
+        return reply
+
+    @routes.get("/oidc/callback", summary="Come back from the OpenID provider", response_class=Response,
+                responses=problems(401, 403))  # fmt: skip
+    def come_back(request: Request) -> Response:
+        secret = request.cookies.get(LOGIN_COOKIE)
+        if secret is None:
+            raise unauthenticated("This browser began no login, or took too long; begin again.")
+        principal = provider.finish(secret, request.query_params, now=desk.now())
+        limits = desk.config.operators.session_limits
+        # A page and no redirect: a cookie that is SameSite=Strict is not sent along one that another site began.
+        reply = HTMLResponse(_COME_BACK)
+        set_session_cookie(reply, begin_session(desk.store, principal, limits=limits, now=desk.now()))
+        reply.delete_cookie(LOGIN_COOKIE, secure=True, httponly=True, samesite="lax", path="/")
+        return reply
+
+
+_COME_BACK = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0;url=/">'
+    '<title>Sealwright</title><a href="/">Sealwright</a></html>'
+)
 
 
 def _view(session: Session) -> SessionView:

@@ -1,0 +1,88 @@
+"""Figures of the whole deployment, read from its database and its certificates when Prometheus asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from cryptography import x509
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from sealwright_licensing import keys
+from sealwright_licensing.config import ServiceFolder
+from sealwright_licensing.operators.records import OperatorSession
+from sealwright_licensing.records import (
+    Device,
+    DeviceStatus,
+    License,
+    LicenseStatus,
+    PendingEnrollment,
+    ReleaseRecord,
+)
+from sealwright_licensing.store import Store
+
+_DAY_S = 86_400
+ENDS_WITHIN_DAYS = (1, 7, 30)
+CERTIFICATES = {
+    "tls-server": keys.TLS_SERVER_CERTIFICATE,
+    "tls-ca": keys.TLS_CA_CERTIFICATE,
+    "device-ca": keys.DEVICE_CA_CERTIFICATE,
+}
+
+
+class _Fleet(Collector):
+    def __init__(self, store: Store, folder: ServiceFolder, now: int) -> None:
+        self._store = store
+        self._folder = folder
+        self._now = now
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """All gauges, of one moment."""
+        with self._store.read() as transaction:
+            devices = {one.value: transaction.count(Device, status=one.value) for one in DeviceStatus}
+            holds = Counter(one.held_code for one in transaction.find(Device, status=DeviceStatus.HELD.value))
+            licenses = transaction.find(License)
+            pending = transaction.count(PendingEnrollment)
+            releases = {str(gone).lower(): transaction.count(ReleaseRecord, withdrawn=gone) for gone in (False, True)}
+            sessions = transaction.count(OperatorSession)
+        yield _gauge("devices", "Devices by status", "status", devices)
+        yield _gauge("holds", "Devices that wait for an operator's decision, by the code of the hold", "code", holds)
+        yield _gauge("licenses", "Licences by status", "status", Counter(one.status.value for one in licenses))
+        yield _gauge("licenses_ending", "Active licences that end within so many days", "days", self._ending(licenses))
+        yield _gauge("releases", "Releases", "withdrawn", releases)
+        yield _gauge("pending_enrollments", "Enrolments between challenge and proof", "", {"": pending})
+        yield _gauge(
+            "sessions", "Sessions of operators, ended ones included until they are removed", "", {"": sessions}
+        )
+        yield _gauge(
+            "certificate_not_after_seconds", "When the service's certificates end, since the epoch", "certificate",
+            self._ends_of_certificates(),
+        )  # fmt: skip
+
+    def _ending(self, licenses: Iterable[License]) -> dict[str, int]:
+        left = [one.expires_at - self._now for one in licenses if one.status is LicenseStatus.ACTIVE]
+        return {str(days): sum(0 <= one < days * _DAY_S for one in left) for days in ENDS_WITHIN_DAYS}
+
+    def _ends_of_certificates(self) -> dict[str, int]:
+        paths = {name: self._folder.keys / file for name, file in CERTIFICATES.items()}
+        return {
+            name: int(x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp())
+            for name, path in paths.items()
+            if path.exists()
+        }
+
+
+def fleet_metrics(store: Store, folder: ServiceFolder, *, now: int) -> bytes:
+    """The deployment's figures in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Fleet(store, folder, now))
+    return generate_latest(registry)
+
+
+def _gauge(name: str, said: str, label: str, values: dict[str, int]) -> GaugeMetricFamily:
+    gauge = GaugeMetricFamily(f"sealwright_license_{name}", said, labels=[label] if label else [])
+    for value, number in sorted(values.items()):
+        gauge.add_metric([value] if label else [], number)
+    return gauge
