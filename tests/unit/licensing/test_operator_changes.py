@@ -11,8 +11,9 @@ from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.records import ActivationCodeRecord, License
 from sealwright_policies.errors import RejectionCode
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import EnrolledDevice
-from sealwright_testing.license_checks import count, denied
+from sealwright_testing.license_checks import count
 from sealwright_testing.license_world import PRODUCT, LicenseWorld
 from sealwright_testing.operator_desk import OPERATOR, OperatorDesk, Reply, problem_code
 
