@@ -19,7 +19,7 @@ from sealwright_appliance.lease_calendar import LeaseCalendar
 from sealwright_appliance.lease_keeper import LeaseKeeper
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import ServiceUnreachableError
-from sealwright_licensing import baselines, enrollment, leases, renewal, retirement
+from sealwright_licensing import baselines, clock_histories, enrollment, leases, renewal, retirement
 from sealwright_licensing.records import DeviceStatus, LicenseStatus
 from sealwright_licensing.service_time import ServiceClock
 from sealwright_policies.tcg.policy import Operation, TimeInfoOffset, policy_counter_timer, policy_nv
@@ -235,7 +235,7 @@ DEFENCES = {
         a_service_clock_set_back_extends_nothing, ((ServiceClock, "now", lambda clock: int(clock.clock())),)
     ),
     "a TPM put back is held": Defence(
-        a_tpm_put_back_is_held_and_charged, ((renewal, "put_back", lambda device, *_: device),)
+        a_tpm_put_back_is_held_and_charged, ((clock_histories, "put_back", lambda device, *_: device),)
     ),
     "a TPM put back is charged": Defence(
         a_tpm_put_back_is_held_and_charged, ((baselines, "outstanding_end", lambda device: device.ticks),)
