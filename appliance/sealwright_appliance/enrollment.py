@@ -20,7 +20,7 @@ from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.device_certificate import verify_device_certificate
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.framing import qualifying_data
-from sealwright_policies.wire.lease import Lease, verify_lease
+from sealwright_policies.wire.lease import Lease
 from sealwright_policies.wire.messages import (
     EnrollmentChallenge,
     EnrollmentProof,
@@ -108,7 +108,7 @@ def check_grant(
     Raises:
         FormatError, VerificationError: it is not, or not from our service.
     """
-    leases = [verify_lease(token, store.service) for token in grant.leases]
+    leases = [store.verify(token) for token in grant.leases]
     expected = {
         "device_id": identity.device_id,
         "license_id": identity.license_id,

@@ -15,8 +15,10 @@ from typing import Annotated
 from pydantic import Field
 
 from sealwright_appliance.files import read_file, remove_durably, write_durably
+from sealwright_appliance.status import ReleaseStatus
 from sealwright_appliance.tpm_unseal import SealedObject
 from sealwright_policies.errors import FormatError, VerificationError
+from sealwright_policies.transparency.release_proof import require_logged_as
 from sealwright_policies.wire.encoding import Bytes4K, Document, Identifier, Sha256Hex, document_bytes, parse_json
 from sealwright_policies.wire.lease import LEASE_LIMIT, Lease, verify_lease
 from sealwright_policies.wire.messages import DeviceId, ReleaseApproval
@@ -67,6 +69,19 @@ class LeaseStore:
     shares: Path
     identity: Path
     service: LicenseService
+    release: ReleaseStatus | None
+    """The release that runs; None where there is none, and so nothing to lease."""
+
+    def verify(self, token: str) -> Lease:
+        """Verify a lease, and that the log has its release under the name that our own manifest gives it.
+
+        Raises:
+            FormatError, VerificationError: it is not the service's, or LOG_PROOF_INVALID.
+        """
+        lease = verify_lease(token, self.service)
+        if self.release is not None and lease.release_id == self.release.release_id:
+            require_logged_as(lease.log, self.release.product, self.release.version)
+        return lease
 
     def store_leases(self, tokens: Iterable[str]) -> list[Lease]:
         """Verify leases and put them beside those that are there.
@@ -74,7 +89,7 @@ class LeaseStore:
         Raises:
             FormatError, VerificationError: one of them is not the service's; none is stored then.
         """
-        verified = [(token, verify_lease(token, self.service)) for token in tokens]
+        verified = [(token, self.verify(token)) for token in tokens]
         for token, lease in verified:
             write_durably(self.leases / f"{lease.number}-{lease.lease_id}.jws", token.encode("ascii"))
         return [lease for _, lease in verified]
@@ -85,7 +100,7 @@ class LeaseStore:
         for path in sorted(self.leases.glob("*.jws")):
             content = read_file(path, LEASE_LIMIT)
             try:
-                found.append(verify_lease((content or b"").decode("ascii", errors="replace"), self.service))
+                found.append(self.verify((content or b"").decode("ascii", errors="replace")))
             except (FormatError, VerificationError):
                 continue
         return sorted(found, key=lambda lease: (lease.number, lease.lease_id))

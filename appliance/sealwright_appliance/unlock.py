@@ -241,7 +241,7 @@ def explained(paths: Paths, release: Release, obstacles: tuple[Obstacle, ...]) -
 
 
 def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: Progress) -> None:
-    store = LeaseStore(paths.leases, paths.shares, paths.identity, load_service(paths))
+    store = LeaseStore(paths.leases, paths.shares, paths.identity, load_service(paths), release_status(release))
     progress.activated = store.load_identity() is not None
     if not progress.activated:
         return

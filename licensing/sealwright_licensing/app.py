@@ -15,12 +15,14 @@ from starlette.exceptions import HTTPException
 from sealwright_licensing import problems
 from sealwright_licensing.config import ServiceConfig
 from sealwright_licensing.custodian import Custodians
-from sealwright_licensing.endpoints import enrollments, health, metering, nonces, renewals
+from sealwright_licensing.endpoints import enrollments, health, log, metering, nonces, renewals
 from sealwright_licensing.endpoints.calls import WORKERS, Caller
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_licensing.logs import logger
 from sealwright_licensing.middleware import BodyLimit, RateLimit, RequestLog
+from sealwright_licensing.sequencer import Sequencer
+from sealwright_licensing.sequencing import sequencing
 from sealwright_licensing.service_time import ServiceClock
 from sealwright_licensing.services import wire_services
 from sealwright_licensing.store_sql import SqlStore
@@ -43,7 +45,8 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with sequencing(Sequencer(store, keys.log, config.service_id)):
+            yield
         store.close()
 
     services, limits = wire_services(store, keys, custodians, config), config.limits
@@ -55,6 +58,7 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
     app.include_router(nonces.router(caller, services.renewal))
     app.include_router(renewals.router(caller, services.renewal))
     app.include_router(metering.router(caller, services.metering))
+    app.include_router(log.router(store, services.proofs))
     app.include_router(health.router(store))
     app.add_exception_handler(SealwrightError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import shtab
 
 from sealwright_licensing import (
+    cli_audit,
     cli_clock,
     cli_database,
     cli_device,
@@ -54,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
         cli_device,
         cli_metering,
         cli_token,
+        cli_audit,
         cli_clock,
     ):
         module.add_commands(commands)

@@ -12,10 +12,12 @@ from sealwright_licensing.cli_ids import add_confirmation
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.keyring import load_keyring
+from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.release_import import import_release, read_build_output
+from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.service_time import service_time
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -59,6 +61,8 @@ def _import(arguments: argparse.Namespace) -> None:
             service_files=load_keyring(context.folder.keys).service_files,
             now=int(time.time()),
         )
+        # Whoever is told that it was imported can license it, whether the service runs or not.
+        Sequencer(context.store, load_log_keys(context.folder.keys), context.config.service_id).run()
     manifest = release.manifest
     variants = [one.name for one in release.variants]
     result = {

@@ -34,6 +34,8 @@ class Limits(_Section):
     """Of one address; a burst may be as large."""
     failed_codes_per_hour: _Count = 20
     """Wrong activation codes of one address, after which it waits."""
+    decisions_per_device_per_day: _Count = 1440
+    """About the renewals of one device: what the log and the journal grow by is bounded so."""
     connections: _Count = 256
     """Of all addresses together."""
     connections_per_address: _Count = 32
@@ -183,6 +185,7 @@ workers = 1                      # processes; several need PostgreSQL, and each 
 [limits]
 requests_per_minute = {limits.requests_per_minute}      # of one address
 failed_codes_per_hour = {limits.failed_codes_per_hour}     # wrong activation codes of one address
+decisions_per_device_per_day = {limits.decisions_per_device_per_day}
 connections = {limits.connections}
 connections_per_address = {limits.connections_per_address}
 headers_s = {limits.headers_s:g}

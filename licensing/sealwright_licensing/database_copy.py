@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing import schema
-from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
+from sealwright_licensing.database import EXCLUSIVE, is_postgresql, refused, take_alone
 from sealwright_licensing.tables import metadata
 from sealwright_policies.errors import OperationError
 
@@ -70,6 +70,9 @@ def _alone(engine: Engine) -> Iterator[Connection]:
 def _copy(reading: Connection, writing: Connection, table: Table) -> int:
     for rows in reading.execute(select(table).execution_options(yield_per=ROWS)).partitions():
         writing.execute(insert(table), [dict(row._mapping) for row in rows])
+    for column in (column for column in table.c if column.autoincrement is True and is_postgresql(writing.engine)):
+        highest = select(func.max(column)).scalar_subquery()  # it counts on from there
+        writing.execute(select(func.setval(func.pg_get_serial_sequence(table.name, column.name), highest)))
     found, wanted = _contents(writing, table), _contents(reading, table)
     if found != wanted:
         raise OperationError(

@@ -25,11 +25,14 @@ from sealwright_licensing.records import (
     ReleaseShares,
 )
 from sealwright_licensing.release import KeyRelease
+from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.store import Transaction
 from sealwright_licensing.stored_releases import stored_approvals
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
 from sealwright_policies.appraisal.release import Release
+from sealwright_policies.errors import VerificationError
 from sealwright_policies.tcg.structures import Public, parse_public
+from sealwright_policies.transparency.release_proof import ReleaseProof
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, Grant, PartitionShares
 
@@ -105,6 +108,7 @@ class Grantor:
 
     keys: SigningKeys
     key_release: KeyRelease
+    proofs: ReleaseProofs
 
     def prepare(
         self,
@@ -126,11 +130,12 @@ class Grantor:
             resets, elapsed_s: resets of the TPM and seconds since the last contact.
 
         Raises:
-            VerificationError: BUDGET_EXHAUSTED.
+            VerificationError: BUDGET_EXHAUSTED; RELEASE_NOT_LOGGED of the attested release.
         """
         known = self.keys.of(releases[0].release.manifest)
         # A box refuses a lease by a key that its image does not know; another image asks for its own when it runs.
-        chosen = tuple(one for one in releases if self.keys.serves(one.release.manifest, known))[:MOST_RELEASES]
+        served = [one for one in releases if self.keys.serves(one.release.manifest, known)]
+        chosen, proofs = self._logged(served)
         next_nonce = secrets.token_bytes(NEXT_NONCE_SIZE)
         state = ProvenState.of(device)
         bounds = bound_lease(license_, state, now=now)
@@ -148,9 +153,10 @@ class Grantor:
                 number=number,
                 next_nonce=next_nonce,
                 warnings=warnings,
+                log=proof,
                 now=now,
             )
-            for one in chosen
+            for one, proof in zip(chosen, proofs, strict=True)
         )
         certificate = issue_device_certificate(
             known,
@@ -172,6 +178,17 @@ class Grantor:
             service_time=now,
         )
         return PreparedGrant(document_bytes(grant), number, next_nonce, leases, certificate, device, now)
+
+    def _logged(self, releases: Sequence[GrantedRelease]) -> tuple[list[GrantedRelease], list[ReleaseProof]]:
+        """As many releases as one grant holds, with their proofs; without those others that are not in the log."""
+        chosen, proofs = [releases[0]], [self.proofs.of(releases[0].release.release_id)]
+        for one in releases[1:MOST_RELEASES]:
+            try:
+                proofs.append(self.proofs.of(one.release.release_id))
+            except VerificationError:
+                continue
+            chosen.append(one)
+        return chosen, proofs
 
     def _shares(
         self, srk: Public, license_: License, granted: GrantedRelease, known: SigningKeys

@@ -26,7 +26,6 @@ from sealwright_policies.wire.envelope import load_ed25519_public_key, load_p256
 from sealwright_policies.wire.service import LicenseService
 
 LEASE_POLICY_KEY = "lease-policy.pem"
-LOG_KEY = "log.pem"
 DEVICE_CA_CERTIFICATE = "device-ca.crt"
 TLS_CA_CERTIFICATE = "tls-ca.crt"
 TLS_SERVER_CERTIFICATE = "tls-server.crt"
@@ -44,6 +43,8 @@ class SigningKeys:
     nonce: bytes = field(repr=False)
     by_service_file: Mapping[str, SigningKeys] = field(default_factory=dict, repr=False)
     """By the file's hash, oldest first."""
+    log: tuple[Ed25519PrivateKey, ...] = field(default=(), repr=False)
+    """Every log key that an image in the field knows."""
 
     def of(self, manifest: Manifest) -> SigningKeys:
         """The keys that boxes on an image know.
@@ -89,7 +90,20 @@ def load_signing_keys(folder: Path, keeper: Keeper | None = None) -> SigningKeys
     sets = {name: opened.keys_of(file, nonce) for name, file in load_service_files(folder, keyring).items()}
     if not sets:
         raise OperationError("The keyring names no licence-service file.", cure="Restore keys/ from the backup.")
-    return replace(sets[keyring.service_files[-1]], by_service_file=sets)
+    return replace(sets[keyring.service_files[-1]], by_service_file=sets, log=load_log_keys(folder, keeper))
+
+
+def load_log_keys(folder: Path, keeper: Keeper | None = None) -> tuple[Ed25519PrivateKey, ...]:
+    """Open every key that checkpoints are signed with: one for each that a licence-service file names.
+
+    Raises:
+        OperationError: a key is missing, readable by others, or not the key it should be.
+    """
+    keyring, keeper = load_keyring(folder), keeper or Keeper(folder)
+    files = load_service_files(folder, keyring).values()
+    named = dict.fromkeys(fingerprint(load_ed25519_public_key(file.log_key)) for file in files)
+    opened = [open_entry(keyring, keeper, KeyRole.LOG, one) for one in named]
+    return tuple(one for one in opened if isinstance(one, Ed25519PrivateKey))
 
 
 @dataclass

@@ -16,6 +16,7 @@ from sealwright_licensing.records import Device, License
 from sealwright_policies.appraisal.reference_values import Manifest
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.tcg.structures import parse_public
+from sealwright_policies.transparency.release_proof import ReleaseProof
 from sealwright_policies.wire.lease import (
     EndBehaviour,
     LeaseTerms,
@@ -186,6 +187,7 @@ def issue_lease(
     number: int,
     next_nonce: bytes,
     warnings: list[LeaseWarning],
+    log: ReleaseProof,
     now: int,
 ) -> SignedLease:
     """Sign a lease of number N for one release on one device."""
@@ -210,6 +212,7 @@ def issue_lease(
         renew_after_s=license_.renew_after_s,
         license=license_terms(license_, device),
         warnings=warnings,
+        log=log,
     )
     partitions = {payload.verity.root_hash: payload.payload_id for payload in covered(license_, manifest.payloads)}
     token = sign_lease(terms, partitions, keys.lease_policy, keys.lease_document)

@@ -24,6 +24,10 @@ from sealwright_licensing.records import (
     DeviceRelease,
     EnrollmentReply,
     LeaseRecord,
+    LogCheckpoint,
+    LogEntryRecord,
+    LogNode,
+    LogQueueItem,
     NextNonce,
     PendingEnrollment,
     RenewalReply,
@@ -34,6 +38,9 @@ from sealwright_licensing.records import (
 
 EXPIRY = "expiry"
 """Of the one transaction at a time that removes what has run out."""
+
+LOG = "log"
+"""Of the one transaction at a time that gives entries of the log their numbers."""
 
 
 class UnnamedError(RuntimeError):
@@ -101,17 +108,27 @@ WRITTEN: dict[type[Any], _Names] = {
     ServiceTime: {"name": time_name},
     ApiToken: {"token_id": token_name},
     OperatorSession: {"session_hash": session_name},
+    LogEntryRecord: {"entry_index": lambda _: LOG},
+    LogNode: {"level": lambda _: LOG},
+    LogCheckpoint: {"size": lambda _: LOG},
 }
 """The fields of a kind that make the names under which it is written. All of them must be held."""
 
 ENROLLED: _Names = {"license_id": seats_name, "ak_public": tpm_name, "srk_public": tpm_name}
 """Names besides for a new device, which takes a seat and may be a TPM that another device is."""
 
-READ: dict[type[Any], _Names] = {**WRITTEN, Device: {**_OF_DEVICE, **ENROLLED}}
+_APPENDED = (LogEntryRecord, LogNode, LogCheckpoint)
+"""What is in the log stays as it is, so every transaction may read it."""
+
+READ: dict[type[Any], _Names] = {
+    **{kind: names for kind, names in WRITTEN.items() if kind not in _APPENDED},
+    Device: {**_OF_DEVICE, **ENROLLED},
+}
 """The fields of a kind that make names under which it is read. One of them must be held."""
 
-ANYWHERE = (SpentNonce,)
-"""Covered by any name: a nonce is good for one device, whose name the transaction has that spends it."""
+ANYWHERE = (SpentNonce, LogQueueItem)
+"""Covered by any name: a nonce is good for one device, whose name the transaction has that spends it, and an entry that
+waits for its number is read by the sequencer alone."""
 
 
 def require_written(names: frozenset[str], kind: type[Any], fields: Mapping[str, Any]) -> None:

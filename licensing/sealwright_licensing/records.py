@@ -380,3 +380,52 @@ class Operation:
     detail: str
     """JSON: what was changed. No activation code, key or token."""
     performed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogQueueItem:
+    """An entry of the log that has no number yet, with what it is found by."""
+
+    position: int | None
+    """Given by the database, in the order of writing; None in a new one."""
+    leaf: bytes
+    """The entry (policies/spec/transparency.md, 4)."""
+    entry_kind: str
+    at: int
+    code: str
+    """Of a decision."""
+    device_id: str
+    license_id: str
+    subject: str
+    """Of an operation; of a release its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntryRecord:
+    """An entry of the log under its number; all but the leaf is a copy from it to search by."""
+
+    entry_index: int
+    leaf: bytes
+    entry_kind: str
+    at: int
+    code: str
+    device_id: str
+    license_id: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogNode:
+    """Hash of a perfect subtree of the log."""
+
+    level: int
+    node_index: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogCheckpoint:
+    """A signed checkpoint."""
+
+    size: int
+    note: str

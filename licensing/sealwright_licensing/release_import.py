@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares
+from sealwright_licensing.release_proofs import enter_release
 from sealwright_licensing.store import Store
 from sealwright_licensing.stored_releases import (
     ReleaseApprovals,
@@ -125,6 +126,7 @@ def import_release(
                 withdrawn=known.withdrawn if known else False,
             )
         )
+        enter_release(transaction, release.release_id, manifest.product, manifest.product_version)
         for partition in shares.partitions:
             wrapped = partition.model_dump_json()
             transaction.put(ReleaseShares(release.release_id, partition.partition_id, wrapped))

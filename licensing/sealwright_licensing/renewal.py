@@ -20,7 +20,7 @@ from sealwright_licensing.enrollment_identity import require_allowed_tpm
 from sealwright_licensing.expiry import Expiry
 from sealwright_licensing.firmware import keep_shown_firmware, pin_shown_firmware
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
-from sealwright_licensing.leases import TICK_INTERVAL_S
+from sealwright_licensing.leases import DAY_S, TICK_INTERVAL_S
 from sealwright_licensing.licenses import (
     covered,
     joined,
@@ -29,6 +29,7 @@ from sealwright_licensing.licenses import (
     require_tier,
     require_usable,
 )
+from sealwright_licensing.limits import Buckets
 from sealwright_licensing.locks import device_name
 from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_licensing.records import (
@@ -58,6 +59,8 @@ from sealwright_policies.wire.messages import CounterNames, Nonce, NonceRequest,
 
 ATTEMPTS = 4
 """How often a decision is made again because another one about the same device came between."""
+DECISIONS_PER_DAY = 1440
+"""About one device: one a minute. A box asks about once a day, and after a denial more and more rarely."""
 MOST_OPEN_REPLIES = 16
 """Stored replies for one N; a box that asks more often without counting on gets no repetition of the older ones."""
 
@@ -119,11 +122,20 @@ class Denial:
 class RenewalService:
     """Decides about renewals."""
 
-    def __init__(self, store: Store, grantor: Grantor, nonces: StatelessNonces, floor: TpmFloor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        grantor: Grantor,
+        nonces: StatelessNonces,
+        floor: TpmFloor,
+        decisions_per_day: int = DECISIONS_PER_DAY,
+    ) -> None:
+        """``decisions_per_day`` about one device are made, and so recorded, at most."""
         self._store = store
         self._grantor = grantor
         self._nonces = nonces
         self._floor = floor
+        self._decisions = Buckets(tokens=decisions_per_day, period_s=DAY_S)
         self._expiry = Expiry(store)
 
     def nonce(self, request: NonceRequest, *, now: int) -> Nonce:
@@ -160,6 +172,8 @@ class RenewalService:
             verdict = self.decide(request, held, now=now, by_file=by_file)
             if isinstance(verdict, RenewalReply):
                 return verdict.reply  # (5)
+            if not isinstance(verdict, Denial) or verdict.is_by_device:
+                self._count_decision(held.device.device_id, now=now)
             if isinstance(verdict, Denial):
                 if verdict.is_by_device:
                     self._record_denial(request, held, verdict, now=now)
@@ -167,6 +181,16 @@ class RenewalService:
             if self._commit(request, held, verdict, now=now):  # (7)
                 return verdict.prepared.reply
         raise OperationError("Another renewal of this device is being decided.", cure="Ask again.")
+
+    def _count_decision(self, device_id: str, *, now: int) -> None:
+        """Refuse to go on for a device that has had its decisions of the day: each leaves an entry in the log for good.
+
+        Only what the device itself has quoted counts, so that strangers cannot use them up.
+        """
+        if not self._decisions.take(device_id, now=now):
+            raise VerificationError(
+                RejectionCode.RATE_LIMITED, "this device has asked too often today; the box asks again later by itself"
+            )
 
     def decide(
         self, request: RenewalRequest, held: Held, *, now: int, by_file: bool = False

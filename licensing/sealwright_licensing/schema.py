@@ -14,6 +14,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from sealwright_licensing.baseline import enter_baseline
 from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
 from sealwright_policies.errors import OperationError, UsageError
 
@@ -60,13 +61,21 @@ def create(engine: Engine) -> None:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring a database to a revision, by default the newest.
+    """Bring a database to a revision, by default the newest; then the log is told how the migrations left its rows.
 
     Raises:
         UsageError: there is no such revision above the present one.
         OperationError: the database refuses.
     """
-    _migrate(engine, command.upgrade, revision)
+    _migrate(engine, _upgrade, revision)
+
+
+def _upgrade(config: Config, revision: str) -> None:
+    connection = config.attributes["connection"]
+    before = MigrationContext.configure(connection).get_current_revision()
+    command.upgrade(config, revision)
+    if revision == "head" and before not in (None, newest_revision()):
+        enter_baseline(connection)
 
 
 def downgrade(engine: Engine, revision: str) -> None:

@@ -13,6 +13,7 @@ from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.metering import MeteringService
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.release import KeyRelease
+from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store import Store
 from sealwright_licensing.tpm_floor import TpmFloor
@@ -26,14 +27,16 @@ class Services:
     renewal: RenewalService
     air_gap: AirGapService
     metering: MeteringService
+    proofs: ReleaseProofs
 
 
 def wire_services(store: Store, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> Services:
     """Wire them."""
-    grantor = Grantor(keys, KeyRelease(custodians))
+    proofs = ReleaseProofs(store)
+    grantor = Grantor(keys, KeyRelease(custodians), proofs)
     floor = TpmFloor(config.denied_tpm)
     enrollment = EnrollmentService(store, grantor, floor)
     nonces = StatelessNonces(keys.nonce)
-    renewal = RenewalService(store, grantor, nonces, floor)
+    renewal = RenewalService(store, grantor, nonces, floor, config.limits.decisions_per_device_per_day)
     air_gap = AirGapService(store, enrollment, renewal, keys)
-    return Services(enrollment, renewal, air_gap, MeteringService(store, keys, nonces))
+    return Services(enrollment, renewal, air_gap, MeteringService(store, keys, nonces), proofs)

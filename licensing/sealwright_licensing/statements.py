@@ -74,6 +74,8 @@ class Shape:
     newest_first: str | None = None
     limit: int | None = None
     below: str | None = None
+    at_least: str | None = None
+    """A field that is at least a bound, lowest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,8 @@ def _built(shape: Shape, dialect: str, prefix: str, *, in_row: bool = False) -> 
         case Verb.SELECT:
             columns = [table.c[name] for name in FIELDS[shape.kind]]
             found = (select(func.row(*columns)) if in_row else select(*columns)).where(chosen)
+            if shape.at_least is not None:
+                found = found.where(table.c[shape.at_least] >= _bound(prefix)).order_by(table.c[shape.at_least])
             if shape.newest_first is not None:
                 found = found.order_by(table.c[shape.newest_first].desc())
             return found if shape.limit is None else found.limit(shape.limit)
@@ -187,7 +191,10 @@ def _bound(prefix: str) -> ColumnElement[int]:
 
 def _insert(table: Table, replaced_by: tuple[str, ...], dialect: str, prefix: str) -> Insert:
     new = postgresql.insert(table) if dialect == POSTGRESQL else sqlite.insert(table)
-    new = new.values({column.name: bindparam(prefix + column.name, type_=column.type) for column in table.c})
+    given = [column for column in table.c if column.autoincrement is not True]
+    new = new.values({column.name: bindparam(prefix + column.name, type_=column.type) for column in given})
+    if len(given) < len(table.c):  # the database counts the rest up, and nobody reads it here
+        new = new.inline()
     if not replaced_by:
         return new
     others = {column.name: new.excluded[column.name] for column in table.c if column.name not in replaced_by}

@@ -50,6 +50,9 @@ class Transaction(Protocol):
     ) -> list[R]:
         """Records whose fields equal the given values, ordered by a field, newest first, if one is named."""
 
+    def find_from(self, kind: type[R], field: str, bound: int, *, limit: int) -> list[R]:
+        """Records whose integer field is at least a bound, lowest first."""
+
     def find_each(self, *queries: Query) -> list[list[Any]]:
         """The records of several queries, in one round trip."""
 

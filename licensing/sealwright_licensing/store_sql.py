@@ -18,6 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sealwright_licensing import locks, metrics
 from sealwright_licensing.database import EVERYTHING, EXCLUSIVE, is_postgresql, refused
 from sealwright_licensing.paging import PageQuery
+from sealwright_licensing.row_changes import RowChanges
 from sealwright_licensing.statements import BOUND, FIELDS, KEYS, Shape, Statements, Values, Verb, groups, numbered
 from sealwright_licensing.store import Query, Transaction, Value
 from sealwright_licensing.tables import CLOSED_SETS, TABLES
@@ -41,7 +42,7 @@ class SqlStore:
 
     @property
     def engine(self) -> Engine:
-        """The database, for its schema."""
+        """The database, for its schema, and for what reads tables as they are."""
         return self._engine
 
     def read(self) -> AbstractContextManager[Transaction]:
@@ -68,6 +69,7 @@ class SqlStore:
                 if self._is_postgresql and names is not None:
                     transaction.lock(names)
                 yield transaction
+                transaction.enter_changes()
                 transaction.flush()
         except self._errors as error:
             metrics.DATABASE_ERRORS.inc()
@@ -89,6 +91,7 @@ class _SqlTransaction:
         self._admit = admit
         self._names = names or frozenset()
         self._changes: list[tuple[Shape, Values]] = []
+        self._rows_changed = RowChanges()
 
     def lock(self, names: frozenset[str]) -> None:
         """Take the locks of the names, in one order for all transactions, before anything is read."""
@@ -124,6 +127,11 @@ class _SqlTransaction:
         rows = self._read(Shape(Verb.SELECT, kind, tuple(equal), newest_first, limit), equal)
         return [self._record(kind, row) for row in rows]
 
+    def find_from(self, kind: type[R], field: str, bound: int, *, limit: int) -> list[R]:
+        locks.require_read(self._names, kind, {})
+        rows = self._read(Shape(Verb.SELECT, kind, limit=limit, at_least=field), {BOUND: bound})
+        return [self._record(kind, row) for row in rows]
+
     def find_each(self, *queries: Query) -> list[list[Any]]:
         found = zip(queries, self._rows(queries), strict=True)
         return [[self._record(query.kind, row) for row in rows] for query, rows in found]
@@ -139,20 +147,29 @@ class _SqlTransaction:
         return int(self._read(Shape(Verb.COUNT, kind, tuple(equal)), equal)[0][0])
 
     def add(self, record: object) -> None:
-        self._change(Shape(Verb.ADD, type(record)), _fields(record))
+        self._write(Verb.ADD, record)
 
     def put(self, record: object) -> None:
-        self._change(Shape(Verb.PUT, type(record)), _fields(record))
+        self._write(Verb.PUT, record)
 
     def delete(self, kind: type[R], **equal: Value) -> None:
+        if self._rows_changed.concern(kind):
+            self._rows_changed.deleted(self._found(kind, equal))
         self._change(Shape(Verb.DELETE, kind, tuple(equal)), equal)
 
     def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> None:
+        if self._rows_changed.concern(kind):
+            self._rows_changed.deleted(one for one in self._found(kind, equal) if getattr(one, field) < bound)
         self._change(Shape(Verb.DELETE, kind, tuple(equal), below=field), {**equal, BOUND: bound})
 
     def delete_expired(self, kind: type[R], bound: int) -> None:
         locks.require_expiry(self._names)
         self._changes.append((Shape(Verb.EXPIRE, kind), {BOUND: bound}))
+
+    def enter_changes(self) -> None:
+        """Add the entries of the log for what has changed in audited tables, behind the changes."""
+        for item in self._rows_changed.items():
+            self.add(item)
 
     def flush(self) -> None:
         """Bring the changes that wait to the database."""
@@ -163,6 +180,15 @@ class _SqlTransaction:
         elif changes:
             for part in groups([shape for shape, _ in changes]):
                 self._run_together(changes[part])
+
+    def _write(self, verb: Verb, record: object) -> None:
+        values = _fields(record)
+        self._rows_changed.wrote(record, values)
+        self._change(Shape(verb, type(record)), values)
+
+    def _found(self, kind: type[R], equal: Values) -> list[R]:
+        (rows,) = self._rows([Query(kind, equal)])
+        return [self._record(kind, row) for row in rows]
 
     def _change(self, shape: Shape, values: Values) -> None:
         locks.require_written(self._names, shape.kind, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
@@ -353,6 +354,49 @@ idempotency_records = Table(
     _number("made_at"),
 )
 
+
+def _search_columns() -> tuple[Column[Any], ...]:
+    return (
+        _bytes("leaf"), _text("entry_kind"), _number("at"), _text("code"), _text("device_id"), _text("license_id"),
+        _text("subject"),
+    )  # fmt: skip
+
+
+log_queue = Table(
+    "log_queue",
+    metadata,
+    # Counted up by the database, in the order in which transactions that exclude each other write.
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    *_search_columns(),
+)
+
+log_entries = Table(
+    "log_entries",
+    metadata,
+    _number("entry_index", key=True),
+    *_search_columns(),
+    Index(None, "at"),
+    Index(None, "code"),
+    Index(None, "device_id"),
+    Index(None, "license_id"),
+    Index(None, "subject"),
+)
+
+log_nodes = Table(
+    "log_nodes",
+    metadata,
+    _number("level", key=True),
+    _number("node_index", key=True),
+    _bytes("hash"),
+)
+
+log_checkpoints = Table(
+    "log_checkpoints",
+    metadata,
+    _number("size", key=True),
+    _text("note"),
+)
+
 TABLES: dict[type[object], Table] = {
     records.License: licenses,
     records.ActivationCodeRecord: activation_codes,
@@ -379,6 +423,10 @@ TABLES: dict[type[object], Table] = {
     operators.OperatorSession: operator_sessions,
     operators.IdempotencyRecord: idempotency_records,
     **metering_tables(metadata),
+    records.LogQueueItem: log_queue,
+    records.LogEntryRecord: log_entries,
+    records.LogNode: log_nodes,
+    records.LogCheckpoint: log_checkpoints,
 }
 """Table of each record; column names are the record's field names."""
 

@@ -106,6 +106,7 @@ class RejectionCode(StrEnum):
     LEASE_EXPIRED = "LEASE_EXPIRED"
     # The service's log (policies/spec/transparency.md)
     LOG_PROOF_INVALID = "LOG_PROOF_INVALID"
+    AUDIT_MISMATCH = "AUDIT_MISMATCH"
     # Decisions of the licence service (policies/spec/decisions.md)
     ACTIVATION_CODE_INVALID = "ACTIVATION_CODE_INVALID"
     ENROLLMENT_EXPIRED = "ENROLLMENT_EXPIRED"
@@ -121,6 +122,7 @@ class RejectionCode(StrEnum):
     TIER_NOT_ALLOWED = "TIER_NOT_ALLOWED"
     RELEASE_NOT_ALLOWED = "RELEASE_NOT_ALLOWED"
     NOT_ENTITLED = "NOT_ENTITLED"
+    RELEASE_NOT_LOGGED = "RELEASE_NOT_LOGGED"
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     RATE_LIMITED = "RATE_LIMITED"
     # Metering (policies/spec/metering.md)

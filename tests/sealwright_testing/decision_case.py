@@ -23,3 +23,5 @@ class Case:
     now: int = NOW
     nonce_key: bytes = NONCE_KEY
     expected: dict[str, Any] = field(default_factory=dict)
+    is_logged: bool = True
+    """Whether the releases of the records are in the service's log."""

@@ -165,6 +165,13 @@ def _proofs(scene: Scene) -> dict[str, Case]:
         "proof-granted": case(
             None, *base, LICENSE, expected={"leases": [lease], "rows": {"Device": 1, "PendingEnrollment": 0}}
         ),
+        "proof-release-not-logged": case(
+            Code.RELEASE_NOT_LOGGED,
+            *[*base, LICENSE],
+            section=RIGHTS,
+            is_logged=False,
+            expected={"rows": {"Device": 0}},
+        ),
         "proof-in-the-last-second": case(None, *base, LICENSE, now=NOW + 600),
         "proof-late": case(Code.ENROLLMENT_EXPIRED, *base, LICENSE, now=NOW + 601, section="enrollment.md 3"),
         "proof-of-no-enrolment": case(Code.ENROLLMENT_EXPIRED, *base[:2], LICENSE),
@@ -235,6 +242,7 @@ def _renewals(scene: Scene) -> dict[str, Case]:
             section="renewal.md 2",
             expected={"leases": [_lease(2)], "device": {"ticks": 5, "clock_ms": 3_600_000, "granted_ticks": 900}},
         ),
+        "renewal-release-not-logged": case(Code.RELEASE_NOT_LOGGED, LICENSE, device, is_logged=False),
         "renewal-ends-with-license": case(
             None,
             *[replace(LICENSE, expires_at=NOW + 60), device],

@@ -7,10 +7,15 @@ it takes where it has none of its own.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, get_type_hints
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from sealwright_licensing.records import ReleaseRecord
+from sealwright_licensing.release_proofs import enter_release
+from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.store import Store
 from sealwright_licensing.tables import TABLES
 
@@ -51,3 +56,11 @@ def fill(store: Store, records: Mapping[str, list[Members]], common: Mapping[str
         for kind, listed in records.items():
             for members in listed:
                 transaction.add(record_of(KINDS[kind], members, common))
+
+
+def log_releases(store: Store, keys: Sequence[Ed25519PrivateKey], service_id: str) -> None:
+    """Have every release in the log, as its import leaves it."""
+    with store.write() as transaction:
+        for record in transaction.find(ReleaseRecord):
+            enter_release(transaction, record.release_id, record.product, record.version)
+    Sequencer(store, keys, service_id).run()

@@ -40,7 +40,8 @@ def write(directory: Path) -> None:
 
 def _input(scene: Scene, case: Case) -> dict[str, Any]:
     records = records_json(case.records, scene.common)
-    return {"now": case.now, "nonce_key": case.nonce_key.hex(), "message": case.message, "records": records}
+    values = {"now": case.now, "nonce_key": case.nonce_key.hex(), "message": case.message, "records": records}
+    return values if case.is_logged else values | {"releases_logged": False}
 
 
 def _dump(path: Path, members: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_policies.appraisal.reference_values import PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE
 from sealwright_policies.errors import RejectionCode as Code
+from sealwright_policies.transparency.release_proof import ReleaseProof
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.envelope import sign_dsse, sign_jws
 from sealwright_policies.wire.lease import LEASE_TYPE, EndBehaviour, Lease, LeaseTerms, sign_lease, sign_lease_partition
@@ -31,6 +32,7 @@ from sealwright_testing import maker_ca
 from sealwright_testing.certificate_vectors import device_certificate_vectors
 from sealwright_testing.evidence_factory import NOW, SyntheticBox
 from sealwright_testing.maker_ca import MakerCa
+from sealwright_testing.release_log import release_proof
 from sealwright_testing.software_device import ek_area, ek_key
 
 PARTITION = "7e" * 32
@@ -95,7 +97,7 @@ def manifest_vectors() -> dict[str, Vector]:
     }
 
 
-def lease_terms(**changes: Any) -> LeaseTerms:
+def lease_terms(log: ReleaseProof, **changes: Any) -> LeaseTerms:
     """Terms as in practice."""
     fields: dict[str, Any] = {
         "version": 1,
@@ -124,6 +126,7 @@ def lease_terms(**changes: Any) -> LeaseTerms:
             "features": [],
         },
         "warnings": [],
+        "log": log,
     }
     return LeaseTerms(**(fields | changes))
 
@@ -135,12 +138,13 @@ def lease_vectors() -> dict[str, Vector]:
         Ed25519PrivateKey.generate(),
         Ed25519PrivateKey.generate(),
     )
-    terms = lease_terms()
+    log_key = Ed25519PrivateKey.generate()
+    terms = lease_terms(release_proof(log_key, "11" * 32))
     token = sign_lease(terms, {PARTITION: "medical"}, policy, document)
     header, payload, signature = token.split(".")
 
     def vector(text: str, expected: dict[str, Any]) -> Vector:
-        keys = {"lease_document_key": pem(document), "lease_policy_key": pem(policy)}
+        keys = {"lease_document_key": pem(document), "lease_policy_key": pem(policy), "log_key": pem(log_key)}
         return "lease.md 2", "verify_lease", keys | {"token": text}, expected
 
     def longer(**changes: Any) -> str:
@@ -162,6 +166,11 @@ def lease_vectors() -> dict[str, Vector]:
             expected,
         )
 
+    invalid = rejected(Code.LOG_PROOF_INVALID)
+    of_other = release_proof(log_key, "12" * 32)
+    by_other = release_proof(other, "11" * 32)
+    of_other_log = release_proof(log_key, "11" * 32, service_id="service-2")
+    cut = terms.log.model_copy(update={"path": terms.log.path[:-1]})
     typ, mismatch, expired = {"typ": LEASE_TYPE}, rejected(Code.LEASE_MISMATCH), rejected(Code.LEASE_EXPIRED)
     return {
         "lease-good": vector(token, ACCEPTED),
@@ -174,6 +183,11 @@ def lease_vectors() -> dict[str, Vector]:
         "lease-longer-than-approved": vector(longer(clock_end_ms=1 << 40), mismatch),
         "lease-other-number-than-approved": vector(longer(number=8), mismatch),
         "lease-other-srk-than-approved": vector(longer(srk_name="000b" + "55" * 32), mismatch),
+        "lease-of-other-release-in-log": vector(longer(log=of_other), invalid),
+        "lease-of-release-not-in-log": vector(longer(release_id="12" * 32), invalid),
+        "lease-log-by-other-key": vector(longer(log=by_other), invalid),
+        "lease-log-of-other-service": vector(longer(log=of_other_log), invalid),
+        "lease-log-path-cut": vector(longer(log=cut), invalid),
         "lease-other-type": vector(headed({"alg": "EdDSA", "typ": "JWT"}), rejected(Code.DOCUMENT_TYPE)),
         "lease-alg-none": vector(headed({"alg": "none"} | typ), rejected(Code.DOCUMENT_TYPE)),
         "lease-crit": vector(headed({"alg": "EdDSA", "crit": ["exp"]} | typ), MALFORMED),

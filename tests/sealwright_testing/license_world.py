@@ -23,7 +23,7 @@ from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor, PreparedGrant
 from sealwright_licensing.initialisation import create_service
 from sealwright_licensing.keyring import KeyRole, load_keyring
-from sealwright_licensing.keys import SigningKeys, load_signing_keys
+from sealwright_licensing.keys import SigningKeys, load_log_keys, load_signing_keys
 from sealwright_licensing.maker_roots import add_certificates, parse_pem_certificates
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.nonces import StatelessNonces
@@ -32,8 +32,10 @@ from sealwright_licensing.operations.terms import new_license
 from sealwright_licensing.records import License
 from sealwright_licensing.release import KeyRelease
 from sealwright_licensing.release_import import BuildOutput, import_release
+from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.rotation import Rotation
+from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.store import Store
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
@@ -142,7 +144,7 @@ class LicenseWorld:
         config = load_config(folder)
         store = SqlStore(service_engine(folder, config), ManifestKeys(folder.manifest_keys).admit)
         keys, custodians = load_signing_keys(folder.keys), load_custodians(folder.keys)
-        grantor = Grantor(keys, KeyRelease(custodians))
+        grantor = Grantor(keys, KeyRelease(custodians), ReleaseProofs(store))
         world = cls(
             folder=folder,
             store=store,
@@ -172,7 +174,7 @@ class LicenseWorld:
     def restart(self) -> None:
         """Read the keys anew, as a service that starts does."""
         self.keys = load_signing_keys(self.folder.keys)
-        grantor = Grantor(self.keys, KeyRelease(load_custodians(self.folder.keys)))
+        grantor = Grantor(self.keys, KeyRelease(load_custodians(self.folder.keys)), ReleaseProofs(self.store))
         self.enrollment = EnrollmentService(self.store, grantor, NO_FLOOR)
         self.renewal = RenewalService(self.store, grantor, StatelessNonces(self.keys.nonce), NO_FLOOR)
 
@@ -206,7 +208,12 @@ class LicenseWorld:
             service_files=load_keyring(self.folder.keys).service_files,
             now=self.now,
         )
+        self.sequence()
         return clear
+
+    def sequence(self) -> int:
+        """Have every entry that waits in the log; returns the log's size."""
+        return Sequencer(self.store, load_log_keys(self.folder.keys), SERVICE_ID).run()
 
     def issue(self, **changes: Any) -> tuple[License, list[str]]:
         """Issue a licence; returns it and its codes."""
@@ -226,7 +233,9 @@ class LicenseWorld:
 
     def interrupt(self, meanwhile: Callable[[], object]) -> None:
         """Let something happen after each grant has been prepared and before it is committed, from now on."""
-        grantor = InterruptedGrantor(self.keys, self.enrollment._grantor.key_release, meanwhile)
+        grantor = InterruptedGrantor(
+            self.keys, self.enrollment._grantor.key_release, self.enrollment._grantor.proofs, meanwhile
+        )
         self.enrollment = EnrollmentService(self.store, grantor, NO_FLOOR)
         self.renewal = RenewalService(self.store, grantor, StatelessNonces(self.keys.nonce), NO_FLOOR)
 

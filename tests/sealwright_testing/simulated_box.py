@@ -31,6 +31,7 @@ from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.renewal import Renewal
+from sealwright_appliance.status import release_status
 from sealwright_image.keys import generate_keys, load_keys, public_pem
 from sealwright_licensing import cli as license_cli
 from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
@@ -259,7 +260,7 @@ class SimulatedBox:
     def store(self) -> LeaseStore:
         """What the box keeps."""
         paths = self.paths
-        return LeaseStore(paths.leases, paths.shares, paths.identity, self.service)
+        return LeaseStore(paths.leases, paths.shares, paths.identity, self.service, release_status(self.vendor.release))
 
     @property
     def service(self) -> LicenseService:

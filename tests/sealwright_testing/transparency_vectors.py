@@ -1,4 +1,4 @@
-"""Writes the vectors of ``tests/vectors/transparency/``: proofs, checkpoints, releases in the log.
+"""Writes the vectors of ``tests/vectors/transparency/``: proofs, checkpoints, releases in the log, audits.
 
 Run ``python -m sealwright_testing.transparency_vectors tests/vectors/transparency`` after a change of a format. New
 keys are drawn. The tree's hashes are computed here from RFC 6962's definition, not by the code under test.
@@ -207,11 +207,41 @@ def release_vectors(scene: Scene) -> list[Vector]:
     ]  # fmt: skip
 
 
+def audit_vectors() -> list[Vector]:
+    """Exports of a log, and checkpoints that the auditor has kept."""
+    scene = Scene()
+    scene.entries = [
+        b'{"version":1,"kind":"change","entry_id":"%032x","at":%d,"reason":"written","rows":[]}' % (number, number)
+        for number in range(SIZE)
+    ]
+    lines = [entry.decode() for entry in scene.entries]
+    mismatch = RejectionCode.AUDIT_MISMATCH
+
+    def vector(name: str, description: str, entries: list[str], *, kept: str = "", clean: bool = False) -> Vector:
+        values = {"entries": entries, "checkpoint": scene.note(), "kept": kept, "log_key": scene.pem()}
+        code = None if clean else mismatch
+        return Vector(name, description, "transparency.md 7", "audit", values, code)
+
+    signed_before = scene.note(size=4)
+    other = Scene()
+    other.key, other.entries = scene.key, [b"another history"] * 4
+    return [
+        vector("audit-good", "as exported, with an earlier checkpoint", lines, kept=signed_before, clean=True),
+        vector("audit-entry-edited", "another time", [lines[0].replace('"at":0', '"at":1'), *lines[1:]]),
+        vector("audit-entry-removed", "one entry less in the middle", [*lines[:3], *lines[4:]]),
+        vector("audit-last-entry-removed", "one entry less at the end", lines[:-1]),
+        vector("audit-entry-added", "one entry more than was signed", [*lines, lines[0]]),
+        vector("audit-entries-reordered", "two entries changed places", [lines[1], lines[0], *lines[2:]]),
+        vector("audit-not-an-entry", "an unknown field", [lines[0].replace('"at":0', '"at":0,"note":""'), *lines[1:]]),
+        vector("audit-other-history-kept", "a checkpoint of another history", lines, kept=other.note(size=4)),
+    ]
+
+
 def write(directory: Path) -> None:
     """Write every vector, replacing those that are there."""
     shutil.rmtree(directory, ignore_errors=True)
     scene = Scene()
-    for vector in (*proof_vectors(scene), *checkpoint_vectors(scene), *release_vectors(scene)):
+    for vector in (*proof_vectors(scene), *checkpoint_vectors(scene), *release_vectors(scene), *audit_vectors()):
         vector.write(directory)
 
 

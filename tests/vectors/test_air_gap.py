@@ -22,7 +22,7 @@ from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.appraisal.boot_logs import digest_of_logs
 from sealwright_policies.wire.air_gap import parse_qr_text, parse_request, verify_reply
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
-from sealwright_testing.decision_records import fill
+from sealwright_testing.decision_records import fill, log_releases
 from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
 
@@ -75,6 +75,7 @@ def answer(values: Values, folder: ServiceFolder, database: Path) -> object:
     fill(store, values["records"], COMMON)
     keys = replace(load_signing_keys(folder.keys), nonce=bytes.fromhex(values["nonce_key"]))
     config: ServiceConfig = load_config(folder)
+    log_releases(store, keys.log, config.service_id)
     try:
         air_gap = wire_services(store, keys, load_custodians(folder.keys), config).air_gap
         return air_gap.answer(values["text"].encode(), now=values["now"])

@@ -23,6 +23,7 @@ from sealwright_licensing.keys import SigningKeys, load_signing_keys
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import Device, DeviceRelease
 from sealwright_licensing.release import KeyRelease
+from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
@@ -36,7 +37,7 @@ from sealwright_policies.wire.messages import (
     RenewalRequest,
 )
 from sealwright_policies.wire.service import LicenseService
-from sealwright_testing.decision_records import KINDS, fill
+from sealwright_testing.decision_records import KINDS, fill, log_releases
 from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
 
@@ -93,7 +94,9 @@ def decision(vector: LoadedVector, store: SqlStore, keys: Keys) -> Callable[[], 
     values, operation = vector.input, vector.manifest["operation"]
     members = json.loads((DIRECTORY / f"common/{operation}.json").read_text()) | values["message"]
     message = json.dumps(members).encode()
-    grantor = Grantor(replace(keys.signing, nonce=bytes.fromhex(values["nonce_key"])), keys.key_release)
+    grantor = Grantor(
+        replace(keys.signing, nonce=bytes.fromhex(values["nonce_key"])), keys.key_release, ReleaseProofs(store)
+    )
     enrollment = EnrollmentService(store, grantor, TpmFloor())
     renewal = RenewalService(store, grantor, StatelessNonces(grantor.keys.nonce), TpmFloor())
     now = values["now"]
@@ -111,6 +114,8 @@ def decision(vector: LoadedVector, store: SqlStore, keys: Keys) -> Callable[[], 
 def test_vector(vector: LoadedVector, store: SqlStore, keys: Keys) -> None:
     """The service decides as expected, grants what is expected and no more, and leaves the records expected."""
     fill(store, vector.input["records"], COMMON)
+    if vector.input.get("releases_logged", True):
+        log_releases(store, keys.signing.log, keys.service.service_id)
 
     reply = check_outcome(vector, decision(vector, store, keys))
 

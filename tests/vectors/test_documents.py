@@ -58,7 +58,7 @@ def run_verify_lease(values: Values) -> object:
         lease_document_key=document,
         lease_policy_key=policy,
         device_ca=policy,
-        log_key=document,
+        log_key=values["log_key"],
         custodian_keys=CustodianKeys(lease_share=policy, release_share=policy),
     )
     return verify_lease(values["token"], service)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from sealwright_licensing.audit import StoredNote, audit
+from sealwright_licensing.audit_source import CHECKPOINTS_FOLDER, ENTRIES_FILE, ExportSource
 from sealwright_policies.transparency.checkpoint import Checkpoint, verify_checkpoint
 from sealwright_policies.transparency.merkle import verify_consistency, verify_inclusion
 from sealwright_policies.transparency.release_proof import ReleaseProof, verify_release_proof
@@ -57,11 +60,23 @@ def run_verify_release_proof(values: Values) -> Checkpoint:
     return verify_release_proof(proof, values["release_id"], service)
 
 
+def run_audit(values: Values) -> None:
+    with TemporaryDirectory() as directory:
+        folder = Path(directory)
+        (folder / ENTRIES_FILE).write_text("".join(f"{entry}\n" for entry in values["entries"]))
+        (folder / CHECKPOINTS_FOLDER).mkdir()
+        (folder / CHECKPOINTS_FOLDER / "newest.txt").write_text(values["checkpoint"])
+        kept = [StoredNote("kept", values["kept"])] if values["kept"] else []
+        key = load_ed25519_public_key(values["log_key"])
+        audit(ExportSource(folder), [key], "sealwright/v1/log/service-1", kept).require_clean()
+
+
 OPERATIONS: dict[str, Callable[[Values], object]] = {
     "verify_inclusion": run_verify_inclusion,
     "verify_consistency": run_verify_consistency,
     "verify_checkpoint": run_verify_checkpoint,
     "verify_release_proof": run_verify_release_proof,
+    "audit": run_audit,
 }
 
 

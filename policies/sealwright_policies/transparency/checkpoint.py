@@ -46,11 +46,10 @@ def log_origin(service_id: str) -> str:
     return f"sealwright/v1/log/{service_id}"
 
 
-def sign_checkpoint(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> str:
-    """The checkpoint as a note signed by the log."""
-    signature = key.sign(checkpoint.text.encode("utf-8"))
-    signed = base64.b64encode(_key_id(checkpoint.origin, key.public_key()) + signature).decode("ascii")
-    return f"{checkpoint.text}\n— {checkpoint.origin} {signed}\n"
+def sign_checkpoint(checkpoint: Checkpoint, *keys: Ed25519PrivateKey) -> str:
+    """The checkpoint as a note signed by the log, with each of its keys: images know one of them."""
+    lines = [f"— {checkpoint.origin} {_signature(checkpoint, key)}\n" for key in keys]
+    return f"{checkpoint.text}\n{''.join(lines)}"
 
 
 def verify_checkpoint(note: str, key: Ed25519PublicKey, origin: str) -> Checkpoint:
@@ -112,6 +111,11 @@ def _decoded(text: str) -> bytes:
         return canonical_base64(text)
     except ValueError as error:
         raise FormatError("Checkpoint: not canonical base64.") from error
+
+
+def _signature(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> str:
+    signed = _key_id(checkpoint.origin, key.public_key()) + key.sign(checkpoint.text.encode("utf-8"))
+    return base64.b64encode(signed).decode("ascii")
 
 
 def _key_id(name: str, key: Ed25519PublicKey) -> bytes:

@@ -6,6 +6,7 @@ get into the log.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, RootModel, StringConstraints
@@ -24,6 +25,7 @@ ROW_LABEL = "sealwright/v1/log-row"
 Value = str | int | bytes | bool | None
 _Word = Annotated[str, StringConstraints(pattern=r"^[!-~]{0,128}$")]
 """An id, a code, a name without spaces; empty where there is none."""
+_Text = Annotated[str, StringConstraints(max_length=256)]
 _RandomId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 _Time = Annotated[int, Field(ge=0, lt=2**62)]
 _Version = Annotated[int, Field(ge=1, le=1)]
@@ -74,9 +76,10 @@ class OperationEntry(Document):
     entry_id: _RandomId
     at: _Time
     operation_id: _Word
-    actor: Annotated[str, StringConstraints(max_length=128)]
+    actor_kind: _Word
+    actor: _Text
     operation: _Word
-    subject: _Word
+    subject: _Text
     rows: _Rows
 
 
@@ -122,13 +125,13 @@ def release_entry(release_id: str, product: str, product_version: str) -> Releas
     )
 
 
-def row_digest(table: str, columns: dict[str, Value]) -> str:
+def row_digest(table: str, columns: Mapping[str, Value]) -> str:
     """The digest by which a row is known to the log, hex."""
     fields = [part for name in sorted(columns) for part in (name.encode("ascii"), _tagged(columns[name]))]
     return framed_digest(ROW_LABEL, table.encode("ascii"), *fields).hex()
 
 
-def row_key(values: list[Value]) -> str:
+def row_key(values: Sequence[Value]) -> str:
     """The key of a row in an entry."""
     return "/".join(value.hex() if isinstance(value, bytes) else str(value) for value in values)
 

@@ -73,36 +73,27 @@ def frontier_of(size: int) -> list[tuple[int, int]]:
 
 def inclusion_proof(read: ReadNode, index: int, size: int) -> list[bytes]:
     """The inclusion proof of an entry in the tree of a size (RFC 9162, 2.1.3.1)."""
-    path: list[bytes] = []
-    start, end = 0, size
-    while end - start > 1:
-        middle = start + _split(end - start)
-        if index < middle:
-            path.append(_range_root(read, middle, end))
-            end = middle
-        else:
-            path.append(_range_root(read, start, middle))
-            start = middle
-    return path[::-1]
+    return [_range_root(read, *part) for part in _inclusion_parts(index, size)]
+
+
+def nodes_of_inclusion(index: int, size: int) -> list[tuple[int, int]]:
+    """Level and index of each perfect subtree that the proof is made from."""
+    return [place for part in _inclusion_parts(index, size) for place in _perfect_subtrees(*part)]
 
 
 def consistency_proof(read: ReadNode, first: int, second: int) -> list[bytes]:
     """The proof that the tree of the second size has that of the first as its beginning (RFC 9162, 2.1.4.1)."""
-    if first in (0, second):
-        return []
-    path: list[bytes] = []
-    start, end, is_known = 0, second, True
-    while first != end:
-        middle = start + _split(end - start)
-        if first <= middle:
-            path.append(_range_root(read, middle, end))
-            end = middle
-        else:
-            path.append(_range_root(read, start, middle))
-            start, is_known = middle, False
-    if not is_known:
-        path.append(_range_root(read, start, end))
-    return path[::-1]
+    return [_range_root(read, *part) for part in _consistency_parts(first, second)]
+
+
+def nodes_of_consistency(first: int, second: int) -> list[tuple[int, int]]:
+    """Level and index of each perfect subtree that the proof is made from."""
+    return [place for part in _consistency_parts(first, second) for place in _perfect_subtrees(*part)]
+
+
+def root_at(read: ReadNode, size: int) -> bytes:
+    """The root of the tree of a size, which may be smaller than the log."""
+    return _range_root(read, 0, size)
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
@@ -163,6 +154,40 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
         fn, sn = fn >> 1, sn >> 1
     if sn != 0 or earlier != first_root or later != second_root:
         raise _invalid("the later log does not begin with the earlier one")
+
+
+def _inclusion_parts(index: int, size: int) -> list[tuple[int, int]]:
+    """PATH of RFC 9162 as ranges of entries, in the proof's order."""
+    parts: list[tuple[int, int]] = []
+    start, end = 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            parts.append((middle, end))
+            end = middle
+        else:
+            parts.append((start, middle))
+            start = middle
+    return parts[::-1]
+
+
+def _consistency_parts(first: int, second: int) -> list[tuple[int, int]]:
+    """SUBPROOF of RFC 9162 as ranges of entries, in the proof's order."""
+    if first in (0, second):
+        return []
+    parts: list[tuple[int, int]] = []
+    start, end, is_known = 0, second, True
+    while first != end:
+        middle = start + _split(end - start)
+        if first <= middle:
+            parts.append((middle, end))
+            end = middle
+        else:
+            parts.append((start, middle))
+            start, is_known = middle, False
+    if not is_known:
+        parts.append((start, end))
+    return parts[::-1]
 
 
 def _split(size: int) -> int:

@@ -28,6 +28,7 @@ from sealwright_policies.tcg.policy import (
     sign_policy,
     verify_policy_signature,
 )
+from sealwright_policies.transparency.release_proof import ReleaseProof, verify_release_proof
 from sealwright_policies.wire.encoding import Bytes4K, Document, Identifier, NameHex, PcrValues, Sha256Hex, pcr_bytes
 from sealwright_policies.wire.envelope import (
     load_ed25519_public_key,
@@ -123,6 +124,8 @@ class LeaseTerms(Document):
     """Contact interval: seconds after issue from which the box renews."""
     license: LicenseTerms
     warnings: Annotated[list[LeaseWarning], Field(max_length=16)]
+    log: ReleaseProof
+    """That the release is in the service's log (policies/spec/transparency.md, 6)."""
 
 
 class Lease(LeaseTerms):
@@ -185,7 +188,8 @@ def verify_lease(token: str, service: LicenseService) -> Lease:
     Raises:
         FormatError: not a lease.
         VerificationError: ``DOCUMENT_TYPE``, ``DOCUMENT_SIGNATURE``; ``LEASE_MISMATCH`` if a partition's TPM signature
-            is for other terms than the document shows.
+            is for other terms than the document shows; ``LOG_PROOF_INVALID`` if the release is not in the service's
+            log.
     """
     document_key = load_ed25519_public_key(service.lease_document_key)
     lease = verify_jws(token, Lease, LEASE_TYPE, document_key, limit=LEASE_LIMIT)
@@ -200,6 +204,7 @@ def verify_lease(token: str, service: LicenseService) -> Lease:
                 RejectionCode.LEASE_MISMATCH,
                 f"The lease-policy key has not approved these terms for the partition of {partition.payload_id}.",
             ) from error
+    verify_release_proof(lease.log, lease.release_id, service)
     return lease
 
 

@@ -20,7 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sealwright_licensing.operations.licenses import add_activation_code, revoke_license
 from sealwright_licensing.records import Device, ReleaseRecord
 from sealwright_policies.appraisal.release import sign_release
+from sealwright_policies.transparency.checkpoint import Checkpoint, log_origin, verify_checkpoint
+from sealwright_policies.transparency.entries import entry_bytes, release_entry
+from sealwright_policies.transparency.merkle import leaf_hash, verify_consistency, verify_inclusion
+from sealwright_policies.transparency.release_proof import ReleaseProof, verify_release_proof
 from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.envelope import load_ed25519_public_key
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, Problem
 from sealwright_testing.license_server import BoxClient, DeniedError, LicenseServer, running_service, set_limits
@@ -187,12 +192,49 @@ def test_other_paths_and_methods_are_problems(box: BoxClient) -> None:
     problem(box.http.get("/v1/renewals"), 405, "METHOD_NOT_ALLOWED")
 
 
+def test_the_log_is_open_to_everybody(world: LicenseWorld, box: BoxClient) -> None:
+    """The service appends by itself; checkpoint and proofs are what the log's key and the manifest say."""
+    key, origin = load_ed25519_public_key(world.service.log_key), log_origin(world.service.service_id)
+
+    def checkpoint() -> Checkpoint:
+        return verify_checkpoint(box.http.get("/v1/log/checkpoint").text, key, origin)
+
+    def hashes(path: str) -> list[bytes]:
+        return [bytes.fromhex(one) for one in box.http.get(path).json()["path"]]
+
+    before = checkpoint()
+    world.issue()
+    ends = time.monotonic() + 60
+    while (after := checkpoint()).size == before.size:
+        assert time.monotonic() < ends, "the sequencer does not run"
+        time.sleep(0.1)
+    path = hashes(f"/v1/log/proof/consistency?first={before.size}&second={after.size}")
+    verify_consistency(before.size, after.size, before.root, after.root, path)
+
+    release = world.box.release
+    reply = box.http.get(f"/v1/log/proof/releases/{release.release_id}")
+    proof = parse_json(ReleaseProof, reply.content, limit=65536)
+    verify_release_proof(proof, release.release_id, world.service)
+    leaf = leaf_hash(entry_bytes(release_entry(release.release_id, proof.product, proof.product_version)))
+    path = hashes(f"/v1/log/proof/inclusion?index={proof.index}&size={after.size}")
+    verify_inclusion(leaf, proof.index, after.size, path, after.root)
+
+
+def test_proofs_of_what_the_log_does_not_have_are_problems(box: BoxClient) -> None:
+    problem(box.http.get("/v1/log/proof/inclusion?index=5&size=5"), 400, "MALFORMED")
+    problem(box.http.get(f"/v1/log/proof/inclusion?index=0&size={2**61}"), 400, "MALFORMED")
+    problem(box.http.get("/v1/log/proof/consistency?first=2&second=1"), 400, "MALFORMED")
+    problem(box.http.get(f"/v1/log/proof/releases/{'0' * 64}"), 403, "RELEASE_NOT_LOGGED")
+
+
 def test_health_and_openapi(box: BoxClient) -> None:
     for path in ("/livez", "/readyz"):
         assert box.http.get(path).json() == {"status": "ok"}
     described = box.http.get("/openapi.json").json()
     assert set(described["paths"]) == {
         "/livez", "/readyz", "/v1/enrollments", "/v1/enrollments/proof", "/v1/metering", "/v1/nonces", "/v1/renewals",
+        "/v1/log/checkpoint", "/v1/log/proof/releases/{release_id}", "/v1/log/proof/inclusion",
+        "/v1/log/proof/consistency",
     }  # fmt: skip
     text = json.dumps(described)
     for reference in set(_references(described)):

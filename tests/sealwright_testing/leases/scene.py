@@ -35,6 +35,7 @@ from sealwright_licensing.operations.licenses import (
     suspend_license,
 )
 from sealwright_licensing.records import DeviceStatus, LicenseStatus
+from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_testing.evidence_factory import SyntheticBox, payload_fields
@@ -275,7 +276,7 @@ class Scene:
 def _opened(world: LicenseWorld, folder: ServiceFolder) -> LicenseWorld:
     """A service on a copied folder."""
     store = SqlStore(service_engine(folder, load_config(folder)), ManifestKeys(folder.manifest_keys).admit)
-    grantor = Grantor(world.keys, world.enrollment._grantor.key_release)
+    grantor = Grantor(world.keys, world.enrollment._grantor.key_release, ReleaseProofs(store))
     return replace(
         world,
         folder=folder,

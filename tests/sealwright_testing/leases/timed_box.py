@@ -31,7 +31,7 @@ from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.payloads import UnsealRefusedError, lease_volume_keys, unseal_stored_leases
 from sealwright_appliance.renewal import Renewal
-from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, lease_status
+from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, lease_status, release_status
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
@@ -107,7 +107,9 @@ class TimedBox:
     def store(self) -> LeaseStore:
         """What the box keeps."""
         paths = self.paths
-        return LeaseStore(paths.leases, paths.shares, paths.identity, self.world.service)
+        return LeaseStore(
+            paths.leases, paths.shares, paths.identity, self.world.service, release_status(self.image.release)
+        )
 
     @property
     def is_activated(self) -> bool:

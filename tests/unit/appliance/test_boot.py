@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sealwright_appliance.boot import (
     BoxState,
@@ -20,9 +21,11 @@ from sealwright_appliance.boot import (
 )
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.lease import EndBehaviour, Lease
+from sealwright_testing.release_log import release_proof
 
 PCRS = {0: b"\0" * 32, 4: b"\4" * 32, 7: b"\7" * 32, 11: b"\x0b" * 32}
 RELEASE = "ab" * 32
+LOGGED = release_proof(Ed25519PrivateKey.generate(), RELEASE)
 
 
 def name(byte: int) -> bytes:
@@ -59,6 +62,7 @@ def lease(**changes: Any) -> Lease:
             "features": [],
         },
         "warnings": [],
+        "log": LOGGED,
         "partitions": [{"partition_id": "cd" * 32, "payload_id": "medical", "signature": b"x"}],
     }
     return Lease(**(fields | changes))

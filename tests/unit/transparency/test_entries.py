@@ -39,7 +39,13 @@ DECISION = DecisionEntry(
         release_entry("33" * 32, "sealed-advisor", "1.2"),
         DECISION,
         OperationEntry(
-            kind="operation", operation_id="o", actor="anna", operation="license.issue", subject="l", **COMMON
+            kind="operation",
+            operation_id="o",
+            actor_kind="cli",
+            actor="anna",
+            operation="license.issue",
+            subject="l",
+            **COMMON,
         ),
         ChangeEntry(
             kind="change", reason="baseline", **(COMMON | {"rows": [ROW, ROW.model_copy(update={"sha256": None})]})
@@ -67,7 +73,15 @@ def test_the_allow_list_of_fields() -> None:
     shared = ["version", "kind", "entry_id", "at"]
     named = ["decision_id", "purpose", "code", "device_id", "license_id"]
     assert list(DecisionEntry.model_fields) == [*shared, *named, "rows"]
-    assert list(OperationEntry.model_fields) == [*shared, "operation_id", "actor", "operation", "subject", "rows"]
+    assert list(OperationEntry.model_fields) == [
+        *shared,
+        "operation_id",
+        "actor_kind",
+        "actor",
+        "operation",
+        "subject",
+        "rows",
+    ]
     assert list(ChangeEntry.model_fields) == [*shared, "reason", "rows"]
     assert list(RowState.model_fields) == ["table", "key", "sha256"]
 

@@ -26,9 +26,11 @@ from sealwright_policies.wire.lease import (
     verify_lease,
 )
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
+from sealwright_testing.release_log import release_proof
 
 UNSEAL_PCRS = {str(pcr): f"{pcr:02x}" * 32 for pcr in (0, 2, 4, 7, 11, 12, 13, 14, 15)}
 PARTITION = "5a" * 32
+LOG_KEY = Ed25519PrivateKey.generate()
 
 
 def terms(**changes: Any) -> LeaseTerms:
@@ -59,6 +61,7 @@ def terms(**changes: Any) -> LeaseTerms:
             "features": [],
         },
         "warnings": [],
+        "log": release_proof(LOG_KEY, "11" * 32),
     }
     return LeaseTerms(**(fields | changes))
 
@@ -72,13 +75,13 @@ class Keys:
         p256, ed25519 = (_pem(key.public_key()) for key in (self.policy, self.document))
         self.service = LicenseService(
             version=1,
-            service_id="service",
+            service_id="service-1",
             url="https://localhost:8444",
             ca=p256,
             lease_document_key=ed25519,
             lease_policy_key=p256,
             device_ca=p256,
-            log_key=ed25519,
+            log_key=_pem(LOG_KEY.public_key()),
             custodian_keys=CustodianKeys(lease_share=p256, release_share=p256),
         )
 

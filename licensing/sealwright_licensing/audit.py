@@ -1,0 +1,274 @@
+"""The audit (policies/spec/transparency.md, 7): is the log whole, is it what was signed, and do the rows agree with it?
+
+Works on a :class:`Source`, a database or an export, without the service. Finds all that is wrong, not the first. What
+this does not do: tell a log that was rewritten by whoever holds the log key, unless a checkpoint that somebody kept is
+given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from sealwright_licensing.row_changes import AUDITED, search_fields
+from sealwright_licensing.tables import TABLES
+from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
+from sealwright_policies.transparency.checkpoint import Checkpoint, verify_checkpoint
+from sealwright_policies.transparency.entries import ChangeEntry, Entry, RowState, parse_entry
+from sealwright_policies.transparency.merkle import HASH_SIZE, leaf_hash, node_hash, root_at
+
+MOST_FINDINGS = 1000
+"""Findings that are listed; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """An entry as it stands: its number, its leaf, and what it is found by."""
+
+    index: int
+    leaf: bytes
+    fields: tuple[str, int, str, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNote:
+    """A checkpoint, and where it was found."""
+
+    where: str
+    note: str
+    size: int | None = None
+    """The size that it is stored under; None of one that stands alone."""
+
+
+class Source(Protocol):
+    """What is audited, all of one moment."""
+
+    def entries(self) -> Iterator[StoredEntry]:
+        """Entries, lowest number first."""
+
+    def waiting(self) -> Iterator[StoredEntry]:
+        """Entries without a number, in the order of writing."""
+
+    def nodes(self, level: int) -> Iterator[tuple[int, bytes]] | None:
+        """Stored subtrees of a level, lowest index first; None where none are kept."""
+
+    def highest_level(self) -> int:
+        """Of a stored subtree."""
+
+    def checkpoints(self) -> list[StoredNote]:
+        """Stored checkpoints, oldest first."""
+
+    def rows(self, kind: type[Any]) -> Iterator[RowState] | None:
+        """The rows of an audited table as they are; None where there are none to compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as the log has it."""
+
+    place: str
+    """An entry, a subtree, a checkpoint, or table and key of a row."""
+    sentence: str
+
+
+@dataclass
+class Report:
+    """What the audit has come to."""
+
+    entries: int = 0
+    waiting: int = 0
+    """Entries that no checkpoint covers yet."""
+    checkpoints: int = 0
+    rows: int = 0
+    changes: int = 0
+    """Changes that no decision or operation speaks for."""
+    found: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, place: str, sentence: str) -> None:
+        """Note a finding."""
+        self.found += 1
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(Finding(place, sentence))
+
+    def require_clean(self) -> None:
+        """Refuse if anything was found.
+
+        Raises:
+            VerificationError: AUDIT_MISMATCH.
+        """
+        if self.found:
+            first = self.findings[0]
+            raise VerificationError(
+                RejectionCode.AUDIT_MISMATCH,
+                f"{self.found} findings; the first: {first.place}: {first.sentence}",
+                findings=[{"place": one.place, "sentence": one.sentence} for one in self.findings],
+            )
+
+
+def audit(source: Source, keys: Sequence[Ed25519PublicKey], origin: str, kept: Sequence[StoredNote] = ()) -> Report:
+    """Verify a log from its leaves up, and the rows against it.
+
+    Args:
+        keys: of the log, earlier ones as well.
+        kept: checkpoints that the auditor has from elsewhere.
+    """
+    report, tree, expected = Report(), Tree(), _ExpectedRows()
+    for stored in source.entries():
+        if stored.index != tree.size:
+            report.add(f"entry {stored.index}", f"the number does not follow on {tree.size - 1}")
+        tree.append(stored.leaf)
+        _play(stored, expected, report)
+    tree.grow()
+    report.entries = tree.size
+    _compare_nodes(source, tree, report)
+    _compare_checkpoints(source.checkpoints(), tree, keys, origin, report)
+    for note in kept:
+        _verify_note(note, tree, keys, origin, report)
+    for stored in source.waiting():
+        report.waiting += 1
+        _play(stored, expected, report)
+    for kind in AUDITED:
+        _compare_rows(source, kind, expected, report)
+    for table, row_key in expected.left():
+        report.add(f"{table} {row_key}", "the row is missing")
+    return report
+
+
+class Tree:
+    """All subtree hashes of a log, 64 bytes an entry."""
+
+    def __init__(self) -> None:
+        self.levels = [bytearray()]
+
+    @property
+    def size(self) -> int:
+        """Entries."""
+        return len(self.levels[0]) // HASH_SIZE
+
+    def append(self, leaf: bytes) -> None:
+        """Append an entry; :meth:`grow` is called when all are there."""
+        self.levels[0] += leaf_hash(leaf)
+
+    def grow(self) -> None:
+        """Compute the levels above the leaves."""
+        while len(self.levels[-1]) >= 2 * HASH_SIZE:
+            below, above = self.levels[-1], bytearray()
+            for at in range(0, len(below) - HASH_SIZE, 2 * HASH_SIZE):
+                above += node_hash(bytes(below[at : at + HASH_SIZE]), bytes(below[at + HASH_SIZE : at + 2 * HASH_SIZE]))
+            self.levels.append(above)
+
+    def read(self, level: int, index: int) -> bytes:
+        """One of them."""
+        return bytes(self.levels[level][index * HASH_SIZE : (index + 1) * HASH_SIZE])
+
+
+class _ExpectedRows:
+    """Rows as the entries so far have left them."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], bytes] = {}
+
+    def change(self, row: RowState) -> None:
+        if row.sha256 is None:
+            self._rows.pop((row.table, row.key), None)
+        else:
+            self._rows[row.table, row.key] = bytes.fromhex(row.sha256)
+
+    def take(self, row: RowState) -> bytes | None:
+        return self._rows.pop((row.table, row.key), None)
+
+    def left(self) -> Iterable[tuple[str, str]]:
+        return self._rows
+
+    def drop(self, table: str) -> None:
+        for place in [place for place in self._rows if place[0] == table]:
+            del self._rows[place]
+
+
+def _play(stored: StoredEntry, expected: _ExpectedRows, report: Report) -> None:
+    place = f"entry {stored.index}" if stored.index >= 0 else "a waiting entry"
+    try:
+        entry: Entry = parse_entry(stored.leaf)
+    except FormatError as error:
+        report.add(place, f"it cannot be read: {error}")
+        return
+    if stored.fields != search_fields(entry):
+        report.add(place, "what it is found by is not what it says")
+    if isinstance(entry, ChangeEntry) and entry.reason == "written":
+        report.changes += 1
+    for row in getattr(entry, "rows", ()):
+        expected.change(row)
+
+
+def _compare_nodes(source: Source, tree: Tree, report: Report) -> None:
+    for level in range(max(source.highest_level() + 1, len(tree.levels))):
+        stored = source.nodes(level)
+        if stored is None:
+            return
+        count = len(tree.levels[level]) // HASH_SIZE if level < len(tree.levels) else 0
+        wanted = 0
+        for index, found in stored:
+            while wanted < min(index, count):
+                report.add(f"subtree {level}/{wanted}", "its hash is missing")
+                wanted += 1
+            if index >= count or index < wanted:
+                report.add(f"subtree {level}/{index}", "there is no such subtree")
+                continue
+            if found != tree.read(level, index):
+                report.add(f"subtree {level}/{index}", "its hash is not that of the entries below it")
+            wanted = index + 1
+        for index in range(wanted, count):
+            report.add(f"subtree {level}/{index}", "its hash is missing")
+
+
+def _compare_checkpoints(
+    notes: Sequence[StoredNote], tree: Tree, keys: Sequence[Ed25519PublicKey], origin: str, report: Report
+) -> None:
+    sizes = [_verify_note(note, tree, keys, origin, report) for note in notes]
+    newest = max(sizes, default=0)
+    if newest < tree.size:
+        report.add(f"entry {newest}", f"no checkpoint covers it, nor what is behind it up to {tree.size - 1}")
+
+
+def _verify_note(note: StoredNote, tree: Tree, keys: Sequence[Ed25519PublicKey], origin: str, report: Report) -> int:
+    """Verify one checkpoint against the tree; returns its size."""
+    try:
+        checkpoint = _verified(note.note, keys, origin)
+    except SealwrightError as error:
+        report.add(note.where, str(error))
+        return 0
+    report.checkpoints += 1
+    if note.size not in (None, checkpoint.size):
+        report.add(note.where, f"it is stored under another size than its own, {checkpoint.size}")
+    if checkpoint.size > tree.size:
+        report.add(note.where, f"it is over {checkpoint.size} entries, the log has {tree.size}: entries were removed")
+    elif root_at(tree.read, checkpoint.size) != checkpoint.root:
+        report.add(note.where, f"the first {checkpoint.size} entries are not those that were signed")
+    return checkpoint.size
+
+
+def _verified(note: str, keys: Sequence[Ed25519PublicKey], origin: str) -> Checkpoint:
+    """The checkpoint in a note that one of the keys has signed: older ones know none of the newer keys."""
+    for key in keys[:-1]:
+        with suppress(VerificationError):
+            return verify_checkpoint(note, key, origin)
+    return verify_checkpoint(note, keys[-1], origin)
+
+
+def _compare_rows(source: Source, kind: type[Any], expected: _ExpectedRows, report: Report) -> None:
+    rows = source.rows(kind)
+    if rows is None:
+        expected.drop(TABLES[kind].name)
+        return
+    for row in rows:
+        report.rows += 1
+        known = expected.take(row)
+        if known is None:
+            report.add(f"{row.table} {row.key}", "no entry of the log has brought the row")
+        elif known.hex() != row.sha256:
+            report.add(f"{row.table} {row.key}", "the row is not as the last entry about it left it")

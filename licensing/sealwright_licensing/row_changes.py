@@ -1,0 +1,195 @@
+"""What a transaction changes in audited tables becomes entries of the log, written in that same transaction.
+
+The store calls this for every record that it writes or deletes, so that no service can forget it
+(policies/spec/transparency.md, 4 and 5). What an entry may hold, :mod:`sealwright_policies.transparency.entries` says.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sealwright_licensing import metering_records, records
+from sealwright_licensing.operators import records as operators
+from sealwright_licensing.records import Decision, LogQueueItem, Operation
+from sealwright_licensing.store import Value
+from sealwright_licensing.tables import TABLES
+from sealwright_policies.transparency.entries import (
+    MOST_ROWS,
+    ChangeEntry,
+    DecisionEntry,
+    Entry,
+    OperationEntry,
+    ReleaseEntry,
+    RowState,
+    entry_bytes,
+    row_digest,
+    row_key,
+)
+
+AUDITED: tuple[type[Any], ...] = (
+    records.License,
+    records.ActivationCodeRecord,
+    records.MakerCertificate,
+    records.ReleaseRecord,
+    records.ReleaseShares,
+    records.Device,
+    records.DeviceRelease,
+    records.TickLedger,
+    records.LeaseRecord,
+    records.DeviceCertificateRecord,
+    records.Decision,
+    records.DeviceFirmware,
+    records.ClockSighting,
+    records.Operation,
+    operators.ApiToken,
+    metering_records.MeteringChain,
+    metering_records.MeteringReceipt,
+    metering_records.MeteringUsage,
+    metering_records.MeteringAlarm,
+)
+"""What is decided and granted, and what it is decided by."""
+PASSING: tuple[type[Any], ...] = (
+    records.PendingEnrollment,
+    records.EnrollmentReply,
+    records.RenewalReply,
+    records.NextNonce,
+    records.SpentNonce,
+    records.AppraisedLogs,
+    records.ServiceTime,
+    operators.OperatorSession,
+    operators.IdempotencyRecord,
+    records.LogQueueItem,
+    records.LogEntryRecord,
+    records.LogNode,
+    records.LogCheckpoint,
+)
+"""What strangers can have written, what is kept for the next request, the clock, and the log itself."""
+
+_KINDS = frozenset(AUDITED)
+KEYS: dict[type[Any], tuple[str, ...]] = {
+    kind: tuple(column.name for column in TABLES[kind].primary_key) for kind in AUDITED
+}
+
+
+class RowChanges:
+    """The rows that one transaction has changed, each as it was left."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[type[Any], tuple[Value, ...]], Mapping[str, Value] | None] = {}
+        self._named: list[Decision | Operation] = []
+
+    def wrote(self, record: object, columns: Mapping[str, Value]) -> None:
+        """A record was added or replaced; ``columns`` are its values as they are stored."""
+        kind = type(record)
+        if kind in _KINDS:
+            self._rows[kind, tuple(columns[name] for name in KEYS[kind])] = columns
+        if isinstance(record, (Decision, Operation)):
+            self._named.append(record)
+
+    @staticmethod
+    def concern(kind: type[Any]) -> bool:
+        """Whether deletions of a kind are noted."""
+        return kind in _KINDS
+
+    def deleted(self, found: Iterable[object]) -> None:
+        """These records are deleted."""
+        for record in found:
+            self._rows[type(record), _key_of(record)] = None
+
+    def items(self) -> list[LogQueueItem]:
+        """Entries for what has changed: one for each decision or operation, rows in the last, more if they are many."""
+        if not self._rows:
+            return []
+        states = [_state(kind, key, columns) for (kind, key), columns in self._rows.items()]
+        named = self._named
+        entries: list[Entry] = [_named_entry(record, []) for record in named[:-1]]
+        if named:
+            entries.append(_named_entry(named[-1], states[:MOST_ROWS]))
+            states = states[MOST_ROWS:]
+        now = int(time.time())
+        entries += [
+            change_entry("written", states[at : at + MOST_ROWS], now) for at in range(0, len(states), MOST_ROWS)
+        ]
+        return [queue_item(entry) for entry in entries]
+
+
+def change_entry(reason: Any, states: Sequence[RowState], at: int) -> ChangeEntry:
+    """An entry for rows that no decision speaks for."""
+    return ChangeEntry(version=1, kind="change", entry_id=_entry_id(), at=at, reason=reason, rows=list(states))
+
+
+def row_state(kind: type[Any], columns: Mapping[str, Value]) -> RowState:
+    """A row as an entry names it."""
+    table = TABLES[kind].name
+    key = _key_text(kind, [columns[name] for name in KEYS[kind]])
+    return RowState(table=table, key=key, sha256=row_digest(table, columns))
+
+
+def queue_item(entry: Entry) -> LogQueueItem:
+    """An entry as it waits for its number."""
+    return LogQueueItem(None, entry_bytes(entry), *search_fields(entry))
+
+
+def search_fields(entry: Entry) -> tuple[str, int, str, str, str, str]:
+    """What an entry is found by: kind, time, code, device, licence, subject."""
+    match entry:
+        case ReleaseEntry():
+            return entry.kind, 0, "", "", "", entry.release_id
+        case DecisionEntry():
+            return entry.kind, entry.at, entry.code, entry.device_id, entry.license_id, ""
+        case OperationEntry():
+            return entry.kind, entry.at, entry.operation, "", "", entry.subject
+        case ChangeEntry():
+            return entry.kind, entry.at, entry.reason, "", "", ""
+
+
+def _named_entry(record: Decision | Operation, rows: list[RowState]) -> Entry:
+    if isinstance(record, Operation):
+        return OperationEntry(
+            version=1,
+            kind="operation",
+            entry_id=_entry_id(),
+            at=record.performed_at,
+            operation_id=record.operation_id,
+            actor_kind=record.actor_kind,
+            actor=record.actor,
+            operation=record.operation,
+            subject=record.subject,
+            rows=rows,
+        )
+    return DecisionEntry(
+        version=1,
+        kind="decision",
+        entry_id=_entry_id(),
+        at=record.decided_at,
+        decision_id=record.decision_id,
+        purpose=record.purpose,
+        code=record.code,
+        device_id=record.device_id,
+        license_id=record.license_id,
+        rows=rows,
+    )
+
+
+def _state(kind: type[Any], key: tuple[Value, ...], columns: Mapping[str, Value] | None) -> RowState:
+    if columns is None:
+        return RowState(table=TABLES[kind].name, key=_key_text(kind, key), sha256=None)
+    return row_state(kind, columns)
+
+
+def _key_text(kind: type[Any], key: Sequence[Value]) -> str:
+    """The key in an entry. One that holds words of a customer, who may want them forgotten, is there as its digest."""
+    if kind is metering_records.MeteringUsage:
+        return row_digest(TABLES[kind].name, dict(zip(KEYS[kind], key, strict=True)))
+    return row_key(key)
+
+
+def _key_of(record: object) -> tuple[Value, ...]:
+    return tuple(getattr(record, name) for name in KEYS[type(record)])
+
+
+def _entry_id() -> str:
+    return secrets.token_hex(16)

@@ -1,0 +1,224 @@
+"""The log while the service works: batches, kills, two sequencers, key rotation, what is never in it."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sealwright_licensing.audit import audit
+from sealwright_licensing.audit_source import open_database_source
+from sealwright_licensing.keyring import KeyRole
+from sealwright_licensing.keys import load_log_keys
+from sealwright_licensing.logs import formatter
+from sealwright_licensing.nonces import StatelessNonces
+from sealwright_licensing.operations.licenses import suspend_license
+from sealwright_licensing.records import Decision, LogCheckpoint, LogEntryRecord, LogNode, LogQueueItem
+from sealwright_licensing.renewal import RenewalService
+from sealwright_licensing.row_changes import change_entry, queue_item
+from sealwright_licensing.sequencer import BATCH, newest_checkpoint
+from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.transparency.checkpoint import log_origin
+from sealwright_policies.transparency.entries import parse_entry
+from sealwright_policies.transparency.release_proof import verify_release_proof
+from sealwright_policies.wire.lease import verify_lease
+from sealwright_testing.enrolled_device import DAY, EnrolledDevice
+from sealwright_testing.license_world import NO_FLOOR, OPERATOR, SERVICE_ID, LicenseWorld, grant, synthetic_box
+
+
+def add_entries(world: LicenseWorld, count: int) -> None:
+    with world.store.write() as transaction:
+        for _ in range(count):
+            transaction.add(queue_item(change_entry("written", [], world.now)))
+
+
+def findings(world: LicenseWorld) -> list[str]:
+    keys = [key.public_key() for key in load_log_keys(world.folder.keys)]
+    with open_database_source(world.store.engine) as source:
+        report = audit(source, keys, log_origin(SERVICE_ID))
+    return [f"{one.place}: {one.sentence}" for one in report.findings]
+
+
+def test_more_than_a_batch_is_appended_in_order(world: LicenseWorld) -> None:
+    before = world.sequence()
+    add_entries(world, BATCH + 3)
+    with world.store.read() as transaction:
+        waiting = [item.leaf for item in transaction.find_from(LogQueueItem, "position", 0, limit=2 * BATCH)]
+
+    assert world.sequence() == before + BATCH + 3
+
+    with world.store.read() as transaction:
+        appended = transaction.find_from(LogEntryRecord, "entry_index", before, limit=2 * BATCH)
+        assert [entry.leaf for entry in appended] == waiting
+        assert transaction.count(LogQueueItem) == 0
+        assert transaction.count(LogCheckpoint) == 1, "the newest takes the place of the one before"
+    assert findings(world) == []
+
+
+def test_two_sequencers_append_every_entry_once(world: LicenseWorld) -> None:
+    before = world.sequence()
+    add_entries(world, 300)
+    threads = [threading.Thread(target=world.sequence) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert world.sequence() == before + 300
+    assert findings(world) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from sealwright_licensing import sequencer
+from sealwright_licensing.database import open_engine
+from sealwright_licensing.keys import load_log_keys
+from sealwright_licensing.store_sql import SqlStore
+
+folder, step = Path(sys.argv[1]), int(sys.argv[2])
+sequencer.BATCH = 4
+calls = 0
+
+def step_by_step(frame, event, argument):
+    global calls
+    if event == "call" and frame.f_code.co_filename.endswith(("store_sql.py", "sequencer.py", "merkle.py")):
+        calls += 1
+        if calls == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+store = SqlStore(open_engine(f"sqlite:///{folder / 'service.db'}"))
+running = sequencer.Sequencer(store, load_log_keys(folder / "keys"), "service-1")
+sys.setprofile(step_by_step)
+running.run()
+"""
+
+
+def test_a_killed_sequencer_leaves_a_log_that_goes_on(world: LicenseWorld) -> None:
+    """At any call of the store, the tree or its own: a whole batch is there, or none of it."""
+    world.sequence()
+    was_killed = 0
+    for step in (1, 7, 20, 45, 70, 110, 160, 230):
+        add_entries(world, 6)
+        ended = subprocess.run([sys.executable, "-c", KILLED, str(world.folder.path), str(step)], check=False)
+        was_killed += ended.returncode == -signal.SIGKILL
+        with world.store.read() as transaction:
+            newest = newest_checkpoint(transaction)
+            assert newest is not None
+            assert transaction.count(LogEntryRecord) == newest.size
+            assert transaction.count(LogNode, level=0) == newest.size
+        assert findings(world) == []
+    assert was_killed >= 6
+    world.sequence()
+
+    with world.store.read() as transaction:
+        assert len({entry.leaf for entry in transaction.find(LogEntryRecord)}) == transaction.count(LogEntryRecord)
+        assert sum(entry.entry_kind == "change" for entry in transaction.find(LogEntryRecord)) >= 48
+        assert transaction.count(LogQueueItem) == 0
+    assert findings(world) == []
+
+
+def test_a_release_is_leased_only_when_it_is_in_the_log(world: LicenseWorld) -> None:
+    """As after a database that was put together by hand."""
+    with world.store.write() as transaction:
+        for item in (LogEntryRecord, LogNode, LogCheckpoint):
+            transaction.delete(item)
+    world.restart()
+    _, (code,) = world.issue()
+    with pytest.raises(VerificationError) as error:
+        world.enroll(world.device(), code)
+    assert error.value.code is RejectionCode.RELEASE_NOT_LOGGED
+
+
+def test_a_lease_carries_the_proof_of_its_own_release(world: LicenseWorld) -> None:
+    box = EnrolledDevice.enroll(world)
+    checkpoint = verify_release_proof(box.lease.log, box.lease.release_id, world.service)
+
+    assert checkpoint.origin == log_origin(SERVICE_ID)
+    assert (box.lease.log.product, box.lease.log.product_version) == (
+        "synthetic-box",
+        world.box.release.manifest.product_version,
+    )
+
+
+def test_after_a_rotation_old_and_new_images_know_the_checkpoints(world: LicenseWorld) -> None:
+    """Each by the log key in its own service file."""
+    before = world.service
+    world.rotate(KeyRole.LOG)
+    world.restart()
+    world.import_release(synthetic_box(product_version="2.0"))
+    box = EnrolledDevice.enroll(world)
+
+    for service in (before, world.service):
+        verify_release_proof(box.lease.log, box.lease.release_id, service)
+    assert before.log_key != world.service.log_key
+    assert findings(world) == []
+
+
+def test_a_device_has_so_many_decisions_a_day(world: LicenseWorld) -> None:
+    """What it asks beyond leaves no entry; a day later it has as many again."""
+    box = EnrolledDevice.enroll(world)
+    grantor = world.enrollment._grantor
+    world.renewal = RenewalService(world.store, grantor, StatelessNonces(world.keys.nonce), NO_FLOOR, 3)
+    for _ in range(3):
+        box.pass_time(1)
+        box.renew()
+    box.pass_time(1)
+    with world.store.read() as transaction:
+        before = transaction.count(LogQueueItem)
+    with pytest.raises(VerificationError) as error:
+        box.renew()
+
+    assert error.value.code is RejectionCode.RATE_LIMITED
+    with world.store.read() as transaction:
+        assert transaction.count(LogQueueItem) == before
+    box.pass_time(DAY)
+    box.renew()
+
+
+def test_no_secret_is_in_log_journal_or_service_log(world: LicenseWorld, tmp_path: Path) -> None:
+    """Of a whole life: activation, renewals, denials; neither as it is nor in hex or base64."""
+    lines = tmp_path / "service.log"
+    handler = logging.FileHandler(lines)
+    handler.setFormatter(formatter())
+    logging.getLogger().addHandler(handler)
+    logging.getLogger().setLevel(logging.DEBUG)
+    try:
+        license_, (code,) = world.issue()
+        device = world.device()
+        challenge = world.enrollment.challenge(device.request(code), now=world.now)
+        proof = device.proof(challenge)
+        granted = grant(world.enrollment.prove(proof, now=world.now))
+        box = EnrolledDevice(world, license_, device, verify_lease(granted.leases[0], world.service))
+        box.pass_time(DAY)
+        box.renew()
+        with pytest.raises(VerificationError):
+            world.enrollment.challenge(device.request("00000-00000-00000-00000"), now=world.now)
+        suspend_license(world.store, OPERATOR, license_.license_id, now=world.now)
+        with pytest.raises(VerificationError):
+            box.ask()
+        world.sequence()
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+
+    shares = [share for pair in world.shares.values() for share in pair]
+    secrets = [code.encode(), code.replace("-", "").encode()]
+    for raw in (proof.secret, world.keys.nonce, box.lease.next_nonce, challenge.nonce, *shares):
+        secrets += [raw, raw.hex().encode(), base64.b64encode(raw), base64.urlsafe_b64encode(raw)]
+    for private in (world.folder.keys).glob("*.pem"):
+        secrets += [line for line in private.read_bytes().splitlines() if b"-----" not in line]
+    with world.store.read() as transaction:
+        entries = [entry.leaf for entry in transaction.find(LogEntryRecord)]
+        decisions = [repr(decision).encode() for decision in transaction.find(Decision)]
+    assert len(decisions) == 3
+    assert {parse_entry(leaf).kind for leaf in entries} >= {"release", "decision", "operation"}
+    written = [*entries, *decisions, lines.read_bytes()]
+    assert all(secret not in text for secret in secrets for text in written)
+    assert any(device.device_id.encode() in text for text in entries), "the search finds what is there"
