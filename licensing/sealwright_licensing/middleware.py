@@ -108,7 +108,8 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         try:
-            body = await asyncio.wait_for(self._read(receive), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                body = await self._read(receive)
         except BodyTooLargeError:
             shown = problems.problem(413, problems.TOO_LARGE, f"The body has more than {self._limit} bytes.")
             await problems.response(shown, close=True)(scope, receive, send)

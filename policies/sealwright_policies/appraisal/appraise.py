@@ -37,6 +37,7 @@ from sealwright_policies.appraisal.events import (
     printable,
 )
 from sealwright_policies.appraisal.evidence import VerifiedEvidence, verify_evidence
+from sealwright_policies.appraisal.known_boots import Boot, KnownBoots
 from sealwright_policies.appraisal.measurements import ZERO
 from sealwright_policies.appraisal.mismatch import Mismatch
 from sealwright_policies.appraisal.reference_values import (
@@ -63,6 +64,9 @@ from sealwright_policies.tcg.pcr import initial_value
 from sealwright_policies.tcg.public import Public
 from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.messages import CounterNames, Evidence, Purpose
+
+KNOWN_BOOTS = KnownBoots()
+"""Of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +171,10 @@ def _appraise_state(
     if clock is not None:
         mismatches += clock.mismatches
         notes += clock.notes
-    boot_log = parse_event_log(evidence.boot_log)
-    userspace_log = parse_userspace_log(evidence.userspace_log)
-    firmware = boot_log.replay() if SHA256 in boot_log.banks else None
-    if firmware is not None:  # without that bank, judge_bank has the reason
-        mismatches += _judge_replay(userspace_log.replay(SHA256, firmware), quote.pcrs)  # (3)
-    judgement = judge_boot(boot_log, userspace_log, measurements)  # (4)
-    mismatches += judgement.mismatches
+    boot = _find_boot(evidence, release)
+    if boot.firmware is not None:  # without that bank, judge_bank has the reason
+        mismatches += _judge_replay(boot.running, quote.pcrs)  # (3)
+    mismatches += boot.mismatches  # (4)
     mismatches += _judge_values(quote.pcrs, measurements, mismatches)  # (5)
     mismatches += _judge_pinned(quote.pcrs, baseline)
     notes += _reported_changes(quote.pcrs, baseline)
@@ -187,13 +188,32 @@ def _appraise_state(
         lease_counter_name=verified.lease_counter.name if verified.lease_counter else b"",
         tpm_firmware_version=quote.firmware_version,
         pcrs=quote.pcrs,
-        boot=judgement.summary,
+        boot=boot.summary,
         notes=tuple(notes),
         clock_loss_ms=clock.loss_ms if clock is not None else 0,
-        unseal_pcrs=unseal_values(firmware, measurements) if affirming and firmware else {},
-        boot_logs_digest=boot_logs_digest(boot_log, userspace_log) if affirming else b"",
+        unseal_pcrs=unseal_values(boot.firmware, measurements) if affirming and boot.firmware else {},
+        boot_logs_digest=boot.digest if affirming else b"",
         baseline=_next_baseline(reading, quote.pcrs) if affirming and reading else None,
     )
+
+
+def _find_boot(evidence: Evidence, release: Release) -> Boot:
+    """What the logs show: replayed and judged, now or when they were last sent."""
+    known = KNOWN_BOOTS.find(evidence.boot_log, evidence.userspace_log, release)
+    if known is not None:
+        return known
+    boot_log, userspace_log = parse_event_log(evidence.boot_log), parse_userspace_log(evidence.userspace_log)
+    firmware = boot_log.replay() if SHA256 in boot_log.banks else None
+    judgement = judge_boot(boot_log, userspace_log, release.measurements)
+    boot = Boot(
+        firmware=firmware,
+        running={} if firmware is None else userspace_log.replay(SHA256, firmware),
+        mismatches=judgement.mismatches,
+        summary=judgement.summary,
+        digest=b"" if judgement.mismatches else boot_logs_digest(boot_log, userspace_log),
+    )
+    KNOWN_BOOTS.keep(evidence.boot_log, evidence.userspace_log, release, boot)
+    return boot
 
 
 def judge_boot(boot_log: EventLog, userspace_log: UserspaceLog, measurements: Measurements) -> BootJudgement:

@@ -141,12 +141,14 @@ class EventLog:
         """
         if bank not in self.banks or bank not in DIGEST_SIZES:
             raise UnsupportedError(f"the log has no bank {algorithm_name(bank)} that can be replayed")
-        launched = any(event.pcr == DYNAMIC_LAUNCH_PCR and event.extends for event in self.events)
-        no_action, extended = EventType.EV_NO_ACTION, []
+        no_action, extended, launched = EventType.EV_NO_ACTION, [], False
         for event in self.events:
-            digest = event.digests.get(bank)
-            if digest is not None and event.type is not no_action:
-                extended.append((event.pcr, digest))
+            if event.type is no_action:
+                continue
+            pcr, digest = event.pcr, event.digests.get(bank)
+            launched = launched or pcr == DYNAMIC_LAUNCH_PCR
+            if digest is not None:
+                extended.append((pcr, digest))
         start = {
             pcr: initial_value(pcr, bank, startup_locality=self.startup_locality, dynamic_launch=launched)
             for pcr in {pcr for pcr, _ in extended}
@@ -231,14 +233,17 @@ def _read_usual_events(data: bytes, offset: int, events: list[Event], banks: Map
     """
     algorithms = list(banks)
     layout = struct.Struct("<III" + "".join(f"H{size}s" for size in banks.values()) + "I")
-    while len(events) < MAX_EVENTS and offset + layout.size <= len(data):
-        pcr, number, count, *listed, size = layout.unpack_from(data, offset)
-        start, end = offset + layout.size, offset + layout.size + size
-        if pcr >= PCR_COUNT or count != len(algorithms) or listed[::2] != algorithms or end > len(data):
+    head, count_wanted, length, index, last = layout.size, len(algorithms), len(data), len(events), PCR_COUNT - 1
+    unpack, types, append = layout.unpack_from, _EVENT_TYPES, events.append
+    while index < MAX_EVENTS and offset + head <= length:
+        pcr, number, count, *listed, size = unpack(data, offset)
+        start = offset + head
+        end = start + size
+        if pcr > last or count != count_wanted or listed[::2] != algorithms or end > length:
             break
         digests = dict(zip(algorithms, listed[1::2], strict=True))
-        events.append(Event(len(events), pcr, _EVENT_TYPES.get(number, number), digests, data[start:end]))
-        offset = end
+        append(Event(index, pcr, types.get(number, number), digests, data[start:end]))
+        index, offset = index + 1, end
     return offset
 
 

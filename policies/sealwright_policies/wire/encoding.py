@@ -139,6 +139,8 @@ _BRACKET = re.compile(r"[\[\]{}]")
 
 
 def _check_depth(text: str) -> None:
+    if text.count("{") + text.count("[") <= MAX_DEPTH:  # not even if each stood in the one before; logs are long
+        return
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
