@@ -98,11 +98,13 @@ step-%:
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
-.PHONY: bench $(BENCHES:%=bench-%)
+.PHONY: bench bench-memory $(BENCHES:%=bench-%)
 bench: python tools server trained  ## measure everything: tests/bench/results/NAME.json and a table
 	@$(PYTHON) -m sealwright_testing.bench $(BENCHES)
 bench-image: ## build time by step, and encryption against openssl speed
-bench-licensing: ## quotes verified and whole decisions, each second on one core
+bench-licensing: ## quotes against Keylime, decisions, renewals end to end
+bench-memory: python  ## renewals end to end, 50 000 of them: does the service grow (minutes)
+	@$(PYTHON) -m sealwright_testing.bench memory
 bench-custody: ## keys in a PKCS#11 token against keys in files
 bench-serving: ## the gateway against llama-server alone
 bench-sealing: ## unsealing and evidence in the TPM, and a boot from power to the first token
