@@ -129,6 +129,14 @@ def test_a_login_that_another_browser_began_is_refused(desk: OperatorDesk, provi
     assert COOKIE not in desk.client.cookies
 
 
+def test_a_callback_with_another_state_is_refused(desk: OperatorDesk, provider: OpenidProvider) -> None:
+    """Even with this browser's own code."""
+    path = begin(desk).split("&state=")[0]
+    for state in ("", "&state=", "&state=x", "&state=%C3%A9"):
+        assert problem_code(desk.client.get(path + state), 401) == "UNAUTHENTICATED"
+    assert COOKIE not in desk.client.cookies
+
+
 def test_a_code_is_bound_to_the_browsers_verifier(desk: OperatorDesk, provider: OpenidProvider) -> None:
     """A code that was stolen on the way, put into a login of one's own: PKCE refuses it."""
     stolen = begin(desk).split("code=")[1].split("&")[0]
