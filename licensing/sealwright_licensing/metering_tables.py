@@ -20,6 +20,7 @@ def metering_tables(metadata: MetaData) -> dict[type[object], Table]:
         Column("disputed", Boolean, nullable=False),
         *_numbers("reported_at"),
         Index(None, "license_id"),
+        Index(None, "disputed", "reported_at"),
     )
     receipts = Table(
         "metering_receipts",
@@ -48,6 +49,7 @@ def metering_tables(metadata: MetaData) -> dict[type[object], Table]:
         *_numbers("sequence"),
         *_texts("code", "sentence"),
         *_numbers("raised_at"),
+        Index(None, "raised_at", "alarm_id"),
         Index(None, "device_id"),
         Index(None, "license_id"),
     )

@@ -60,6 +60,7 @@ licenses = Table(
     _text("partitions"),
     _text("domains"),
     _text("features"),
+    Index(None, "status", "expires_at"),
 )
 
 activation_codes = Table(
@@ -176,6 +177,7 @@ devices = Table(
     Index(None, "ak_public"),
     Index(None, "srk_public"),
     Index("ix_devices_enrolled_at", "enrolled_at", "device_id"),
+    Index(None, "status", "tier"),
 )
 
 appraised_logs = Table(
@@ -244,7 +246,7 @@ leases = Table(
     _number("clock_end_ms"),
     _number("max_reset_count"),
     _number("max_ticks"),
-    Index(None, "device_id"),
+    Index(None, "device_id", "expires_at"),
     Index("ix_leases_issued_at", "issued_at", "lease_id"),
 )
 
@@ -283,6 +285,7 @@ device_firmware = Table(
     _text("shown_pcrs"),
     _text("shown_events"),
     _number("shown_at"),
+    Index(None, "shown_at"),
 )
 
 clock_sightings = Table(

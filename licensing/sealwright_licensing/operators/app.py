@@ -14,6 +14,9 @@ from starlette.exceptions import HTTPException
 
 from sealwright_licensing import problems
 from sealwright_licensing.config import ServiceConfig, ServiceFolder
+from sealwright_licensing.console.app import add_console, problem_page
+from sealwright_licensing.console.headers import SecurityHeaders
+from sealwright_licensing.console.pages import Console
 from sealwright_licensing.endpoints import health
 from sealwright_licensing.limits import AddressBuckets, Buckets
 from sealwright_licensing.logs import logger
@@ -78,25 +81,33 @@ def create_operator_app(
     app.include_router(health.router(store))
     failed = AddressBuckets(tokens=limits.failed_logins_per_hour, period_s=_HOUR_S)
     app.include_router(session.router(desk, failed), prefix=API)
+    app.state.console = Console(desk, problem_of)
+    add_console(app, app.state.console, failed)
     app.add_exception_handler(SealwrightError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(Exception, _fail)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    # The last one added is the outermost: log, then rate, then body.
+    # The last one added is the outermost: log, then headers, rate, body.
     app.add_middleware(BodyLimit, limit=BODY_LIMIT, timeout_s=config.limits.body_s)
     app.add_middleware(RateLimit, buckets=AddressBuckets(tokens=limits.requests_per_minute, period_s=60))
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestLog)
     return app
 
 
-async def _refuse(_request: Request, error: Exception) -> Response:
+def _reply(request: Request, shown: Problem) -> Response:
+    """A problem as a page for a browser, as a document for a program."""
+    return problem_page(request.app.state.console, request, shown) or problems.response(shown)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, SealwrightError)  # noqa: S101 - registered for it
     shown = problem_of(error)
     if shown.status >= 500:
         logger.error("failed", exc_info=error, extra={"code": shown.code})
-    reply = problems.response(shown)
-    if shown.status == 401:
+    reply = _reply(request, shown)
+    if reply.status_code == 401:
         reply.headers["WWW-Authenticate"] = 'Bearer realm="sealwright"'
     return reply
 
@@ -114,24 +125,24 @@ def problem_of(error: SealwrightError) -> Problem:
             return problems.problem_of(error)
 
 
-async def _refuse_parameters(_request: Request, error: Exception) -> Response:
+async def _refuse_parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
-    return problems.response(problems.problem(400, problems.MALFORMED, f"{where}: {first['msg']}"))
+    return _reply(request, problems.problem(400, problems.MALFORMED, f"{where}: {first['msg']}"))
 
 
-async def _refuse_route(_request: Request, error: Exception) -> Response:
+async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     code = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}.get(error.status_code, problems.MALFORMED)
-    reply = problems.response(problems.problem(error.status_code, code, str(error.detail)))
+    reply = _reply(request, problems.problem(error.status_code, code, str(error.detail)))
     reply.headers.update(error.headers or {})
     return reply
 
 
-async def _fail(_request: Request, error: Exception) -> Response:
+async def _fail(request: Request, error: Exception) -> Response:
     logger.error("failed", exc_info=error, extra={"code": problems.INTERNAL})
-    return problems.response(problems.problem(500, problems.INTERNAL, "The service failed; its log says more."))
+    return _reply(request, problems.problem(500, problems.INTERNAL, "The service failed; its log says more."))
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

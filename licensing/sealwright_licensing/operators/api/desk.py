@@ -17,7 +17,7 @@ from sealwright_licensing.operators.errors import forbidden, unauthenticated
 from sealwright_licensing.operators.principals import Principal
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.tokens import authenticate_token
-from sealwright_licensing.store import Store
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.messages import Problem
@@ -42,7 +42,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 class Desk:
     """Where operators' requests come in. ``now`` gives the service's time, seconds since the epoch."""
 
-    store: Store
+    store: SqlStore
     folder: ServiceFolder
     config: ServiceConfig
     buckets: Buckets

@@ -1,0 +1,152 @@
+"""Operations as forms: each has a page of its own that says what it does to what, and does it when it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+
+from sealwright_licensing.actors import Actor
+from sealwright_licensing.console.forms import Form
+from sealwright_licensing.console.guard import opens, visit_of
+from sealwright_licensing.console.pages import Console, Visit, done
+from sealwright_licensing.operators.roles import Permission
+from sealwright_licensing.store import Store, Transaction
+from sealwright_policies.errors import FormatError, SealwrightError
+
+CONFIRM = "confirm"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """An input. Its label and, where there is one, its hint stand in the catalogue under its name."""
+
+    name: str
+    kind: Literal["text", "number", "tick", "select", "choices", "day", "hidden"] = "text"
+    value: str = ""
+    options: Sequence[str] = ()
+    """Values; their words stand in the catalogue under ``<field>.<value>``."""
+    least: int | None = None
+    most: int | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an operation has come to."""
+
+    codes: Sequence[str] = ()
+    """Activation codes, shown once and stored nowhere."""
+    target: str = ""
+    """Page to go on to, where it is not that of the subject."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An operation that is to be performed."""
+
+    store: Store
+    actor: Actor
+    subject: str
+    form: Form
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperationForm:
+    """An operation on one kind of thing."""
+
+    name: str
+    """E.g. "suspend"; in addresses and, behind the kind, in the catalogue."""
+    perform: Callable[[Task], Outcome]
+    fields: Callable[[Transaction, Any], Sequence[Field]] = field(default=lambda _transaction, _record: ())
+    offered: Callable[[Any], bool] = field(default=lambda _record: True)
+    """Whether the state of a record leaves anything to do."""
+    details: Callable[[Transaction, Any], Mapping[str, object]] = field(default=lambda _transaction, _record: {})
+    """What is shown beside the form, by the name of the template's part that shows it."""
+    is_grave: bool = False
+    """It cannot be taken back, so a box must be ticked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What operations are performed on: one kind of record."""
+
+    kind: str
+    """"license", "device", "release"."""
+    path: str
+    """E.g. "/licenses"."""
+    permission: Permission
+    find: Callable[[Transaction, Visit, str], Any]
+    """The record that somebody may see; raises otherwise."""
+    operations: Sequence[OperationForm]
+
+    def offered(self, visit: Visit, record: Any) -> list[OperationForm]:
+        """What can be done to a record by this visitor."""
+        return [one for one in self.operations if visit.may(self.permission) and one.offered(record)]
+
+
+def router(console: Console, subjects: Sequence[Subject]) -> APIRouter:
+    """The pages of all operations."""
+    routes = APIRouter()
+    for subject in subjects:
+        for operation in subject.operations:
+            _add(routes, console, subject, operation)
+    return routes
+
+
+def _add(routes: APIRouter, console: Console, subject: Subject, operation: OperationForm) -> None:
+    path = f"{subject.path}/{{subject_id}}/{operation.name}"
+
+    @routes.get(path, name=f"{subject.kind}-{operation.name}", **opens(subject.permission))
+    def form(request: Request, subject_id: str) -> Response:
+        return _form_page(console, visit_of(request), subject, operation, subject_id)
+
+    @routes.post(path, name=f"{subject.kind}-{operation.name}-done", **opens(subject.permission))
+    def perform(request: Request, subject_id: str) -> Response:
+        visit, store = visit_of(request), console.desk.store
+        with store.read() as transaction:
+            subject.find(transaction, visit, subject_id)
+        try:
+            if operation.is_grave and not visit.form.is_ticked(CONFIRM):
+                raise FormatError(visit.say("confirm.missing"))
+            outcome = operation.perform(Task(store, visit.known.actor, subject_id, visit.form, visit.now))
+        except SealwrightError as error:
+            return _form_page(console, visit, subject, operation, subject_id, error=error)
+        target = outcome.target or f"{subject.path}/{subject_id}"
+        if outcome.codes:
+            return console.page(visit, "codes.html", codes=outcome.codes, target=target, subject_id=subject_id)
+        return done(target, f"{subject.kind}.{operation.name}")
+
+
+def _form_page(
+    console: Console,
+    visit: Visit,
+    subject: Subject,
+    operation: OperationForm,
+    subject_id: str,
+    *,
+    error: SealwrightError | None = None,
+) -> Response:
+    with console.desk.store.read() as transaction:
+        record = subject.find(transaction, visit, subject_id)
+        fields = operation.fields(transaction, record)
+        details = operation.details(transaction, record)
+    problem = console.problem_of(error) if error is not None else None
+    return console.page(
+        visit,
+        "operation.html",
+        status=problem.status if problem else 200,
+        key=f"{subject.kind}.{operation.name}",
+        target=f"{subject.path}/{subject_id}",
+        subject=subject,
+        subject_id=subject_id,
+        record=record,
+        fields=fields,
+        details=details,
+        sent=visit.form.as_sent(),
+        grave=operation.is_grave,
+        problem=problem,
+    )
