@@ -64,5 +64,6 @@ def grow_fleet(world: LicenseWorld, number: int) -> None:
 def _copied(name: str, dialect: str) -> str:
     """A column of a copy: what tells devices apart has the copy's number behind it."""
     if name in ("ak_public", "srk_public"):
-        return f"{name} || " + ("convert_to(CAST(n AS TEXT), 'UTF8')" if dialect == "postgresql" else "n")
+        is_postgresql = dialect == "postgresql"
+        return f"{name} || convert_to(CAST(n AS TEXT), 'UTF8')" if is_postgresql else f"CAST({name} || n AS BLOB)"
     return f"{name} || '-' || n" if name in ("device_id", "lease_id", "decision_id") else name

@@ -1,0 +1,60 @@
+"""A running operators' process with real data, and a real Chromium in front of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from sealwright_testing.console_browser import Fleet, SeenRequests, Visitor, make_fleet
+from sealwright_testing.license_server import LicenseServer, running_service
+from sealwright_testing.license_world import LicenseWorld
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    world = LicenseWorld.create(tmp_path_factory.mktemp("console") / "service", now=int(time.time()))
+    yield make_fleet(world)
+    world.store.close()
+
+
+@pytest.fixture(scope="module")
+def server(fleet: Fleet) -> Iterator[LicenseServer]:
+    with running_service(fleet.world.folder, "serve-operators") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's. Its own sandbox needs rights that root's processes in a container lack."""
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(chromium: Browser, server: LicenseServer, fleet: Fleet) -> Iterator[Visitor]:
+    """Somebody at a keyboard with a browser that has no session; whatever the page is refused fails the test."""
+    context = chromium.new_context(
+        base_url=server.url, ignore_https_errors=True, viewport={"width": 1200, "height": 900}, locale="en-GB"
+    )
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    seen = SeenRequests.watch(page)
+    yield Visitor(page, fleet, seen)
+    context.close()
+    seen.require_own(server.url)
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Kept for people to look at."""
+    folder = Path(__file__).parents[4] / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,129 @@
+"""Every page in both languages and on a narrow screen: nothing overflows, contrast and focus are to be seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sealwright_licensing.operators.roles import Role
+from sealwright_licensing.records import Decision, ReleaseRecord
+from sealwright_testing.console_browser import MOST_TABS, Fleet, Visitor
+
+CONTRAST = """
+() => {
+  const parse = text => text.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = element => {
+    for (let one = element; one; one = one.parentElement) {
+      const colour = parse(getComputedStyle(one).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const poor = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
+    if (!own || element.closest('svg') || !element.checkVisibility()) continue;
+    const pair = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((a, b) => b - a);
+    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
+    if (ratio < 4.5) poor.push(element.tagName + ' ' + element.className + ' ' + ratio.toFixed(2));
+  }
+  return poor;
+}
+"""
+REACH = """
+() => {
+  document.activeElement.dataset.reached = 1;
+  return getComputedStyle(document.activeElement).outlineStyle;
+}
+"""
+UNREACHED = """
+() => [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary')]
+  .filter(one => one.checkVisibility() && !one.dataset.reached)
+  .map(one => one.outerHTML.slice(0, 120))
+"""
+
+
+def pages(fleet: Fleet) -> dict[str, str]:
+    """Every kind of page by a name for its picture."""
+    with fleet.world.store.read() as transaction:
+        (release,) = transaction.find(ReleaseRecord)
+        denied = transaction.find(Decision, code="ROLLED_BACK")[0]
+    license_ = f"/licenses/{fleet.license_id}"
+    return {
+        "overview": "/",
+        "licences": "/licenses",
+        "licence": license_,
+        "issue": "/licenses/issue",
+        "revoke": f"{license_}/revoke",
+        "devices": "/devices",
+        "device": f"/devices/{fleet.healthy}",
+        "device-firmware": f"/devices/{fleet.changed}",
+        "device-held": f"/devices/{fleet.held}",
+        "approve": f"/devices/{fleet.changed}/approve-firmware",
+        "releases": "/releases",
+        "release": f"/releases/{release.release_id}",
+        "metering": "/metering",
+        "decisions": "/decisions",
+        "decision": f"/decisions/{denied.decision_id}",
+        "operations": "/operations",
+        "not-found": "/devices/none",
+    }
+
+
+@pytest.mark.parametrize("language", ["en", "zh-Hans"])
+def test_every_page_in_both_languages(visitor: Visitor, screenshots: Path, language: str) -> None:
+    """Walks through all of them as operator, and takes their picture."""
+    visitor.log_in()
+    visitor.page.locator(f"button[value={language}]").click()
+    for name, path in pages(visitor.fleet).items():
+        visitor.goto(path)
+        assert visitor.script("() => document.documentElement.lang") == language
+        assert visitor.page.title() != "owned"
+        assert visitor.script(CONTRAST) == [], name
+        visitor.page.screenshot(path=screenshots / f"{name}-{language}.png", full_page=True)
+
+
+def test_nothing_is_wider_than_a_telephone(visitor: Visitor, screenshots: Path) -> None:
+    visitor.log_in()
+    visitor.page.set_viewport_size({"width": 360, "height": 740})
+    for name, path in pages(visitor.fleet).items():
+        visitor.goto(path)
+        assert visitor.script("() => document.documentElement.scrollWidth") <= 360, name
+        visitor.page.screenshot(path=screenshots / f"{name}-narrow.png", full_page=True)
+
+
+def test_tab_reaches_everything_and_shows_where_it_is(visitor: Visitor) -> None:
+    """In the order of the page; first of all the way past the navigation."""
+    visitor.log_in()
+    for path in ("/", "/devices", f"/devices/{visitor.fleet.changed}", "/licenses/issue"):
+        visitor.goto(path)
+        visitor.page.keyboard.press("Tab")
+        assert visitor.script("() => document.activeElement.className") == "skip"
+        outlines = set()
+        for _ in range(MOST_TABS):
+            if visitor.script("() => document.activeElement === document.body"):
+                break
+            outlines.add(visitor.script(REACH))
+            visitor.page.keyboard.press("Tab")
+        assert outlines == {"solid"}, path
+        assert visitor.script(UNREACHED) == [], path
+
+
+def test_the_skip_link_leads_past_the_navigation(visitor: Visitor) -> None:
+    visitor.log_in()
+    visitor.page.keyboard.press("Tab")
+    visitor.page.keyboard.press("Enter")
+    assert visitor.script("() => document.activeElement.id") == "main"
+
+
+def test_others_than_operators_are_shown_no_buttons(visitor: Visitor) -> None:
+    visitor.log_in(Role.READ_ONLY)
+    for path in ("/", f"/licenses/{visitor.fleet.license_id}", f"/devices/{visitor.fleet.held}"):
+        visitor.goto(path)
+        assert visitor.page.locator(".action").count() == 0
+    visitor.goto(f"/licenses/{visitor.fleet.license_id}/revoke")
+    assert "FORBIDDEN" in visitor.page.locator("main").inner_text()
