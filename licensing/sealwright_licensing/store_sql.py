@@ -53,11 +53,6 @@ class SqlStore:
         """A transaction that is alone, or alone with what it names."""
         return self._transaction(frozenset(names))
 
-    @property
-    def engine(self) -> Engine:
-        """For what reads tables as they are: audit and export."""
-        return self._engine
-
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

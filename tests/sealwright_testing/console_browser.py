@@ -14,9 +14,9 @@ from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import create_token
 from sealwright_policies.errors import RejectionCode
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.evidence_factory import boot_events
-from sealwright_testing.license_checks import denied
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
 
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -44,6 +44,7 @@ def make_fleet(world: LicenseWorld) -> Fleet:
         world.enroll(device, code)
         boxes.append(EnrolledDevice(world, license_, device, None))  # type: ignore[arg-type]
     healthy, changed, held = boxes
+    world.now += 1
     events = boot_events(changed.device.box.uki, changed.device.box.keys, option_roms=3)
     denied(RejectionCode.FIRMWARE_CHANGED, lambda: changed.ask(changed.nonce(), events=events))
     held.pass_time(100)
@@ -63,10 +64,10 @@ def _meter(world: LicenseWorld, license_id: str, device_id: str) -> None:
     months = last_months(world.now, 6)
     with world.store.write() as transaction:
         for at, month in enumerate(months):
-            for model, factor in (("medical", 3), ("finance", 2)):
+            for model, partition, factor in (("medical", "5a" * 32, 3), ("finance", "6b" * 32, 2)):
                 number = factor * (at * 137 % 400 + 200)
                 transaction.put(
-                    MeteringUsage(license_id, month, month, device_id, "5a" * 32, "key-a", False, model,
+                    MeteringUsage(license_id, month, month, device_id, partition, "key-a", False, model,
                                   number, number * 900, number * 350, number * 2000, number * 5000)
                 )  # fmt: skip
         transaction.put(

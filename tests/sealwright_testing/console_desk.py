@@ -56,7 +56,7 @@ class ConsoleVisitor:
         assert found is not None
         return found.group(1)
 
-    def send(self, path: str, headers: dict[str, str] = SAME_ORIGIN, **fields: Any) -> Reply:
+    def send(self, path: str, headers: dict[str, str] = SAME_ORIGIN, /, **fields: Any) -> Reply:
         """Send a form with the session's token, unless the fields say otherwise."""
         given = {"csrf_token": self.csrf} | fields
         reply: Reply = self.client.post(path, data=given, headers=PAGE | headers)

@@ -8,13 +8,15 @@ from sealwright_licensing.console.operation_forms import Field, OperationForm, O
 from sealwright_licensing.console.pages import Visit
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.leases import DAY_S
+from sealwright_licensing.licenses import joined
 from sealwright_licensing.operations import licenses as operations
 from sealwright_licensing.operations import terms
-from sealwright_licensing.operations.terms import TermChanges, joined, new_license
+from sealwright_licensing.operations.terms import TermChanges, new_license
 from sealwright_licensing.operators.api.licenses import require_license
 from sealwright_licensing.operators.roles import Permission
-from sealwright_licensing.records import EndBehaviour, License, LicenseStatus, Overage, RenewalBasis
+from sealwright_licensing.records import License, LicenseStatus, Overage, RenewalBasis
 from sealwright_licensing.store import Transaction
+from sealwright_policies.wire.lease import EndBehaviour
 
 MOST_SEATS = 10_000
 """Of one form: it answers with a code for each."""

@@ -140,7 +140,7 @@ def test_a_page_of_another_site_changes_nothing(visitor: ConsoleVisitor) -> None
     license_, _ = visitor.desk.world.issue()
     path = f"/licenses/{license_.license_id}/suspend"
     for headers in ELSEWHERE:
-        reply = visitor.send(path, headers=headers)
+        reply = visitor.send(path, headers)
         assert reply.status_code == 403
         assert "CROSS_SITE" in reply.text
     other = ConsoleVisitor.log_in(visitor.desk)
