@@ -56,7 +56,7 @@ def make_fleet(world: LicenseWorld) -> Fleet:
     suspend_license(world.store, OPERATOR, suspended.license_id, now=world.now)
     _meter(world, license_.license_id, healthy.device.device_id)
     tokens = {role: create_token(world.store, OPERATOR, role.value, role, now=world.now)[1] for role in Role}
-    ids = (one.device.device_id for one in boxes)
+    ids = (healthy.device.device_id, changed.device.device_id, held.device.device_id)
     return Fleet(world, *ids, license_.license_id, tokens)
 
 
