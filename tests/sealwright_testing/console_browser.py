@@ -8,11 +8,14 @@ from typing import Any
 
 from playwright.sync_api import ConsoleMessage, Page, Request
 
+from sealwright_licensing.config import load_config
 from sealwright_licensing.console.usage import last_months
+from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.metering_records import MeteringAlarm, MeteringUsage
 from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import create_token
+from sealwright_licensing.sequencer import Sequencer
 from sealwright_policies.errors import RejectionCode
 from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import EnrolledDevice
@@ -55,6 +58,7 @@ def make_fleet(world: LicenseWorld) -> Fleet:
     suspended, _ = world.issue(seats=2)
     suspend_license(world.store, OPERATOR, suspended.license_id, now=world.now)
     _meter(world, license_.license_id, healthy.device.device_id)
+    Sequencer(world.store, load_log_keys(world.folder.keys), load_config(world.folder).service_id).run()
     tokens = {role: create_token(world.store, OPERATOR, role.value, role, now=world.now)[1] for role in Role}
     ids = (healthy.device.device_id, changed.device.device_id, held.device.device_id)
     return Fleet(world, *ids, license_.license_id, tokens)

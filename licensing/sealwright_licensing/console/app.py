@@ -11,6 +11,7 @@ from sealwright_licensing.console import (
     entry_pages,
     fleet_pages,
     license_pages,
+    log_pages,
     metering_pages,
     operation_forms,
     release_pages,
@@ -22,7 +23,7 @@ from sealwright_licensing.console.pages import STATIC, Console, is_page
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_policies.wire.messages import Problem
 
-_MODULES = (fleet_pages, license_pages, device_pages, release_pages, metering_pages, audit_pages)
+_MODULES = (fleet_pages, license_pages, device_pages, release_pages, metering_pages, audit_pages, log_pages)
 
 
 class _KeptFiles(StaticFiles):

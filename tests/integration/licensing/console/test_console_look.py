@@ -70,6 +70,7 @@ def pages(fleet: Fleet) -> dict[str, str]:
         "decisions": "/decisions",
         "decision": f"/decisions/{denied.decision_id}",
         "operations": "/operations",
+        "log": "/log",
         "not-found": "/devices/none",
     }
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_licensing.config import load_config
+from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.operators.roles import Role
+from sealwright_licensing.sequencer import Sequencer
 from sealwright_testing.console_desk import ConsoleVisitor
 from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.license_world import LicenseWorld
@@ -35,7 +38,9 @@ def visitor(world: LicenseWorld) -> ConsoleVisitor:
 def quiet_box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnrolledDevice]:
     """A device of a service that nothing is done to."""
     world = LicenseWorld.create(tmp_path_factory.mktemp("quiet") / "service")
-    yield EnrolledDevice.enroll(world)
+    box = EnrolledDevice.enroll(world)
+    Sequencer(world.store, load_log_keys(world.folder.keys), load_config(world.folder).service_id).run()
+    yield box
     world.store.close()
 
 

@@ -113,13 +113,13 @@ def paths(box: EnrolledDevice) -> list[str]:
         "/", "/licenses", "/licenses/issue", license_, *(f"{license_}/{name}" for name in own),
         "/devices", device, *(f"{device}/{name}" for name in done),
         "/releases", f"/releases/{release.release_id}", f"/releases/{release.release_id}/withdraw",
-        "/metering", "/decisions", f"/decisions/{decision.decision_id}", "/operations",
+        "/metering", "/decisions", f"/decisions/{decision.decision_id}", "/operations", "/log", "/log/0",
     ]  # fmt: skip
 
 
 READS = {
     Role.READ_ONLY: {"/", "/licenses", "/devices", "/releases"},
-    Role.AUDITOR: {"/", "/licenses", "/devices", "/releases", "/metering", "/decisions", "/operations"},
+    Role.AUDITOR: {"/", "/licenses", "/devices", "/releases", "/metering", "/decisions", "/operations", "/log"},
 }
 
 
