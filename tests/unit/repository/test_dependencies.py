@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 DISTRIBUTIONS = ("policies", "image", "appliance", "appliance/client", "licensing", "licensing/custody", "ansible")
-PROVIDED = {"pydantic_core": "pydantic"}
+PROVIDED = {"pydantic_core": "pydantic", "markupsafe": "jinja2"}
 """Modules that come in another distribution, in a version which that one dictates."""
 COMPLETE = {
     "policies": {"cryptography", "joserfc", "pydantic"},
