@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from sealwright_licensing.audit import audit
 from sealwright_licensing.audit_source import open_database_source
+from sealwright_licensing.database import open_engine
 from sealwright_licensing.keyring import KeyRole
 from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.logs import formatter
@@ -22,7 +24,8 @@ from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.records import Decision, LogCheckpoint, LogEntryRecord, LogNode, LogQueueItem
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.row_changes import change_entry, queue_item
-from sealwright_licensing.sequencer import BATCH, newest_checkpoint
+from sealwright_licensing.sequencer import BATCH, Sequencer, newest_checkpoint
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.transparency.checkpoint import log_origin
 from sealwright_policies.transparency.entries import parse_entry
@@ -74,52 +77,53 @@ def test_two_sequencers_append_every_entry_once(world: LicenseWorld) -> None:
     assert findings(world) == []
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from sealwright_licensing import sequencer
-from sealwright_licensing.database import open_engine
-from sealwright_licensing.keys import load_log_keys
-from sealwright_licensing.store_sql import SqlStore
+def sequence_and_die(world: LicenseWorld, step: int) -> bool:
+    """Run a sequencer of its own in a process that is killed at a step of its transactions; whether it was."""
+    child = os.fork()
+    if child == 0:
+        steps = 0
 
-folder, step = Path(sys.argv[1]), int(sys.argv[2])
-sequencer.BATCH = 4
-calls = 0
+        def count(frame: FrameType, event: str, _: object) -> None:
+            nonlocal steps
+            if event == "call" and frame.f_code.co_name in ("write", "enter_changes", "flush"):
+                steps += 1
+                if steps == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-def step_by_step(frame, event, argument):
-    global calls
-    if event == "call" and frame.f_code.co_filename.endswith(("store_sql.py", "sequencer.py", "merkle.py")):
-        calls += 1
-        if calls == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            store = SqlStore(open_engine(f"sqlite:///{world.folder.path / 'service.db'}"))
+            sequencer = Sequencer(store, world.keys.log, SERVICE_ID)
+            sys.setprofile(count)
+            sequencer.run()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
+    return os.WIFSIGNALED(status)
 
-store = SqlStore(open_engine(f"sqlite:///{folder / 'service.db'}"))
-running = sequencer.Sequencer(store, load_log_keys(folder / "keys"), "service-1")
-sys.setprofile(step_by_step)
-running.run()
-"""
 
-
-def test_a_killed_sequencer_leaves_a_log_that_goes_on(world: LicenseWorld) -> None:
-    """At any call of the store, the tree or its own: a whole batch is there, or none of it."""
+def test_a_killed_sequencer_leaves_a_log_that_goes_on(world: LicenseWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every step of its transactions, in the first batch and in the next: a whole batch is there, or none of it."""
+    monkeypatch.setattr("sealwright_licensing.sequencer.BATCH", 4)
     world.sequence()
-    was_killed = 0
-    for step in (1, 7, 20, 45, 70, 110, 160, 230):
+    for step in range(1, 100):
         add_entries(world, 6)
-        ended = subprocess.run([sys.executable, "-c", KILLED, str(world.folder.path), str(step)], check=False)
-        was_killed += ended.returncode == -signal.SIGKILL
+        was_killed = sequence_and_die(world, step)
         with world.store.read() as transaction:
             newest = newest_checkpoint(transaction)
             assert newest is not None
             assert transaction.count(LogEntryRecord) == newest.size
             assert transaction.count(LogNode, level=0) == newest.size
         assert findings(world) == []
-    assert was_killed >= 6
-    world.sequence()
-
+        world.sequence()
+        if not was_killed:
+            break
+    assert step > 10
     with world.store.read() as transaction:
-        assert len({entry.leaf for entry in transaction.find(LogEntryRecord)}) == transaction.count(LogEntryRecord)
-        assert sum(entry.entry_kind == "change" for entry in transaction.find(LogEntryRecord)) >= 48
+        entries = transaction.find(LogEntryRecord)
+        assert sum(entry.entry_kind == "change" for entry in entries) >= 6 * step
+        assert len({entry.leaf for entry in entries}) == len(entries)
         assert transaction.count(LogQueueItem) == 0
     assert findings(world) == []
 

@@ -161,6 +161,17 @@ def test_two_roots_of_one_size_are_a_split_view() -> None:
     refused(0, 5, EMPTY_ROOT, LOG.roots[5], [bytes(32)], of=verify_consistency)
 
 
+def test_a_proof_in_a_smaller_tree_is_none_in_a_larger_one() -> None:
+    """The root alone does not say how large its tree is."""
+    path = inclusion_proof(LOG.read, 0, 4)
+    verify_inclusion(leaf_hash(LOG.entries[0]), 0, 4, path, LOG.roots[4])
+    refused(leaf_hash(LOG.entries[0]), 0, 8, path, LOG.roots[4], of=verify_inclusion)
+
+    steps = consistency_proof(LOG.read, 2, 4)
+    verify_consistency(2, 4, LOG.roots[2], LOG.roots[4], steps)
+    refused(2, 8, LOG.roots[2], LOG.roots[4], steps, of=verify_consistency)
+
+
 def test_a_leaf_is_no_node() -> None:
     """The prefixes keep two inner hashes from passing as one entry."""
     two = Log([b"a", b"b"])
