@@ -1,9 +1,9 @@
 """The calendar by which a running lease may end: the machine's clock, held against what the service says.
 
 The clock of a box is advice: its battery is empty, somebody has set it. One that is behind prolongs nothing, since the
-TPM decides. One that is ahead would end every lease at once, a fresh one too: so when a lease that has just come would
-be over already, the clock is ahead, by about the time since the lease was issued. That is remembered until the clock
-and a lease agree again (policies/spec/lease.md, 4).
+TPM decides. One that is ahead, of the service's, would end leases early, at worst every one at once. So a lease that
+has just come tells how far ahead it is, which is remembered (policies/spec/lease.md, 4). A reply that the service has
+kept for a while makes it seem ahead by its age: that ends nothing, and the next lease corrects it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sealwright_policies.wire.lease import Lease
 CALENDAR_FILE = "calendar.json"
 FILE_LIMIT = 4096
 SAME_S = 3600
-"""Differences below are not worth a write."""
+"""Differences below end no lease; they are how long a message takes, and are not worth a write."""
 
 
 class KnownError(Document):
@@ -63,7 +63,9 @@ class LeaseCalendar:
             OperationError: the disk refuses.
         """
         read = int(self.clock())
-        ahead_s = read - lease.issued_at if read > lease.expires_at else 0
+        ahead_s = read - lease.issued_at
+        if ahead_s < SAME_S:
+            ahead_s = 0
         if abs(ahead_s - self._ahead_s) < SAME_S:
             return
         self._ahead_s = ahead_s

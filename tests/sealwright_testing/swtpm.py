@@ -19,6 +19,9 @@ START_TIMEOUT_S = 20.0
 _POLL_S = 0.01
 _PORT_ATTEMPTS = 100
 _PORTS = (20_000, 32_766)
+_ACCEPTING = 0x10000
+"""__SO_ACCEPTCON (linux/net.h)."""
+_TCP_LISTEN = "0A"
 
 
 @dataclass
@@ -32,6 +35,8 @@ class SoftwareTpm:
     port: int = 0
     environment: dict[str, str] | None = field(default=None, repr=False)
     """Of the process; None for this one's."""
+    socket: Path | None = None
+    """A short path to be reached by, in place of a port: for tests that start a TPM so often that ports collide."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @classmethod
@@ -85,10 +90,15 @@ class SoftwareTpm:
     @property
     def tcti(self) -> str:
         """TCTI configuration for ESAPI and for ``tpm2_* -T``."""
+        if self.socket is not None:
+            return f"swtpm:path={self.socket}"
         return f"swtpm:host=127.0.0.1,port={self.port}"
 
     def start(self) -> SoftwareTpm:
         """Switch on; TPM2_Startup(CLEAR) is done. Ports are new each time."""
+        if self.socket is not None:
+            self._start_on_socket(self.socket)
+            return self
         for _ in range(_PORT_ATTEMPTS):
             self.port = _free_port_pair()
             if self._try_start():
@@ -100,25 +110,52 @@ class SoftwareTpm:
         command += ["--server", f"type=tcp,port={self.port},bindaddr=127.0.0.1"]
         command += ["--ctrl", f"type=tcp,port={self.port + 1},bindaddr=127.0.0.1"]
         command += ["--flags", "startup-clear"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environment)
+        process = self._launch(command)
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                message = process.stderr.read().decode(errors="replace") if process.stderr else ""
+                message = self._log.read_text(errors="replace")
                 if "bind" in message or "in use" in message:
                     return False
                 raise RuntimeError(f"swtpm did not start: {message}")
-            try:
-                # Only the control port: a connection to the server port would take the TPM's one client slot.
-                socket.create_connection(("127.0.0.1", self.port + 1), timeout=1).close()
-            except OSError:
+            # Not by connecting: that would take the TPM's one client slot.
+            if not {self.port, self.port + 1} <= _listening_ports():
                 time.sleep(_POLL_S)
                 continue
+            if process.poll() is not None:
+                continue  # another process has one of the ports
             self.process = process
             return True
         process.kill()
         process.wait()
         raise RuntimeError("swtpm did not open its control port")
+
+    def _start_on_socket(self, path: Path) -> None:
+        control = path.with_name(f"{path.name}.ctrl")
+        for one in (path, control):
+            one.unlink(missing_ok=True)
+        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.state_directory}"]
+        command += ["--server", f"type=unixio,path={path}", "--ctrl", f"type=unixio,path={control}"]
+        command += ["--flags", "startup-clear"]
+        process = self._launch(command)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and process.poll() is None:
+            if {str(path), str(control)} <= _listening_paths():
+                self.process = process
+                return
+            time.sleep(_POLL_S)
+        process.kill()
+        process.wait()
+        raise RuntimeError(f"swtpm did not start: {self._log.read_text(errors='replace')}")
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "swtpm.log"
+
+    def _launch(self, command: list[str]) -> subprocess.Popen[bytes]:
+        """It says a line for every connection: into a file, since a pipe that nobody reads is full after 2000."""
+        with self._log.open("wb") as log:
+            return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, env=self.environment)
 
     def stop(self) -> None:
         """Switch off by asking the process to end; without TPM2_Shutdown this is a power loss for the TPM too."""
@@ -136,8 +173,6 @@ class SoftwareTpm:
         else:
             self.process.terminate()
         self.process.wait()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
         self.process = None
 
     def power_cycle(self) -> None:
@@ -172,6 +207,18 @@ def _tool(name: str) -> str:
     if path is None:
         raise RuntimeError(f"{name} is missing; install the packages swtpm and swtpm-tools")
     return path
+
+
+def _listening_paths() -> set[str]:
+    """Sockets that a process accepts connections on: swtpm has one of its two some time before the other."""
+    fields = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
+    return {line[7] for line in fields if len(line) == 8 and int(line[3], 16) & _ACCEPTING}
+
+
+def _listening_ports() -> set[int]:
+    """The same of TCP over IPv4."""
+    fields = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {int(line[1].split(":")[1], 16) for line in fields if line[3] == _TCP_LISTEN}
 
 
 def _free_port_pair() -> int:

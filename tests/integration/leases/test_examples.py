@@ -99,3 +99,12 @@ def test_a_lease_for_one_partition_opens_no_other(scene: Scene) -> None:
             assert right == {one.partition_id: volume_key(one.partition_id) for one in lease.partitions}
             with pytest.raises(UnsealRefusedError):
                 lease_volume_keys(tpm, box.image.release, box.store, swapped)
+
+
+def test_a_service_whose_clock_is_a_day_behind_ends_no_lease_early(scene: Scene) -> None:
+    """Found by the machine: its leases are of a day, so by the box's right calendar each was over as it came."""
+    scene.must_serve()
+    scene.set_service_back(DAY_S)
+    scene.rest(7 * DAY_S)
+    scene.must_serve()
+    assert scene.run(4 * HOUR_S, connected=False) is BoxState.SERVING

@@ -7,6 +7,7 @@ the box's next boot. He may keep copies of the disk and, since the TPM is a soft
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -81,7 +82,7 @@ class Scene:
         for pem in (manufactured.root_certificates_pem, manufactured.intermediate_certificates_pem):
             add_certificates(world.store, parse_pem_certificates(pem), Tier.SOFTWARE, now=START)
         license_, (code,) = world.issue(days=LICENSE_DAYS, lease_days=LEASE_DAYS, renew_after_s=CONTACT_S)
-        tpm = SoftwareTpm(directory / "tpm", environment=time.environment)
+        tpm = _tpm(directory, time)
         manufactured.copy_state(tpm.state_directory)
         account = Account(world, license_.license_id)
         box = TimedBox(directory / "box", tpm, world, time, account, world.box)
@@ -96,7 +97,7 @@ class Scene:
         shutil.copytree(self.directory, directory)
         time = VirtualTime(directory / "time", self.time.now)
         world = _opened(self.world, ServiceFolder(directory / "license"))
-        tpm = SoftwareTpm(directory / "tpm", environment=time.environment)
+        tpm = _tpm(directory, time)
         account = replace(self.account, world=world)
         box = TimedBox(directory / "box", tpm, world, time, account, world.box)
         return Scene(directory, time, world, account, box, [world.box])
@@ -105,6 +106,8 @@ class Scene:
         """Close the database and switch everything off."""
         self.world.store._engine.dispose()
         self.box.tpm.kill()
+        if self.box.tpm.socket is not None:
+            shutil.rmtree(self.box.tpm.socket.parent, ignore_errors=True)
 
     # --- whoever has the box ----------------------------------------------------------------------------------------
 
@@ -271,6 +274,12 @@ class Scene:
     def _provisioned(self) -> Iterator[ProvisionedTpm]:
         with self.box.powered(End.SHUTDOWN), open_provisioned_tpm(self.box.tpm.tcti) as tpm:
             yield tpm
+
+
+def _tpm(directory: Path, time: VirtualTime) -> SoftwareTpm:
+    """A TPM that lives in this time. The path of a socket is limited to 107 bytes."""
+    socket = Path(tempfile.mkdtemp(prefix="sw-tpm-")) / "tpm"
+    return SoftwareTpm(directory / "tpm", environment=time.environment, socket=socket)
 
 
 def _opened(world: LicenseWorld, folder: ServiceFolder) -> LicenseWorld:

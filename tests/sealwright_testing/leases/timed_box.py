@@ -11,7 +11,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from unittest.mock import patch
@@ -141,7 +141,7 @@ class TimedBox:
 
     def saved_clock_ms(self) -> int:
         """What Clock will be when the TPM is next switched on; looked up in a copy."""
-        copy = SoftwareTpm(self.directory / "look", environment=self.tpm.environment)
+        copy = replace(self.tpm, directory=self.directory / "look")
         shutil.rmtree(copy.directory, ignore_errors=True)
         self.tpm.copy_state(copy.state_directory)
         with copy, ESAPI(copy.tcti) as esapi:

@@ -52,6 +52,7 @@ class VirtualTime:
             "LD_PRELOAD": LIBRARY,
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DISABLE_SHM": "1",  # it would be left behind by every power cut
         }
 
     def advance(self, seconds: float) -> None:

@@ -20,7 +20,7 @@ def lease(issued_at: int = TRUTH) -> Lease:
     return cast("Lease", SimpleNamespace(issued_at=issued_at, expires_at=issued_at + DAY))
 
 
-@pytest.mark.parametrize("clock", [0, TRUTH - DAY, TRUTH, TRUTH + DAY // 2])
+@pytest.mark.parametrize("clock", [0, TRUTH - DAY, TRUTH, TRUTH + 1800])
 def test_a_clock_that_is_right_or_behind_is_taken_as_it_is(tmp_path: Path, clock: int) -> None:
     """It ends no lease that the service has just given."""
     calendar = LeaseCalendar(tmp_path / CALENDAR_FILE, lambda: clock)
@@ -43,6 +43,13 @@ def test_a_clock_that_was_set_right_is_believed_with_the_next_lease(tmp_path: Pa
     calendar.learn(lease(TRUTH + 30))
     assert calendar.now() == TRUTH + 60
     assert LeaseCalendar(tmp_path / CALENDAR_FILE, lambda: TRUTH + 90).now() == TRUTH + 90
+
+
+def test_a_service_that_is_behind_is_followed(tmp_path: Path) -> None:
+    """By a day, say, and its leases are of a day: the box's right calendar would end each when it comes."""
+    calendar = LeaseCalendar(tmp_path / CALENDAR_FILE, lambda: TRUTH)
+    calendar.learn(lease(TRUTH - DAY + 60))
+    assert calendar.now() == TRUTH - DAY + 60
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"version":1,"ahead_s":-1}', b"\xff" * 100])
