@@ -200,8 +200,13 @@ class Scene:
         change(self.world.store, OPERATOR, self.account.license_id, now=self.box.service_clock.now())
 
     def set_service_back(self, seconds: float) -> None:
-        """The clock of the service's machine is behind by so much from now on."""
+        """The service's machine restarts, and its clock is behind by so much from now on."""
         self.box.service_behind_s = seconds
+        restarted = _opened(self.world, self.world.folder)
+        self.world.store._engine.dispose()
+        self.world.store, self.world.enrollment = restarted.store, restarted.enrollment
+        self.world.renewal = restarted.renewal
+        self.box.start_service_clock()
 
     def resume(self) -> None:
         """Let a held device go on."""

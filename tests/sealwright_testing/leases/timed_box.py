@@ -93,7 +93,11 @@ class TimedBox:
     _lost_replies: int = 0
 
     def __post_init__(self) -> None:
-        """The service has a clock of its own."""
+        """The service runs."""
+        self.start_service_clock()
+
+    def start_service_clock(self) -> None:
+        """The service starts: of times before it knows what its database knows."""
         self.service_clock = ServiceClock(
             self.world.store, lambda: self.time.now - self.service_behind_s, lambda: self.time.now
         )
