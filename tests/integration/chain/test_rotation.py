@@ -145,7 +145,7 @@ def test_boxes_of_both_tls_authorities_are_served_by_one_chain(field: Field) -> 
         for ca in (old, new):
             context = ssl.create_default_context(cadata=ca)
             with httpx.Client(verify=context) as client:
-                assert client.get(f"{field.vendor.service.url}/healthz").status_code == 200
+                assert client.get(f"{field.vendor.service.url}/readyz").status_code == 200
         stranger = ssl.create_default_context(cadata=pem(MakerCa().root).decode())
         with httpx.Client(verify=stranger) as client, pytest.raises(httpx.ConnectError):
-            client.get(f"{field.vendor.service.url}/healthz")
+            client.get(f"{field.vendor.service.url}/readyz")
