@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sealwright_appliance.boot import TpmReading
 from sealwright_appliance.lease_keeper import CLOSE_PAUSE_S, CLOSE_TRIES, TPM_SILENT_MOST_S
-from sealwright_licensing.records import Device, DeviceStatus, LeaseRecord, License, LicenseStatus, TickLedger
+from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus, TickLedger
 from sealwright_policies.wire.encoding import pcr_bytes
 from sealwright_policies.wire.lease import Lease
 from sealwright_testing.license_world import LicenseWorld
@@ -41,7 +41,6 @@ def require(promise: bool, sentence: str) -> None:
 class Milestone:
     """The account at a grant."""
 
-    lease_id: str
     obtained_s: float
     boots: int
     lost_ms: int
@@ -67,6 +66,7 @@ class Account:
     _ticks: int = 0
     """At the last unsealing; that boot's own tick is the first of them."""
     _open: set[str] = field(default_factory=set)
+    _granted: set[str] = field(default_factory=set)
 
     @property
     def slack_s(self) -> float:
@@ -123,18 +123,16 @@ class Account:
             self.obtained_s += now - self._since
         self._since, self._open = None, set()
 
-    def granted(self, now: float, service_time: int) -> None:
+    def granted(self, lease: Lease, now: float, service_time: int) -> None:
         """The service has granted something. Was it right to?"""
         license_, device = self.license(), self.device()
         assert device is not None
         require(license_.status is LicenseStatus.ACTIVE, f"a grant under a licence that is {license_.status}")
         require(device.status is DeviceStatus.LIVE, f"a grant to a device that is {device.status}")
         require(service_time < license_.expires_at, "a grant behind the licence's end")
-        with self.world.store.read() as transaction:
-            leases = transaction.find(LeaseRecord, newest_first="issued_at", limit=1, device_id=device.device_id)
-        (lease,) = leases
-        if self.last is not None and lease.lease_id == self.last.lease_id:
+        if lease.lease_id in self._granted:
             return  # a stored reply, once more
+        self._granted.add(lease.lease_id)
         duration_s = lease.expires_at - lease.issued_at
         require(duration_s <= license_.lease_s, "a lease is longer than the licence's leases")
         planned = max(LEAST_BOOTS, -(-duration_s * BOOTS_A_DAY // 86400))
@@ -145,7 +143,6 @@ class Account:
         require(lease.max_ticks - device.ticks <= hours + planned + SPARE_TICKS, "a lease gives too many ticks")
         require(lease.max_ticks <= budget_end, "a lease goes beyond the licence's budget")
         self.last = Milestone(
-            lease_id=lease.lease_id,
             obtained_s=self.running_s(now),
             boots=self.boots,
             lost_ms=self.lost_ms,

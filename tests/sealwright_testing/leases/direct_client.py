@@ -14,6 +14,7 @@ from sealwright_appliance.license_client import DeniedError, LicenseClient, Serv
 from sealwright_licensing.problems import problem_of
 from sealwright_policies.errors import SealwrightError
 from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.lease import Lease, verify_lease
 from sealwright_policies.wire.messages import (
     MESSAGE_LIMIT,
     EnrollmentProof,
@@ -31,7 +32,9 @@ R = TypeVar("R", bound=BaseModel)
 class DirectClient(LicenseClient):
     """One box's network."""
 
-    def __init__(self, world: LicenseWorld, fuse: Fuse, now: Callable[[], int], granted: Callable[[], None]) -> None:
+    def __init__(
+        self, world: LicenseWorld, fuse: Fuse, now: Callable[[], int], granted: Callable[[Lease], None]
+    ) -> None:
         self._world = world
         self._fuse = fuse
         self._now = now
@@ -53,7 +56,7 @@ class DirectClient(LicenseClient):
             raise DeniedError(problem.status, problem) from None
         reply = parse_json(kind, body, limit=MESSAGE_LIMIT)
         if isinstance(reply, Grant):
-            self._granted()
+            self._granted(verify_lease(reply.leases[0], self._world.service))
         self._fuse.pass_by(f"after {path}")
         if self.losing():
             raise ServiceUnreachableError("The answer got lost.")

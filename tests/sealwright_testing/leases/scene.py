@@ -98,7 +98,7 @@ class Scene:
         time = VirtualTime(directory / "time", self.time.now)
         world = _opened(self.world, ServiceFolder(directory / "license"))
         tpm = _tpm(directory, time)
-        account = replace(self.account, world=world)
+        account = replace(self.account, world=world, _granted=set(self.account._granted))
         box = TimedBox(directory / "box", tpm, world, time, account, world.box)
         return Scene(directory, time, world, account, box, [world.box])
 

@@ -299,10 +299,13 @@ class TimedBox:
 
     def _client(self, *, connected: bool) -> DirectClient:
         clock = self.service_clock.now
-        client = DirectClient(self.world, self.fuse, clock, lambda: self.account.granted(self.time.now, clock()))
+        client = DirectClient(self.world, self.fuse, clock, self._is_granted)
         client.connected = connected
         client.losing = self._loses_reply
         return client
+
+    def _is_granted(self, lease: Lease) -> None:
+        self.account.granted(lease, self.time.now, self.service_clock.now())
 
     def _loses_reply(self) -> bool:
         self._lost_replies -= 1
