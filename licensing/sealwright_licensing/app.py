@@ -8,6 +8,7 @@ from typing import Any
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
@@ -62,6 +63,7 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
     app.include_router(health.router(store))
     app.add_exception_handler(SealwrightError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
+    app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_exception_handler(Exception, _fail)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     # The last one added is the outermost: log, then rate, then body.
@@ -83,6 +85,13 @@ async def _refuse_route(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
     code = {404: problems.NOT_FOUND, 405: problems.METHOD_NOT_ALLOWED}.get(error.status_code, problems.MALFORMED)
     return problems.response(problems.problem(error.status_code, code, str(error.detail)))
+
+
+async def _refuse_parameters(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    first = error.errors()[0]
+    sentence = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return problems.response(problems.problem(422, problems.MALFORMED, sentence))
 
 
 async def _fail(_request: Request, error: Exception) -> Response:
