@@ -20,7 +20,7 @@ from sealwright_appliance.tpm_provision import ProvisionedTpm
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.lease import Lease
-from sealwright_policies.wire.messages import Grant, Purpose, RenewalRequest
+from sealwright_policies.wire.messages import Evidence, Grant, Purpose, RenewalRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +88,31 @@ def advance(tpm: ProvisionedTpm) -> None:
 def renewal_request(renewal: Renewal, tpm: ProvisionedTpm, nonce: bytes, *, payload: bytes = b"") -> RenewalRequest:
     """Proof of N and of the state under a nonce; ``payload`` is what the quote speaks for besides."""
     identity = renewal.identity
+    return RenewalRequest(
+        device_id=identity.device_id,
+        license_id=identity.license_id,
+        release_id=renewal.release_id,
+        nonce=nonce,
+        evidence=evidence_for(renewal, tpm, nonce, Purpose.RENEW, payload=payload),
+    )
+
+
+def evidence_for(
+    renewal: Renewal, tpm: ProvisionedTpm, nonce: bytes, purpose: Purpose, *, payload: bytes = b""
+) -> Evidence:
+    """The box's evidence under a nonce, good for one purpose and, if there is one, for one payload."""
+    identity = renewal.identity
     bound = qualifying_data(
         nonce=nonce,
         device_id=identity.device_id,
         license_id=identity.license_id,
         release_id=renewal.release_id,
-        purpose=Purpose.RENEW,
+        purpose=purpose,
         payload=payload,
     )
     paths = renewal.paths
     with attestation_key(tpm.device) as ak:
-        evidence = collect_evidence(
+        return collect_evidence(
             tpm.device,
             ak,
             tpm.counters,
@@ -106,10 +120,3 @@ def renewal_request(renewal: Renewal, tpm: ProvisionedTpm, nonce: bytes, *, payl
             bound,
             payload=payload,
         )
-    return RenewalRequest(
-        device_id=identity.device_id,
-        license_id=identity.license_id,
-        release_id=renewal.release_id,
-        nonce=nonce,
-        evidence=evidence,
-    )

@@ -12,16 +12,13 @@ from dataclasses import dataclass
 
 from sealwright_appliance.license_client import DeniedError
 from sealwright_appliance.metering.box_meter import BoxMeter
-from sealwright_appliance.renewal import Renewal, next_nonce
+from sealwright_appliance.renewal import Renewal, evidence_for, next_nonce
 from sealwright_appliance.tpm_counters import read_counter
-from sealwright_appliance.tpm_evidence import collect_evidence, read_boot_logs
-from sealwright_appliance.tpm_keys import attestation_key
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.metering.receipt import Point, SealedReceipt
 from sealwright_policies.metering.report import MeteringReport, head_of
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.messages import Purpose
 
 
@@ -83,32 +80,13 @@ def make_report(
     """
     identity = renewal.identity
     chosen = nonce or next_nonce(renewal.store, tpm.lease_number(), renewal.release_id) or bytes(32)
-    payload = document_bytes(head_of(receipts))
-    bound = qualifying_data(
-        nonce=chosen,
-        device_id=identity.device_id,
-        license_id=identity.license_id,
-        release_id=renewal.release_id,
-        purpose=Purpose.METERING,
-        payload=payload,
-    )
-    paths = renewal.paths
-    with attestation_key(tpm.device) as ak:
-        evidence = collect_evidence(
-            tpm.device,
-            ak,
-            tpm.counters,
-            lambda: read_boot_logs(paths.firmware_log, paths.userspace_log),
-            bound,
-            payload=payload,
-        )
     return MeteringReport(
         device_id=identity.device_id,
         license_id=identity.license_id,
         release_id=renewal.release_id,
         nonce=chosen,
         receipts=[one.content for one in receipts],
-        evidence=evidence,
+        evidence=evidence_for(renewal, tpm, chosen, Purpose.METERING, payload=document_bytes(head_of(receipts))),
     )
 
 
