@@ -6,6 +6,8 @@ the build host itself has made.
 
 from __future__ import annotations
 
+import json
+import struct
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from sealwright_appliance.binding import parse_slot
+from sealwright_appliance.binding import Slot, parse_slot, slot_bytes
 from sealwright_appliance.esp import parse_boot_sector, parse_directory
 from sealwright_appliance.serve.chat import parse_chat_request
 from sealwright_appliance.serve.errors import ApiError
@@ -27,6 +29,7 @@ from sealwright_licensing.maker_roots import parse_pem_certificates
 from sealwright_licensing.operators.api import bodies
 from sealwright_licensing.operators.api.pages import parse_cursor
 from sealwright_licensing.operators.api.session import Login
+from sealwright_licensing.records import LogQueueItem
 from sealwright_policies.appraisal.boot_logs import replay_quote_set
 from sealwright_policies.appraisal.pe import uki_sections
 from sealwright_policies.appraisal.release import verify_release
@@ -43,7 +46,14 @@ from sealwright_policies.tcg.public import parse_public, parse_public_2b
 from sealwright_policies.tcg.signature import parse_signature
 from sealwright_policies.tcg.userspacelog import parse_userspace_log
 from sealwright_policies.transparency.entries import parse_entry
-from sealwright_policies.wire.air_gap import parse_compact_request, parse_qr_text, parse_request
+from sealwright_policies.wire.air_gap import (
+    compact_request,
+    parse_compact_request,
+    parse_qr_text,
+    parse_request,
+    qr_text,
+    request_file,
+)
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.framing import framed, parse_framed
 from sealwright_policies.wire.lease import Lease, read_unverified_lease, verify_lease
@@ -56,8 +66,12 @@ from sealwright_policies.wire.messages import (
     RenewalRequest,
 )
 from sealwright_policies.wire.service import LicenseService
+from sealwright_testing.evidence_factory import signature_list
+from sealwright_testing.fat32 import fat32_volume
+from sealwright_testing.image_inputs import product_text
 from sealwright_testing.license_world import LicenseWorld, grant
 from sealwright_testing.maker_ca import pem
+from sealwright_testing.metering import ChainWriter
 from sealwright_testing.synthetic_uki import build_uki
 
 LEFT_OUT = ("parse_modules_dep", "parse_needed", "parse_list", "parse_sources")
@@ -109,13 +123,17 @@ def _of_tpm(vectors: Path, world: LicenseWorld) -> Iterable[Parser]:
     yield Parser("NV public", parse_nv_public, (evidence.tick_counter.nv_public,))
     yield Parser("public", parse_public, (request.ak_public, request.srk_public, request.ek_public))
     yield Parser("public 2B", parse_public_2b, tuple(_sized(one) for one in (request.ak_public, request.srk_public)))
-    data = tuple(event.data for event in parse_event_log(evidence.boot_log).events if event.data)
+    table = b"EFI PART" + bytes(48 + events.GUID_SIZE + 12) + struct.pack("<IIQ", 128, 0, 1) + bytes(128)
+    written = (b"\x04blob" + bytes(16), table, signature_list(parse_pem_certificates(pem(world.maker.root))[0].encoded))
+    logged = (event.data for event in parse_event_log(evidence.boot_log).events if event.data)
+    data = (*written, *logged)
     for parse in (
         events.parse_uefi_variable, events.parse_image_load, events.parse_firmware_blob, events.parse_firmware_blob2,
         events.parse_tagged_event, events.parse_gpt_event, events.parse_signature_lists, events.parse_signature_data,
     ):  # fmt: skip
         yield Parser(parse.__name__, parse, data)
-    yield Parser("PCR values", lambda raw: parse_pcr_values(raw, AlgorithmId.SHA256), (bytes(2) + b"\x0b" * 64,))
+    values = json.dumps({"0": "5e" * 32, "7": "00" * 32}).encode()
+    yield Parser("PCR values", lambda raw: parse_pcr_values(raw, AlgorithmId.SHA256), (values,))
 
 
 def _sized(data: bytes) -> bytes:
@@ -147,15 +165,17 @@ def _of_messages(world: LicenseWorld) -> Iterable[Parser]:
     yield Parser("lease, unverified", _of_text(read_unverified_lease), (reply.leases[0].encode(),))
     key = world.box.manifest_key.public_key()
     yield Parser("release", lambda raw: verify_release(raw, key), (world.box.release_envelope,))
-    renewal = document_bytes(device.renewal(license_.license_id, lease.next_nonce))
-    yield Parser("air-gap request", parse_request, (renewal,))
-    yield Parser("compact request", parse_compact_request, (bytes(range(256)),))
-    yield Parser("QR text", _of_text(parse_qr_text), (b"SEALWRIGHT:ABCDEF0123",))
-    yield Parser("log entry", parse_entry, (b'{"version":1,"kind":"operation","entry_id":"00"}',))
+    renewal = device.renewal(license_.license_id, lease.next_nonce, payload=bytes(32))
+    yield Parser("air-gap request", parse_request, (request_file(renewal), request_file(request), request_file(proof)))
+    yield Parser("compact request", parse_compact_request, (compact_request(renewal),))
+    yield Parser("QR text", _of_text(parse_qr_text), (qr_text(renewal).encode(),))
+    with world.store.read() as transaction:
+        entries = tuple(one.leaf for one in transaction.find(LogQueueItem))
+    yield Parser("log entry", parse_entry, entries)
     yield Parser(
         "framed", lambda raw: parse_framed("sealwright/v1/x", 2, raw), (framed("sealwright/v1/x", b"a", b"b"),)
     )
-    yield Parser("metering receipt", parse_receipt, (b'{"version":1,"sequence":1,"rows":[],"models":[]}',))
+    yield Parser("metering receipt", parse_receipt, (ChainWriter().next().content,))
     yield Parser(
         "chat request", parse_chat_request, (b'{"model":"m","messages":[{"role":"user","content":"x"}]}',), ApiError
     )
@@ -181,7 +201,7 @@ def _of_texts() -> Iterable[Parser]:
     yield Parser("box URL", _of_text(parse_box_url), (b"https://box.example:8443",))
     yield Parser("fingerprint", _of_text(parse_fingerprint), (b"sha256:" + b"5e" * 32,))
     yield Parser("locator", _of_text(parse_locator), (b"file:custodian.pem", b"pkcs11:token=x;object=y"))
-    config = b'[product]\nname = "p"\nversion = "1"\n'
+    config = product_text("medical").encode()
     yield Parser(
         "product.toml", lambda raw: parse_config(raw.decode("utf-8", "replace"), Path("product.toml")), (config,)
     )
@@ -192,7 +212,7 @@ def _of_text(parse: Callable[[str], object]) -> Callable[[bytes], object]:
 
 
 def _of_disks(folder: Path) -> Iterable[Parser]:
-    yield Parser("binding slot", lambda raw: parse_slot(raw, 1), (bytes(4096),))
+    yield Parser("binding slot", lambda raw: parse_slot(raw, 1), (slot_bytes(Slot(1, b"content")),))
     yield Parser("FAT folder", lambda raw: list(parse_directory(raw)), (bytes(range(32)) * 8,))
 
     def boot_sector(raw: bytes) -> object:
@@ -201,4 +221,4 @@ def _of_disks(folder: Path) -> Iterable[Parser]:
             file.flush()
             return parse_boot_sector(file.fileno())
 
-    yield Parser("FAT boot sector", boot_sector, (bytes(510) + b"\x55\xaa",))
+    yield Parser("FAT boot sector", boot_sector, (fat32_volume(("EFI/x.json", b"{}"))[:512],))

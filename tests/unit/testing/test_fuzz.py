@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,19 @@ def test_parsers_raise_our_errors_only(tmp_path: Path) -> None:
     """The same inputs each time: what is found by chance belongs into the long run."""
     for one in all_parsers(VECTORS, tmp_path):
         assert fuzz(one, random.Random(one.name), lambda number: number < INPUTS) == INPUTS
+
+
+def test_each_parser_accepts_what_its_mutations_begin_with(tmp_path: Path) -> None:
+    """Else all of them would be refused at the first check, and the rest never be reached."""
+    refused = []
+    for one in all_parsers(VECTORS, tmp_path):
+        for seed in one.seeds:
+            with suppress(one.raises):
+                one.run(seed)
+                break
+        else:
+            refused.append(one.name)
+    assert refused == []
 
 
 def test_an_exception_that_is_not_ours_is_found() -> None:
