@@ -37,5 +37,8 @@ def _reset(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
         before = reset_service_time(context.store, cli_actor(), now=now)
     result = {"service_time": now, "was": before}
-    words = [f"The service's time is {day(now)} UTC, it was {day(before)} UTC. Restart the service."]
+    words = [
+        f"The service's time is {day(now)} UTC, it was {day(before)} UTC.",
+        "A process of the service that has gone on meanwhile writes the later time back: stop all, then do it again.",
+    ]
     print_result(result, words, as_json=arguments.json)

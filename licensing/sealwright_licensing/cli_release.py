@@ -53,6 +53,7 @@ def _import(arguments: argparse.Namespace) -> None:
     with open_command(arguments) as context:
         release, is_new = import_release(
             context.store,
+            cli_actor(),
             load_custodians(context.folder.keys),
             output,
             key,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sealwright_licensing.certificate_files import read_certificate_files
 from sealwright_licensing.certificates import parse_certificate
+from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, print_result, table, tier
 from sealwright_licensing.maker_roots import add_certificates, known_roots, parse_pem_certificates
@@ -40,7 +41,9 @@ def add_commands(commands: Commands) -> None:
 def _import(arguments: argparse.Namespace) -> None:
     found = read_certificate_files(arguments.paths)
     with open_service(arguments.directory) as context:
-        done = import_certificates(context.store, [one for _, one in found.certificates], now=int(time.time()))
+        done = import_certificates(
+            context.store, cli_actor(), [one for _, one in found.certificates], now=int(time.time())
+        )
     unreadable = [{"file": str(path), "reason": reason} for path, reason in found.unreadable]
     result = {
         "roots": [_shown(record) | {"new": record.fingerprint in done.new} for record, _ in done.roots],
@@ -67,7 +70,7 @@ _EVIDENCE = {
 def _add(arguments: argparse.Namespace) -> None:
     certificates = [one for path in arguments.pem for one in parse_pem_certificates(_read(path))]
     with open_service(arguments.directory) as context:
-        added = add_certificates(context.store, certificates, arguments.tier, now=int(time.time()))
+        added = add_certificates(context.store, cli_actor(), certificates, arguments.tier, now=int(time.time()))
     words = [
         f"trusted as {one.tier}: {one.subject}" if one.tier else f"kept as an intermediate: {one.subject}"
         for one in added

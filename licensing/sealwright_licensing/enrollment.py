@@ -15,6 +15,7 @@ from sealwright_licensing import enrollment_identity, journal
 from sealwright_licensing.activation_codes import code_hash
 from sealwright_licensing.appraised_logs import keep_logs
 from sealwright_licensing.baselines import affirmed, pcrs_json, with_baseline
+from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.endorsement import Endorsement, Tier
 from sealwright_licensing.enrollment_identity import ClaimedIdentity, require_allowed_tpm
 from sealwright_licensing.enrollment_results import REPLY_KEPT_S, require_lasting, require_own_result
@@ -85,10 +86,11 @@ class _Held:
 class EnrollmentService:
     """Decides about enrolments."""
 
-    def __init__(self, store: Store, grantor: Grantor, floor: TpmFloor) -> None:
+    def __init__(self, store: Store, grantor: Grantor, floor: TpmFloor, decisions: DecisionLimit | None = None) -> None:
         self._store = store
         self._grantor = grantor
         self._floor = floor
+        self._decisions = decisions or DecisionLimit()
         self._expiry = Expiry(store)
 
     def challenge(self, request: EnrollmentRequest, *, now: int, by_file: bool = False) -> EnrollmentChallenge:
@@ -214,6 +216,7 @@ class EnrollmentService:
                 if reply is not None:
                     return reply
         except VerificationError as denial:
+            self._decisions.count(pending.device_id, now=now)
             with self._store.write(device_name(pending.device_id)) as transaction:
                 journal.record_decision(
                     transaction,
@@ -346,11 +349,13 @@ def _look_up(transaction: Transaction, pending: PendingEnrollment, *, now: int) 
 
 
 def _replaced(transaction: Transaction, code: ActivationCodeRecord | None) -> Device | None:
-    """The device that is retired when a code is spent, unless it is already."""
+    """The device that is retired when a code is spent, unless it is already, or has been enrolled anew since."""
     if code is None or not code.replaces or code.spent_at is not None:
         return None
     device = transaction.get(Device, code.replaces)
-    return device if device is not None and device.status is not DeviceStatus.RETIRED else None
+    if device is None or device.status is DeviceStatus.RETIRED or device.license_id != code.license_id:
+        return None
+    return device if device.enrolled_at <= code.created_at else None
 
 
 def _charged_to(transaction: Transaction, code: ActivationCodeRecord | None) -> int:

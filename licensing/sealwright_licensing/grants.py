@@ -74,7 +74,14 @@ class PreparedGrant:
         """Record leases, certificate, the next nonce, and the device with what it may use."""
         if self.device.revision % PRUNED_EVERY == 0:
             for kind in (LeaseRecord, DeviceCertificateRecord):
-                drop_oldest(transaction, kind, "issued_at", self.device.device_id, most=MOST_RECORDS, kept=KEPT_RECORDS)
+                drop_oldest(
+                    transaction,
+                    kind,
+                    "issued_at",
+                    most=MOST_RECORDS,
+                    kept=KEPT_RECORDS,
+                    device_id=self.device.device_id,
+                )
         for lease in self.leases:
             terms = lease.terms
             transaction.add(

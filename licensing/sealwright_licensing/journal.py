@@ -8,30 +8,30 @@ from collections.abc import Mapping
 
 from sealwright_licensing.actors import Actor
 from sealwright_licensing.records import Decision, Operation
-from sealwright_licensing.store import Transaction
+from sealwright_licensing.store import Transaction, Value
 from sealwright_policies.appraisal.result import AttestationResult, describe, to_ear
 from sealwright_policies.errors import VerificationError
 from sealwright_policies.wire.messages import Purpose
 
 OK = "ok"
 MOST_PER_DEVICE, KEPT_PER_DEVICE = 150, 100
-"""At so many decisions about a device the oldest are dropped: a box must not be able to fill the disk."""
+"""At so many decisions about a device for one purpose the oldest are dropped: a box must not be able to fill the disk,
+nor to push its enrolment out by other messages."""
 PRUNED_EVERY = 32
 """Grants of a device after which its records are counted, at each revision that this divides; and at every denial."""
 
 
-def drop_oldest(
-    transaction: Transaction, kind: type[object], field: str, device_id: str, *, most: int, kept: int
-) -> None:
-    """Drop a device's oldest records of a kind if there are ``most``.
+def drop_oldest(transaction: Transaction, kind: type[object], field: str, *, most: int, kept: int, **of: Value) -> None:
+    """Drop the oldest of some records if there are ``most``.
 
     Args:
-        field: when a record was made; those of one second go together.
-        kept: about how many stay.
+        field: when a record was made; those of one second stay or go together.
+        kept: how many stay at least.
+        of: fields that all of them have, the device's id among them.
     """
-    if transaction.count(kind, device_id=device_id) >= most:
-        newest = transaction.find(kind, newest_first=field, limit=kept, device_id=device_id)
-        transaction.delete_below(kind, field, getattr(newest[-1], field) + 1, device_id=device_id)
+    if transaction.count(kind, **of) >= most:
+        newest = transaction.find(kind, newest_first=field, limit=kept, **of)
+        transaction.delete_below(kind, field, getattr(newest[-1], field), **of)
 
 
 def record_decision(
@@ -47,7 +47,10 @@ def record_decision(
 ) -> None:
     """Add a decision to the journal; ``denial`` is None for a grant, which gives the device the revision."""
     if revision % PRUNED_EVERY == 0:
-        drop_oldest(transaction, Decision, "decided_at", device_id, most=MOST_PER_DEVICE, kept=KEPT_PER_DEVICE)
+        drop_oldest(
+            transaction, Decision, "decided_at", most=MOST_PER_DEVICE, kept=KEPT_PER_DEVICE,
+            device_id=device_id, purpose=purpose.value,
+        )  # fmt: skip
     transaction.add(
         Decision(
             decision_id=secrets.token_hex(16),

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from sealwright_licensing.actors import Actor
 from sealwright_licensing.certificates import Certificate, name_attributes, parse_certificate, verify_signature
 from sealwright_licensing.endorsement import Tier
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.records import MakerCertificate
-from sealwright_licensing.store import Store
+from sealwright_licensing.store import Store, Transaction
 from sealwright_policies.errors import FormatError, RejectionCode, UsageError, VerificationError
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -74,7 +76,7 @@ def parse_pem_certificates(data: bytes) -> list[Certificate]:
 
 
 def add_certificates(
-    store: Store, certificates: Iterable[Certificate], tier: Tier, *, now: int
+    store: Store, actor: Actor, certificates: Iterable[Certificate], tier: Tier, *, now: int
 ) -> list[MakerCertificate]:
     """Add anchors and intermediates; adding the same again changes nothing.
 
@@ -89,8 +91,21 @@ def add_certificates(
             if known is not None and known.tier and known.tier != record.tier:
                 raise UsageError(f"{record.subject} is trusted as {known.tier} already.")
             if known is None:
-                transaction.add(record)
+                enter_certificate(transaction, actor, record, now=now)
     return added
+
+
+def enter_certificate(transaction: Transaction, actor: Actor, record: MakerCertificate, *, now: int) -> None:
+    """Store a certificate that is new, and who trusts it."""
+    transaction.add(record)
+    record_operation(
+        transaction,
+        actor=actor,
+        operation="root.trust" if record.tier else "root.keep-intermediate",
+        subject=record.fingerprint,
+        detail={"tier": record.tier, "subject": record.subject},
+        now=now,
+    )
 
 
 def _record(certificate: Certificate, tier: Tier, now: int) -> MakerCertificate:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sealwright_licensing import journal
 from sealwright_licensing.baselines import affirmed, device_baseline
+from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.journal import drop_oldest
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.locks import device_name
@@ -56,10 +57,13 @@ class Held:
 class MeteringService:
     """Takes reports."""
 
-    def __init__(self, store: Store, keys: SigningKeys, nonces: StatelessNonces) -> None:
+    def __init__(
+        self, store: Store, keys: SigningKeys, nonces: StatelessNonces, decisions: DecisionLimit | None = None
+    ) -> None:
         self._store = store
         self._keys = keys
         self._nonces = nonces
+        self._decisions = decisions or DecisionLimit()
 
     def report(self, report: MeteringReport, *, now: int) -> MeteringReply:
         """Take a report; one that was taken before changes nothing and gets an acknowledgement as well.
@@ -87,6 +91,7 @@ class MeteringService:
         except VerificationError as denial:
             self._record_denial(held.device, denial, result, now=now)
             raise
+        self._decisions.count(report.device_id, now=now)
         with self._store.write(device_name(report.device_id)) as transaction:
             findings = _store(transaction, held.device, receipts, now=now)  # (6)
         return _acknowledged(receipts[-1], findings, known)
@@ -97,6 +102,7 @@ class MeteringService:
         """Record a denial of a device that has proven itself by its quote; strangers write nothing."""
         if result is None or not result.pcrs:
             return
+        self._decisions.count(device.device_id, now=now)
         with self._store.write(device_name(device.device_id)) as transaction:
             journal.record_decision(
                 transaction,
@@ -179,7 +185,8 @@ def _store(
             )
         )
         add_usage(transaction, receipt, disputed=judged.disputed, received_at=now)
-    transaction.put(_chain(chain, device, first.license_id, first.chain_id, judgement, now=now))
+    if chain is None or judgement.new or judgement.findings:
+        transaction.put(_chain(chain, device, first.license_id, first.chain_id, judgement, now=now))
     _raise_alarms(transaction, device, first.license_id, first.chain_id, judgement, now=now)
     return judgement.findings
 
@@ -237,7 +244,9 @@ def _raise_alarms(
     transaction: Transaction, device: Device, license_id: str, chain_id: str, judgement: Judgement, *, now: int
 ) -> None:
     for finding in judgement.findings:
-        drop_oldest(transaction, MeteringAlarm, "raised_at", device.device_id, most=MOST_ALARMS, kept=KEPT_ALARMS)
+        drop_oldest(
+            transaction, MeteringAlarm, "raised_at", most=MOST_ALARMS, kept=KEPT_ALARMS, device_id=device.device_id
+        )
         transaction.add(
             MeteringAlarm(
                 alarm_id=secrets.token_hex(16),

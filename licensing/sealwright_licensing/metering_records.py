@@ -36,6 +36,7 @@ class MeteringReceipt:
     license_id: str
     content: bytes
     disputed: bool
+    """Whether it waits for the operator's word."""
     received_at: int
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sealwright_licensing.actors import Actor
 from sealwright_licensing.custodian import Custodians
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.records import ReleaseRecord, ReleaseShares
 from sealwright_licensing.release_proofs import enter_release
@@ -71,6 +73,7 @@ def read_build_output(folder: Path) -> BuildOutput:
 
 def import_release(
     store: Store,
+    actor: Actor,
     custodians: Custodians,
     output: BuildOutput,
     manifest_key: ec.EllipticCurvePublicKey,
@@ -83,6 +86,7 @@ def import_release(
     """Verify a build's output and store it; importing it again adds approvals and ways through PCR 4, and takes none.
 
     Args:
+        actor: who trusts the manifest key and the release.
         manifest_key: what the manifest must be signed with; from now on a trusted key.
         trusted: where it is kept.
         service_id: of this service.
@@ -125,6 +129,14 @@ def import_release(
                 imported_at=known.imported_at if known else now,
                 withdrawn=known.withdrawn if known else False,
             )
+        )
+        record_operation(
+            transaction,
+            actor=actor,
+            operation="release.import",
+            subject=release.release_id,
+            detail={"product": manifest.product, "version": manifest.product_version, "manifest_key": fingerprint},
+            now=now,
         )
         enter_release(transaction, release.release_id, manifest.product, manifest.product_version)
         for partition in shares.partitions:

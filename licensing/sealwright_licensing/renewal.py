@@ -15,12 +15,13 @@ from sealwright_licensing.alarms import raise_alarm
 from sealwright_licensing.appraised_logs import keep_logs
 from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs, with_baseline
 from sealwright_licensing.clock_histories import Finding, find_histories, store_sightings
+from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment_identity import require_allowed_tpm
 from sealwright_licensing.expiry import Expiry
 from sealwright_licensing.firmware import keep_shown_firmware, pin_shown_firmware
 from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
-from sealwright_licensing.leases import DAY_S, TICK_INTERVAL_S
+from sealwright_licensing.leases import TICK_INTERVAL_S
 from sealwright_licensing.licenses import (
     covered,
     joined,
@@ -29,7 +30,6 @@ from sealwright_licensing.licenses import (
     require_tier,
     require_usable,
 )
-from sealwright_licensing.limits import Buckets
 from sealwright_licensing.locks import device_name
 from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_licensing.records import (
@@ -59,8 +59,6 @@ from sealwright_policies.wire.messages import CounterNames, Nonce, NonceRequest,
 
 ATTEMPTS = 4
 """How often a decision is made again because another one about the same device came between."""
-DECISIONS_PER_DAY = 1440
-"""About one device: one a minute. A box asks about once a day, and after a denial more and more rarely."""
 MOST_OPEN_REPLIES = 16
 """Stored replies for one N; a box that asks more often without counting on gets no repetition of the older ones."""
 
@@ -128,14 +126,13 @@ class RenewalService:
         grantor: Grantor,
         nonces: StatelessNonces,
         floor: TpmFloor,
-        decisions_per_day: int = DECISIONS_PER_DAY,
+        decisions: DecisionLimit | None = None,
     ) -> None:
-        """``decisions_per_day`` about one device are made, and so recorded, at most."""
         self._store = store
         self._grantor = grantor
         self._nonces = nonces
         self._floor = floor
-        self._decisions = Buckets(tokens=decisions_per_day, period_s=DAY_S)
+        self._decisions = decisions or DecisionLimit()
         self._expiry = Expiry(store)
 
     def nonce(self, request: NonceRequest, *, now: int) -> Nonce:
@@ -173,7 +170,7 @@ class RenewalService:
             if isinstance(verdict, RenewalReply):
                 return verdict.reply  # (5)
             if not isinstance(verdict, Denial) or verdict.is_by_device:
-                self._count_decision(held.device.device_id, now=now)
+                self._decisions.count(held.device.device_id, now=now)
             if isinstance(verdict, Denial):
                 if verdict.is_by_device:
                     self._record_denial(request, held, verdict, now=now)
@@ -181,16 +178,6 @@ class RenewalService:
             if self._commit(request, held, verdict, now=now):  # (7)
                 return verdict.prepared.reply
         raise OperationError("Another renewal of this device is being decided.", cure="Ask again.")
-
-    def _count_decision(self, device_id: str, *, now: int) -> None:
-        """Refuse to go on for a device that has had its decisions of the day: each leaves an entry in the log for good.
-
-        Only what the device itself has quoted counts, so that strangers cannot use them up.
-        """
-        if not self._decisions.take(device_id, now=now):
-            raise VerificationError(
-                RejectionCode.RATE_LIMITED, "this device has asked too often today; the box asks again later by itself"
-            )
 
     def decide(
         self, request: RenewalRequest, held: Held, *, now: int, by_file: bool = False

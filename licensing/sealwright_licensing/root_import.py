@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from sealwright_licensing.actors import Actor
 from sealwright_licensing.certificates import (
     Certificate,
     NormalisedName,
@@ -16,7 +17,7 @@ from sealwright_licensing.certificates import (
     parse_certificate,
     verify_signature,
 )
-from sealwright_licensing.maker_roots import KnownRoot, describe_name, known_roots
+from sealwright_licensing.maker_roots import KnownRoot, describe_name, enter_certificate, known_roots
 from sealwright_licensing.records import MakerCertificate
 from sealwright_licensing.store import Store
 from sealwright_policies.errors import FormatError, UnsupportedError
@@ -42,11 +43,12 @@ class Import:
     """Fingerprints of those that were not there before."""
 
 
-def import_certificates(store: Store, certificates: Iterable[Certificate], *, now: int) -> Import:
+def import_certificates(store: Store, actor: Actor, certificates: Iterable[Certificate], *, now: int) -> Import:
     """Take listed roots with their tiers, and intermediates below trusted roots; doing it again changes nothing.
 
     Args:
         store: the service's.
+        actor: who trusts them.
         certificates: in any order.
         now: seconds since the epoch.
     """
@@ -74,7 +76,7 @@ def import_certificates(store: Store, certificates: Iterable[Certificate], *, no
         new = set()
         for record in (*(one for one, _ in taken_roots), *intermediates):
             if transaction.get(MakerCertificate, record.fingerprint) is None:
-                transaction.add(record)
+                enter_certificate(transaction, actor, record, now=now)
                 new.add(record.fingerprint)
     return Import(tuple(taken_roots), tuple(intermediates), tuple(refused), frozenset(new))
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, suppress
 
 from sealwright_licensing.logs import logger
 from sealwright_licensing.sequencer import INTERVAL_S, Sequencer
-from sealwright_policies.errors import SealwrightError
 
 
 @asynccontextmanager
@@ -18,7 +17,7 @@ async def sequencing(sequencer: Sequencer, *, interval_s: float = INTERVAL_S) ->
     def append() -> None:
         try:
             sequencer.run()
-        except SealwrightError as error:  # it waits, and nothing is lost: a database that is away comes back
+        except Exception as error:  # the task's edge: entries wait, nothing is lost, and the next try comes soon
             logger.error("the log is not extended", exc_info=error)
 
     async def repeat() -> None:

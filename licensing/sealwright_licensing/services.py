@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sealwright_licensing.air_gap import AirGapService
 from sealwright_licensing.config import ServiceConfig
 from sealwright_licensing.custodian import Custodians
+from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor
 from sealwright_licensing.keys import SigningKeys
@@ -35,8 +36,9 @@ def wire_services(store: Store, keys: SigningKeys, custodians: Custodians, confi
     proofs = ReleaseProofs(store)
     grantor = Grantor(keys, KeyRelease(custodians), proofs)
     floor = TpmFloor(config.denied_tpm)
-    enrollment = EnrollmentService(store, grantor, floor)
+    decisions = DecisionLimit(config.limits.decisions_per_device_per_day)
+    enrollment = EnrollmentService(store, grantor, floor, decisions)
     nonces = StatelessNonces(keys.nonce)
-    renewal = RenewalService(store, grantor, nonces, floor, config.limits.decisions_per_device_per_day)
+    renewal = RenewalService(store, grantor, nonces, floor, decisions)
     air_gap = AirGapService(store, enrollment, renewal, keys)
-    return Services(enrollment, renewal, air_gap, MeteringService(store, keys, nonces), proofs)
+    return Services(enrollment, renewal, air_gap, MeteringService(store, keys, nonces, decisions), proofs)

@@ -189,7 +189,7 @@ class LicenseWorld:
 
     def trust(self, maker: MakerCa, tier: Tier = Tier.SOFTWARE) -> None:
         """Make a maker's root an anchor."""
-        add_certificates(self.store, parse_pem_certificates(pem(maker.root)), tier, now=self.now)
+        add_certificates(self.store, OPERATOR, parse_pem_certificates(pem(maker.root)), tier, now=self.now)
 
     def import_release(self, box: SyntheticBox) -> dict[str, tuple[bytes, bytes]]:
         """Import a box's release; returns its shares in the clear."""
@@ -200,6 +200,7 @@ class LicenseWorld:
         store = SqlStore(self.store._engine)  # the command's own, which looks at releases without believing them
         import_release(
             store,
+            OPERATOR,
             custodians,
             output,
             key,

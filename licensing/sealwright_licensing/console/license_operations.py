@@ -187,9 +187,9 @@ LICENSES = Subject(
     Permission.LICENSES_CHANGE,
     _find,
     (
-        OperationForm("renew", _renew, _renew_fields, _is_lasting),
-        OperationForm("change-terms", _change, _change_fields, _is_lasting),
-        OperationForm("set-floor", _set_floor, _floor_fields, _is_lasting),
+        OperationForm("renew", _renew, _renew_fields, _is_lasting, permission=Permission.LICENSES_TERMS),
+        OperationForm("change-terms", _change, _change_fields, _is_lasting, permission=Permission.LICENSES_TERMS),
+        OperationForm("set-floor", _set_floor, _floor_fields, _is_lasting, permission=Permission.LICENSES_TERMS),
         OperationForm("add-code", _add_code, offered=_is_lasting),
         OperationForm("suspend", _suspend, offered=_is_active),
         OperationForm("reinstate", _reinstate, offered=_is_suspended),

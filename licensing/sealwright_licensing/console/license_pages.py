@@ -13,7 +13,6 @@ from sealwright_licensing.console.pages import Console, Visit
 from sealwright_licensing.license_views import license_fields
 from sealwright_licensing.licenses import grace_end
 from sealwright_licensing.operators.api.licenses import LicenseQuery, require_license
-from sealwright_licensing.operators.errors import forbidden
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.records import ActivationCodeRecord, Device, DeviceStatus, License, Operation
 from sealwright_licensing.seats import seats_taken
@@ -36,16 +35,14 @@ def router(console: Console) -> APIRouter:
         )  # fmt: skip
         return console.page(visit, "licenses.html", found=found)
 
-    @routes.get("/issue", **opens(Permission.LICENSES_CHANGE))
+    @routes.get("/issue", **opens(Permission.LICENSES_TERMS))
     def issue_form(request: Request) -> Response:
         visit = visit_of(request)
-        _require_unbound(visit)
         return _issue_page(console, visit, None)
 
-    @routes.post("/issue", **opens(Permission.LICENSES_CHANGE))
+    @routes.post("/issue", **opens(Permission.LICENSES_TERMS))
     def issue_license(request: Request) -> Response:
         visit = visit_of(request)
-        _require_unbound(visit)
         try:
             made, codes = issue(Task(console.desk.store, visit.known.actor, "", visit.form, visit.now))
         except SealwrightError as error:
@@ -82,11 +79,6 @@ def _issue_page(console: Console, visit: Visit, error: SealwrightError | None) -
         subject=LICENSES, subject_id="", record=None, fields=issue_fields(), details={}, sent=visit.form.as_sent(),
         grave=False, problem=problem,
     )  # fmt: skip
-
-
-def _require_unbound(visit: Visit) -> None:
-    if visit.known.principal.licenses is not None:
-        raise forbidden("Who is bound to licences issues none.")
 
 
 def _phase(license_: License, now: int) -> str:

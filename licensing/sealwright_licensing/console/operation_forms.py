@@ -68,6 +68,8 @@ class OperationForm:
     """What is shown beside the form, by the name of the template's part that shows it."""
     is_grave: bool = False
     """It cannot be taken back, so a box must be ticked."""
+    permission: Permission | None = None
+    """Where it takes another one than its subject's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,18 @@ class Subject:
     path: str
     """E.g. "/licenses"."""
     permission: Permission
+    """For its operations."""
     find: Callable[[Transaction, Visit, str], Any]
     """The record that somebody may see; raises otherwise."""
     operations: Sequence[OperationForm]
 
     def offered(self, visit: Visit, record: Any) -> list[OperationForm]:
         """What can be done to a record by this visitor."""
-        return [one for one in self.operations if visit.may(self.permission) and one.offered(record)]
+        return [one for one in self.operations if visit.may(self.needed(one)) and one.offered(record)]
+
+    def needed(self, operation: OperationForm) -> Permission:
+        """The permission that an operation takes."""
+        return operation.permission or self.permission
 
 
 def router(console: Console, subjects: Sequence[Subject]) -> APIRouter:
@@ -100,11 +107,11 @@ def router(console: Console, subjects: Sequence[Subject]) -> APIRouter:
 def _add(routes: APIRouter, console: Console, subject: Subject, operation: OperationForm) -> None:
     path = f"{subject.path}/{{subject_id}}/{operation.name}"
 
-    @routes.get(path, name=f"{subject.kind}-{operation.name}", **opens(subject.permission))
+    @routes.get(path, name=f"{subject.kind}-{operation.name}", **opens(subject.needed(operation)))
     def form(request: Request, subject_id: str) -> Response:
         return _form_page(console, visit_of(request), subject, operation, subject_id)
 
-    @routes.post(path, name=f"{subject.kind}-{operation.name}-done", **opens(subject.permission))
+    @routes.post(path, name=f"{subject.kind}-{operation.name}-done", **opens(subject.needed(operation)))
     def perform(request: Request, subject_id: str) -> Response:
         visit, store = visit_of(request), console.desk.store
         with store.read() as transaction:

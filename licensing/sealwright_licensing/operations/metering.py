@@ -17,7 +17,8 @@ from sealwright_policies.metering.receipt import parse_receipt
 def settle_chain(store: Store, actor: Actor, device_id: str, chain_id: str, *, count: bool, now: int) -> int:
     """The operator's word about a chain's disputed receipts: they count, or they do not. Returns how many there were.
 
-    Either way the chain goes on from the latest of its receipts, so that what the box serves from now on counts.
+    Either way it is the last word about these receipts, and the chain goes on from the latest of them, so that what the
+    box serves from now on counts.
 
     Raises:
         VerificationError: METERING_CHAIN, there is no such chain.
@@ -27,10 +28,11 @@ def settle_chain(store: Store, actor: Actor, device_id: str, chain_id: str, *, c
         if chain is None:
             raise VerificationError(RejectionCode.METERING_CHAIN, f"there is no chain {chain_id} of {device_id}")
         disputed = transaction.find(MeteringReceipt, device_id=device_id, chain_id=chain_id, disputed=True)
-        for stored in disputed if count else ():
+        for stored in disputed:
             receipt = parse_receipt(stored.content).receipt
             add_usage(transaction, receipt, disputed=True, received_at=stored.received_at, sign=-1)
-            add_usage(transaction, receipt, disputed=False, received_at=stored.received_at)
+            if count:
+                add_usage(transaction, receipt, disputed=False, received_at=stored.received_at)
             transaction.put(replace(stored, disputed=False))
         transaction.put(_moved_to(chain, disputed))
         detail = {"chain_id": chain_id, "count": count}

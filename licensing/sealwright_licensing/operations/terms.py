@@ -22,6 +22,8 @@ MOST_SEATS = 100_000
 MOST_DAYS = 3660
 MOST_REQUEST_S = DAY_S
 MOST_BOOTS = 1_000_000
+LATEST_START = 4_102_444_800
+"""2100-01-01, seconds since the epoch."""
 MOST_FEATURES = 32
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 """As boxes read them (wire.encoding.Identifier)."""
@@ -172,6 +174,7 @@ def require_meant(license_: License) -> None:
     duration = license_.expires_at - license_.starts_at
     for name, value, least, most in (
         ("seats", license_.seats, 1, MOST_SEATS),
+        ("starts_at", license_.starts_at, 0, LATEST_START),
         ("duration in seconds", duration, 1, 20 * MOST_DAYS * DAY_S),
         ("lease_s", license_.lease_s, 60, 366 * DAY_S),
         ("renew_after_s", license_.renew_after_s, 1, license_.lease_s),

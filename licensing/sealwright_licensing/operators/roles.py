@@ -22,6 +22,7 @@ class Permission(StrEnum):
     METRICS_READ = "metrics:read"
     LICENSES_READ = "licenses:read"
     LICENSES_CHANGE = "licenses:change"
+    LICENSES_TERMS = "licenses:terms"
     DEVICES_READ = "devices:read"
     DEVICES_CHANGE = "devices:change"
     LEASES_READ = "leases:read"
@@ -39,7 +40,9 @@ P = Permission
 
 _READ_ONLY = frozenset({P.STATUS_READ, P.METRICS_READ, P.LICENSES_READ, P.DEVICES_READ, P.LEASES_READ, P.RELEASES_READ})
 _AUDITOR = _READ_ONLY | {P.DECISIONS_READ, P.OPERATIONS_READ, P.METERING_READ, P.ROOTS_READ, P.TOKENS_READ}
-_OPERATOR = _AUDITOR | {P.LICENSES_CHANGE, P.DEVICES_CHANGE, P.RELEASES_CHANGE, P.TOKENS_REVOKE}
+_OPERATOR = _AUDITOR | {
+    P.LICENSES_CHANGE, P.LICENSES_TERMS, P.DEVICES_CHANGE, P.RELEASES_CHANGE, P.TOKENS_REVOKE,
+}  # fmt: skip
 
 GRANTED: Mapping[Role, frozenset[Permission]] = MappingProxyType(
     {Role.READ_ONLY: _READ_ONLY, Role.AUDITOR: _AUDITOR, Role.OPERATOR: _OPERATOR}
@@ -53,4 +56,5 @@ PER_LICENSE = frozenset(
         P.METERING_READ,
     }
 )  # fmt: skip
-"""What a credential that is bound to licences may do at all, within them."""
+"""What a credential that is bound to licences may do at all, within them. It sets no terms: a licence that allows test
+images or software TPMs would be a way to the models."""

@@ -80,7 +80,7 @@ class Scene:
         time = VirtualTime(directory / "time")
         world = LicenseWorld.create(directory / "license", now=START)
         for pem in (manufactured.root_certificates_pem, manufactured.intermediate_certificates_pem):
-            add_certificates(world.store, parse_pem_certificates(pem), Tier.SOFTWARE, now=START)
+            add_certificates(world.store, OPERATOR, parse_pem_certificates(pem), Tier.SOFTWARE, now=START)
         license_, (code,) = world.issue(days=LICENSE_DAYS, lease_days=LEASE_DAYS, renew_after_s=CONTACT_S)
         tpm = _tpm(directory, time)
         manufactured.copy_state(tpm.state_directory)

@@ -6,19 +6,27 @@ from dataclasses import replace
 
 import pytest
 
+from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.enrollment import PENDING_S
 from sealwright_licensing.enrollment_results import REPLY_KEPT_S
 from sealwright_licensing.journal import last_decision
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.releases import withdraw_release
-from sealwright_licensing.records import Device, DeviceCertificateRecord, DeviceStatus, LeaseRecord, TickLedger
+from sealwright_licensing.records import (
+    Decision,
+    Device,
+    DeviceCertificateRecord,
+    DeviceStatus,
+    LeaseRecord,
+    TickLedger,
+)
 from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.device_certificate import verify_device_certificate
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import challenge, pending, seats_taken
+from sealwright_testing.license_checks import challenge, count, pending, seats_taken
 from sealwright_testing.license_world import OPERATOR, LicenseWorld, grant, synthetic_box
 from sealwright_testing.software_device import srk_area
 from sealwright_testing.software_tpm import Clock, name_of
@@ -145,6 +153,18 @@ def test_a_result_of_which_something_was_taken_away_is_not_given_again(world: Li
 
 
 # --- evidence and releases --------------------------------------------------------------------------------------------
+
+
+def test_denials_of_one_box_in_a_day_are_bounded(world: LicenseWorld) -> None:
+    _, (code,) = world.issue()
+    device = world.device()
+    proof = device.proof(challenge(world, device, code))
+    bad = proof.model_copy(update={"srk_certify": proof.evidence.quote})
+    world.enrollment._decisions = DecisionLimit(2)
+    for _ in range(2):
+        denied(RejectionCode.ATTESTATION_TYPE, lambda: world.enrollment.prove(bad, now=world.now))
+    denied(RejectionCode.RATE_LIMITED, lambda: world.enrollment.prove(bad, now=world.now))
+    assert count(world, Decision) == 2
 
 
 def test_a_bad_boot_is_denied_with_all_mismatches_and_recorded(world: LicenseWorld) -> None:

@@ -16,6 +16,7 @@ import pytest
 from sealwright_licensing.audit import audit
 from sealwright_licensing.audit_source import open_database_source
 from sealwright_licensing.database import open_engine
+from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.keyring import KeyRole
 from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.logs import formatter
@@ -169,7 +170,7 @@ def test_a_device_has_so_many_decisions_a_day(world: LicenseWorld) -> None:
     """What it asks beyond leaves no entry; a day later it has as many again."""
     box = EnrolledDevice.enroll(world)
     grantor = world.enrollment._grantor
-    world.renewal = RenewalService(world.store, grantor, StatelessNonces(world.keys.nonce), NO_FLOOR, 3)
+    world.renewal = RenewalService(world.store, grantor, StatelessNonces(world.keys.nonce), NO_FLOOR, DecisionLimit(3))
     for _ in range(3):
         box.pass_time(1)
         box.renew()

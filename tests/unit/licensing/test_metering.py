@@ -15,8 +15,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pyarrow import parquet
 
-from sealwright_licensing import cli, metering
+from sealwright_licensing import cli, journal, metering
 from sealwright_licensing.config import DEFAULT_DATABASE
+from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.metering import MeteringService
 from sealwright_licensing.metering_export import COLUMNS, ExportFormat, export_usage
 from sealwright_licensing.metering_records import MeteringReceipt, MeteringUsage
@@ -25,7 +26,7 @@ from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.licenses import revoke_license
 from sealwright_licensing.operations.metering import settle_chain
-from sealwright_licensing.records import Decision
+from sealwright_licensing.records import Decision, LogQueueItem
 from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.metering.receipt import SealedReceipt
 from sealwright_policies.metering.report import Acknowledgement, verify_acknowledgement
@@ -155,6 +156,44 @@ def test_what_is_reported_again_counts_once(metered: Metered) -> None:
     assert metered.requests() == 2
     assert metered.stored() == 2
     assert metered.alarm_codes() == []
+
+
+def entries(metered: Metered) -> int:
+    """Entries that wait for the log."""
+    with metered.world.store.read() as transaction:
+        return transaction.count(LogQueueItem)
+
+
+def test_a_report_that_is_sent_again_writes_nothing(metered: Metered) -> None:
+    first, nonce = metered.writer.next(), metered.nonce()
+    metered.report(first, nonce=nonce)
+    before = entries(metered)
+    metered.world.now += 60
+    metered.report(first, nonce=nonce)
+    assert entries(metered) == before
+
+
+def test_denials_of_a_day_are_counted_and_push_no_enrolment_out(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MOST_PER_DEVICE", 3)
+    monkeypatch.setattr(journal, "KEPT_PER_DEVICE", 2)
+    service, receipt = metered.service, metered.writer.next()
+    service._decisions = DecisionLimit(6)
+
+    def put_back() -> object:
+        metered.world.now += 1
+        made = make_report(metered.box.device, metered.box.license_.license_id, metered.nonce(), [receipt], ticks=0)
+        return service.report(made, now=metered.world.now)
+
+    for _ in range(6):
+        denied(RejectionCode.ROLLED_BACK, put_back)
+    before = entries(metered)
+    denied(RejectionCode.RATE_LIMITED, put_back)
+    assert entries(metered) == before
+    assert 2 <= len(metered.denials()) <= 3
+    with metered.world.store.read() as transaction:
+        assert transaction.count(Decision, purpose="enroll", device_id=metered.box.device.device_id) == 1
 
 
 def test_the_nonce_of_the_lease_is_good_for_reports_as_long_as_it_lasts(metered: Metered) -> None:
@@ -306,6 +345,9 @@ def test_the_operator_settles_a_fork(metered: Metered, counts: bool, expected: i
     assert metered.requests() == expected
     assert metered.report(copy.next()).findings == []
     assert metered.requests() == expected + 1
+    assert settle(metered, copy, count=True) == 0, "it was the last word"
+    assert metered.requests() == expected + 1
+    assert not any(one.disputed and one.requests for one in usage(metered.world.store, metered.query))
 
 
 def test_a_chain_that_does_not_exist_cannot_be_settled(metered: Metered) -> None:

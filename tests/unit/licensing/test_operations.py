@@ -7,6 +7,7 @@ import json
 import pytest
 
 from sealwright_licensing.leases import DAY_S, tick_budget
+from sealwright_licensing.maker_roots import parse_pem_certificates
 from sealwright_licensing.operations import licenses, terms
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.releases import withdraw_release
@@ -17,6 +18,7 @@ from sealwright_policies.errors import RejectionCode, UsageError
 from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
+from sealwright_testing.maker_ca import pem
 
 
 def operations(world: LicenseWorld) -> list[Operation]:
@@ -46,15 +48,24 @@ def test_every_operation_is_in_the_journal_with_its_actor(world: LicenseWorld) -
     withdraw_release(store, OPERATOR, world.box.release.release_id, now=NOW + 8)
     licenses.revoke_license(store, OPERATOR, identity, now=NOW + 9)
     found = sorted(operations(world), key=lambda one: one.performed_at)
-    names = [one.operation for one in found if not one.operation.startswith("release.import")]
+    names = [one.operation for one in found if not one.operation.startswith(("release.import", "root."))]
     assert names == [
         "license.issue", "license.add-code", "license.renew", "license.change-terms", "license.set-floor",
         "license.suspend", "license.reinstate", "device.retire", "release.withdraw", "license.revoke",
     ]  # fmt: skip
     assert {(one.actor_kind, one.actor) for one in found} == {("cli", "operator")}
-    subjects = [one.subject for one in found if not one.operation.startswith("release.import")]
+    subjects = [one.subject for one in found if not one.operation.startswith(("release.import", "root."))]
     assert subjects == [identity] * 7 + [device.device_id, world.box.release.release_id, identity]
     assert code not in "".join(one.detail for one in found)
+
+
+def test_trusting_a_root_and_a_release_are_operations(world: LicenseWorld) -> None:
+    made = {(one.operation, one.actor, one.subject) for one in operations(world)}
+    (root,) = parse_pem_certificates(pem(world.maker.root))
+    assert made == {
+        ("root.trust", "operator", root.fingerprint),
+        ("release.import", "operator", world.box.release.release_id),
+    }
 
 
 def test_an_operation_that_is_refused_leaves_nothing(world: LicenseWorld) -> None:
@@ -157,3 +168,8 @@ def test_a_licence_that_begins_later_lasts_from_then_on(world: LicenseWorld) -> 
     denied(RejectionCode.NOT_YET_VALID, lambda: world.enroll(device, code))
     world.now += DAY_S
     assert world.enroll(device, code).leases
+
+
+def test_a_start_that_no_calendar_knows_is_refused(world: LicenseWorld) -> None:
+    with pytest.raises(UsageError, match="starts_at"):
+        world.issue(starts_at=2**53)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sealwright_licensing.metering_records import MeteringChain
 from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.records import ActivationCodeRecord, License
@@ -55,6 +56,15 @@ def test_the_same_request_again_issues_nothing(desk: OperatorDesk) -> None:
     other = desk.token("other", Role.OPERATOR)
     assert post(desk, "/licenses", WANTED, key="key-0001", token=other).status_code == 201
     assert count(desk.world, License) == 2
+
+
+def test_a_change_that_is_sent_again_is_known_by_its_key_before_its_tag(desk: OperatorDesk) -> None:
+    license_, _ = desk.world.issue()
+    path = f"/licenses/{license_.license_id}"
+    tag = desk.ask(path).headers["ETag"]
+    answers = [post(desk, f"{path}/renew", {"days": 10}, key="key-0001", tag=tag) for _ in range(2)]
+    assert [one.status_code for one in answers] == [200, 200]
+    assert answers[0].json()["expires_at"] == answers[1].json()["expires_at"] == license_.expires_at + 10 * 86_400
 
 
 def test_of_eight_at_once_one_issues(desk: OperatorDesk) -> None:
@@ -175,7 +185,28 @@ def test_a_bound_token_changes_its_licences_alone(desk: OperatorDesk) -> None:
     foreign = f"/devices/{desk.world.device(1).device_id}/retire"
     assert problem_code(post(desk, foreign, token=token), 404) == "DEVICE_UNKNOWN"
     assert problem_code(post(desk, "/licenses", WANTED, key="key-0001", token=token), 403) == "FORBIDDEN"
+    for path, body in (("renew", {"days": 10}), ("set-floor", {"version": "0", "lower": True})):
+        answer = post(desk, f"/licenses/{own.license_id}/{path}", body, key="key-0002", token=token)
+        assert problem_code(answer, 403) == "FORBIDDEN", path
+    widened = post(desk, f"/licenses/{own.license_id}", {"seats": 9}, method="PATCH", token=token)
+    assert problem_code(widened, 403) == "FORBIDDEN"
     assert desk.get(f"/licenses/{other.license_id}")["status"] == "active"
+
+
+def test_a_bound_token_settles_no_metering_of_another_licence(desk: OperatorDesk) -> None:
+    """The device has come to its licence; what it served before was counted under another one."""
+    (own, (code,)), (other, _) = desk.world.issue(), desk.world.issue()
+    device = desk.world.device()
+    desk.world.enroll(device, code)
+    chains = [MeteringChain(device.device_id, one * 32, license_.license_id, "", 0, 0, "", 0, 0, 0, True, 0)
+              for one, license_ in (("a", own), ("b", other))]  # fmt: skip
+    with desk.world.store.write() as transaction:
+        for chain in chains:
+            transaction.add(chain)
+    token = desk.token("bound", Role.OPERATOR, licenses=[own.license_id])
+    paths = [f"/metering/{device.device_id}/{one.chain_id}/settle" for one in chains]
+    assert post(desk, paths[0], {"count": True}, token=token).status_code == 200
+    assert problem_code(post(desk, paths[1], {"count": True}, token=token), 404) == "METERING_CHAIN"
 
 
 def test_bodies_are_strict(desk: OperatorDesk) -> None:

@@ -24,7 +24,7 @@ from sealwright_policies.appraisal.reference_values import BootApplication
 from sealwright_policies.errors import FormatError, OperationError, RejectionCode, VerificationError
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_testing.evidence_factory import SyntheticBox, key_shares
-from sealwright_testing.license_world import SERVICE_ID, LicenseWorld, build_output, synthetic_box
+from sealwright_testing.license_world import OPERATOR, SERVICE_ID, LicenseWorld, build_output, synthetic_box
 
 
 def custodians(world: LicenseWorld) -> Custodians:
@@ -42,6 +42,7 @@ def take(
     chosen = key or box.manifest_key.public_key()
     return import_release(
         world.store,
+        OPERATOR,
         custodians(world),
         output,
         chosen,

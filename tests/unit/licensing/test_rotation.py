@@ -241,6 +241,7 @@ def test_a_build_for_the_earlier_custodian_key_is_taken_while_that_is_kept(world
     def take() -> None:
         import_release(
             world.store,
+            OPERATOR,
             load_custodians(world.folder.keys),
             output,
             box.manifest_key.public_key(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sealwright_licensing.operations.devices import transfer_device
-from sealwright_licensing.operations.licenses import change_terms
+from sealwright_licensing.operations.licenses import add_activation_code, change_terms
 from sealwright_licensing.operations.terms import TermChanges
 from sealwright_licensing.records import ActivationCodeRecord, Device, DeviceStatus
 from sealwright_policies.errors import RejectionCode
@@ -43,6 +43,19 @@ def test_a_replacement_takes_seat_and_account(box: EnrolledDevice, *, at_once: b
     assert found.charged_ticks == used > 700
     denied(RejectionCode.DEVICE_UNKNOWN, lambda: box.ask(box.lease.next_nonce))
     denied(RejectionCode.ACTIVATION_CODE_INVALID, lambda: world.enroll(world.device(2), transfer.activation_code))
+
+
+@pytest.mark.parametrize("same_license", [True, False])
+def test_a_code_does_not_retire_a_box_that_was_enrolled_anew(box: EnrolledDevice, *, same_license: bool) -> None:
+    """The broken box came back before its replacement did: both serve, if there is a seat for each."""
+    world, old = box.world, box.device.device_id
+    change_terms(world.store, OPERATOR, box.license_.license_id, TermChanges(seats=2), now=world.now)
+    transfer = transfer_device(world.store, OPERATOR, old, at_once=True, now=world.now)
+    box.pass_time(DAY)
+    license_id = box.license_.license_id if same_license else world.issue()[0].license_id
+    world.enroll(box.device, add_activation_code(world.store, OPERATOR, license_id, now=world.now))
+    assert world.enroll(world.device(1), transfer.activation_code).leases
+    assert status(world, old) is DeviceStatus.LIVE
 
 
 def test_until_then_the_old_box_goes_on(box: EnrolledDevice) -> None:

@@ -87,14 +87,14 @@ async def make_change(
     """
     body = await request.body()
     asked = await desk.document(request, kind)
-    principal, now = principal_of(request), desk.now()
+    principal, now = principal_of(request), await desk.run(desk.now)
     checks = []
-    if subject is not None:
-        checks.append(unchanged(subject, _tag(request)))
-    if resource is not None:
+    if resource is not None:  # first: who repeats himself names the tag that was there before
         asker = f"{principal.kind}:{principal.token_id or principal.name}"
         whole = f"{request.method} {request.url.path}\n".encode() + body
         checks.append(once(asker, _key(request), whole, resource, now=now))
+    if subject is not None:
+        checks.append(unchanged(subject, _tag(request)))
     change = Change(GuardedStore(desk.store, tuple(checks)), principal.actor, now)
     return await desk.run(lambda: make(change, asked))
 

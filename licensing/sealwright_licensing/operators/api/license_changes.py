@@ -15,7 +15,6 @@ from sealwright_licensing.operators.api.changes import Change, changes, make_cha
 from sealwright_licensing.operators.api.desk import Desk, ResourceId, principal_of
 from sealwright_licensing.operators.api.licenses import require_license
 from sealwright_licensing.operators.api.tags import license_tag
-from sealwright_licensing.operators.errors import forbidden
 from sealwright_licensing.operators.guards import RepeatedError
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.views import LicenseView, View, view_license
@@ -37,7 +36,7 @@ class CodeView(View):
     activation_code: str | None
 
 
-_CHANGE = Permission.LICENSES_CHANGE
+_CHANGE, _TERMS = Permission.LICENSES_CHANGE, Permission.LICENSES_TERMS
 
 
 def router(desk: Desk) -> APIRouter:
@@ -49,11 +48,8 @@ def router(desk: Desk) -> APIRouter:
 
 
 def _add_issue(routes: APIRouter, desk: Desk) -> None:
-    @routes.post("", status_code=201, summary="Issue a licence", **changes(_CHANGE, LicenseIssue, keyed=IssuedView))
+    @routes.post("", status_code=201, summary="Issue a licence", **changes(_TERMS, LicenseIssue, keyed=IssuedView))
     async def issue(request: Request, response: Response) -> IssuedView:
-        if principal_of(request).licenses is not None:
-            raise forbidden("A token that is bound to licences issues none.")
-
         def make(change: Change, asked: LicenseIssue) -> tuple[str, list[str]]:
             made = replace(new_license(**dict(asked), now=change.now), license_id=license_id)
             return license_id, operations.issue_license(change.store, change.actor, made, now=change.now)
@@ -80,7 +76,7 @@ def _add_issue(routes: APIRouter, desk: Desk) -> None:
         return CodeView(license_id=license_id, activation_code=code)
 
     @routes.post("/{license_id}/renew", summary="Add a duration",
-                 **changes(_CHANGE, LicenseRenewal, keyed=LicenseView, tagged=True))  # fmt: skip
+                 **changes(_TERMS, LicenseRenewal, keyed=LicenseView, tagged=True))  # fmt: skip
     async def renew(request: Request, license_id: ResourceId) -> LicenseView:
         def make(change: Change, asked: LicenseRenewal) -> License:
             return operations.renew_license(change.store, change.actor, license_id, **dict(asked), now=change.now)
@@ -93,7 +89,7 @@ def _add_issue(routes: APIRouter, desk: Desk) -> None:
 
 
 def _add_changes(routes: APIRouter, desk: Desk) -> None:
-    @routes.patch("/{license_id}", summary="Change terms", **changes(_CHANGE, LicenseChange, tagged=True))
+    @routes.patch("/{license_id}", summary="Change terms", **changes(_TERMS, LicenseChange, tagged=True))
     async def change_terms(request: Request, license_id: ResourceId) -> LicenseView:
         def make(change: Change, asked: LicenseChange) -> License:
             return operations.change_terms(change.store, change.actor, license_id, asked.changes(), now=change.now)
@@ -102,7 +98,7 @@ def _add_changes(routes: APIRouter, desk: Desk) -> None:
         return await desk.run(lambda: _view(desk, license_id))
 
     @routes.post("/{license_id}/set-floor", summary="Move the lowest version that is allowed",
-                 **changes(_CHANGE, VersionFloor, tagged=True))  # fmt: skip
+                 **changes(_TERMS, VersionFloor, tagged=True))  # fmt: skip
     async def set_floor(request: Request, license_id: ResourceId) -> LicenseView:
         def make(change: Change, asked: VersionFloor) -> License:
             return operations.set_version_floor(

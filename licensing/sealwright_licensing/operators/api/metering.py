@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from sealwright_licensing.metering_records import MeteringAlarm
+from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain
 from sealwright_licensing.metering_usage import UsageQuery, totals, usage
 from sealwright_licensing.operations.metering import settle_chain
 from sealwright_licensing.operators.api.bodies import Settlement
@@ -19,6 +19,7 @@ from sealwright_licensing.operators.api.tags import device_tag
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.views import View, view_fields
 from sealwright_licensing.store import Transaction
+from sealwright_policies.errors import RejectionCode, VerificationError
 
 _BY = ("month", "license_id", "model", "alias")
 
@@ -110,7 +111,10 @@ def router(desk: Desk) -> APIRouter:
             return SettledView(receipts=number, counted=asked.count)
 
         def subject(transaction: Transaction) -> str:
-            return device_tag(require_device(transaction, principal_of(request), device_id))
+            principal, chain = principal_of(request), transaction.get(MeteringChain, device_id, chain_id)
+            if chain is not None and not principal.sees(chain.license_id):  # of an earlier enrolment
+                raise VerificationError(RejectionCode.METERING_CHAIN, f"there is no chain {chain_id} of {device_id}")
+            return device_tag(require_device(transaction, principal, device_id))
 
         return await make_change(desk, request, Settlement, make, subject=subject)
 
