@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, CursorResult, Engine, Select, func, select
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.audit import StoredEntry, StoredNote
@@ -30,19 +30,23 @@ class DatabaseSource:
     """Implements :class:`sealwright_licensing.audit.Source` on an open transaction."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection.execution_options(yield_per=_CHUNK)
+        self._connection = connection
+
+    def _read(self, query: Select[*tuple[Any, ...]]) -> CursorResult[*tuple[Any, ...]]:
+        """A query's rows, in chunks. The option is the query's own: a connection would keep it for what comes after."""
+        return self._connection.execute(query, execution_options={"yield_per": _CHUNK})
 
     def entries(self) -> Iterator[StoredEntry]:
-        for row in self._connection.execute(select(log_entries).order_by(log_entries.c.entry_index)).mappings():
+        for row in self._read(select(log_entries).order_by(log_entries.c.entry_index)).mappings():
             yield StoredEntry(row["entry_index"], row["leaf"], _found_by(row))
 
     def waiting(self) -> Iterator[StoredEntry]:
-        for row in self._connection.execute(select(log_queue).order_by(log_queue.c.position)).mappings():
+        for row in self._read(select(log_queue).order_by(log_queue.c.position)).mappings():
             yield StoredEntry(-1, row["leaf"], _found_by(row))
 
     def nodes(self, level: int) -> Iterator[tuple[int, bytes]]:
         query = select(log_nodes.c.node_index, log_nodes.c.hash).where(log_nodes.c.level == level)
-        for index, found in self._connection.execute(query.order_by(log_nodes.c.node_index)):
+        for index, found in self._read(query.order_by(log_nodes.c.node_index)):
             yield int(index), bytes(found)
 
     def highest_level(self) -> int:
@@ -51,10 +55,10 @@ class DatabaseSource:
 
     def checkpoints(self) -> list[StoredNote]:
         query = select(log_checkpoints.c.size, log_checkpoints.c.note).order_by(log_checkpoints.c.size)
-        return [StoredNote(f"checkpoint {size}", note, size) for size, note in self._connection.execute(query)]
+        return [StoredNote(f"checkpoint {size}", note, size) for size, note in self._read(query)]
 
     def rows(self, kind: type[Any]) -> Iterator[RowState]:
-        for row in self._connection.execute(select(TABLES[kind])).mappings():
+        for row in self._read(select(TABLES[kind])).mappings():
             yield row_state(kind, dict(row))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from sqlalchemy import select
+
 from sealwright_licensing.records import Device, PendingEnrollment
+from sealwright_licensing.tables import TABLES
 from sealwright_policies.wire.messages import EnrollmentChallenge
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.software_device import SoftwareDevice
@@ -27,3 +30,10 @@ def seats_taken(world: LicenseWorld) -> int:
 def pending(world: LicenseWorld) -> int:
     """Enrolments that are open."""
     return count(world, PendingEnrollment)
+
+
+def stored_text(world: LicenseWorld) -> str:
+    """All that the database holds, on whichever it is."""
+    with world.store._engine.connect() as connection:
+        rows = [row for table in TABLES.values() for row in connection.execute(select(table))]
+    return "\n".join(map(repr, rows))

@@ -15,7 +15,8 @@ import pytest
 
 from sealwright_licensing.audit import audit
 from sealwright_licensing.audit_source import open_database_source
-from sealwright_licensing.database import open_engine
+from sealwright_licensing.config import load_config
+from sealwright_licensing.database import service_engine
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.keyring import KeyRole
 from sealwright_licensing.keys import load_log_keys
@@ -92,7 +93,7 @@ def sequence_and_die(world: LicenseWorld, step: int) -> bool:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         try:
-            store = SqlStore(open_engine(f"sqlite:///{world.folder.path / 'service.db'}"))
+            store = SqlStore(service_engine(world.folder, load_config(world.folder)))
             sequencer = Sequencer(store, world.keys.log, SERVICE_ID)
             sys.setprofile(count)
             sequencer.run()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 import pytest
 
 from sealwright_licensing.operators import tokens
@@ -15,6 +13,7 @@ from sealwright_licensing.operators.tokens import authenticate_token, create_tok
 from sealwright_licensing.records import Operation
 from sealwright_policies.errors import RejectionCode, UsageError
 from sealwright_testing.denials import denied
+from sealwright_testing.license_checks import stored_text
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.operator_desk import OPERATOR
 
@@ -44,8 +43,7 @@ def test_whoever_brings_it_is_who_it_was_made_for(world: LicenseWorld) -> None:
 def test_the_database_holds_no_token(world: LicenseWorld) -> None:
     """Neither whole nor its secret part, in any table."""
     _, token = create_token(world.store, OPERATOR, "console", Role.OPERATOR, now=world.now)
-    with sqlite3.connect(world.folder.path / "service.db") as database:
-        dump = "\n".join(database.iterdump())
+    dump = stored_text(world)
     assert token not in dump
     assert token.rsplit("_", 1)[1] not in dump
     assert "console" in dump
