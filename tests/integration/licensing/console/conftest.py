@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from sealwright_testing.console_browser import Fleet, SeenRequests, Visitor, make_fleet
+from sealwright_testing.console_browser import PATIENCE_MS, Fleet, SeenRequests, Visitor, make_fleet
 from sealwright_testing.license_server import LicenseServer, running_service
 from sealwright_testing.license_world import LicenseWorld
 
@@ -44,7 +44,7 @@ def visitor(chromium: Browser, server: LicenseServer, fleet: Fleet) -> Iterator[
     context = chromium.new_context(
         base_url=server.url, ignore_https_errors=True, viewport={"width": 1200, "height": 900}, locale="en-GB"
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
     seen = SeenRequests.watch(page)
     yield Visitor(page, fleet, seen)

@@ -79,7 +79,7 @@ def pages(fleet: Fleet) -> dict[str, str]:
 def test_every_page_in_both_languages(visitor: Visitor, screenshots: Path, language: str) -> None:
     """Walks through all of them as operator, and takes their picture."""
     visitor.log_in()
-    visitor.page.locator(f"button[value={language}]").click()
+    visitor.speak(language)
     for name, path in pages(visitor.fleet).items():
         visitor.goto(path)
         assert visitor.script("() => document.documentElement.lang") == language
