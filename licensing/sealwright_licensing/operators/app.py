@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from sealwright_licensing import problems
 from sealwright_licensing.config import ServiceConfig, ServiceFolder
 from sealwright_licensing.console.app import add_console, problem_page
-from sealwright_licensing.console.headers import SecurityHeaders
+from sealwright_licensing.console.headers import HEADERS, SecurityHeaders
 from sealwright_licensing.console.pages import Console
 from sealwright_licensing.endpoints import health
 from sealwright_licensing.limits import AddressBuckets, Buckets
@@ -142,7 +142,9 @@ async def _refuse_route(request: Request, error: Exception) -> Response:
 
 async def _fail(request: Request, error: Exception) -> Response:
     logger.error("failed", exc_info=error, extra={"code": problems.INTERNAL})
-    return _reply(request, problems.problem(500, problems.INTERNAL, "The service failed; its log says more."))
+    reply = _reply(request, problems.problem(500, problems.INTERNAL, "The service failed; its log says more."))
+    reply.headers.update(HEADERS)  # made outside of all middleware
+    return reply
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

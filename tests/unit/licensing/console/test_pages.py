@@ -15,7 +15,7 @@ from sqlalchemy import event
 
 from sealwright_licensing.console.fleet import SHOWN
 from sealwright_licensing.console.guard import Guard
-from sealwright_licensing.console.headers import CONTENT_SECURITY_POLICY
+from sealwright_licensing.console.headers import CONTENT_SECURITY_POLICY, HEADERS
 from sealwright_licensing.console.pages import STATIC, own_path
 from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.operators.roles import Role
@@ -74,6 +74,27 @@ def test_every_answer_carries_the_headers(quiet: dict[Role, ConsoleVisitor]) -> 
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
     assert "*" not in policy
+
+
+def test_so_does_every_refusal_of_the_api(visitor: ConsoleVisitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever makes it: the routes, what stands before them, or what is left when they fail."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("secret of the inside")
+
+    monkeypatch.setattr("sealwright_licensing.operators.api.status.view_status", fail)
+    client, token = visitor.desk.client, {"Authorization": f"Bearer {visitor.desk.tokens[Role.OPERATOR]}"}
+    for path, more, status in (
+        ("/api/v1/licenses", {}, 401),
+        ("/api/v1/licenses/none", {"headers": token}, 404),
+        ("/api/v1/nothing", {}, 404),
+        ("/api/v1/licenses", {"content": b"x" * 1_000_000}, 413),
+        ("/api/v1/status", {"headers": token}, 500),
+    ):
+        reply = client.request("POST" if "content" in more else "GET", path, **more)
+        assert reply.status_code == status, (path, reply.text)
+        assert {name: reply.headers.get(name) for name in HEADERS} == HEADERS, path
+        assert "secret" not in reply.text
 
 
 def test_no_page_has_anything_inline_or_from_elsewhere(
