@@ -8,7 +8,6 @@ given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sealwright_licensing.row_changes import AUDITED, search_fields
 from sealwright_licensing.tables import TABLES
 from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
-from sealwright_policies.transparency.checkpoint import Checkpoint, verify_checkpoint
-from sealwright_policies.transparency.entries import ChangeEntry, Entry, RowState, parse_entry
+from sealwright_policies.transparency.entries import ChangeEntry, Entry, LogKeyEntry, RowState, parse_entry
+from sealwright_policies.transparency.key_schedule import KeySchedule
 from sealwright_policies.transparency.merkle import HASH_SIZE, leaf_hash, node_hash, root_at
 
 MOST_FINDINGS = 1000
@@ -114,24 +113,24 @@ def audit(source: Source, keys: Sequence[Ed25519PublicKey], origin: str, kept: S
     """Verify a log from its leaves up, and the rows against it.
 
     Args:
-        keys: of the log, earlier ones as well.
+        keys: of the log, earlier ones as well; the current one last.
         kept: checkpoints that the auditor has from elsewhere.
     """
-    report, tree, expected = Report(), Tree(), _ExpectedRows()
+    report, tree, expected, schedule = Report(), Tree(), _ExpectedRows(), KeySchedule(keys, origin)
     for stored in source.entries():
         if stored.index != tree.size:
             report.add(f"entry {stored.index}", f"the number does not follow on {tree.size - 1}")
         tree.append(stored.leaf)
-        _play(stored, expected, report)
+        _play(stored, expected, schedule, report)
     tree.grow()
     report.entries = tree.size
     _compare_nodes(source, tree, report)
-    _compare_checkpoints(source.checkpoints(), tree, keys, origin, report)
+    _compare_checkpoints(source.checkpoints(), tree, schedule, report)
     for note in kept:
-        _verify_note(note, tree, keys, origin, report)
+        _verify_note(note, tree, schedule, report)
     for stored in source.waiting():
         report.waiting += 1
-        _play(stored, expected, report)
+        _play(stored, expected, schedule, report)
     for kind in AUDITED:
         _compare_rows(source, kind, expected, report)
     for table, row_key in expected.left():
@@ -190,7 +189,7 @@ class _ExpectedRows:
             del self._rows[place]
 
 
-def _play(stored: StoredEntry, expected: _ExpectedRows, report: Report) -> None:
+def _play(stored: StoredEntry, expected: _ExpectedRows, schedule: KeySchedule, report: Report) -> None:
     place = f"entry {stored.index}" if stored.index >= 0 else "a waiting entry"
     try:
         entry: Entry = parse_entry(stored.leaf)
@@ -201,6 +200,8 @@ def _play(stored: StoredEntry, expected: _ExpectedRows, report: Report) -> None:
         report.add(place, "what it is found by is not what it says")
     if isinstance(entry, ChangeEntry) and entry.reason == "written":
         report.changes += 1
+    if isinstance(entry, LogKeyEntry) and stored.index >= 0:
+        schedule.note(stored.index, entry)
     for row in getattr(entry, "rows", ()):
         expected.change(row)
 
@@ -226,19 +227,24 @@ def _compare_nodes(source: Source, tree: Tree, report: Report) -> None:
             report.add(f"subtree {level}/{index}", "its hash is missing")
 
 
-def _compare_checkpoints(
-    notes: Sequence[StoredNote], tree: Tree, keys: Sequence[Ed25519PublicKey], origin: str, report: Report
-) -> None:
-    sizes = [_verify_note(note, tree, keys, origin, report) for note in notes]
+def _compare_checkpoints(notes: Sequence[StoredNote], tree: Tree, schedule: KeySchedule, report: Report) -> None:
+    sizes = [_verify_note(note, tree, schedule, report) for note in notes]
     newest = max(sizes, default=0)
+    if newest:
+        # An earlier key alone could not only sign another history but leave out of it that it was retired.
+        note = notes[sizes.index(newest)]
+        try:
+            schedule.verify_current(note.note)
+        except VerificationError as error:
+            report.add(note.where, f"the newest one is not signed by the current key: {error}")
     if newest < tree.size:
         report.add(f"entry {newest}", f"no checkpoint covers it, nor what is behind it up to {tree.size - 1}")
 
 
-def _verify_note(note: StoredNote, tree: Tree, keys: Sequence[Ed25519PublicKey], origin: str, report: Report) -> int:
+def _verify_note(note: StoredNote, tree: Tree, schedule: KeySchedule, report: Report) -> int:
     """Verify one checkpoint against the tree; returns its size."""
     try:
-        checkpoint = _verified(note.note, keys, origin)
+        checkpoint = schedule.verify(note.note)
     except SealwrightError as error:
         report.add(note.where, str(error))
         return 0
@@ -250,14 +256,6 @@ def _verify_note(note: StoredNote, tree: Tree, keys: Sequence[Ed25519PublicKey],
     elif root_at(tree.read, checkpoint.size) != checkpoint.root:
         report.add(note.where, f"the first {checkpoint.size} entries are not those that were signed")
     return checkpoint.size
-
-
-def _verified(note: str, keys: Sequence[Ed25519PublicKey], origin: str) -> Checkpoint:
-    """The checkpoint in a note that one of the keys has signed: older ones know none of the newer keys."""
-    for key in keys[:-1]:
-        with suppress(VerificationError):
-            return verify_checkpoint(note, key, origin)
-    return verify_checkpoint(note, keys[-1], origin)
 
 
 def _compare_rows(source: Source, kind: type[Any], expected: _ExpectedRows, report: Report) -> None:

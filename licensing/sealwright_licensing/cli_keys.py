@@ -18,8 +18,10 @@ from sealwright_licensing.custodian_keys import open_custodian
 from sealwright_licensing.journal import record_operation
 from sealwright_licensing.key_retirement import forget_key
 from sealwright_licensing.keyring import CUSTODIANS, KeyEntry, Keyring, KeyRole, load_keyring
+from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.rewrapping import rewrap_shares
 from sealwright_licensing.rotation import Rotation
+from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.service_time import service_time
 from sealwright_policies.errors import OperationError
 
@@ -147,6 +149,9 @@ def _rotate(arguments: argparse.Namespace) -> None:
         entry = keys.rotation.rotate(role, arguments.keeper, now=now)
         keys.record("keys.rotate", entry)
         rewrapped = _rewrap_role(keys, role) if role in CUSTODIANS else 0
+        if role is KeyRole.LOG:  # the audit demands its signature from now on
+            context = keys.context
+            Sequencer(context.store, load_log_keys(context.folder.keys, keys.keeper), context.config.service_id).run()
     words = [f"New {role} key {entry.fingerprint[:16]} in {entry.keeper}.", *_next_steps(role, rewrapped)]
     print_result(_shown(entry, now) | {"rewrapped": rewrapped}, words, as_json=arguments.json)
 

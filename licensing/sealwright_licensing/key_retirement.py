@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from cryptography import x509
@@ -18,8 +19,11 @@ from sealwright_licensing.keyring import (
     load_service_files,
     save_keyring,
 )
+from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.rewrapping import count_unopened
+from sealwright_licensing.row_changes import log_key_entry, queue_item
+from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.store import Store
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_policies.errors import OperationError, UsageError
@@ -54,6 +58,8 @@ def forget_key(folder: Path, keeper: Keeper, store: Store, named: str) -> KeyEnt
         _require_unneeded_custodian(kept, keeper, store, entry)
     else:
         _require_unneeded_files(store, list(files), dropped, entry)
+    if entry.role is KeyRole.LOG:
+        _retire_log_key(folder, keeper, store, files[keyring.service_files[-1]].service_id, entry)
     save_keyring(folder, kept)
     return entry
 
@@ -69,6 +75,16 @@ def releases_of_files(store: Store, files: list[str], wanted: list[str]) -> list
     with store.read() as transaction:
         records = transaction.find(ReleaseRecord, withdrawn=False)
     return [one for one in records if (stored_release(one).manifest.service_file or files[0]) in wanted]
+
+
+def _retire_log_key(folder: Path, keeper: Keeper, store: Store, service_id: str, entry: KeyEntry) -> None:
+    """Have the log say that the key signs no more (transparency.md, 8), under a checkpoint that its successor signs.
+
+    Before the keyring forgets it: what has been cut off is done again, and a second such entry changes nothing.
+    """
+    with store.write() as transaction:
+        transaction.add(queue_item(log_key_entry("retired", entry.fingerprint, int(time.time()))))
+    Sequencer(store, load_log_keys(folder, keeper), service_id).run()
 
 
 def _find(keyring: Keyring, named: str) -> KeyEntry:

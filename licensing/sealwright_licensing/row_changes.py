@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sealwright_licensing import metering_records, records
 from sealwright_licensing.operators import records as operators
@@ -21,6 +21,7 @@ from sealwright_policies.transparency.entries import (
     ChangeEntry,
     DecisionEntry,
     Entry,
+    LogKeyEntry,
     OperationEntry,
     ReleaseEntry,
     RowState,
@@ -121,6 +122,11 @@ def change_entry(reason: Any, states: Sequence[RowState], at: int) -> ChangeEntr
     return ChangeEntry(version=1, kind="change", entry_id=_entry_id(), at=at, reason=reason, rows=list(states))
 
 
+def log_key_entry(event: Literal["current", "retired"], key: str, at: int) -> LogKeyEntry:
+    """An entry about a key of the log, by its fingerprint."""
+    return LogKeyEntry(version=1, kind="log-key", entry_id=_entry_id(), at=at, event=event, key=key)
+
+
 def row_state(kind: type[Any], columns: Mapping[str, Value]) -> RowState:
     """A row as an entry names it."""
     table = TABLES[kind].name
@@ -144,6 +150,8 @@ def search_fields(entry: Entry) -> tuple[str, int, str, str, str, str]:
             return entry.kind, entry.at, entry.operation, "", "", entry.subject
         case ChangeEntry():
             return entry.kind, entry.at, entry.reason, "", "", ""
+        case LogKeyEntry():
+            return entry.kind, entry.at, entry.event, "", "", entry.key
 
 
 def _named_entry(record: Decision | Operation, rows: list[RowState]) -> Entry:

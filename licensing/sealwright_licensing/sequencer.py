@@ -6,6 +6,7 @@ process that is killed leaves a whole batch or none. Everything that appends nee
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sealwright_licensing.locks import LOG
 from sealwright_licensing.records import LogCheckpoint, LogEntryRecord, LogNode, LogQueueItem
+from sealwright_licensing.row_changes import log_key_entry, queue_item
 from sealwright_licensing.store import Store, Transaction, query
 from sealwright_policies.errors import OperationError
-from sealwright_policies.transparency.checkpoint import Checkpoint, log_origin, sign_checkpoint
+from sealwright_policies.transparency.checkpoint import Checkpoint, key_id, last_key_id, log_origin, sign_checkpoint
+from sealwright_policies.transparency.key_schedule import key_fingerprint
 from sealwright_policies.transparency.merkle import Frontier, ReadNode, frontier_of, leaf_hash
 
 INTERVAL_S = 1.0
@@ -32,13 +35,14 @@ class Sequencer:
 
     store: Store
     keys: Sequence[Ed25519PrivateKey]
+    """Those that images know, the current one last."""
     service_id: str
 
     def run(self) -> int:
         """Append everything that waits; returns the size of the log.
 
         Raises:
-            OperationError: the database fails, or holds a log that is damaged.
+            OperationError: the database fails, or holds a log that is damaged or has a newer key than this process.
         """
         while self._is_waited_for():
             self._append_batch()
@@ -56,12 +60,36 @@ class Sequencer:
                 return
             before = newest_checkpoint(transaction)
             frontier = read_frontier(transaction, _size(before))
-            for item in waiting:
+            for item in (*self._succession(before), *waiting):
                 _append(transaction, frontier, item)
-            checkpoint = Checkpoint(log_origin(self.service_id), frontier.size, frontier.root())
+            for item in waiting:  # one by one: an item that commits meanwhile may have a lower position
+                transaction.delete(LogQueueItem, position=item.position)
+            checkpoint = Checkpoint(self._origin, frontier.size, frontier.root())
             if before is not None and before.size // CHECKPOINT_EVERY == frontier.size // CHECKPOINT_EVERY:
                 transaction.delete(LogCheckpoint, size=before.size)
             transaction.add(LogCheckpoint(frontier.size, sign_checkpoint(checkpoint, *self.keys)))
+
+    @property
+    def _origin(self) -> str:
+        return log_origin(self.service_id)
+
+    def _succession(self, before: LogCheckpoint | None) -> list[LogQueueItem]:
+        """The entry that the current key begins with, if the log has not had its signature yet (transparency.md, 8).
+
+        Raises:
+            OperationError: the log's current key is one that this process has not been given.
+        """
+        if before is None:
+            return []
+        last, known = last_key_id(before.note), [key_id(self._origin, key.public_key()) for key in self.keys]
+        if last == known[-1]:
+            return []
+        if last not in known:
+            raise OperationError(
+                "The log is signed with a key that this process does not have.",
+                cure="Restart the service; on every machine keys/ must be the same.",
+            )
+        return [queue_item(log_key_entry("current", key_fingerprint(self.keys[-1].public_key()), int(time.time())))]
 
 
 def newest_checkpoint(transaction: Transaction) -> LogCheckpoint | None:
@@ -112,8 +140,6 @@ def _append(transaction: Transaction, frontier: Frontier, item: LogQueueItem) ->
     )
     for node in frontier.append(leaf_hash(item.leaf)):
         transaction.add(LogNode(node.level, node.index, node.hash))
-    # One by one: an item that commits meanwhile may have a lower position.
-    transaction.delete(LogQueueItem, position=item.position)
 
 
 def _size(checkpoint: LogCheckpoint | None) -> int:

@@ -106,6 +106,7 @@ class RejectionCode(StrEnum):
     LEASE_EXPIRED = "LEASE_EXPIRED"
     # The service's log (policies/spec/transparency.md)
     LOG_PROOF_INVALID = "LOG_PROOF_INVALID"
+    LOG_KEY_RETIRED = "LOG_KEY_RETIRED"
     AUDIT_MISMATCH = "AUDIT_MISMATCH"
     # Decisions of the licence service (policies/spec/decisions.md)
     ACTIVATION_CODE_INVALID = "ACTIVATION_CODE_INVALID"

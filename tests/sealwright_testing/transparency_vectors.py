@@ -1,4 +1,4 @@
-"""Writes the vectors of ``tests/vectors/transparency/``: proofs, checkpoints, releases in the log, audits.
+"""Writes the vectors of ``tests/vectors/transparency/``: proofs, checkpoints, releases in the log, audits, keys.
 
 Run ``python -m sealwright_testing.transparency_vectors tests/vectors/transparency`` after a change of a format. New
 keys are drawn. The tree's hashes are computed here from RFC 6962's definition, not by the code under test.
@@ -177,6 +177,33 @@ def checkpoint_vectors(scene: Scene) -> list[Vector]:
     ]  # fmt: skip
 
 
+def schedule_vectors(scene: Scene) -> list[Vector]:
+    """Checkpoints of a log whose first key was followed by another, and retired by entry 5."""
+    by_both = scene.note() + scene.signature(scene.note().partition("\n\n")[0] + "\n", scene.origin, scene.other_key)
+    public = scene.other_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    raw = scene.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    retired = {
+        "version": 1, "kind": "log-key", "entry_id": "00" * 16, "at": 0, "event": "retired",
+        "key": hashlib.sha256(raw).hexdigest(),
+    }  # fmt: skip
+
+    def vector(name: str, description: str, note: str, code: RejectionCode | None = None, entries: Any = 5) -> Vector:
+        noted = {str(entries): json.dumps(retired, separators=(",", ":"))} if entries else {}
+        values = {"note": note, "keys": [scene.pem(), public], "origin": scene.origin, "log_keys": noted}
+        return Vector(name, description, "transparency.md 8", "verify_scheduled", values, code)
+
+    return [
+        vector("schedule-before-retirement", "the first key, up to its end", scene.note(size=5)),
+        vector("schedule-behind-retirement", "the first key, one entry later", scene.note(size=6),
+               RejectionCode.LOG_KEY_RETIRED),
+        vector("schedule-both-sign", "both keys, behind the end of the first", by_both),
+        vector("schedule-second-key", "the second key", scene.note(key=scene.other_key)),
+        vector("schedule-not-retired", "the first key, which the log has not retired", scene.note(), entries=None),
+        vector("schedule-unknown-key", "a key that no public file names", scene.note(key=Ed25519PrivateKey.generate()),
+               INVALID),
+    ]  # fmt: skip
+
+
 def release_vectors(scene: Scene) -> list[Vector]:
     """What a lease carries."""
     path, short = ([one.hex() for one in audit_path(PLACE, scene.entries[:size])] for size in (SIZE, 6))
@@ -241,7 +268,8 @@ def write(directory: Path) -> None:
     """Write every vector, replacing those that are there."""
     shutil.rmtree(directory, ignore_errors=True)
     scene = Scene()
-    for vector in (*proof_vectors(scene), *checkpoint_vectors(scene), *release_vectors(scene), *audit_vectors()):
+    of_scene = (proof_vectors, checkpoint_vectors, schedule_vectors, release_vectors)
+    for vector in (*(vector for made in of_scene for vector in made(scene)), *audit_vectors()):
         vector.write(directory)
 
 

@@ -13,6 +13,8 @@ import pytest
 from sealwright_licensing.audit import StoredNote, audit
 from sealwright_licensing.audit_source import CHECKPOINTS_FOLDER, ENTRIES_FILE, ExportSource
 from sealwright_policies.transparency.checkpoint import Checkpoint, verify_checkpoint
+from sealwright_policies.transparency.entries import LogKeyEntry, parse_entry
+from sealwright_policies.transparency.key_schedule import KeySchedule
 from sealwright_policies.transparency.merkle import verify_consistency, verify_inclusion
 from sealwright_policies.transparency.release_proof import ReleaseProof, verify_release_proof
 from sealwright_policies.wire.encoding import parse_json
@@ -41,6 +43,15 @@ def run_verify_consistency(values: Values) -> None:
 
 def run_verify_checkpoint(values: Values) -> Checkpoint:
     return verify_checkpoint(values["note"], load_ed25519_public_key(values["key"]), values["origin"])
+
+
+def run_verify_scheduled(values: Values) -> Checkpoint:
+    schedule = KeySchedule([load_ed25519_public_key(key) for key in values["keys"]], values["origin"])
+    for index, leaf in values["log_keys"].items():
+        entry = parse_entry(leaf.encode())
+        assert isinstance(entry, LogKeyEntry)
+        schedule.note(int(index), entry)
+    return schedule.verify(values["note"])
 
 
 def run_verify_release_proof(values: Values) -> Checkpoint:
@@ -75,6 +86,7 @@ OPERATIONS: dict[str, Callable[[Values], object]] = {
     "verify_inclusion": run_verify_inclusion,
     "verify_consistency": run_verify_consistency,
     "verify_checkpoint": run_verify_checkpoint,
+    "verify_scheduled": run_verify_scheduled,
     "verify_release_proof": run_verify_release_proof,
     "audit": run_audit,
 }

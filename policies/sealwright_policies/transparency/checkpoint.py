@@ -47,7 +47,7 @@ def log_origin(service_id: str) -> str:
 
 
 def sign_checkpoint(checkpoint: Checkpoint, *keys: Ed25519PrivateKey) -> str:
-    """The checkpoint as a note signed by the log, with each of its keys: images know one of them."""
+    """The checkpoint as a note signed by the log, with each of its keys, the current one last: images know one."""
     lines = [f"— {checkpoint.origin} {_signature(checkpoint, key)}\n" for key in keys]
     return f"{checkpoint.text}\n{''.join(lines)}"
 
@@ -72,7 +72,7 @@ def verify_checkpoint(note: str, key: Ed25519PublicKey, origin: str) -> Checkpoi
     found = _parse_text(text)
     if found.origin != origin:
         raise _untrusted(f"the checkpoint is of the log {found.origin!r}, expected {origin!r}")
-    wanted = _key_id(origin, key)
+    wanted = key_id(origin, key)
     ours = [raw for name, raw in signatures if name == origin and raw[:_KEY_ID_SIZE] == wanted]
     if len(ours) != 1:
         raise _untrusted("the checkpoint is not signed by the log's key")
@@ -81,6 +81,17 @@ def verify_checkpoint(note: str, key: Ed25519PublicKey, origin: str) -> Checkpoi
     except InvalidSignature as error:
         raise _untrusted("the checkpoint's signature is not by the log's key") from error
     return found
+
+
+def key_id(origin: str, key: Ed25519PublicKey) -> bytes:
+    """The id of a log's key, 4 bytes, as signature lines begin with it."""
+    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return hashlib.sha256(origin.encode("utf-8") + b"\n" + _ED25519 + raw).digest()[:_KEY_ID_SIZE]
+
+
+def last_key_id(note: str) -> bytes:
+    """The id in the last signature line of a note of our own: of the key that was current. Verifies nothing."""
+    return _parse_signature(note.removesuffix("\n").rpartition("\n")[2])[1][:_KEY_ID_SIZE]
 
 
 def _parse_text(text: str) -> Checkpoint:
@@ -114,13 +125,8 @@ def _decoded(text: str) -> bytes:
 
 
 def _signature(checkpoint: Checkpoint, key: Ed25519PrivateKey) -> str:
-    signed = _key_id(checkpoint.origin, key.public_key()) + key.sign(checkpoint.text.encode("utf-8"))
+    signed = key_id(checkpoint.origin, key.public_key()) + key.sign(checkpoint.text.encode("utf-8"))
     return base64.b64encode(signed).decode("ascii")
-
-
-def _key_id(name: str, key: Ed25519PublicKey) -> bytes:
-    raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return hashlib.sha256(name.encode("utf-8") + b"\n" + _ED25519 + raw).digest()[:_KEY_ID_SIZE]
 
 
 def _untrusted(sentence: str) -> VerificationError:

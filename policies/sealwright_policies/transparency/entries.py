@@ -94,7 +94,19 @@ class ChangeEntry(Document):
     rows: _Rows
 
 
-Entry = ReleaseEntry | DecisionEntry | OperationEntry | ChangeEntry
+class LogKeyEntry(Document):
+    """A key of the log itself is new, or retired."""
+
+    version: _Version
+    kind: Literal["log-key"]
+    entry_id: _RandomId
+    at: _Time
+    event: Literal["current", "retired"]
+    key: Sha256Hex
+    """SHA-256 of its SubjectPublicKeyInfo."""
+
+
+Entry = ReleaseEntry | DecisionEntry | OperationEntry | ChangeEntry | LogKeyEntry
 
 
 class _AnyEntry(RootModel[Annotated[Entry, Field(discriminator="kind")]]):

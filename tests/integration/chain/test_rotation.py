@@ -19,7 +19,7 @@ from sealwright_policies.wire.lease import Lease
 from sealwright_testing.maker_ca import MakerCa, pem
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, license_command
 
-BOX_KEYS = ("lease-document", "lease-policy", "device-ca", "tls-ca")
+BOX_KEYS = ("lease-document", "lease-policy", "device-ca", "log", "tls-ca")
 CUSTODIANS = ("custodian-lease-share", "custodian-release-share")
 
 

@@ -16,6 +16,7 @@ from sealwright_policies.transparency.entries import (
     ENTRY_LIMIT,
     ChangeEntry,
     DecisionEntry,
+    LogKeyEntry,
     OperationEntry,
     ReleaseEntry,
     RowState,
@@ -50,6 +51,7 @@ DECISION = DecisionEntry(
         ChangeEntry(
             kind="change", reason="baseline", **(COMMON | {"rows": [ROW, ROW.model_copy(update={"sha256": None})]})
         ),
+        LogKeyEntry(version=1, kind="log-key", entry_id="22" * 16, at=1, event="retired", key="44" * 32),
     ],
 )
 def test_an_entry_reads_back_in_one_line(entry: Any) -> None:
@@ -83,6 +85,7 @@ def test_the_allow_list_of_fields() -> None:
         "rows",
     ]
     assert list(ChangeEntry.model_fields) == [*shared, "reason", "rows"]
+    assert list(LogKeyEntry.model_fields) == [*shared, "event", "key"]
     assert list(RowState.model_fields) == ["table", "key", "sha256"]
 
 
