@@ -11,11 +11,13 @@ from sealwright_licensing.cli_air_gap import add_answer
 from sealwright_licensing.cli_context import open_command
 from sealwright_licensing.cli_ids import add_confirmation
 from sealwright_licensing.cli_license_terms import count
+from sealwright_licensing.cli_lists import each_page
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.device_views import device_fields, device_view, device_words
-from sealwright_licensing.journal import last_decision
+from sealwright_licensing.endorsement import Tier
+from sealwright_licensing.journal import last_codes
 from sealwright_licensing.operations import devices
-from sealwright_licensing.records import Device
+from sealwright_licensing.records import Device, DeviceStatus
 from sealwright_licensing.service_time import service_time
 from sealwright_policies.errors import RejectionCode, VerificationError
 
@@ -23,7 +25,13 @@ from sealwright_policies.errors import RejectionCode, VerificationError
 def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
     group = add_group(commands, "device", "enrolled boxes")
-    add_leaf(group, "list", _list, help_="list devices", example="sealwright-license device list /srv/license")
+    listed = add_leaf(
+        group, "list", _list, help_="list devices, the newest first",
+        example="sealwright-license device list /srv/license --status held",
+    )  # fmt: skip
+    listed.add_argument("--license", dest="license_id", metavar="LICENSE", help="only under this licence")
+    listed.add_argument("--status", choices=[one.value for one in DeviceStatus], help="only with this status")
+    listed.add_argument("--tier", choices=[one.value for one in Tier], help="only with TPMs of this tier")
     _add(group, "show", _show, "show a device, its lease, its last appraisal in words, and what an operator can decide")
     resume = _add(group, "resume", _resume, "let a held device go on", "--history 1")
     resume.add_argument("--history", type=count(1_000_000), metavar="NUMBER",
@@ -51,8 +59,11 @@ def _add(
 
 def _list(arguments: argparse.Namespace) -> None:
     with open_command(arguments) as context, context.store.read() as transaction:
-        found = transaction.find(Device, newest_first="enrolled_at")
-        last = {one.device_id: last_decision(transaction, one.device_id) for one in found}
+        wanted = {"license_id": arguments.license_id, "status": arguments.status, "tier": arguments.tier}
+        found, last = list[Device](), dict[str, str]()
+        for page in each_page(transaction, Device, ("enrolled_at", "device_id"), **wanted):
+            found += page
+            last |= last_codes(transaction, [one.device_id for one in page])
     shown = [
         {
             "device_id": one.device_id,
@@ -61,7 +72,7 @@ def _list(arguments: argparse.Namespace) -> None:
             "held_code": one.held_code,
             "tier": one.tier,
             "seen_at": one.seen_at,
-            "last_code": decision.code if (decision := last[one.device_id]) else "",
+            "last_code": last.get(one.device_id, ""),
         }
         for one in found
     ]

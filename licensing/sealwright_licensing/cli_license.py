@@ -10,12 +10,13 @@ from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_command
 from sealwright_licensing.cli_ids import add_confirmation
 from sealwright_licensing.cli_license_terms import add_terms, changes_of, count, date, version
+from sealwright_licensing.cli_lists import each_page
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.license_views import license_fields, license_words
 from sealwright_licensing.operations import licenses, terms
 from sealwright_licensing.operations.licenses import known_license
-from sealwright_licensing.records import License
-from sealwright_licensing.seats import seats_taken
+from sealwright_licensing.records import License, LicenseStatus
+from sealwright_licensing.seats import seats_taken, seats_taken_of
 from sealwright_licensing.service_time import service_time
 
 _LICENSE = "lic-0123456789ab"
@@ -25,7 +26,12 @@ def add_commands(commands: Commands) -> None:
     """Add them to the command line."""
     group = add_group(commands, "license", "licences")
     _add_issue(group)
-    add_leaf(group, "list", _list, help_="list licences", example="sealwright-license license list /srv/license")
+    listed = add_leaf(
+        group, "list", _list, help_="list licences, the newest first",
+        example="sealwright-license license list /srv/license --status suspended",
+    )  # fmt: skip
+    listed.add_argument("--status", choices=[one.value for one in LicenseStatus], help="only with this status")
+    listed.add_argument("--product", help="only for this product")
     _add(group, "show", _show, "show a licence's terms and what it is used for")
     _add(group, "add-code", _add_code, "draw one more activation code, e.g. for a box that replaces a retired one")
     renew = _add(group, "renew", _renew, "move its end, and add the running time of that duration", "--days 365")
@@ -124,12 +130,17 @@ def _add_code(arguments: argparse.Namespace) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     with open_command(arguments) as context, context.store.read() as transaction:
-        found = transaction.find(License, newest_first="issued_at")
-        taken = {one.license_id: seats_taken(transaction, one.license_id) for one in found}
-    shown = [license_fields(one, taken[one.license_id]) for one in found]
+        wanted = {"product": arguments.product, "status": arguments.status}
+        found = [
+            (one, taken[one.license_id])
+            for page in each_page(transaction, License, ("issued_at", "license_id"), **wanted)
+            for taken in [seats_taken_of(transaction, [one.license_id for one in page])]
+            for one in page
+        ]
+    shown = [license_fields(one, taken) for one, taken in found]
     rows = [
-        (one.license_id, one.product, one.status.value, f"{taken[one.license_id]}/{one.seats}", one.tiers,
-         day(one.expires_at), one.note) for one in found
+        (one.license_id, one.product, one.status.value, f"{taken}/{one.seats}", one.tiers, day(one.expires_at),
+         one.note) for one, taken in found
     ]  # fmt: skip
     titles = ("licence", "product", "status", "seats", "tiers", "ends", "note")
     print_result(shown, table(titles, rows), as_json=arguments.json)

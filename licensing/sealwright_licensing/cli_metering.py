@@ -12,9 +12,11 @@ from pathlib import Path
 
 from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
+from sealwright_licensing.cli_lists import each_page
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.metering_export import ExportFormat, export_usage
-from sealwright_licensing.metering_usage import UsageQuery, alarms, chains, totals, usage
+from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain
+from sealwright_licensing.metering_reports import UsageQuery, disputed_lines, totals, usage_lines
 from sealwright_licensing.operations.metering import settle_chain
 from sealwright_policies.errors import OperationError
 
@@ -67,8 +69,8 @@ def _query(arguments: argparse.Namespace) -> UsageQuery:
 
 def _show(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
-        records = usage(context.store, _query(arguments))
-    found = totals(records, *_BY)
+        found = totals(context.engine, _query(arguments), *_BY)
+        disputed = disputed_lines(context.engine, _query(arguments))
     listed = [dict(zip(_BY, key, strict=True)) | counts for key, counts in found.items()]
     rows = [
         (
@@ -79,7 +81,6 @@ def _show(arguments: argparse.Namespace) -> None:
         for one in listed
     ]
     words = table(["month", "licence", "model", "key", "requests", "prompt", "completion", "busy h", "lease h"], rows)
-    disputed = sum(record.disputed for record in records)
     if disputed:
         words.append(f"{disputed} lines are disputed and left out; see `metering alarms`.")
     print_result({"usage": listed, "disputed": disputed}, words, as_json=arguments.json)
@@ -92,26 +93,37 @@ def _alias(alias: str) -> str:
 
 def _export(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
-        content = export_usage(usage(context.store, _query(arguments)), arguments.format)
-    if arguments.out is None:
-        sys.stdout.buffer.write(content)
-        return
-    temporary = arguments.out.with_name(f".{arguments.out.name}.new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(arguments.out)
-    except OSError as error:
-        raise OperationError(f"{arguments.out} cannot be written: {error.strerror}.") from None
-    print_result({"file": str(arguments.out), "bytes": len(content)}, [str(arguments.out)], as_json=arguments.json)
+        lines = usage_lines(context.engine, _query(arguments))
+        if arguments.out is None:
+            export_usage(lines, arguments.format, sys.stdout.buffer)
+            return
+        temporary = arguments.out.with_name(f".{arguments.out.name}.new")
+        try:
+            with temporary.open("wb") as file:
+                export_usage(lines, arguments.format, file)
+                file.flush()
+                os.fsync(file.fileno())
+            size = temporary.stat().st_size
+            temporary.replace(arguments.out)
+        except OSError as error:
+            raise OperationError(f"{arguments.out} cannot be written: {error.strerror}.") from None
+    print_result({"file": str(arguments.out), "bytes": size}, [str(arguments.out)], as_json=arguments.json)
 
 
 def _alarms(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
-        found = alarms(context.store, _query(arguments))
-        stands = chains(context.store, _query(arguments))
+        wanted = {"license_id": arguments.license, "device_id": arguments.device}
+        with context.store.read() as transaction:
+            found = [
+                one
+                for page in each_page(transaction, MeteringAlarm, ("raised_at", "alarm_id"), **wanted)
+                for one in page
+            ]
+            stands = [
+                one
+                for page in each_page(transaction, MeteringChain, ("reported_at", "chain_id"), **wanted)
+                for one in page
+            ]
     words = table(
         ["when", "device", "chain", "receipt", "code", "what"],
         [(day(o.raised_at), o.device_id, o.chain_id, o.sequence, o.code, o.sentence) for o in found],

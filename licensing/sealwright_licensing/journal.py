@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 
 from sealwright_licensing.actors import Actor
 from sealwright_licensing.records import Decision, Operation
@@ -53,7 +54,7 @@ def record_decision(
         )  # fmt: skip
     transaction.add(
         Decision(
-            decision_id=secrets.token_hex(16),
+            decision_id=_new_id(),
             device_id=device_id,
             license_id=license_id,
             purpose=purpose.value,
@@ -84,7 +85,7 @@ def record_operation(
     """
     transaction.add(
         Operation(
-            operation_id=secrets.token_hex(16),
+            operation_id=_new_id(),
             actor_kind=actor.kind.value,
             actor=actor.name,
             operation=operation,
@@ -99,3 +100,13 @@ def last_decision(transaction: Transaction, device_id: str) -> Decision | None:
     """The newest decision about a device."""
     found = transaction.find(Decision, newest_first="decided_at", limit=1, device_id=device_id)
     return found[0] if found else None
+
+
+def last_codes(transaction: Transaction, device_ids: Iterable[str]) -> dict[str, str]:
+    """The code of the newest decision about each of these devices, in one statement."""
+    return transaction.newest_by(Decision, "device_id", device_ids, order="decided_at", wanted="code")
+
+
+def _new_id() -> str:
+    """An id that begins with the time in nanoseconds: what is journalled in one second has an order."""
+    return f"{time.time_ns():016x}{secrets.token_hex(8)}"

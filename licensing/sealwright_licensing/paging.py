@@ -19,7 +19,8 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """Newest first by ``order_by``; records of one second by id, upwards."""
+    """Newest first by ``order_by``; records of one second by id, from the highest down: ids that begin with a time
+    stay in order."""
 
     order_by: str
     id_field: str

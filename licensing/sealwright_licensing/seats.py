@@ -5,6 +5,7 @@ Called inside the deciding transaction; what they read still holds when it commi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from sealwright_licensing.records import Device, DeviceStatus, License, Overage, PendingEnrollment, TickLedger
@@ -37,6 +38,9 @@ def charged_before(transaction: Transaction, pending: PendingEnrollment) -> int:
     ids = {pending.device_id, *(device.device_id for device in known)}
     ledgers = (transaction.get(TickLedger, pending.license_id, device_id) for device_id in ids)
     return max((ledger.charged_ticks for ledger in ledgers if ledger), default=0)
+
+
+_OCCUPYING = tuple(status for status in DeviceStatus if status is not DeviceStatus.RETIRED)
 
 
 def require_free_seat(
@@ -73,8 +77,15 @@ def require_free_seat(
 
 def seats_taken(transaction: Transaction, license_id: str) -> int:
     """Devices that occupy a seat of a licence."""
-    occupying = (status for status in DeviceStatus if status is not DeviceStatus.RETIRED)
-    return sum(transaction.count(Device, license_id=license_id, status=status) for status in occupying)
+    return sum(transaction.count(Device, license_id=license_id, status=status) for status in _OCCUPYING)
+
+
+def seats_taken_of(transaction: Transaction, license_ids: Sequence[str]) -> Counter[str]:
+    """The same for several licences, in as many statements as for one."""
+    taken = Counter[str]()
+    for status in _OCCUPYING:
+        taken.update(transaction.count_by(Device, "license_id", license_ids, status=status.value))
+    return taken
 
 
 def seat_limit(license_: License) -> int | None:

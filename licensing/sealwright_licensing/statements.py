@@ -30,8 +30,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from sealwright_licensing.paging import PageQuery
-from sealwright_licensing.paging_sql import select_page
 from sealwright_licensing.tables import TABLES
 
 POSTGRESQL = "postgresql"
@@ -76,6 +74,8 @@ class Shape:
     below: str | None = None
     at_least: str | None = None
     """A field that is at least a bound, lowest first."""
+    owned_by: tuple[type[Any], str] | None = None
+    """``fields`` are those of a kind that owns the records, by a field that both have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,10 @@ class Statements:
             known = self._several[shapes] = Statement(text, None, {})
         return known
 
-    def page(self, kind: type[Any], query: PageQuery) -> Statement:
-        """A page of records; compiled each time, for people turn pages slowly and in many shapes."""
-        return self._compiled(select_page(TABLES[kind], FIELDS[kind], query))
+    def built(self, query: Select[Any]) -> Statement:
+        """A page of records and what belongs to it; compiled each time, for people turn pages slowly and in many
+        shapes."""
+        return self._compiled(query)
 
     def _compiled(self, built: Select[Any] | Delete | Insert) -> Statement:
         compiled = built.compile(dialect=self._dialect)
@@ -158,7 +159,7 @@ def _prefix(at: int) -> str:
 
 def _built(shape: Shape, dialect: str, prefix: str, *, in_row: bool = False) -> Select[Any] | Delete | Insert:
     table, key = TABLES[shape.kind], KEYS[shape.kind]
-    chosen = _equal(table, shape.fields, prefix)
+    chosen = _equal(table, shape.fields, prefix) if shape.owned_by is None else _owned(table, shape, prefix)
     match shape.verb:
         case Verb.SELECT:
             columns = [table.c[name] for name in FIELDS[shape.kind]]
@@ -166,7 +167,7 @@ def _built(shape: Shape, dialect: str, prefix: str, *, in_row: bool = False) -> 
             if shape.at_least is not None:
                 found = found.where(table.c[shape.at_least] >= _bound(prefix)).order_by(table.c[shape.at_least])
             if shape.newest_first is not None:
-                found = found.order_by(table.c[shape.newest_first].desc())
+                found = found.order_by(*(table.c[name].desc() for name in (shape.newest_first, *key)))
             return found if shape.limit is None else found.limit(shape.limit)
         case Verb.COUNT:
             return select(func.count()).select_from(table).where(chosen)
@@ -183,6 +184,12 @@ def _built(shape: Shape, dialect: str, prefix: str, *, in_row: bool = False) -> 
 
 def _equal(table: Table, fields: tuple[str, ...], prefix: str) -> ColumnElement[bool]:
     return and_(true(), *(table.c[name] == bindparam(prefix + name, type_=table.c[name].type) for name in fields))
+
+
+def _owned(table: Table, shape: Shape, prefix: str) -> ColumnElement[bool]:
+    kind, field = cast(tuple[type[Any], str], shape.owned_by)
+    owner = TABLES[kind]
+    return table.c[field].in_(select(owner.c[field]).where(_equal(owner, shape.fields, prefix)))
 
 
 def _bound(prefix: str) -> ColumnElement[int]:

@@ -48,7 +48,8 @@ class Transaction(Protocol):
     def find(
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value
     ) -> list[R]:
-        """Records whose fields equal the given values, ordered by a field, newest first, if one is named."""
+        """Records whose fields equal the given values, ordered by a field, newest first, if one is named; those that
+        are equal in it by their key, from the highest down."""
 
     def find_from(self, kind: type[R], field: str, bound: int, *, limit: int) -> list[R]:
         """Records whose integer field is at least a bound, lowest first."""
@@ -62,6 +63,12 @@ class Transaction(Protocol):
     def count(self, kind: type[R], **equal: Value) -> int:
         """Number of such records."""
 
+    def count_by(self, kind: type[R], field: str, among: Iterable[str] | None = None, **equal: Value) -> dict[str, int]:
+        """Numbers of such records by a field; with ``among``, those that have one of these values."""
+
+    def newest_by(self, kind: type[R], field: str, among: Iterable[str], *, order: str, wanted: str) -> dict[str, Any]:
+        """One field of the newest record for each of these values of another; what has no record is left out."""
+
     def add(self, record: object) -> None:
         """Add a new record."""
 
@@ -73,6 +80,9 @@ class Transaction(Protocol):
 
     def delete_below(self, kind: type[R], field: str, bound: int, **equal: Value) -> None:
         """Delete records whose integer field is below a bound."""
+
+    def delete_owned(self, kind: type[R], field: str, owners: Query) -> None:
+        """Delete records that share a field with one of the owners. Only of a table that is not audited."""
 
     def delete_expired(self, kind: type[R], bound: int) -> None:
         """Delete records whose ``expires_at`` is below a bound, but those that somebody is deleting already."""

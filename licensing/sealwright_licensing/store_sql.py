@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Boolean, Connection, Engine
+from sqlalchemy import Boolean, Connection, Engine, Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sealwright_licensing import locks, metrics
 from sealwright_licensing.database import EVERYTHING, EXCLUSIVE, is_postgresql, refused
+from sealwright_licensing.lookups_sql import select_counts, select_newest
 from sealwright_licensing.paging import PageQuery
+from sealwright_licensing.paging_sql import select_page
 from sealwright_licensing.row_changes import RowChanges
 from sealwright_licensing.statements import BOUND, FIELDS, KEYS, Shape, Statements, Values, Verb, groups, numbered
 from sealwright_licensing.store import Query, Transaction, Value
@@ -137,14 +139,19 @@ class _SqlTransaction:
         return [[self._record(query.kind, row) for row in rows] for query, rows in found]
 
     def page(self, kind: type[R], query: PageQuery) -> list[R]:
-        locks.require_read(self._names, kind, query.equal)
-        self.flush()
-        statement = self._statements.page(kind, query)
-        return [self._record(kind, row) for row in self._run(statement.text, statement.parameters({})).fetchall()]
+        rows = self._looked_up(kind, select_page(TABLES[kind], FIELDS[kind], query), query.equal)
+        return [self._record(kind, row) for row in rows]
 
     def count(self, kind: type[R], **equal: Value) -> int:
         locks.require_read(self._names, kind, equal)
         return int(self._read(Shape(Verb.COUNT, kind, tuple(equal)), equal)[0][0])
+
+    def count_by(self, kind: type[R], field: str, among: Iterable[str] | None = None, **equal: Value) -> dict[str, int]:
+        return dict(self._looked_up(kind, select_counts(TABLES[kind], field, among, equal), equal))
+
+    def newest_by(self, kind: type[R], field: str, among: Iterable[str], *, order: str, wanted: str) -> dict[str, Any]:
+        (key,) = KEYS[kind]
+        return dict(self._looked_up(kind, select_newest(TABLES[kind], field, among, (order, key), wanted), {}))
 
     def add(self, record: object) -> None:
         self._write(Verb.ADD, record)
@@ -161,6 +168,14 @@ class _SqlTransaction:
         if self._rows_changed.concern(kind):
             self._rows_changed.deleted(one for one in self._found(kind, equal) if getattr(one, field) < bound)
         self._change(Shape(Verb.DELETE, kind, tuple(equal), below=field), {**equal, BOUND: bound})
+
+    def delete_owned(self, kind: type[R], field: str, owners: Query) -> None:
+        if self._rows_changed.concern(kind):
+            raise locks.UnnamedError(f"{kind.__name__} is audited: the log must know which records are deleted.")
+        self.flush()  # the statement sees the owners as they are now
+        locks.require_read(self._names, owners.kind, owners.equal)
+        shape = Shape(Verb.DELETE, kind, tuple(owners.equal), owned_by=(owners.kind, field))
+        self._change(shape, owners.equal)
 
     def delete_expired(self, kind: type[R], bound: int) -> None:
         locks.require_expiry(self._names)
@@ -204,6 +219,13 @@ class _SqlTransaction:
         self.flush()
         (row,) = self._run_together(reads)
         return list(row)
+
+    def _looked_up(self, kind: type[Any], query: Select[Any], equal: Values) -> list[Any]:
+        """The rows of a query that is built for a person's eyes."""
+        locks.require_read(self._names, kind, equal)
+        self.flush()
+        statement = self._statements.built(query)
+        return self._run(statement.text, statement.parameters({})).fetchall()  # type: ignore[no-any-return]
 
     def _read(self, shape: Shape, values: Values) -> list[Row]:
         self.flush()

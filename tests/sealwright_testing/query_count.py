@@ -1,14 +1,15 @@
-"""Counts the statements that reach a database, by what the store hands its driver."""
+"""Counts the statements that reach a database and the rows that come back, by what is handed to the driver."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
+from sqlalchemy.engine.cursor import BufferedRowCursorFetchStrategy, CursorFetchStrategy
 
 from sealwright_licensing import store_sql
 from sealwright_licensing.database import take_alone
@@ -22,23 +23,78 @@ OWNED: tuple[type[Any], ...] = (Device, DeviceRelease, LeaseRecord, NextNonce, R
 
 @dataclass
 class QueryCount:
-    """Statements since it began; BEGIN and COMMIT are not among them."""
+    """Since it began; BEGIN and COMMIT are not among the statements."""
 
     number: int = 0
+    """Statements."""
+    rows: int = 0
+    """Rows that were fetched."""
 
 
 @contextmanager
 def counted_queries() -> Iterator[QueryCount]:
-    """Count until the block ends."""
+    """Count until the block ends: what the store does."""
     count = QueryCount()
     run = store_sql._SqlTransaction._run
 
     def counting(self: Any, *arguments: Any) -> Any:
         count.number += 1
-        return run(self, *arguments)
+        return _CountedCursor(run(self, *arguments), count)
 
     with patch.object(store_sql._SqlTransaction, "_run", counting):
         yield count
+
+
+@dataclass
+class _CountedCursor:
+    """The driver's cursor, as the store uses it."""
+
+    cursor: Any
+    count: QueryCount
+
+    def fetchall(self) -> list[Any]:
+        """All rows."""
+        rows: list[Any] = self.cursor.fetchall()
+        self.count.rows += len(rows)
+        return rows
+
+    def __iter__(self) -> Iterator[Any]:
+        """Of the one row that holds the arrays of several queries."""
+        (row,) = self.cursor
+        self.count.rows += sum(len(rows) for rows in row)
+        yield row
+
+
+@contextmanager
+def counted_engine(engine: Engine) -> Iterator[QueryCount]:
+    """Count what is read through SQLAlchemy, not through the store."""
+    count = QueryCount()
+
+    def began(*_: Any) -> None:
+        count.number += 1
+
+    def fetched(fetch: Any) -> Any:
+        def fetching(*arguments: Any, **named: Any) -> Any:
+            found = fetch(*arguments, **named)
+            count.rows += len(found) if isinstance(found, list) else found is not None
+            return found
+
+        return fetching
+
+    event.listen(engine, "before_cursor_execute", began)
+    kinds = (CursorFetchStrategy, BufferedRowCursorFetchStrategy)
+    patches = [
+        patch.object(kind, name, fetched(getattr(kind, name)))
+        for kind in kinds
+        for name in ("fetchone", "fetchmany", "fetchall")
+    ]
+    try:
+        with ExitStack() as stack:
+            for one in patches:
+                stack.enter_context(one)
+            yield count
+    finally:
+        event.remove(engine, "before_cursor_execute", began)
 
 
 def grow_fleet(world: LicenseWorld, number: int) -> None:

@@ -11,6 +11,7 @@ from sealwright_licensing.console.lists import find_list
 from sealwright_licensing.console.pages import Console
 from sealwright_licensing.console.usage import UsageSum, last_months, usage_sums
 from sealwright_licensing.metering_records import MeteringAlarm
+from sealwright_licensing.metering_reports import UsageQuery
 from sealwright_licensing.operators.api.pages import Filter, ListQuery
 from sealwright_licensing.operators.roles import Permission
 
@@ -34,9 +35,8 @@ def router(console: Console) -> APIRouter:
         visit = visit_of(request)
         query = asked(request, MeteringQuery)
         months = last_months(visit.now)
-        sums = usage_sums(
-            store.engine, months, license_id=query.license_id, among=visit.known.principal.licenses
-        )  # fmt: skip
+        wanted = UsageQuery(query.license_id, since_month=months[0], among=visit.known.principal.licenses)
+        sums = usage_sums(store.engine, wanted)
         alarms = find_list(
             store, visit, MeteringAlarm, query, order=("raised_at", "alarm_id"), equal={"license_id": query.license_id}
         )

@@ -19,7 +19,7 @@ from sealwright_licensing.records import (
     LicenseStatus,
     RenewalReply,
 )
-from sealwright_licensing.store import Store, Transaction
+from sealwright_licensing.store import Store, Transaction, query
 from sealwright_policies.appraisal.reference_values import version_key
 from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
 
@@ -180,10 +180,10 @@ def _set_status(
 
 
 def _forget_replies(transaction: Transaction, license_id: str, *, of_enrollments: bool) -> None:
-    for device in transaction.find(Device, license_id=license_id):
-        transaction.delete(RenewalReply, device_id=device.device_id)
-        if of_enrollments:
-            transaction.delete(EnrollmentReply, device_id=device.device_id)
+    devices = query(Device, license_id=license_id)
+    transaction.delete_owned(RenewalReply, "device_id", devices)
+    if of_enrollments:
+        transaction.delete_owned(EnrollmentReply, "device_id", devices)
 
 
 def _record(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 
 from cryptography import x509
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from sqlalchemy import func, select
 
 from sealwright_licensing import keys
 from sealwright_licensing.config import ServiceFolder
@@ -21,7 +21,8 @@ from sealwright_licensing.records import (
     PendingEnrollment,
     ReleaseRecord,
 )
-from sealwright_licensing.store import Store
+from sealwright_licensing.store_sql import SqlStore
+from sealwright_licensing.tables import TABLES
 
 _DAY_S = 86_400
 ENDS_WITHIN_DAYS = (1, 7, 30)
@@ -33,7 +34,7 @@ CERTIFICATES = {
 
 
 class _Fleet(Collector):
-    def __init__(self, store: Store, folder: ServiceFolder, now: int) -> None:
+    def __init__(self, store: SqlStore, folder: ServiceFolder, now: int) -> None:
         self._store = store
         self._folder = folder
         self._now = now
@@ -41,16 +42,16 @@ class _Fleet(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """All gauges, of one moment."""
         with self._store.read() as transaction:
-            devices = {one.value: transaction.count(Device, status=one.value) for one in DeviceStatus}
-            holds = Counter(one.held_code for one in transaction.find(Device, status=DeviceStatus.HELD.value))
-            licenses = transaction.find(License)
+            devices = dict.fromkeys((one.value for one in DeviceStatus), 0) | transaction.count_by(Device, "status")
+            holds = transaction.count_by(Device, "held_code", status=DeviceStatus.HELD.value)
+            licenses = transaction.count_by(License, "status")
             pending = transaction.count(PendingEnrollment)
             releases = {str(gone).lower(): transaction.count(ReleaseRecord, withdrawn=gone) for gone in (False, True)}
             sessions = transaction.count(OperatorSession)
         yield _gauge("devices", "Devices by status", "status", devices)
         yield _gauge("holds", "Devices that wait for an operator's decision, by the code of the hold", "code", holds)
-        yield _gauge("licenses", "Licences by status", "status", Counter(one.status.value for one in licenses))
-        yield _gauge("licenses_ending", "Active licences that end within so many days", "days", self._ending(licenses))
+        yield _gauge("licenses", "Licences by status", "status", licenses)
+        yield _gauge("licenses_ending", "Active licences that end within so many days", "days", self._ending())
         yield _gauge("releases", "Releases", "withdrawn", releases)
         yield _gauge("pending_enrollments", "Enrolments between challenge and proof", "", {"": pending})
         yield _gauge(
@@ -61,9 +62,13 @@ class _Fleet(Collector):
             self._ends_of_certificates(),
         )  # fmt: skip
 
-    def _ending(self, licenses: Iterable[License]) -> dict[str, int]:
-        left = [one.expires_at - self._now for one in licenses if one.status is LicenseStatus.ACTIVE]
-        return {str(days): sum(0 <= one < days * _DAY_S for one in left) for days in ENDS_WITHIN_DAYS}
+    def _ending(self) -> dict[str, int]:
+        ends = TABLES[License].c.expires_at
+        within = [func.count().filter(ends < self._now + days * _DAY_S) for days in ENDS_WITHIN_DAYS]
+        soon = select(*within).where(TABLES[License].c.status == LicenseStatus.ACTIVE.value, ends >= self._now)
+        with self._store.engine.connect() as connection:
+            counts = connection.execute(soon).one()
+        return {str(days): int(count) for days, count in zip(ENDS_WITHIN_DAYS, counts, strict=True)}
 
     def _ends_of_certificates(self) -> dict[str, int]:
         paths = {name: self._folder.keys / file for name, file in CERTIFICATES.items()}
@@ -74,7 +79,7 @@ class _Fleet(Collector):
         }
 
 
-def fleet_metrics(store: Store, folder: ServiceFolder, *, now: int) -> bytes:
+def fleet_metrics(store: SqlStore, folder: ServiceFolder, *, now: int) -> bytes:
     """The deployment's figures in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(_Fleet(store, folder, now))

@@ -6,13 +6,14 @@ Times are seconds since the epoch by the service's clock. Nothing here holds a k
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from sealwright_licensing.device_views import device_view, firmware_fields
-from sealwright_licensing.journal import last_decision
+from sealwright_licensing.journal import last_codes
 from sealwright_licensing.license_views import license_fields
 from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.records import (
@@ -28,7 +29,7 @@ from sealwright_licensing.records import (
     ReleaseRecord,
     RenewalBasis,
 )
-from sealwright_licensing.seats import seats_taken
+from sealwright_licensing.seats import seats_taken, seats_taken_of
 from sealwright_licensing.store import Transaction
 from sealwright_policies.wire.lease import EndBehaviour
 
@@ -212,12 +213,20 @@ def view_license(transaction: Transaction, record: License) -> LicenseView:
     return LicenseView.model_validate(license_fields(record, seats_taken(transaction, record.license_id)))
 
 
-def summarise_device(transaction: Transaction, record: Device) -> DeviceSummary:
-    """A box in a list."""
-    last = last_decision(transaction, record.device_id)
-    return DeviceSummary(
-        **view_fields(record, DeviceSummary, without=("last_code",)), last_code=last.code if last else ""
-    )
+def list_licenses(transaction: Transaction, records: Sequence[License]) -> list[LicenseView]:
+    """Licences with their seats, in as many statements as one."""
+    taken = seats_taken_of(transaction, [one.license_id for one in records])
+    return [LicenseView.model_validate(license_fields(one, taken[one.license_id])) for one in records]
+
+
+def list_devices(transaction: Transaction, records: Sequence[Device]) -> list[DeviceSummary]:
+    """Boxes in a list, in as many statements as one."""
+    codes = last_codes(transaction, [one.device_id for one in records])
+    without = ("last_code",)
+    return [
+        DeviceSummary(**view_fields(one, DeviceSummary, without=without), last_code=codes.get(one.device_id, ""))
+        for one in records
+    ]
 
 
 def view_device(transaction: Transaction, record: Device) -> DeviceView:

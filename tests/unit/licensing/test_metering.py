@@ -20,8 +20,8 @@ from sealwright_licensing.config import DEFAULT_DATABASE
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.metering import MeteringService
 from sealwright_licensing.metering_export import COLUMNS, ExportFormat, export_usage
-from sealwright_licensing.metering_records import MeteringReceipt, MeteringUsage
-from sealwright_licensing.metering_usage import UsageQuery, alarms, chains, totals, usage
+from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt, MeteringUsage
+from sealwright_licensing.metering_reports import UsageQuery, disputed_lines, totals, usage_lines
 from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.licenses import revoke_license
@@ -87,7 +87,7 @@ class Metered:
 
     def requests(self) -> int:
         """All that count."""
-        return sum(counts["requests"] for counts in totals(usage(self.world.store, self.query), "license_id").values())
+        return sum(counts["requests"] for counts in totals(self.world.store.engine, self.query, "license_id").values())
 
     def stored(self) -> int:
         """Receipts that are kept."""
@@ -102,7 +102,8 @@ class Metered:
 
     def alarm_codes(self) -> list[str]:
         """Codes of all alarms."""
-        return [one.code for one in alarms(self.world.store, self.query)]
+        with self.world.store.read() as transaction:
+            return [one.code for one in transaction.find(MeteringAlarm, device_id=self.box.device.device_id)]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_a_report_is_acknowledged_and_counted(metered: Metered) -> None:
     first, second = metered.writer.next(), metered.writer.next(rows=[usage_row("key-b", requests=3)])
     told = metered.report(first, second)
     assert (told.sequence, told.digest, told.findings) == (2, second.digest, [])
-    assert totals(usage(metered.world.store, metered.query), "alias") == {
+    assert totals(metered.world.store.engine, metered.query, "alias") == {
         ("",): {"requests": 0, "prompt_tokens": 0, "completion_tokens": 0, "busy_ms": 0, "lease_ms": 7_200_000},
         ("key-a",): {"requests": 1, "prompt_tokens": 10, "completion_tokens": 5, "busy_ms": 1000, "lease_ms": 0},
         ("key-b",): {"requests": 3, "prompt_tokens": 10, "completion_tokens": 5, "busy_ms": 1000, "lease_ms": 0},
@@ -347,7 +348,8 @@ def test_the_operator_settles_a_fork(metered: Metered, counts: bool, expected: i
     assert metered.requests() == expected + 1
     assert settle(metered, copy, count=True) == 0, "it was the last word"
     assert metered.requests() == expected + 1
-    assert not any(one.disputed and one.requests for one in usage(metered.world.store, metered.query))
+    assert not any(one.disputed and one.requests for one in usage_lines(metered.world.store.engine, metered.query))
+    assert disputed_lines(metered.world.store.engine, metered.query) == 0
 
 
 def test_a_chain_that_does_not_exist_cannot_be_settled(metered: Metered) -> None:
@@ -365,7 +367,8 @@ def test_a_second_chain_without_an_enrolment_is_disputed(metered: Metered) -> No
     assert [one.code for one in metered.report(wiped.next()).findings] == [RejectionCode.METERING_FORK]
     metered.report(wiped.next())
     assert metered.requests() == 1
-    assert [one.disputed for one in chains(metered.world.store, metered.query)].count(True) == 1
+    with metered.world.store.read() as transaction:
+        assert transaction.count(MeteringChain, disputed=True) == 1
     settle(metered, wiped, count=True)
     metered.report(wiped.next())
     assert metered.requests() == 4
@@ -380,7 +383,7 @@ def test_an_enrolment_allows_a_new_chain(metered: Metered) -> None:
     metered.report(second_chain(metered).next())
     metered.report(metered.writer.next())  # the rest of the old one, under the old licence
     assert metered.alarm_codes() == []
-    by_license = totals(usage(metered.world.store, metered.query), "license_id")
+    by_license = totals(metered.world.store.engine, metered.query, "license_id")
     assert sorted(one["requests"] for one in by_license.values()) == [1, 2]
 
 
@@ -412,9 +415,9 @@ def test_usage_is_of_the_month_of_receipt_and_keeps_the_claimed_one(metered: Met
     metered.report(metered.writer.next(closed_at=0))
     metered.world.now += 20
     metered.report(metered.writer.next(closed_at=NEW_YEAR - 1))
-    found = {(one.month, one.claimed_month) for one in usage(metered.world.store, metered.query)}
+    found = {(one.month, one.claimed_month) for one in usage_lines(metered.world.store.engine, metered.query)}
     assert found == {("2027-12", "1970-01"), ("2028-01", "2027-12")}
-    assert len(usage(metered.world.store, UsageQuery(month="2028-01"))) == 2
+    assert len(list(usage_lines(metered.world.store.engine, UsageQuery(month="2028-01")))) == 2
 
 
 def lines() -> list[MeteringUsage]:
@@ -428,20 +431,26 @@ def lines() -> list[MeteringUsage]:
     return [replace(one, alias=name) for name in names]
 
 
+def exported(records: list[MeteringUsage], form: ExportFormat) -> bytes:
+    out = io.BytesIO()
+    export_usage(records, form, out)
+    return out.getvalue()
+
+
 def test_no_cell_of_the_csv_is_a_formula() -> None:
-    read = list(csv.DictReader(io.StringIO(export_usage(lines(), ExportFormat.CSV).decode())))
+    read = list(csv.DictReader(io.StringIO(exported(lines(), ExportFormat.CSV).decode())))
     assert tuple(read[0]) == COLUMNS
     assert [one["alias"] for one in read] == ["'=1+1", "'+1", "'-1", "'@x", "ward", '"quoted", text']
     assert read[0]["prompt_tokens"] == str(2**40)
 
 
 def test_parquet_and_json_hold_what_is_stored(tmp_path: Path) -> None:
-    (tmp_path / "usage.parquet").write_bytes(export_usage(lines(), ExportFormat.PARQUET))
+    (tmp_path / "usage.parquet").write_bytes(exported(lines(), ExportFormat.PARQUET))
     read = parquet.read_table(tmp_path / "usage.parquet")
     assert read.column_names == list(COLUMNS)
-    assert read.to_pylist() == json.loads(export_usage(lines(), ExportFormat.JSON))
+    assert read.to_pylist() == json.loads(exported(lines(), ExportFormat.JSON))
     assert read.to_pylist()[0]["alias"] == "=1+1"
-    assert export_usage([], ExportFormat.PARQUET)
+    assert exported([], ExportFormat.PARQUET)
 
 
 def test_the_commands_show_and_export(

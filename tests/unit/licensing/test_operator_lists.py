@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from sealwright_licensing.device_views import device_view
+from sealwright_licensing.journal import record_decision
 from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.operators.api.pages import format_cursor, parse_cursor
 from sealwright_licensing.paging import Position
-from sealwright_policies.errors import FormatError
+from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
+from sealwright_policies.wire.messages import Purpose
 from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.operator_desk import OPERATOR, OperatorDesk, problem_code
@@ -176,3 +179,22 @@ def test_requests_of_a_token_are_limited(world: LicenseWorld) -> None:
     codes = [desk.ask("/status").status_code for _ in range(20)]
     assert codes[0] == 200
     assert codes[-1] == 429
+
+
+def test_what_is_decided_in_one_second_stays_in_order(desk: OperatorDesk) -> None:
+    """In lists, on the device's page and as the last code: the service's time is in seconds, boxes are faster."""
+    world = desk.world
+    box = EnrolledDevice.enroll(world)
+    device_id = box.device.device_id
+    codes = [RejectionCode.ROLLED_BACK, RejectionCode.FIRMWARE_CHANGED, RejectionCode.NONCE_INVALID] * 3
+    with world.store.write() as transaction:
+        for code in codes:
+            record_decision(
+                transaction, device_id=device_id, license_id=box.license_.license_id, purpose=Purpose.RENEW,
+                denial=VerificationError(code, "x"), result=None, now=world.now,
+            )  # fmt: skip
+    newest_first = [*(one.value for one in reversed(codes)), "ok"]
+    assert [one["code"] for one in walk(desk, "/decisions", 4)] == newest_first
+    assert desk.get("/devices")["items"][0]["last_code"] == newest_first[0]
+    with world.store.read() as transaction:
+        assert [one.code for one in device_view(transaction, device_id).decisions] == newest_first

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from sealwright_licensing.operators.api.desk import Desk, ResourceId, needs, principal_of
-from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, Time, find_page
+from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, Time, alone, find_page
 from sealwright_licensing.operators.errors import OperatorError
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.views import DecisionSummary, DecisionView, summarise_decision, view_decision
@@ -34,7 +34,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", summary="List decisions", **needs(Permission.DECISIONS_READ))
     def listed(request: Request, query: Annotated[DecisionQuery, Query()]) -> Page[DecisionSummary]:
         return find_page(
-            desk.store, Decision, lambda _, record: summarise_decision(record), query,
+            desk.store, Decision, alone(summarise_decision), query,
             order=("decided_at", "decision_id"), scope=principal_of(request), since=query.since, until=query.until,
             equal={
                 "device_id": query.device_id, "license_id": query.license_id,

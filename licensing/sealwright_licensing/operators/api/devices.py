@@ -11,7 +11,7 @@ from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, fi
 from sealwright_licensing.operators.api.tags import device_tag
 from sealwright_licensing.operators.principals import Principal
 from sealwright_licensing.operators.roles import Permission
-from sealwright_licensing.operators.views import DeviceSummary, DeviceView, summarise_device, view_device
+from sealwright_licensing.operators.views import DeviceSummary, DeviceView, list_devices, view_device
 from sealwright_licensing.records import Device, DeviceStatus
 from sealwright_licensing.store import Transaction
 from sealwright_policies.errors import RejectionCode, VerificationError
@@ -34,7 +34,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", summary="List devices", **needs(Permission.DEVICES_READ))
     def listed(request: Request, query: Annotated[DeviceQuery, Query()]) -> Page[DeviceSummary]:
         return find_page(
-            desk.store, Device, summarise_device, query,
+            desk.store, Device, list_devices, query,
             order=("enrolled_at", "device_id"), scope=principal_of(request),
             equal={"license_id": query.license_id, "status": query.status, "tier": query.tier},
             prefix={"device_id": query.prefix},

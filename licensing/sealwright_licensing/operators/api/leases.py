@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from sealwright_licensing.operators.api.desk import Desk, ResourceId, needs, principal_of
-from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, Time, find_page
+from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, Time, alone, find_page
 from sealwright_licensing.operators.errors import OperatorError
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.views import LeaseView, view_lease
@@ -32,7 +32,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", summary="List leases", **needs(Permission.LEASES_READ))
     def listed(request: Request, query: Annotated[LeaseQuery, Query()]) -> Page[LeaseView]:
         return find_page(
-            desk.store, LeaseRecord, lambda _, record: view_lease(record), query,
+            desk.store, LeaseRecord, alone(view_lease), query,
             order=("issued_at", "lease_id"), scope=principal_of(request), since=query.since, until=query.until,
             equal={"device_id": query.device_id, "license_id": query.license_id, "release_id": query.release_id},
         )  # fmt: skip

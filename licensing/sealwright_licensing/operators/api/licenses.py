@@ -11,7 +11,7 @@ from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, fi
 from sealwright_licensing.operators.api.tags import license_tag
 from sealwright_licensing.operators.principals import Principal
 from sealwright_licensing.operators.roles import Permission
-from sealwright_licensing.operators.views import LicenseView, view_license
+from sealwright_licensing.operators.views import LicenseView, list_licenses, view_license
 from sealwright_licensing.records import License, LicenseStatus
 from sealwright_licensing.store import Transaction
 from sealwright_policies.errors import RejectionCode, VerificationError
@@ -33,7 +33,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", summary="List licences", **needs(Permission.LICENSES_READ))
     def listed(request: Request, query: Annotated[LicenseQuery, Query()]) -> Page[LicenseView]:
         return find_page(
-            desk.store, License, view_license, query,
+            desk.store, License, list_licenses, query,
             order=("issued_at", "license_id"), scope=principal_of(request),
             equal={"product": query.product, "status": query.status}, prefix={"license_id": query.prefix},
         )  # fmt: skip

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain
-from sealwright_licensing.metering_usage import UsageQuery, totals, usage
+from sealwright_licensing.metering_reports import UsageQuery, disputed_lines, totals
 from sealwright_licensing.operations.metering import settle_chain
 from sealwright_licensing.operators.api.bodies import Settlement
 from sealwright_licensing.operators.api.changes import Change, changes, make_change
 from sealwright_licensing.operators.api.desk import Desk, ResourceId, needs, principal_of
 from sealwright_licensing.operators.api.devices import require_device
-from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, find_page
+from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, alone, find_page
 from sealwright_licensing.operators.api.tags import device_tag
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.views import View, view_fields
@@ -89,16 +89,15 @@ def router(desk: Desk) -> APIRouter:
 
     @routes.get("/usage", summary="Add up usage", **needs(Permission.METERING_READ))
     def used(request: Request, query: Annotated[UsageTotals, Query()]) -> UsageView:
-        principal = principal_of(request)
-        found = usage(desk.store, UsageQuery(query.license_id, query.month, query.device_id))
-        seen = [one for one in found if principal.sees(one.license_id)]
-        rows = [UsageRow(**dict(zip(_BY, key, strict=True)), **counts) for key, counts in totals(seen, *_BY).items()]
-        return UsageView(usage=rows, disputed=sum(one.disputed for one in seen))
+        wanted = UsageQuery(query.license_id, query.month, query.device_id, among=principal_of(request).licenses)
+        found = totals(desk.store.engine, wanted, *_BY)
+        rows = [UsageRow(**dict(zip(_BY, key, strict=True)), **counts) for key, counts in found.items()]
+        return UsageView(usage=rows, disputed=disputed_lines(desk.store.engine, wanted))
 
     @routes.get("/alarms", summary="List what was odd about receipts", **needs(Permission.METERING_READ))
     def alarms(request: Request, query: Annotated[AlarmQuery, Query()]) -> Page[AlarmView]:
         return find_page(
-            desk.store, MeteringAlarm, lambda _, record: AlarmView(**view_fields(record, AlarmView)), query,
+            desk.store, MeteringAlarm, alone(lambda record: AlarmView(**view_fields(record, AlarmView))), query,
             order=("raised_at", "alarm_id"), scope=principal_of(request),
             equal={"license_id": query.license_id, "device_id": query.device_id},
         )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from sealwright_licensing.operators.api.desk import Desk, needs
-from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, Time, find_page
+from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, Time, alone, find_page
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.views import OperationView, view_operation
 from sealwright_licensing.records import Operation
@@ -32,7 +32,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", summary="List what operators have done", **needs(Permission.OPERATIONS_READ))
     def listed(query: Annotated[OperationQuery, Query()]) -> Page[OperationView]:
         return find_page(
-            desk.store, Operation, lambda _, record: view_operation(record), query,
+            desk.store, Operation, alone(view_operation), query,
             order=("performed_at", "operation_id"), since=query.since, until=query.until,
             equal={"subject": query.subject, "operation": query.operation, "actor_kind": query.actor_kind},
         )  # fmt: skip

@@ -10,7 +10,7 @@ from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.operators.api.bodies import Nothing
 from sealwright_licensing.operators.api.changes import Change, changes, make_change
 from sealwright_licensing.operators.api.desk import Desk, ResourceId, needs
-from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, find_page
+from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, alone, find_page
 from sealwright_licensing.operators.api.tags import release_tag
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.views import ReleaseView, view_release
@@ -36,7 +36,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", summary="List releases", **needs(Permission.RELEASES_READ))
     def listed(query: Annotated[ReleaseQuery, Query()]) -> Page[ReleaseView]:
         return find_page(
-            desk.store, ReleaseRecord, lambda _, record: view_release(record), query,
+            desk.store, ReleaseRecord, alone(view_release), query,
             order=("imported_at", "release_id"), prefix={"release_id": query.prefix},
             equal={"product": query.product, "version": query.version, "withdrawn": query.withdrawn},
         )  # fmt: skip

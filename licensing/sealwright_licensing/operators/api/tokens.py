@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from sealwright_licensing.operators.api.desk import Desk, ResourceId, needs, principal_of
-from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, find_page
+from sealwright_licensing.operators.api.pages import Filter, ListQuery, Page, alone, find_page
 from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.tokens import revoke_token
@@ -27,7 +27,7 @@ def router(desk: Desk) -> APIRouter:
     @routes.get("", summary="List API tokens", **needs(Permission.TOKENS_READ))
     def listed(query: Annotated[TokenQuery, Query()]) -> Page[TokenView]:
         return find_page(
-            desk.store, ApiToken, lambda _, record: view_token(record), query,
+            desk.store, ApiToken, alone(view_token), query,
             order=("created_at", "token_id"), equal={"role": query.role},
         )  # fmt: skip
 
