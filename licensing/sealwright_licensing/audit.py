@@ -7,16 +7,17 @@ given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from sealwright_licensing.audit_rows import Causes, ExpectedRows, StoredRow
 from sealwright_licensing.row_changes import AUDITED, search_fields
 from sealwright_licensing.tables import TABLES
 from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
-from sealwright_policies.transparency.entries import ChangeEntry, Entry, LogKeyEntry, RowState, parse_entry
+from sealwright_policies.transparency.entries import Entry, LogKeyEntry, parse_entry
 from sealwright_policies.transparency.key_schedule import KeySchedule
 from sealwright_policies.transparency.merkle import HASH_SIZE, leaf_hash, node_hash, root_at
 
@@ -61,7 +62,7 @@ class Source(Protocol):
     def checkpoints(self) -> list[StoredNote]:
         """Stored checkpoints, oldest first."""
 
-    def rows(self, kind: type[Any]) -> Iterator[RowState] | None:
+    def rows(self, kind: type[Any]) -> Iterator[StoredRow] | None:
         """The rows of an audited table as they are; None where there are none to compare."""
 
 
@@ -83,8 +84,10 @@ class Report:
     """Entries that no checkpoint covers yet."""
     checkpoints: int = 0
     rows: int = 0
-    changes: int = 0
-    """Changes that no decision or operation speaks for."""
+    upgrades: list[str] = field(default_factory=list)
+    """Entries of upgrades of the schema, which enter all rows anew."""
+    earlier_changes: int = 0
+    """Changes without a cause by versions that named none."""
     found: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -116,12 +119,24 @@ def audit(source: Source, keys: Sequence[Ed25519PublicKey], origin: str, kept: S
         keys: of the log, earlier ones as well; the current one last.
         kept: checkpoints that the auditor has from elsewhere.
     """
-    report, tree, expected, schedule = Report(), Tree(), _ExpectedRows(), KeySchedule(keys, origin)
+    report, tree, schedule = Report(), Tree(), KeySchedule(keys, origin)
+    expected, causes = ExpectedRows(), Causes()
+
+    def play(stored: StoredEntry) -> None:
+        place = f"entry {stored.index}" if stored.index >= 0 else "a waiting entry"
+        entry = _parsed(stored, place, report)
+        if entry is None:
+            return
+        causes.note(place, entry)
+        expected.play(place, entry)
+        if isinstance(entry, LogKeyEntry) and stored.index >= 0:
+            schedule.note(stored.index, entry)
+
     for stored in source.entries():
         if stored.index != tree.size:
             report.add(f"entry {stored.index}", f"the number does not follow on {tree.size - 1}")
         tree.append(stored.leaf)
-        _play(stored, expected, schedule, report)
+        play(stored)
     tree.grow()
     report.entries = tree.size
     _compare_nodes(source, tree, report)
@@ -130,7 +145,10 @@ def audit(source: Source, keys: Sequence[Ed25519PublicKey], origin: str, kept: S
         _verify_note(note, tree, schedule, report)
     for stored in source.waiting():
         report.waiting += 1
-        _play(stored, expected, schedule, report)
+        play(stored)
+    for place in causes.missing:
+        report.add(place, "a change that neither a decision nor an operation speaks for")
+    report.upgrades, report.earlier_changes = causes.upgrades, causes.earlier
     for kind in AUDITED:
         _compare_rows(source, kind, expected, report)
     for table, row_key in expected.left():
@@ -166,44 +184,15 @@ class Tree:
         return bytes(self.levels[level][index * HASH_SIZE : (index + 1) * HASH_SIZE])
 
 
-class _ExpectedRows:
-    """Rows as the entries so far have left them."""
-
-    def __init__(self) -> None:
-        self._rows: dict[tuple[str, str], bytes] = {}
-
-    def change(self, row: RowState) -> None:
-        if row.sha256 is None:
-            self._rows.pop((row.table, row.key), None)
-        else:
-            self._rows[row.table, row.key] = bytes.fromhex(row.sha256)
-
-    def take(self, row: RowState) -> bytes | None:
-        return self._rows.pop((row.table, row.key), None)
-
-    def left(self) -> Iterable[tuple[str, str]]:
-        return self._rows
-
-    def drop(self, table: str) -> None:
-        for place in [place for place in self._rows if place[0] == table]:
-            del self._rows[place]
-
-
-def _play(stored: StoredEntry, expected: _ExpectedRows, schedule: KeySchedule, report: Report) -> None:
-    place = f"entry {stored.index}" if stored.index >= 0 else "a waiting entry"
+def _parsed(stored: StoredEntry, place: str, report: Report) -> Entry | None:
     try:
-        entry: Entry = parse_entry(stored.leaf)
+        entry = parse_entry(stored.leaf)
     except FormatError as error:
         report.add(place, f"it cannot be read: {error}")
-        return
+        return None
     if stored.fields != search_fields(entry):
         report.add(place, "what it is found by is not what it says")
-    if isinstance(entry, ChangeEntry) and entry.reason == "written":
-        report.changes += 1
-    if isinstance(entry, LogKeyEntry) and stored.index >= 0:
-        schedule.note(stored.index, entry)
-    for row in getattr(entry, "rows", ()):
-        expected.change(row)
+    return entry
 
 
 def _compare_nodes(source: Source, tree: Tree, report: Report) -> None:
@@ -258,15 +247,13 @@ def _verify_note(note: StoredNote, tree: Tree, schedule: KeySchedule, report: Re
     return checkpoint.size
 
 
-def _compare_rows(source: Source, kind: type[Any], expected: _ExpectedRows, report: Report) -> None:
+def _compare_rows(source: Source, kind: type[Any], expected: ExpectedRows, report: Report) -> None:
     rows = source.rows(kind)
     if rows is None:
         expected.drop(TABLES[kind].name)
         return
     for row in rows:
         report.rows += 1
-        known = expected.take(row)
-        if known is None:
-            report.add(f"{row.table} {row.key}", "no entry of the log has brought the row")
-        elif known.hex() != row.sha256:
-            report.add(f"{row.table} {row.key}", "the row is not as the last entry about it left it")
+        wrong = expected.compare(row)
+        if wrong:
+            report.add(f"{row.state.table} {row.state.key}", wrong)

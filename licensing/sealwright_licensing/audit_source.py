@@ -14,11 +14,12 @@ from sqlalchemy import Connection, CursorResult, Engine, Select, func, select
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.audit import StoredEntry, StoredNote
+from sealwright_licensing.audit_rows import StoredRow
 from sealwright_licensing.database import is_postgresql
 from sealwright_licensing.row_changes import row_state, search_fields
 from sealwright_licensing.tables import TABLES, log_checkpoints, log_entries, log_nodes, log_queue
 from sealwright_policies.errors import FormatError, OperationError
-from sealwright_policies.transparency.entries import ENTRY_LIMIT, RowState, parse_entry
+from sealwright_policies.transparency.entries import ENTRY_LIMIT, parse_entry
 
 ENTRIES_FILE, CHECKPOINTS_FOLDER = "entries.jsonl", "checkpoints"
 _CHUNK = 1000
@@ -57,9 +58,10 @@ class DatabaseSource:
         query = select(log_checkpoints.c.size, log_checkpoints.c.note).order_by(log_checkpoints.c.size)
         return [StoredNote(f"checkpoint {size}", note, size) for size, note in self._read(query)]
 
-    def rows(self, kind: type[Any]) -> Iterator[RowState]:
+    def rows(self, kind: type[Any]) -> Iterator[StoredRow]:
         for row in self._read(select(TABLES[kind])).mappings():
-            yield row_state(kind, dict(row))
+            columns = dict(row)
+            yield StoredRow(row_state(kind, columns), columns)
 
 
 class ExportSource:

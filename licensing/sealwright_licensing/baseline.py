@@ -1,12 +1,13 @@
 """Rows that the log does not know yet: those from before it, and those that a migration has written anew.
 
 A migration changes columns, and with them the digests of rows. So an upgrade of the schema enters all rows again, in
-its own transaction, and the log says so (`change`, `baseline`). Audit before you migrate: what was changed until then
-passes into the new digests.
+its own transaction, and the log says so: an operation, and behind it changes (`baseline`). Audit before you migrate:
+what was changed until then passes into the new digests.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -14,21 +15,31 @@ from itertools import chain, islice
 
 from sqlalchemy import Connection, insert, select
 
+from sealwright_licensing.actors import Actor
 from sealwright_licensing.audit_source import DatabaseSource
-from sealwright_licensing.records import LogQueueItem
-from sealwright_licensing.row_changes import AUDITED, change_entry, queue_item
-from sealwright_licensing.tables import log_entries, log_queue, releases
+from sealwright_licensing.records import LogQueueItem, Operation
+from sealwright_licensing.row_changes import AUDITED, UPGRADE, change_entry, named_entry, queue_item
+from sealwright_licensing.tables import log_entries, log_queue, operations, releases
 from sealwright_policies.transparency.entries import MOST_ROWS, RowState, release_entry
 
 
-def enter_baseline(connection: Connection) -> int:
-    """Enter every row of every audited table, and every release; returns the number of rows."""
+def enter_baseline(connection: Connection, actor: Actor, before: str, after: str) -> int:
+    """Enter every row of every audited table, and every release; returns the number of rows.
+
+    Args:
+        actor: who upgrades the schema.
+        before, after: its revisions.
+    """
+    now = int(time.time())
+    upgrade = Operation(secrets.token_hex(16), actor.kind.value, actor.name, UPGRADE, f"{before}-{after}", "{}", now)
+    connection.execute(insert(operations), asdict(upgrade))
+    _wait(connection, queue_item(named_entry(upgrade, [])))
     source = DatabaseSource(connection)
-    states = chain.from_iterable(source.rows(kind) for kind in AUDITED)
+    states = chain.from_iterable((row.state for row in source.rows(kind)) for kind in AUDITED)
     count = 0
     for chunk in _chunks(states):
         count += len(chunk)
-        _wait(connection, queue_item(change_entry("baseline", chunk, int(time.time()))))
+        _wait(connection, queue_item(change_entry("baseline", chunk, now)))
     known = set(
         connection.execute(select(log_entries.c.subject).where(log_entries.c.entry_kind == "release")).scalars()
     )

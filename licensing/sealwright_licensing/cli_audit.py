@@ -92,7 +92,8 @@ def _print_report(report: Report, *, as_json: bool) -> None:
         "waiting": report.waiting,
         "checkpoints": report.checkpoints,
         "rows": report.rows,
-        "changes_without_operation": report.changes,
+        "upgrades": report.upgrades,
+        "changes_of_earlier_versions": report.earlier_changes,
         "found": report.found,
         "findings": [{"place": one.place, "sentence": one.sentence} for one in report.findings],
     }
@@ -103,6 +104,8 @@ def _print_report(report: Report, *, as_json: bool) -> None:
         f"{report.entries} entries, {report.checkpoints} checkpoints and {report.rows} rows verified, "
         f"{report.found} findings."
     )
+    if report.upgrades:
+        words.append(f"Upgrades of the database have entered all rows anew: {', '.join(report.upgrades)}.")
     if report.waiting:
         words.append(f"{report.waiting} entries wait for their numbers; no checkpoint covers them yet.")
     print_result(result, words, as_json=as_json)

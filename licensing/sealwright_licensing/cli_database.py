@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from sealwright_licensing import database_copy, schema
+from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, print_result, table
 from sealwright_licensing.config import ServiceFolder, load_config, read_password
 from sealwright_licensing.database import describe, open_engine, opened_database
@@ -63,7 +64,7 @@ def _move(arguments: argparse.Namespace, to: str | None) -> None:
     with opened_database(folder, load_config(folder)) as engine:
         before = schema.current_revision(engine)
         if to is None:
-            schema.upgrade(engine)
+            schema.upgrade(engine, cli_actor())
         else:
             schema.downgrade(engine, to)
         after = schema.current_revision(engine)

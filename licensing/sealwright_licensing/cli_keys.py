@@ -183,7 +183,8 @@ def _rewrap(arguments: argparse.Namespace) -> None:
 
 def _rewrap_role(keys: _Keys, role: KeyRole) -> int:
     custodian = open_custodian(load_keyring(keys.context.folder.keys), keys.keeper, role)
-    return rewrap_shares(keys.context.store, role, custodian)
+    store = keys.context.store
+    return rewrap_shares(store, cli_actor(), role, custodian, now=service_time(store, int(time.time())))
 
 
 def _move(arguments: argparse.Namespace) -> None:

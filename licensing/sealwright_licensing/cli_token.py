@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
 from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
@@ -11,8 +12,9 @@ from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, 
 from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import create_token, is_good, revoke_token
-from sealwright_licensing.operators.views import view_token
+from sealwright_licensing.operators.views import TokenView, list_tokens
 from sealwright_licensing.service_time import service_time
+from sealwright_licensing.store import Store
 from sealwright_policies.errors import UsageError
 
 _MOST_DAYS = 3660
@@ -56,20 +58,29 @@ def _create(arguments: argparse.Namespace) -> None:
             days=arguments.days,
             licenses=arguments.licenses,
         )
+        shown = _views(context.store, [record])[0].model_dump()
     end = f"until {day(record.expires_at)} UTC" if record.expires_at else "until it is revoked"
     words = [f"Token {record.token_id} of {record.name}, {record.role}, {end}:", token, "It is shown only now."]
-    print_result({**view_token(record).model_dump(), "token": token}, words, as_json=arguments.json)
+    print_result({**shown, "token": token}, words, as_json=arguments.json)
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with open_service(arguments.directory) as context, context.store.read() as transaction:
-        found = transaction.find(ApiToken, newest_first="created_at")
+    with open_service(arguments.directory) as context:
+        with context.store.read() as transaction:
+            found = transaction.find(ApiToken, newest_first="created_at")
+        shown = _views(context.store, found)
     rows = [
         (one.token_id, one.name, one.role, one.licenses or "all", day(one.created_at), _state(one),
-         day(one.last_used_at) if one.last_used_at else "never") for one in found
+         day(view.last_used_at) if view.last_used_at else "never")
+        for one, view in zip(found, shown, strict=True)
     ]  # fmt: skip
     titles = ("token", "name", "role", "licences", "made", "", "last used")
-    print_result([view_token(one).model_dump() for one in found], table(titles, rows), as_json=arguments.json)
+    print_result([one.model_dump() for one in shown], table(titles, rows), as_json=arguments.json)
+
+
+def _views(store: Store, found: Sequence[ApiToken]) -> list[TokenView]:
+    with store.read() as transaction:
+        return list_tokens(transaction, found)
 
 
 def _state(record: ApiToken) -> str:
@@ -89,7 +100,8 @@ def _revoke(arguments: argparse.Namespace) -> None:
         if not found:
             raise UsageError(f"There is no token {arguments.token}; `sealwright-license token list` names them.")
         revoked = revoke_token(context.store, cli_actor(), found[0].token_id, now=now)
+        (shown,) = _views(context.store, [revoked])
     print_result(
-        view_token(revoked).model_dump(), [f"Token {revoked.token_id} of {revoked.name} is revoked."],
+        shown.model_dump(), [f"Token {revoked.token_id} of {revoked.name} is revoked."],
         as_json=arguments.json,
     )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt, MeteringUsage
-from sealwright_licensing.operators.records import ApiToken, OperatorSession
+from sealwright_licensing.operators.records import ApiToken, ApiTokenUse, OperatorSession
 from sealwright_licensing.records import (
     ActivationCodeRecord,
     AppraisedLogs,
@@ -107,6 +107,7 @@ WRITTEN: dict[type[Any], _Names] = {
     TickLedger: {"license_id": seats_name},
     ServiceTime: {"name": time_name},
     ApiToken: {"token_id": token_name},
+    ApiTokenUse: {"token_id": token_name},
     OperatorSession: {"session_hash": session_name},
     LogEntryRecord: {"entry_index": lambda _: LOG},
     LogNode: {"level": lambda _: LOG},

@@ -93,7 +93,7 @@ class MeteringService:
             raise
         self._decisions.count(report.device_id, now=now)
         with self._store.write(device_name(report.device_id)) as transaction:
-            findings = _store(transaction, held.device, receipts, now=now)  # (6)
+            findings = _store(transaction, held.device, receipts, result, now=now)  # (6)
         return _acknowledged(receipts[-1], findings, known)
 
     def _record_denial(
@@ -160,8 +160,9 @@ def _appraise(report: MeteringReport, held: Held, *, now: int) -> AttestationRes
 
 
 def _store(
-    transaction: Transaction, device: Device, receipts: Sequence[SealedReceipt], *, now: int
+    transaction: Transaction, device: Device, receipts: Sequence[SealedReceipt], result: AttestationResult, *, now: int
 ) -> tuple[MeteringFinding, ...]:
+    """Store and count what is new; if anything is, that is a decision in the journal."""
     first = receipts[0].receipt
     chain = transaction.get(MeteringChain, first.device_id, first.chain_id)
     judgement = judge_receipts(
@@ -187,6 +188,15 @@ def _store(
         add_usage(transaction, receipt, disputed=judged.disputed, received_at=now)
     if chain is None or judgement.new or judgement.findings:
         transaction.put(_chain(chain, device, first.license_id, first.chain_id, judgement, now=now))
+        journal.record_decision(
+            transaction,
+            device_id=device.device_id,
+            license_id=device.license_id,
+            purpose=Purpose.METERING,
+            denial=None,
+            result=result,
+            now=now,
+        )
     _raise_alarms(transaction, device, first.license_id, first.chain_id, judgement, now=now)
     return judgement.findings
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sealwright_licensing.actors import Actor
 from sealwright_licensing.custodian import Custodian
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.keyring import KeyRole
 from sealwright_licensing.records import ReleaseShares
 from sealwright_licensing.store import Store
@@ -24,13 +26,15 @@ SHARE_OF: dict[KeyRole, ShareName] = {
 }
 
 
-def rewrap_shares(store: Store, role: KeyRole, keys: Sequence[Custodian]) -> int:
+def rewrap_shares(store: Store, actor: Actor, role: KeyRole, keys: Sequence[Custodian], *, now: int) -> int:
     """Wrap one share of every partition to the current custodian key; returns how many were not yet.
 
     Args:
         store: the service's.
+        actor: who does it.
         role: the custodian.
         keys: its keys, the current one first.
+        now: seconds since the epoch.
 
     Raises:
         OperationError: a share that none of the keys opens.
@@ -45,6 +49,10 @@ def rewrap_shares(store: Store, role: KeyRole, keys: Sequence[Custodian]) -> int
             after = _rewrapped(before, role, keys)
             if after != before:
                 transaction.put(ReleaseShares(release_id, partition_id, after.model_dump_json()))
+                record_operation(
+                    transaction, actor=actor, operation="keys.rewrap", subject=release_id,
+                    detail={"role": role.value, "partition_id": partition_id}, now=now,
+                )  # fmt: skip
                 changed += 1
     return changed
 

@@ -60,6 +60,7 @@ PASSING: tuple[type[Any], ...] = (
     records.SpentNonce,
     records.AppraisedLogs,
     records.ServiceTime,
+    operators.ApiTokenUse,
     operators.OperatorSession,
     operators.IdempotencyRecord,
     records.LogQueueItem,
@@ -68,6 +69,26 @@ PASSING: tuple[type[Any], ...] = (
     records.LogCheckpoint,
 )
 """What strangers can have written, what is kept for the next request, the clock, and the log itself."""
+
+SPOKEN_OF: dict[type[Any], Mapping[str, str]] = {
+    Decision: {
+        "at": "decided_at",
+        "purpose": "purpose",
+        "code": "code",
+        "device_id": "device_id",
+        "license_id": "license_id",
+    },
+    Operation: {
+        "at": "performed_at",
+        "actor_kind": "actor_kind",
+        "actor": "actor",
+        "operation": "operation",
+        "subject": "subject",
+    },
+}
+"""What an entry says itself of the decision or operation that it is about: its fields, and the columns of the row."""
+UPGRADE = "database.upgrade"
+"""The operation behind which all rows are entered anew."""
 
 _KINDS = frozenset(AUDITED)
 KEYS: dict[type[Any], tuple[str, ...]] = {
@@ -101,24 +122,24 @@ class RowChanges:
             self._rows[type(record), _key_of(record)] = None
 
     def items(self) -> list[LogQueueItem]:
-        """Entries for what has changed: one for each decision or operation, rows in the last, more if they are many."""
+        """Entries for what has changed: one for each decision or operation, rows in the last, again if they are many.
+
+        Without either they are changes without a cause, which the audit finds: a mistake in the program.
+        """
         if not self._rows:
             return []
         states = [_state(kind, key, columns) for (kind, key), columns in self._rows.items()]
-        named = self._named
-        entries: list[Entry] = [_named_entry(record, []) for record in named[:-1]]
-        if named:
-            entries.append(_named_entry(named[-1], states[:MOST_ROWS]))
-            states = states[MOST_ROWS:]
-        now = int(time.time())
-        entries += [
-            change_entry("written", states[at : at + MOST_ROWS], now) for at in range(0, len(states), MOST_ROWS)
-        ]
+        chunks = [states[at : at + MOST_ROWS] for at in range(0, len(states), MOST_ROWS)]
+        if not self._named:
+            now = int(time.time())
+            return [queue_item(change_entry("written", chunk, now)) for chunk in chunks]
+        *others, last = self._named
+        entries = [*(named_entry(record, []) for record in others), *(named_entry(last, chunk) for chunk in chunks)]
         return [queue_item(entry) for entry in entries]
 
 
 def change_entry(reason: Any, states: Sequence[RowState], at: int) -> ChangeEntry:
-    """An entry for rows that no decision speaks for."""
+    """An entry for rows that neither a decision nor an operation speaks for."""
     return ChangeEntry(version=1, kind="change", entry_id=_entry_id(), at=at, reason=reason, rows=list(states))
 
 
@@ -154,32 +175,13 @@ def search_fields(entry: Entry) -> tuple[str, int, str, str, str, str]:
             return entry.kind, entry.at, entry.event, "", "", entry.key
 
 
-def _named_entry(record: Decision | Operation, rows: list[RowState]) -> Entry:
+def named_entry(record: Decision | Operation, rows: list[RowState]) -> Entry:
+    """An entry for what a decision or operation has changed."""
+    said: dict[str, Any] = {field: getattr(record, column) for field, column in SPOKEN_OF[type(record)].items()}
+    common: dict[str, Any] = {"version": 1, "entry_id": _entry_id(), "rows": rows, **said}
     if isinstance(record, Operation):
-        return OperationEntry(
-            version=1,
-            kind="operation",
-            entry_id=_entry_id(),
-            at=record.performed_at,
-            operation_id=record.operation_id,
-            actor_kind=record.actor_kind,
-            actor=record.actor,
-            operation=record.operation,
-            subject=record.subject,
-            rows=rows,
-        )
-    return DecisionEntry(
-        version=1,
-        kind="decision",
-        entry_id=_entry_id(),
-        at=record.decided_at,
-        decision_id=record.decision_id,
-        purpose=record.purpose,
-        code=record.code,
-        device_id=record.device_id,
-        license_id=record.license_id,
-        rows=rows,
-    )
+        return OperationEntry(kind="operation", operation_id=record.operation_id, **common)
+    return DecisionEntry(kind="decision", decision_id=record.decision_id, **common)
 
 
 def _state(kind: type[Any], key: tuple[Value, ...], columns: Mapping[str, Value] | None) -> RowState:

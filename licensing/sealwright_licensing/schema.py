@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from alembic import command
@@ -14,6 +14,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from sealwright_licensing.actors import Actor
 from sealwright_licensing.baseline import enter_baseline
 from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
 from sealwright_policies.errors import OperationError, UsageError
@@ -60,22 +61,26 @@ def create(engine: Engine) -> None:
     upgrade(engine)
 
 
-def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Bring a database to a revision, by default the newest; then the log is told how the migrations left its rows.
+def upgrade(engine: Engine, actor: Actor | None = None) -> None:
+    """Bring a database to the newest revision; then the log is told how the migrations left its rows, and by whom.
+
+    Args:
+        engine: the database.
+        actor: who does it; None for a database that is empty.
 
     Raises:
-        UsageError: there is no such revision above the present one.
         OperationError: the database refuses.
     """
-    _migrate(engine, _upgrade, revision)
+    _migrate(engine, partial(_upgrade, actor), "head")
 
 
-def _upgrade(config: Config, revision: str) -> None:
+def _upgrade(actor: Actor | None, config: Config, revision: str) -> None:
     connection = config.attributes["connection"]
     before = MigrationContext.configure(connection).get_current_revision()
     command.upgrade(config, revision)
-    if revision == "head" and before not in (None, newest_revision()):
-        enter_baseline(connection)
+    if before not in (None, newest_revision()):
+        assert actor is not None  # noqa: S101 - a database that is not empty is upgraded by somebody
+        enter_baseline(connection, actor, str(before), newest_revision())
 
 
 def downgrade(engine: Engine, revision: str) -> None:

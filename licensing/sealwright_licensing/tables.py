@@ -330,8 +330,9 @@ api_tokens = Table(
     _number("created_at"),
     _number("expires_at", nullable=True),
     _number("revoked_at", nullable=True),
-    _number("last_used_at", nullable=True),
 )
+
+api_token_uses = Table("api_token_uses", metadata, _text("token_id", key=True), _number("used_at"))
 
 operator_sessions = Table(
     "operator_sessions",
@@ -423,6 +424,7 @@ TABLES: dict[type[object], Table] = {
     records.ServiceTime: service_times,
     records.Operation: operations,
     operators.ApiToken: api_tokens,
+    operators.ApiTokenUse: api_token_uses,
     operators.OperatorSession: operator_sessions,
     operators.IdempotencyRecord: idempotency_records,
     **metering_tables(metadata),

@@ -238,18 +238,28 @@ def audit_vectors() -> list[Vector]:
     """Exports of a log, and checkpoints that the auditor has kept."""
     scene = Scene()
     scene.entries = [
-        b'{"version":1,"kind":"change","entry_id":"%032x","at":%d,"reason":"written","rows":[]}' % (number, number)
+        b'{"version":1,"kind":"decision","entry_id":"%032x","at":%d,"decision_id":"d","purpose":"renew","code":"ok",'
+        b'"device_id":"e","license_id":"l","rows":[]}' % (number, number)
         for number in range(SIZE)
     ]
     lines = [entry.decode() for entry in scene.entries]
     mismatch = RejectionCode.AUDIT_MISMATCH
 
-    def vector(name: str, description: str, entries: list[str], *, kept: str = "", clean: bool = False) -> Vector:
-        values = {"entries": entries, "checkpoint": scene.note(), "kept": kept, "log_key": scene.pem()}
+    def vector(
+        name: str, description: str, entries: list[str], *, kept: str = "", clean: bool = False, checkpoint: str = ""
+    ) -> Vector:
+        values = {"entries": entries, "checkpoint": checkpoint or scene.note(), "kept": kept, "log_key": scene.pem()}
         code = None if clean else mismatch
         return Vector(name, description, "transparency.md 7", "audit", values, code)
 
     signed_before = scene.note(size=4)
+    caused_by_nobody = Scene()
+    caused_by_nobody.key = scene.key
+    caused_by_nobody.entries = [
+        *scene.entries[:-1],
+        b'{"version":1,"kind":"change","entry_id":"%032x","at":6,"reason":"written","rows":[]}' % 6,
+    ]
+    changed = [entry.decode() for entry in caused_by_nobody.entries]
     other = Scene()
     other.key, other.entries = scene.key, [b"another history"] * 4
     return [
@@ -260,6 +270,12 @@ def audit_vectors() -> list[Vector]:
         vector("audit-entry-added", "one entry more than was signed", [*lines, lines[0]]),
         vector("audit-entries-reordered", "two entries changed places", [lines[1], lines[0], *lines[2:]]),
         vector("audit-not-an-entry", "an unknown field", [lines[0].replace('"at":0', '"at":0,"note":""'), *lines[1:]]),
+        vector(
+            "audit-change-without-a-cause",
+            "a change that no decision and no operation speaks for",
+            changed,
+            checkpoint=caused_by_nobody.note(),
+        ),
         vector("audit-other-history-kept", "a checkpoint of another history", lines, kept=other.note(size=4)),
     ]
 

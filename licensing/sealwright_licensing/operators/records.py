@@ -18,7 +18,14 @@ class ApiToken:
     created_at: int
     expires_at: int | None
     revoked_at: int | None
-    last_used_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTokenUse:
+    """When a token was last used: nothing is decided by it, so it is not in the log."""
+
+    token_id: str
+    used_at: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from sealwright_licensing.journal import record_operation
 from sealwright_licensing.locks import token_name
 from sealwright_licensing.operators.errors import OperatorError, unauthenticated
 from sealwright_licensing.operators.principals import Principal, PrincipalKind
-from sealwright_licensing.operators.records import ApiToken, OperatorSession
+from sealwright_licensing.operators.records import ApiToken, ApiTokenUse, OperatorSession
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.records import License
-from sealwright_licensing.store import Store
+from sealwright_licensing.store import Store, Transaction, query
 from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
 from sealwright_policies.wire.framing import framed_digest
 
@@ -65,7 +65,6 @@ def create_token(
         created_at=now,
         expires_at=None if days is None else now + days * DAY_S,
         revoked_at=None,
-        last_used_at=None,
     )
     with store.write() as transaction:
         if any(is_good(one, now=now) for one in transaction.find(ApiToken, name=name)):
@@ -86,16 +85,19 @@ def authenticate_token(store: Store, token: str, *, now: int) -> Principal:
         OperatorError: UNAUTHENTICATED: no token of ours, revoked, or over.
     """
     shape = TOKEN.fullmatch(token)
+    token_id = shape.group(1) if shape else ""
     with store.read() as transaction:
-        record = transaction.get(ApiToken, shape.group(1)) if shape else None
+        records, uses = transaction.find_each(query(ApiToken, token_id=token_id), query(ApiTokenUse, token_id=token_id))
+    record: ApiToken | None = records[0] if records else None
     # An unknown id takes as long as a wrong secret.
     expected = record.token_hash if record else token_hash("")
     if not hmac.compare_digest(token_hash(token), expected) or record is None:
         raise unauthenticated("The API token is not known.")
     if not is_good(record, now=now):
         raise unauthenticated("The API token was revoked or has expired.")
-    if record.last_used_at is None or now - record.last_used_at >= USE_NOTED_EVERY_S:
-        _note_use(store, record.token_id, now)
+    if not uses or now - uses[0].used_at >= USE_NOTED_EVERY_S:
+        with store.write(token_name(record.token_id)) as transaction:
+            transaction.put(ApiTokenUse(record.token_id, now))
     return token_principal(record)
 
 
@@ -117,6 +119,11 @@ def revoke_token(store: Store, actor: Actor, token_id: str, *, now: int) -> ApiT
         detail = {"name": record.name}
         record_operation(transaction, actor=actor, operation="token.revoke", subject=token_id, detail=detail, now=now)
     return revoked
+
+
+def last_uses(transaction: Transaction, token_ids: Iterable[str]) -> dict[str, int]:
+    """When tokens were last used, to the minute; those that never were are left out."""
+    return transaction.newest_by(ApiTokenUse, "token_id", token_ids, order="used_at", wanted="used_at")
 
 
 def is_good(record: ApiToken, *, now: int) -> bool:
@@ -150,10 +157,3 @@ def token_hash(token: str) -> str:
 
 def _draw(size: int) -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(size))
-
-
-def _note_use(store: Store, token_id: str, now: int) -> None:
-    with store.write(token_name(token_id)) as transaction:
-        record = transaction.get(ApiToken, token_id)
-        if record is not None:
-            transaction.put(replace(record, last_used_at=now))

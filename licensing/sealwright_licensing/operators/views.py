@@ -16,6 +16,7 @@ from sealwright_licensing.device_views import device_view, firmware_fields
 from sealwright_licensing.journal import last_codes
 from sealwright_licensing.license_views import license_fields
 from sealwright_licensing.operators.records import ApiToken
+from sealwright_licensing.operators.tokens import last_uses
 from sealwright_licensing.records import (
     Decision,
     Device,
@@ -280,10 +281,18 @@ def view_operation(record: Operation) -> OperationView:
     return OperationView(**view_fields(record, OperationView, without=("detail",)), detail=json.loads(record.detail))
 
 
-def view_token(record: ApiToken) -> TokenView:
-    """A token."""
-    bound = record.licenses.split(",") if record.licenses else []
-    return TokenView(**view_fields(record, TokenView, without=("licenses",)), licenses=bound)
+def list_tokens(transaction: Transaction, records: Sequence[ApiToken]) -> list[TokenView]:
+    """Tokens, in as many statements as one."""
+    used = last_uses(transaction, [one.token_id for one in records])
+    without = ("licenses", "last_used_at")
+    return [
+        TokenView(
+            **view_fields(one, TokenView, without=without),
+            licenses=one.licenses.split(",") if one.licenses else [],
+            last_used_at=used.get(one.token_id),
+        )
+        for one in records
+    ]
 
 
 def view_fields(record: object, kind: type[View], without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -13,13 +13,15 @@ from sealwright_licensing import schema
 from sealwright_licensing.audit import Report, audit
 from sealwright_licensing.audit_source import open_database_source
 from sealwright_licensing.database import open_engine
-from sealwright_licensing.locks import seats_name
+from sealwright_licensing.journal import record_decision
+from sealwright_licensing.locks import device_name, seats_name
 from sealwright_licensing.records import LogEntryRecord, LogQueueItem, TickLedger
 from sealwright_licensing.release_proofs import enter_release, prove_release
 from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tables import tick_ledgers
 from sealwright_policies.transparency.checkpoint import log_origin
+from sealwright_policies.wire.messages import Purpose
 from sealwright_testing.postgres import running_postgres
 
 KEY = Ed25519PrivateKey.generate()
@@ -47,7 +49,11 @@ def test_entries_of_one_row_have_the_order_of_its_commits(store: SqlStore) -> No
 
     def write(license_id: str) -> None:
         for _ in range(TIMES):
-            with store.write(seats_name(license_id)) as transaction:
+            with store.write(seats_name(license_id), device_name(license_id)) as transaction:
+                record_decision(
+                    transaction, device_id=license_id, license_id=license_id, purpose=Purpose.RENEW,
+                    denial=None, result=None, now=1, revision=1,
+                )  # fmt: skip
                 ledger = transaction.get(TickLedger, license_id, "d") or TickLedger(license_id, "d", 0)
                 transaction.put(TickLedger(license_id, "d", ledger.charged_ticks + 1))
 
@@ -67,7 +73,7 @@ def test_entries_of_one_row_have_the_order_of_its_commits(store: SqlStore) -> No
 
     assert Sequencer(store, [KEY], "service-1").run() == WRITERS * TIMES
     report = audited(store)
-    assert (report.findings, report.waiting, report.rows) == ([], 0, 2)
+    assert (report.findings, report.waiting, report.rows) == ([], 0, 2 + WRITERS * TIMES)
     with store.read() as transaction:
         entries = transaction.find(LogEntryRecord)
         assert len({entry.leaf for entry in entries}) == WRITERS * TIMES

@@ -15,6 +15,7 @@ from sqlalchemy.types import BigInteger, Integer, LargeBinary
 
 from sealwright_licensing.audit import Report, StoredNote, audit
 from sealwright_licensing.audit_source import DatabaseSource, ExportSource, open_database_source, write_export
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt, MeteringUsage
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.licenses import suspend_license
@@ -58,10 +59,9 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LicenseWorld]:
     with pytest.raises(VerificationError, match="SUSPENDED"):
         box.ask()
     with world.store.write() as transaction:
+        record_operation(transaction, actor=OPERATOR, operation="test", subject="", now=world.now)
         for number in (1, 2):
-            transaction.put(
-                ApiToken(f"token-{number}", f"token {number}", "auditor", "", "", world.now, None, None, None)
-            )
+            transaction.put(ApiToken(f"token-{number}", f"token {number}", "auditor", "", "", world.now, None, None))
             transaction.add(MeteringChain("d", f"c{number}", "l", "e", world.now, 1, "", 0, 0, number, False, 0))
             transaction.add(MeteringReceipt("d", "c", f"{number}", number, "l", b"{}", False, world.now))
             transaction.add(

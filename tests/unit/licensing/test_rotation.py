@@ -168,7 +168,7 @@ def test_the_current_key_is_not_forgotten(world: LicenseWorld) -> None:
 def rewrap(world: LicenseWorld, *roles: KeyRole) -> int:
     lease, release = (load_custodians(world.folder.keys)._keys[number] for number in (0, 1))
     found = {CUSTODIANS[0]: lease, CUSTODIANS[1]: release}
-    return sum(rewrapping.rewrap_shares(world.store, role, found[role]) for role in roles)
+    return sum(rewrapping.rewrap_shares(world.store, OPERATOR, role, found[role], now=world.now) for role in roles)
 
 
 def wrapped(world: LicenseWorld) -> list[dict[str, Any]]:
@@ -366,8 +366,8 @@ def test_the_keys_command(world: LicenseWorld, capsys: pytest.CaptureFixture[str
         done = [
             (one.operation, json.loads(one.detail)) for one in transaction.find(Operation) if "keys." in one.operation
         ]
-    assert sorted(operation for operation, _ in done) == ["keys.forget", "keys.move", "keys.rotate"]
-    assert all(set(detail) == {"role", "keeper"} for _, detail in done)
+    assert sorted(operation for operation, _ in done) == ["keys.forget", "keys.move", "keys.rewrap", "keys.rotate"]
+    assert all(set(detail) <= {"role", "keeper", "partition_id"} for _, detail in done)
     (world.folder.keys / "elsewhere.pem").chmod(0o644)
     assert main(["keys", "list", str(directory), "--check"]) == 1
     assert "can be read by others" in capsys.readouterr().out
