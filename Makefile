@@ -22,7 +22,7 @@ help:  ## show this text
 
 # --- what the targets need -------------------------------------------------------------------------------------------
 
-.PHONY: host python tools server wheel training trained
+.PHONY: host python tools server wheel training trained license-server debian-server
 host:
 	@$(TOOLCHAIN)/host-packages
 python: host
@@ -34,6 +34,8 @@ server: tools python
 # After the server: each of the two compiles on all cores.
 wheel: server
 	@$(TOOLCHAIN)/python-environment --llama
+debian-server: host
+	@$(TOOLCHAIN)/license-server-root >/dev/null
 training: tools
 	@$(TOOLCHAIN)/debian-root training >/dev/null
 trained: python training server
@@ -47,16 +49,19 @@ demo: python tools server trained  ## build an image, boot it, activate it, ask 
 	@sealwright-demo up
 demo-down: python  ## stop and remove what demo started
 	@sealwright-demo down
+license-server: host  ## collect what sealwright-fleet installs on a licence server; print the archive's path
+	@$(TOOLCHAIN)/python-environment --server
 models: trained  ## train the two bundled models and check them (cached)
 
 # --- tests -----------------------------------------------------------------------------------------------------------
 
 .PHONY: lint format docs lock
-lint: python  ## ruff, mypy strict, import-linter
+lint: python  ## ruff, mypy strict, import-linter, ansible-lint
 	@ruff check .
 	@ruff format --check .
 	@mypy $(PACKAGES) tests
 	@lint-imports
+	@cd ansible && ansible-lint --offline --quiet
 format: python  ## format the Python code and order its imports
 	@ruff check --select I --fix --quiet .
 	@ruff format .
@@ -79,7 +84,7 @@ test-fuzz: python  ## fuzz every parser, ten minutes (MINUTES=60 for an hour); a
 	@$(PYTHON) -m sealwright_testing.fuzz --minutes $${MINUTES:-10}
 test-box-python: tools  ## unit tests of policies and appliance under the box's Python and packages
 	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
-test-integration: python tools server wheel  ## real swtpm, HTTPS, llama-server, PostgreSQL
+test-integration: python tools server wheel license-server debian-server  ## real swtpm, HTTPS, llama-server, PostgreSQL, servers that boot
 	@$(PYTEST) tests/integration
 	@$(PYTEST) --database postgresql tests/unit/licensing
 test-leases: python  ## drive leases in random order for MINUTES (10)
@@ -89,7 +94,7 @@ test-vm: python tools server trained  ## boot the image and attack it (two boxes
 
 step-lint: python
 step-unit: python
-step-integration: python tools server wheel
+step-integration: python tools server wheel license-server debian-server
 step-box-python: tools
 step-models: python tools server training
 step-vm: python tools server trained

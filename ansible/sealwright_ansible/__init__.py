@@ -1,1 +1,1 @@
-"""Playbooks and roles for build hosts, licence servers and boxes. None is here yet: see CHANGELOG.md."""
+"""Playbooks and roles for licence servers, and the command that runs them through ansible-runner."""

@@ -28,8 +28,14 @@ class Listener(socket.socket):
     They are counted here because a connection takes a file descriptor long before anything is said on it.
     """
 
-    def __init__(self, family: socket.AddressFamily, per_address: int) -> None:
-        super().__init__(family, socket.SOCK_STREAM)
+    def __init__(
+        self, per_address: int, family: socket.AddressFamily = socket.AF_INET, *, descriptor: int | None = None
+    ) -> None:
+        """A new socket of a family, or the one of a file descriptor."""
+        if descriptor is None:
+            super().__init__(family, socket.SOCK_STREAM)
+        else:
+            super().__init__(fileno=descriptor)
         # Connections inherit it. asyncio sets it for sockets that name their protocol alone, which these do not.
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._per_address = per_address
@@ -40,7 +46,7 @@ class Listener(socket.socket):
         """The next connection. asyncio takes ConnectionAbortedError for one that has gone again, and goes on."""
         connection, peer = super().accept()
         network = client_network(peer[0])
-        self._open = [one for one in self._open if one[1].fileno() != -1]
+        self._forget_closed()
         if sum(one[0] == network for one in self._open) >= self._per_address:
             connection.close()
             if self._log_lines.take(peer[0], now=time.monotonic()):
@@ -48,6 +54,14 @@ class Listener(socket.socket):
             raise ConnectionAbortedError
         self._open.append((network, connection))
         return connection, peer
+
+    def has_connections(self) -> bool:
+        """Whether any connection that was accepted is still open."""
+        self._forget_closed()
+        return bool(self._open)
+
+    def _forget_closed(self) -> None:
+        self._open = [one for one in self._open if one[1].fileno() != -1]
 
 
 class TlsLoop(asyncio.SelectorEventLoop):
@@ -92,9 +106,19 @@ def deadline_protocol(limits: Limits) -> type[H11Protocol]:
             self._headers_deadline = Deadline(self.loop, limits.headers_s, transport.close)
             self._reader_deadline = Deadline(self.loop, limits.body_s, transport.abort)
             self._headers_deadline.begin()
+            self._is_last_request = False
+
+        def shutdown(self) -> None:
+            """As uvicorn's, but one that has not asked anything yet is answered once."""
+            if self.cycle is None:
+                self._is_last_request = True
+            else:
+                super().shutdown()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
+            if self._is_last_request and self.cycle is not None:
+                self.cycle.keep_alive = False
             if self.conn.their_state is h11.IDLE:  # from each request's first byte on, which ends uvicorn's keep-alive
                 self._headers_deadline.begin()
             else:

@@ -22,11 +22,13 @@ from sealwright_licensing.database import is_postgresql, opened_database, servic
 from sealwright_licensing.logs import configure_logging
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.store_sql import SqlStore
+from sealwright_licensing.systemd import inherited_socket, tell_ready
 from sealwright_licensing.workers import supervise
 from sealwright_policies.errors import OperationError, UsageError
 
 KEEP_ALIVE_S = 15
 BACKLOG = 128
+DRAIN_PERIOD_S = 0.05
 
 
 def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int, workers: int = 1) -> None:
@@ -70,18 +72,28 @@ def run_application(app: FastAPI, folder: ServiceFolder, limits: Limits, *, host
 
 
 def _opened(folder: ServiceFolder, limits: Limits, *, host: str, port: int) -> tuple[Listener, Callable[[], None]]:
-    """The listening socket, and what prints its address for humans and for scripts that wait for it."""
+    """The listening socket, systemd's or a new one, and what tells humans, scripts and systemd that it is in use."""
     keys.tls_server_files(folder.keys)
-    listener = _listen(host, port, limits)
+    inherited = inherited_socket()
+    if inherited is None:
+        listener = _listen(host, port, limits)
+    else:
+        listener = Listener(limits.connections_per_address, descriptor=inherited)
+        host = listener.getsockname()[0]
     configure_logging()
     address = f"https://{host}:{listener.getsockname()[1]}"
-    return listener, lambda: print(f"sealwright-license: serving {address}", flush=True)
+
+    def announce() -> None:
+        print(f"sealwright-license: serving {address}", flush=True)
+        tell_ready()
+
+    return listener, announce
 
 
 def _answer(
     config: uvicorn.Config, limits: Limits, listener: Listener, started: Callable[[], None], lifeline: int | None
 ) -> None:
-    server = _WorkingServer(config, started, lifeline)
+    server = _WorkingServer(config, listener, started, lifeline)
     # uvicorn raises the signal that stopped it once more when it is done; a graceful stop is an exit with 0.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with asyncio.Runner(loop_factory=partial(TlsLoop, limits.headers_s)) as runner:
@@ -114,7 +126,7 @@ def server_config(app: FastAPI, folder: ServiceFolder, limits: Limits) -> uvicor
 
 def _listen(host: str, port: int, limits: Limits) -> Listener:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = Listener(family, limits.connections_per_address)
+    listener = Listener(limits.connections_per_address, family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
@@ -129,10 +141,13 @@ def _listen(host: str, port: int, limits: Limits) -> Listener:
 
 
 class _WorkingServer(uvicorn.Server):
-    """Says when connections are accepted."""
+    """Says when connections are accepted, and hears out those that it has accepted before it stops."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None], lifeline: int | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listener: Listener, started: Callable[[], None], lifeline: int | None
+    ) -> None:
         super().__init__(config)
+        self._listener = listener
         self._tell_started = started
         self._lifeline = lifeline
 
@@ -141,6 +156,21 @@ class _WorkingServer(uvicorn.Server):
         if self._lifeline is not None:
             asyncio.get_running_loop().add_reader(self._lifeline, self._orphaned)
         self._tell_started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, answer whoever is connected already, then stop.
+
+        Others may wait on the same socket, so whoever is not accepted here loses nothing. uvicorn alone would drop
+        those that are still setting up TLS, and close on those whose first request is on its way.
+        """
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        ends = loop.time() + (self.config.timeout_graceful_shutdown or 0)
+        while self._listener.has_connections() and loop.time() < ends:
+            for connection in list(self.server_state.connections):
+                connection.shutdown()
+            await asyncio.sleep(DRAIN_PERIOD_S)
+        await super().shutdown(sockets=sockets)
 
     def _orphaned(self) -> None:
         self.should_exit = True

@@ -73,9 +73,7 @@ class SimulatedVendor:
 
     def __post_init__(self) -> None:
         """Make the service's folder, a release, and register it."""
-        self.port = free_port()
-        url = f"https://127.0.0.1:{self.port}"
-        license_command("init", self.license_directory, "--url", url, "--name", "service-1")
+        self.make_service()
         generate_keys(self.keys, organisation="Simulated", now=datetime.datetime.now(datetime.UTC))
         keys = load_keys(self.keys)
         finance = payload_fields("f1" * 32) | {
@@ -89,6 +87,20 @@ class SimulatedVendor:
         assert keys.release is not None
         self._write_output(self.image, keys.release)
         self.import_release()
+
+    def make_service(self) -> None:
+        """Make the service's folder."""
+        self.port = free_port()
+        url = f"https://127.0.0.1:{self.port}"
+        self.command("init", self.license_directory, "--url", url, "--name", "service-1")
+
+    def command(self, *arguments: str | Path) -> str:
+        """Run ``sealwright-license``; returns what it printed.
+
+        Raises:
+            AssertionError: it exited with an error.
+        """
+        return license_command(*arguments)
 
     def copy(self, directory: Path) -> SimulatedVendor:
         """The same vendor in another folder; its service must not run."""
@@ -119,7 +131,7 @@ class SimulatedVendor:
     def import_release(self) -> None:
         """Make the release, as it is now, known to the service."""
         key = self.image / "manifest-key.pem"
-        license_command("release", "import", self.license_directory, self.image, "--manifest-key", key)
+        self.command("release", "import", self.license_directory, self.image, "--manifest-key", key)
 
     @property
     def keys(self) -> Path:
@@ -159,14 +171,14 @@ class SimulatedVendor:
     def issue(self, *options: str) -> IssuedLicense:
         """Issue a licence for one box with a software TPM."""
         wanted = ("--product", PRODUCT, "--tier", "software", *options, "--json")
-        printed = license_command("license", "issue", self.license_directory, *wanted)
+        printed = self.command("license", "issue", self.license_directory, *wanted)
         reply = json.loads(printed)
         return IssuedLicense(reply["license_id"], reply["activation_code"])
 
     def trust_tpm_maker(self, tpm: SoftwareTpm) -> None:
         """Accept TPMs of this maker."""
         certificates = [tpm.ca_directory / name for name in ("swtpm-localca-rootca-cert.pem", "issuercert.pem")]
-        license_command("roots", "add", self.license_directory, *certificates, "--tier", "software")
+        self.command("roots", "add", self.license_directory, *certificates, "--tier", "software")
 
     @contextmanager
     def serving(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from sealwright_licensing.connections import Listener
 
 def test_a_reply_waits_for_no_acknowledgement() -> None:
     """Nagle's algorithm is off."""
-    with Listener(socket.AF_INET, 4) as listener:
+    with Listener(4) as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         with socket.create_connection(listener.getsockname()):
