@@ -6,6 +6,7 @@ keyring, which alone says what counts. What this does not do: take back what an 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Rotation:
             OperationError: a key is there already, or the keeper or the disk fails.
         """
         keyring = load_keyring(self._keys)
-        place = locator or FileLocator(Path(_file_name(role, keyring, now)))
+        place = locator or FileLocator(Path(self._file_name(role, now)))
         _require_place(role, place)
         _require_one_predecessor(role, keyring)
         if role is KeyRole.NONCE:
@@ -96,6 +97,12 @@ class Rotation:
     @property
     def _keys(self) -> Path:
         return self.folder.keys
+
+    def _file_name(self, role: KeyRole, now: int) -> str:
+        """A name that no key of the role has, nor one that a rotation left which was cut off."""
+        stem, suffix = role.file_name.rsplit(".", 1)
+        names = (f"{stem}-{at}.{suffix}" for at in itertools.count(now))
+        return next(name for name in names if not (self._keys / name).exists())
 
     def _rotate_nonce(self, keyring: Keyring, place: KeyLocator, *, now: int) -> KeyEntry:
         """The one before is removed: a nonce lives five minutes, and a box asks for another."""
@@ -204,14 +211,6 @@ def _require_one_predecessor(role: KeyRole, keyring: Keyring) -> None:
         raise OperationError(
             "An earlier TLS authority is still in use.", cure="Forget it with `keys forget` when no box needs it."
         )
-
-
-def _file_name(role: KeyRole, keyring: Keyring, now: int) -> str:
-    """A name that no earlier key of the role has."""
-    taken = {one.keeper for one in keyring.all_of(role)}
-    stem, suffix = role.file_name.rsplit(".", 1)
-    names = (f"{stem}-{now + extra}.{suffix}" for extra in range(len(taken) + 1))
-    return next(name for name in names if f"file:{name}" not in taken)
 
 
 def _path(locator: KeyLocator) -> Path:
