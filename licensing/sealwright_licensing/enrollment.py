@@ -42,6 +42,7 @@ from sealwright_licensing.retirement import retire, used_ticks
 from sealwright_licensing.seats import charged_before, devices_of_tpm, overage_seats, require_free_seat
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.stored_releases import stored_release
+from sealwright_licensing.stranger_denials import record_stranger_denial
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.result import AttestationResult
@@ -49,6 +50,7 @@ from sealwright_policies.errors import OperationError, RejectionCode, Verificati
 from sealwright_policies.tcg.attestation import verify_certify
 from sealwright_policies.tcg.credential import make_credential
 from sealwright_policies.tcg.structures import parse_public
+from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_values
 from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.messages import (
@@ -107,7 +109,17 @@ class EnrollmentService:
             FormatError, UnsupportedError: the request cannot be read.
             VerificationError: the denial.
         """
-        claimed = enrollment_identity.read_identity(request)  # (1)
+        try:
+            claimed = enrollment_identity.read_identity(request)  # (1)
+            license_, endorsement = self._admit(request, claimed, now=now)
+            return self._open(request, claimed, endorsement, license_, now=now, by_file=by_file)  # (6)
+        except VerificationError as denial:
+            claims = f"The request claims to be of device {device_id(request.ek_public)}."
+            self._record_stranger(denial, code_hash(request.activation_code), claims, now=now)
+            raise
+
+    def _admit(self, request: EnrollmentRequest, claimed: ClaimedIdentity, *, now: int) -> tuple[License, Endorsement]:
+        """Steps (2) to (5) of a challenge."""
         hashed = code_hash(request.activation_code)
         with self._store.read() as transaction:
             license_ = _license_of_code(transaction, hashed)  # (2)
@@ -124,7 +136,13 @@ class EnrollmentService:
                 same_tpm = devices_of_tpm(transaction, claimed.device_id, claimed.ak.area, claimed.srk.area)
                 leaving = _replaced(transaction, code)
                 require_free_seat(transaction, license_, same_tpm, leaving=leaving)  # (5)
-        return self._open(request, claimed, endorsement, license_, now=now, by_file=by_file)  # (6)
+        return license_, endorsement
+
+    def _record_stranger(self, denial: VerificationError, hashed: str, claims: str, *, now: int) -> None:
+        with self._store.read() as transaction:
+            code = transaction.get(ActivationCodeRecord, hashed)
+        license_id = code.license_id if code else ""
+        record_stranger_denial(self._store, self._decisions, denial, license_id=license_id, claims=claims, now=now)
 
     def _open(
         self,
@@ -192,18 +210,9 @@ class EnrollmentService:
             VerificationError: the denial.
             OperationError: the operator changes so much at once that no decision gets through.
         """
-        with self._store.read() as transaction:
-            stored = transaction.get(EnrollmentReply, proof.enrollment_id)
-            pending = transaction.get(PendingEnrollment, proof.enrollment_id)
-            if stored is not None and now <= stored.expires_at:
-                _check_secret(proof.secret, stored.secret_hash)
-                require_lasting(transaction, stored, now=now)
-                return stored.reply
-        if pending is None or now > pending.expires_at:
-            raise VerificationError(
-                RejectionCode.ENROLLMENT_EXPIRED, "no such enrolment is open; begin again with the activation code"
-            )
-        _check_secret(proof.secret, pending.secret_hash)  # (1)
+        pending = self._proven(proof, now=now)  # (1)
+        if isinstance(pending, EnrollmentReply):
+            return pending.reply
         result: AttestationResult | None = None
         try:
             _verify_storage_key(pending, proof)  # (2)
@@ -229,6 +238,31 @@ class EnrollmentService:
                 )
             raise
         raise OperationError("Licence and release are being changed.", cure="Ask again.")
+
+    def _proven(self, proof: EnrollmentProof, *, now: int) -> PendingEnrollment | EnrollmentReply:
+        """The open enrolment, or the stored result, of which the proof knows the secret.
+
+        Raises:
+            VerificationError: ENROLLMENT_EXPIRED, CREDENTIAL_SECRET_MISMATCH, or what a result lacks by now.
+        """
+        with self._store.read() as transaction:
+            stored = transaction.get(EnrollmentReply, proof.enrollment_id)
+            pending = transaction.get(PendingEnrollment, proof.enrollment_id)
+            try:
+                if stored is not None and now <= stored.expires_at:
+                    _check_secret(proof.secret, stored.secret_hash)
+                    require_lasting(transaction, stored, now=now)
+                    return stored
+                if pending is None or now > pending.expires_at:
+                    sentence = "no such enrolment is open; begin again with the activation code"
+                    raise VerificationError(RejectionCode.ENROLLMENT_EXPIRED, sentence)
+                _check_secret(proof.secret, pending.secret_hash)
+                return pending
+            except VerificationError as error:
+                denial = error
+        claims = f"The proof is for the enrolment {proof.enrollment_id}."
+        self._record_stranger(denial, pending.code_hash if pending else "", claims, now=now)
+        raise denial
 
     def _prepare(
         self, pending: PendingEnrollment, held: _Held, result: AttestationResult, *, now: int

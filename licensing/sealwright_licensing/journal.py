@@ -45,8 +45,15 @@ def record_decision(
     result: AttestationResult | None,
     now: int,
     revision: int = 0,
+    words: str = "",
 ) -> None:
-    """Add a decision to the journal; ``denial`` is None for a grant, which gives the device the revision."""
+    """Add a decision to the journal.
+
+    Args:
+        device_id: empty for somebody who has proven nothing.
+        denial: None for a grant, which gives the device the revision.
+        words: what is to be said where there is no appraisal.
+    """
     if revision % PRUNED_EVERY == 0:
         drop_oldest(
             transaction, Decision, "decided_at", most=MOST_PER_DEVICE, kept=KEPT_PER_DEVICE,
@@ -61,7 +68,7 @@ def record_decision(
             code=denial.code.value if denial else OK,
             sentence=str(denial).removeprefix(f"{denial.code}: ") if denial else "",
             result=json.dumps(to_ear(result), separators=(",", ":")) if result else "",
-            words="\n".join(describe(result)) if result else "",
+            words="\n".join(describe(result)) if result else words,
             decided_at=now,
         )
     )

@@ -223,7 +223,7 @@ def test_no_secret_is_in_log_journal_or_service_log(world: LicenseWorld, tmp_pat
     with world.store.read() as transaction:
         entries = [entry.leaf for entry in transaction.find(LogEntryRecord)]
         decisions = [repr(decision).encode() for decision in transaction.find(Decision)]
-    assert len(decisions) == 3
+    assert len(decisions) == 4
     assert {parse_entry(leaf).kind for leaf in entries} >= {"release", "decision", "operation"}
     written = [*entries, *decisions, lines.read_bytes()]
     assert all(secret not in text for secret in secrets for text in written)
