@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
@@ -58,7 +59,7 @@ class ConsoleVisitor:
 
     def send(self, path: str, headers: dict[str, str] = SAME_ORIGIN, /, **fields: Any) -> Reply:
         """Send a form with the session's token, unless the fields say otherwise."""
-        given = {"csrf_token": self.csrf} | fields
+        given = {"csrf_token": self.csrf, "once": secrets.token_hex(16)} | fields
         reply: Reply = self.client.post(path, data=given, headers=PAGE | headers)
         return reply
 

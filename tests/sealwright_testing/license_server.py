@@ -108,7 +108,7 @@ def set_limits(folder: ServiceFolder, **limits: float) -> None:
 
 @contextmanager
 def running_service(
-    folder: ServiceFolder, command: str = "serve", *, number: int = 0, workers: int | None = None
+    folder: ServiceFolder, command: str = "serve", *, number: int = 0, workers: int | None = None, port: int = 0
 ) -> Iterator[LicenseServer]:
     """Run ``sealwright-license serve``, or ``serve-operators``, until the block ends.
 
@@ -117,9 +117,10 @@ def running_service(
         command: the one to run.
         number: tells several on one folder apart.
         workers: processes behind its address.
+        port: to listen on; 0: a free one.
     """
     log = folder.path / f"{command}-{number}.log"
-    argv = [str(Path(sys.executable).parent / "sealwright-license"), command, str(folder.path), "--port", "0"]
+    argv = [str(Path(sys.executable).parent / "sealwright-license"), command, str(folder.path), "--port", str(port)]
     argv += [] if workers is None else ["--workers", str(workers)]
     with log.open("w") as errors:
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=errors, text=True)

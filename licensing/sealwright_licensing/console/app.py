@@ -15,15 +15,25 @@ from sealwright_licensing.console import (
     metering_pages,
     operation_forms,
     release_pages,
+    token_pages,
 )
-from sealwright_licensing.console.device_operations import DEVICES, RELEASES
+from sealwright_licensing.console.device_operations import DEVICES, RELEASES, TOKENS
 from sealwright_licensing.console.guard import Guard
 from sealwright_licensing.console.license_operations import LICENSES
 from sealwright_licensing.console.pages import STATIC, Console, is_page
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_policies.wire.messages import Problem
 
-_MODULES = (fleet_pages, license_pages, device_pages, release_pages, metering_pages, audit_pages, log_pages)
+_MODULES = (
+    fleet_pages,
+    license_pages,
+    device_pages,
+    release_pages,
+    metering_pages,
+    audit_pages,
+    log_pages,
+    token_pages,
+)
 
 
 class _KeptFiles(StaticFiles):
@@ -41,7 +51,7 @@ def add_console(app: FastAPI, console: Console, failed: AddressBuckets) -> None:
     guarded = APIRouter(dependencies=[Depends(Guard(console))])
     for module in _MODULES:
         guarded.include_router(module.router(console))
-    guarded.include_router(operation_forms.router(console, (LICENSES, DEVICES, RELEASES)))
+    guarded.include_router(operation_forms.router(console, (LICENSES, DEVICES, RELEASES, TOKENS)))
     app.include_router(entry_pages.router(console, failed))
     app.include_router(guarded)
     app.mount("/static", _KeptFiles(directory=STATIC))

@@ -6,6 +6,7 @@ import json
 
 from fastapi import APIRouter, Request, Response
 
+from sealwright_licensing.console.day_filters import DayRange
 from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
 from sealwright_licensing.console.lists import find_list
@@ -16,7 +17,11 @@ from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.records import Decision, Operation
 
 
-class OperationQuery(ListQuery):
+class DecisionDays(DecisionQuery, DayRange):
+    """Which decisions."""
+
+
+class OperationQuery(ListQuery, DayRange):
     """Which operations."""
 
     subject: Filter | None = None
@@ -31,11 +36,11 @@ def router(console: Console) -> APIRouter:
     @routes.get("/decisions", **opens(Permission.DECISIONS_READ))
     def decisions(request: Request) -> Response:
         visit = visit_of(request)
-        query = asked(request, DecisionQuery)
+        query = asked(request, DecisionDays)
         wanted = {name: getattr(query, name) for name in ("device_id", "license_id", "purpose", "code")}
         found = find_list(
             store, visit, Decision, query, order=("decided_at", "decision_id"), equal=wanted,
-            since=query.since, until=query.until,
+            since=query.first_second, until=query.last_second,
         )  # fmt: skip
         return console.page(visit, "decisions.html", found=found)
 
@@ -46,6 +51,7 @@ def router(console: Console) -> APIRouter:
         found = find_list(
             store, visit, Operation, query, order=("performed_at", "operation_id"), bound=False,
             equal={"subject": query.subject, "operation": query.operation},
+            since=query.first_second, until=query.last_second,
         )  # fmt: skip
         details = {one.operation_id: json.loads(one.detail) for one in found.rows}
         return console.page(visit, "operations.html", found=found, details=details)

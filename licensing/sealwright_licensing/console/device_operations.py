@@ -1,4 +1,4 @@
-"""What is done to devices, releases and disputed receipts (:mod:`sealwright_licensing.operations`)."""
+"""What is done to devices, releases, tokens and disputed receipts (:mod:`sealwright_licensing.operations`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from sealwright_licensing.operations.metering import settle_chain
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.operators.api.devices import require_device
 from sealwright_licensing.operators.api.releases import require_release
+from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Permission
+from sealwright_licensing.operators.tokens import known_token, revoke_token
 from sealwright_licensing.records import ClockSighting, Device, DeviceFirmware, DeviceStatus, ReleaseRecord
 from sealwright_licensing.store import Transaction
 
@@ -97,6 +99,15 @@ def _find_release(transaction: Transaction, _visit: Visit, release_id: str) -> R
     return require_release(transaction, release_id)
 
 
+def _revoke_token(task: Task) -> Outcome:
+    revoke_token(task.store, task.actor, task.subject, now=task.now)
+    return Outcome()
+
+
+def _find_token(transaction: Transaction, _visit: Visit, token_id: str) -> ApiToken:
+    return known_token(transaction, token_id)
+
+
 def _is_enrolled(device: Device) -> bool:
     return device.status is not DeviceStatus.RETIRED
 
@@ -107,11 +118,17 @@ DEVICES = Subject(
         OperationForm("resume", _resume, _resume_fields, lambda device: device.status is DeviceStatus.HELD),
         OperationForm("approve-firmware", _approve, _approve_fields, lambda _device: False, _approve_details),
         OperationForm("settle", _settle, _settle_fields, lambda _device: False),
-        OperationForm("transfer", _transfer, lambda _t, _d: [Field("at_once", "tick")], _is_enrolled),
+        OperationForm(
+            "transfer", _transfer, lambda _t, _d: [Field("at_once", "tick")], _is_enrolled, draws_codes=True
+        ),
         OperationForm("retire", _retire, offered=_is_enrolled, is_grave=True),
     ),
 )  # fmt: skip
 """Approving firmware and settling receipts are offered where the values and the chain stand."""
+TOKENS = Subject(
+    "token", "/tokens", Permission.TOKENS_REVOKE, _find_token,
+    (OperationForm("revoke", _revoke_token, offered=lambda token: token.revoked_at is None, is_grave=True),),
+)  # fmt: skip
 RELEASES = Subject(
     "release", "/releases", Permission.RELEASES_CHANGE, _find_release,
     (OperationForm("withdraw", _withdraw, offered=lambda release: not release.withdrawn, is_grave=True),),

@@ -71,4 +71,5 @@ def _login_page(console: Console, visit: Visit, target: str, error: SealwrightEr
     return console.page(
         visit, "login.html", status=problem.status if problem else 200,
         problem=problem, target=target, left="left" in visit.request.query_params,
+        provider=console.desk.config.operators.oidc is not None,
     )  # fmt: skip

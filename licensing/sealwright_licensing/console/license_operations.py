@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sealwright_licensing.console.forms import Form
 from sealwright_licensing.console.operation_forms import Field, OperationForm, Outcome, Subject, Task
 from sealwright_licensing.console.pages import Visit
 from sealwright_licensing.endorsement import Tier
@@ -47,10 +48,13 @@ def issue_fields() -> list[Field]:
     ]
 
 
-def issue(task: Task) -> tuple[License, list[str]]:
-    """Issue a licence; returns it and its codes."""
-    form = task.form
-    license_ = new_license(
+def license_of(form: Form, *, now: int) -> License:
+    """The licence that a form describes.
+
+    Raises:
+        FormatError, UsageError: it cannot be meant.
+    """
+    return new_license(
         product=form.name("product"),
         seats=form.number("seats", 1, MOST_SEATS),
         days=form.number("days", 1, terms.MOST_DAYS),
@@ -69,9 +73,8 @@ def issue(task: Task) -> tuple[License, list[str]]:
         version_floor=form.version("version_floor"),
         allow_test_images=form.is_ticked("allow_test_images"),
         note=form.text("note"),
-        now=task.now,
+        now=now,
     )
-    return license_, operations.issue_license(task.store, task.actor, license_, now=task.now)
 
 
 def _renew(task: Task) -> Outcome:
@@ -190,7 +193,7 @@ LICENSES = Subject(
         OperationForm("renew", _renew, _renew_fields, _is_lasting, permission=Permission.LICENSES_TERMS),
         OperationForm("change-terms", _change, _change_fields, _is_lasting, permission=Permission.LICENSES_TERMS),
         OperationForm("set-floor", _set_floor, _floor_fields, _is_lasting, permission=Permission.LICENSES_TERMS),
-        OperationForm("add-code", _add_code, offered=_is_lasting),
+        OperationForm("add-code", _add_code, offered=_is_lasting, draws_codes=True),
         OperationForm("suspend", _suspend, offered=_is_active),
         OperationForm("reinstate", _reinstate, offered=_is_suspended),
         OperationForm("revoke", _revoke, offered=_is_lasting, is_grave=True),

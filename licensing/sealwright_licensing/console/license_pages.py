@@ -6,13 +6,15 @@ from fastapi import APIRouter, Request, Response
 
 from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
-from sealwright_licensing.console.license_operations import LICENSES, issue, issue_fields
+from sealwright_licensing.console.license_operations import LICENSES, issue_fields, license_of
 from sealwright_licensing.console.lists import find_list
-from sealwright_licensing.console.operation_forms import Task
-from sealwright_licensing.console.pages import Console, Visit
+from sealwright_licensing.console.operation_forms import new_key, sent_once
+from sealwright_licensing.console.pages import Console, Visit, done
 from sealwright_licensing.license_views import license_fields
 from sealwright_licensing.licenses import grace_end
+from sealwright_licensing.operations.licenses import issue_license
 from sealwright_licensing.operators.api.licenses import LicenseQuery, require_license
+from sealwright_licensing.operators.guards import RepeatedError
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.records import ActivationCodeRecord, Device, DeviceStatus, License, Operation
 from sealwright_licensing.seats import seats_taken
@@ -41,10 +43,14 @@ def router(console: Console) -> APIRouter:
         return _issue_page(console, visit, None)
 
     @routes.post("/issue", **opens(Permission.LICENSES_TERMS))
-    def issue_license(request: Request) -> Response:
+    def issued(request: Request) -> Response:
         visit = visit_of(request)
         try:
-            made, codes = issue(Task(console.desk.store, visit.known.actor, "", visit.form, visit.now))
+            made = license_of(visit.form, now=visit.now)
+            store = sent_once(console.desk.store, visit, made.license_id)
+            codes = issue_license(store, visit.known.actor, made, now=visit.now)
+        except RepeatedError as repeated:
+            return done(f"/licenses/{repeated.resource}", "repeated-codes")
         except SealwrightError as error:
             return _issue_page(console, visit, error)
         target = f"/licenses/{made.license_id}"
@@ -76,8 +82,8 @@ def _issue_page(console: Console, visit: Visit, error: SealwrightError | None) -
     problem = console.problem_of(error) if error is not None else None
     return console.page(
         visit, "operation.html", status=problem.status if problem else 200, key="license.issue", target="/licenses",
-        subject=LICENSES, subject_id="", record=None, fields=issue_fields(), details={}, sent=visit.form.as_sent(),
-        grave=False, problem=problem,
+        subject=LICENSES, subject_id="", record=None, fields=issue_fields(), details={}, once=new_key(),
+        sent=visit.form.as_sent(), grave=False, problem=problem,
     )  # fmt: skip
 
 

@@ -6,9 +6,10 @@ import json
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from sealwright_licensing.audit_search import SEARCHED, find_entries
+from sealwright_licensing.console.day_filters import DayRange
 from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
 from sealwright_licensing.console.pages import Console, address
@@ -22,7 +23,7 @@ SHOWN = 50
 _Index = Annotated[int, Field(ge=0, lt=2**53)]
 
 
-class LogQuery(BaseModel):
+class LogQuery(DayRange):
     """Which entries."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,12 +46,15 @@ def router(console: Console) -> APIRouter:
     def listed(request: Request) -> Response:
         visit = visit_of(request)
         query = asked(request, LogQuery)
-        given = query.model_dump(exclude_none=True)
+        given = query.model_dump(mode="json", exclude_none=True)
         wanted = {name: str(given[name]) for name in SEARCHED if name in given}
-        found = find_entries(store.engine, wanted, before=query.before, limit=SHOWN + 1)
+        found = find_entries(
+            store.engine, wanted, since=query.first_second, until=query.end, before=query.before,
+            limit=SHOWN + 1,
+        )  # fmt: skip
         rows, path = found[:SHOWN], request.url.path
         following = address(path, given | {"before": rows[-1]["index"]}) if len(found) > SHOWN else None
-        first = address(path, wanted) if query.before is not None else None
+        first = address(path, given | {"before": None}) if query.before is not None else None
         with store.read() as transaction:
             checkpoint = newest_checkpoint(transaction)
         pages = {"next_page": following, "first_page": first}

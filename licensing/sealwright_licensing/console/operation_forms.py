@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,11 +15,13 @@ from sealwright_licensing.actors import Actor
 from sealwright_licensing.console.forms import Form
 from sealwright_licensing.console.guard import opens, visit_of
 from sealwright_licensing.console.pages import Console, Visit, done
+from sealwright_licensing.operators.guards import GuardedStore, RepeatedError, once
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.store import Store, Transaction
 from sealwright_policies.errors import FormatError, SealwrightError
 
-CONFIRM = "confirm"
+CONFIRM, ONCE = "confirm", "once"
+_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,6 @@ class Outcome:
 
     codes: Sequence[str] = ()
     """Activation codes, shown once and stored nowhere."""
-    target: str = ""
-    """Page to go on to, where it is not that of the subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,8 @@ class OperationForm:
     """Whether the state of a record leaves anything to do."""
     details: Callable[[Transaction, Any], Mapping[str, object]] = field(default=lambda _transaction, _record: {})
     """What is shown beside the form, by the name of the template's part that shows it."""
+    draws_codes: bool = False
+    """It answers with activation codes, which nobody can be shown again."""
     is_grave: bool = False
     """It cannot be taken back, so a box must be ticked."""
     permission: Permission | None = None
@@ -116,16 +121,38 @@ def _add(routes: APIRouter, console: Console, subject: Subject, operation: Opera
         visit, store = visit_of(request), console.desk.store
         with store.read() as transaction:
             subject.find(transaction, visit, subject_id)
+        target = f"{subject.path}/{subject_id}"
         try:
             if operation.is_grave and not visit.form.is_ticked(CONFIRM):
                 raise FormatError(visit.say("confirm.missing"))
-            outcome = operation.perform(Task(store, visit.known.actor, subject_id, visit.form, visit.now))
+            once_only = sent_once(store, visit, subject_id)
+            outcome = operation.perform(Task(once_only, visit.known.actor, subject_id, visit.form, visit.now))
+        except RepeatedError:
+            return done(target, "repeated-codes" if operation.draws_codes else "repeated")
         except SealwrightError as error:
             return _form_page(console, visit, subject, operation, subject_id, error=error)
-        target = outcome.target or f"{subject.path}/{subject_id}"
         if outcome.codes:
             return console.page(visit, "codes.html", codes=outcome.codes, target=target, subject_id=subject_id)
         return done(target, f"{subject.kind}.{operation.name}")
+
+
+def new_key() -> str:
+    """What a form carries so that it is done once, however often it is sent."""
+    return secrets.token_hex(16)
+
+
+def sent_once(store: Store, visit: Visit, resource: str) -> Store:
+    """A store in which the form of this visit changes something once; ``resource`` is what.
+
+    Raises:
+        FormatError: the form is none of ours.
+    """
+    key = visit.form.text(ONCE)
+    if not _KEY.fullmatch(key):
+        raise FormatError(f"{ONCE}: the form is not whole; load the page again.")
+    request = f"{visit.request.url.path}\n{json.dumps(sorted(visit.form.as_sent().items()))}"
+    asker = f"session:{visit.known.session_hash}"
+    return GuardedStore(store, (once(asker, key, request.encode("utf-8", "replace"), resource, now=visit.now),))
 
 
 def _form_page(
@@ -153,6 +180,7 @@ def _form_page(
         record=record,
         fields=fields,
         details=details,
+        once=new_key(),
         sent=visit.form.as_sent(),
         grave=operation.is_grave,
         problem=problem,

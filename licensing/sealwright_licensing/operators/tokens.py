@@ -108,9 +108,7 @@ def revoke_token(store: Store, actor: Actor, token_id: str, *, now: int) -> ApiT
         OperatorError: NOT_FOUND.
     """
     with store.write() as transaction:
-        record = transaction.get(ApiToken, token_id)
-        if record is None:
-            raise OperatorError(404, "NOT_FOUND", f"There is no token {token_id}.")
+        record = known_token(transaction, token_id)
         if record.revoked_at is not None:
             return record
         revoked = replace(record, revoked_at=now)
@@ -124,6 +122,18 @@ def revoke_token(store: Store, actor: Actor, token_id: str, *, now: int) -> ApiT
 def last_uses(transaction: Transaction, token_ids: Iterable[str]) -> dict[str, int]:
     """When tokens were last used, to the minute; those that never were are left out."""
     return transaction.newest_by(ApiTokenUse, "token_id", token_ids, order="used_at", wanted="used_at")
+
+
+def known_token(transaction: Transaction, token_id: str) -> ApiToken:
+    """The record of a token.
+
+    Raises:
+        OperatorError: NOT_FOUND.
+    """
+    record = transaction.get(ApiToken, token_id)
+    if record is None:
+        raise OperatorError(404, "NOT_FOUND", f"There is no token {token_id}.")
+    return record
 
 
 def is_good(record: ApiToken, *, now: int) -> bool:

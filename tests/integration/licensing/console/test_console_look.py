@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.records import Decision, ReleaseRecord
 from sealwright_testing.console_browser import MOST_TABS, Fleet, Visitor
@@ -52,6 +53,7 @@ def pages(fleet: Fleet) -> dict[str, str]:
     with fleet.world.store.read() as transaction:
         (release,) = transaction.find(ReleaseRecord)
         denied = transaction.find(Decision, code="ROLLED_BACK")[0]
+        (token,) = transaction.find(ApiToken, name=Role.AUDITOR.value)
     license_ = f"/licenses/{fleet.license_id}"
     return {
         "overview": "/",
@@ -71,6 +73,8 @@ def pages(fleet: Fleet) -> dict[str, str]:
         "decision": f"/decisions/{denied.decision_id}",
         "operations": "/operations",
         "log": "/log",
+        "tokens": "/tokens",
+        "token": f"/tokens/{token.token_id}",
         "not-found": "/devices/none",
     }
 

@@ -7,11 +7,21 @@ import re
 from playwright.sync_api import Browser
 
 from sealwright_licensing.operators.browser import COOKIE
+from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Role
+from sealwright_licensing.operators.tokens import create_token
 from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus, ReleaseRecord
 from sealwright_testing.console_browser import DRAWN, PATIENCE_MS, Visitor
 from sealwright_testing.license_server import LicenseServer
+from sealwright_testing.license_world import OPERATOR
 
+TWICE = """
+() => {
+  const button = document.querySelector('main button.main');
+  button.click();
+  setTimeout(() => button.click(), 1);
+}
+"""
 ELSEWHERE = "https://127.0.0.1:1/elsewhere"
 
 
@@ -135,6 +145,53 @@ def test_a_release_is_retired_by_keyboard(visitor: Visitor) -> None:
     visitor.follow("main button")
     with visitor.fleet.world.store.read() as transaction:
         assert all(one.withdrawn for one in transaction.find(ReleaseRecord))
+
+
+def test_a_double_click_issues_one_licence_and_shows_its_codes(visitor: Visitor) -> None:
+    """The second submission is stopped in the browser; past it the service would do nothing either."""
+    visitor.log_in(path="/licenses/issue")
+    page, store = visitor.page, visitor.fleet.world.store
+    with store.read() as transaction:
+        before = transaction.count(License)
+    page.fill("#field-product", "synthetic-box")
+    page.click("#field-tiers-software")
+    sent = len(visitor.seen.urls)
+    with page.expect_navigation():
+        page.evaluate(TWICE)
+    assert page.locator(".codes code").count() == 1
+    assert [one.rpartition("/")[2] for one in visitor.seen.urls[sent:]].count("issue") == 1
+    with store.read() as transaction:
+        assert transaction.count(License) == before + 1
+
+
+def test_a_token_is_revoked_by_keyboard(visitor: Visitor) -> None:
+    store = visitor.fleet.world.store
+    record, _ = create_token(store, OPERATOR, "of a colleague", Role.AUDITOR, now=visitor.fleet.world.now)
+    visitor.log_in(path="/tokens")
+    visitor.speak("zh-Hans")
+    visitor.follow(f"a[href='/tokens/{record.token_id}']")
+    assert "of a colleague" in visitor.heading()
+    visitor.follow("a[href$='/revoke']")
+    assert record.token_id in visitor.page.locator("main").inner_text()
+    visitor.tab_to("#confirm")
+    visitor.page.keyboard.press("Space")
+    visitor.follow("main button")
+    assert "令牌已吊销" in visitor.page.locator(".done").inner_text()
+    with store.read() as transaction:
+        revoked = transaction.get(ApiToken, record.token_id)
+    assert revoked is not None
+    assert revoked.revoked_at is not None
+
+
+def test_decisions_of_a_day(visitor: Visitor) -> None:
+    """A day is chosen in the browser's own field, and the list follows."""
+    visitor.log_in(path="/decisions")
+    page = visitor.page
+    assert page.locator("tbody tr").count() > 1
+    page.fill("#filter-first_day", "2099-01-01")
+    page.wait_for_function("() => document.querySelectorAll('tbody tr').length === 0")
+    page.wait_for_url("**first_day=2099-01-01*")
+    assert page.locator("#list .empty").is_visible()
 
 
 def test_a_list_follows_what_is_typed(visitor: Visitor) -> None:

@@ -9,7 +9,7 @@ from string import Formatter
 import pytest
 
 from sealwright_licensing import console
-from sealwright_licensing.console.device_operations import DEVICES, RELEASES
+from sealwright_licensing.console.device_operations import DEVICES, RELEASES, TOKENS
 from sealwright_licensing.console.languages import Language, catalogue, chosen_language, cure, say
 from sealwright_licensing.console.license_operations import LICENSES, issue_fields
 from sealwright_licensing.console.operation_forms import Subject
@@ -64,7 +64,7 @@ def test_every_key_that_is_used_is_there() -> None:
     assert used - set(ENGLISH) == set()
 
 
-@pytest.mark.parametrize("subject", [LICENSES, DEVICES, RELEASES], ids=lambda subject: subject.kind)
+@pytest.mark.parametrize("subject", [LICENSES, DEVICES, RELEASES, TOKENS], ids=lambda subject: subject.kind)
 def test_every_operation_is_described(subject: Subject) -> None:
     for operation in subject.operations:
         key = f"{subject.kind}.{operation.name}"

@@ -128,6 +128,48 @@ def test_a_release_is_withdrawn(visitor: ConsoleVisitor) -> None:
     assert release.withdrawn
 
 
+def test_a_form_that_is_sent_twice_is_done_once(visitor: ConsoleVisitor) -> None:
+    """Each operation; what draws a code says where it has been shown."""
+    license_, _ = visitor.desk.world.issue()
+    path, key = f"/licenses/{license_.license_id}", "0" * 32
+    for _ in range(2):
+        assert visitor.send(f"{path}/renew", days="10", once=key).status_code == 303
+    assert stored(visitor, license_.license_id).expires_at == license_.expires_at + 10 * 86_400
+    assert "The form was sent twice and done once." in visitor.page(path)
+    other = visitor.send(f"{path}/renew", days="11", once=key)
+    assert (other.status_code, "IDEMPOTENCY_KEY_REUSED" in other.text) == (409, True)
+    assert visitor.send(f"{path}/renew", days="11", once="1" * 32).status_code == 303
+    assert [visitor.send(f"{path}/add-code", once="2" * 32).status_code for _ in range(2)] == [200, 303]
+    assert "if nobody has seen them, draw another" in visitor.page(path)
+    done = [one.operation for one in operations(visitor) if one.subject == license_.license_id]
+    assert sorted(done) == ["license.add-code", "license.issue", "license.renew", "license.renew"]
+
+
+def test_a_licence_is_issued_once(visitor: ConsoleVisitor) -> None:
+    first, second = (visitor.send("/licenses/issue", once="0" * 32, **ISSUE) for _ in range(2))
+    assert (first.status_code, second.status_code) == (201, 303)
+    assert second.headers["location"] in first.text
+    with visitor.desk.world.store.read() as transaction:
+        assert transaction.count(License) == 1
+
+
+def test_a_form_that_failed_can_be_sent_again(visitor: ConsoleVisitor) -> None:
+    """It uses up no key; and the page that comes back has another one."""
+    license_, _ = visitor.desk.world.issue()
+    path, key = f"/licenses/{license_.license_id}/set-floor", "0" * 32
+    wrong = visitor.send(path, version="x", once=key)
+    assert wrong.status_code == 400
+    assert key not in wrong.text
+    assert visitor.send(path, version="1.0", once=key).status_code == 303
+
+
+@pytest.mark.parametrize("key", ["", "0" * 31, "0" * 33, "Z" * 32])
+def test_a_form_without_its_key_changes_nothing(visitor: ConsoleVisitor, key: str) -> None:
+    license_, _ = visitor.desk.world.issue()
+    assert visitor.send(f"/licenses/{license_.license_id}/suspend", once=key).status_code == 400
+    assert stored(visitor, license_.license_id).status is LicenseStatus.ACTIVE
+
+
 ELSEWHERE: tuple[dict[str, str], ...] = (
     {},
     {"Origin": "https://evil.test"},
