@@ -14,18 +14,30 @@ PAGE = 200
 
 
 def each_page(
-    transaction: Transaction, kind: type[R], order: tuple[str, str], **equal: str | bool | None
+    transaction: Transaction,
+    kind: type[R],
+    order: tuple[str, str],
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    **equal: str | bool | None,
 ) -> Iterator[list[R]]:
     """Pages of records, newest first.
 
     Args:
         order: the field that orders, and the field of the id.
+        since, until: bounds of the field that orders, both included.
         equal: wanted fields; None wants nothing.
     """
     behind: Position | None = None
     while True:
         query = PageQuery(
-            *order, PAGE, behind, equal={name: value for name, value in equal.items() if value is not None}
+            *order,
+            PAGE,
+            behind,
+            equal={name: value for name, value in equal.items() if value is not None},
+            since=since,
+            until=until,
         )
         found = transaction.page(kind, query)
         if found:

@@ -1,4 +1,4 @@
-"""``release import | list | withdraw``."""
+"""``release import | list | show | withdraw``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from sealwright_licensing.keyring import load_keyring
 from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.operations.releases import withdraw_release
-from sealwright_licensing.records import ReleaseRecord
+from sealwright_licensing.operators.views import view_operation, view_release
+from sealwright_licensing.records import Operation, ReleaseRecord, ReleaseShares
 from sealwright_licensing.release_import import import_release, read_build_output
 from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.service_time import service_time
-from sealwright_policies.errors import OperationError
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.wire.envelope import load_p256_public_key
 
 
@@ -34,6 +35,11 @@ def add_commands(commands: Commands) -> None:
     take.add_argument("--manifest-key", required=True, type=Path, metavar="PEM",
                       help="public key that the manifest must be signed with")  # fmt: skip
     add_leaf(group, "list", _list, help_="list releases", example="sealwright-license release list /srv/license")
+    show = add_leaf(
+        group, "show", _show, help_="show a release, its partitions and what was done to it",
+        example="sealwright-license release show /srv/license 3f1c…",
+    )  # fmt: skip
+    show.add_argument("release_id", metavar="RELEASE", help="its id, or the beginning of it")
     withdraw = add_leaf(
         group, "withdraw", _withdraw, help_="sign no more leases for a release",
         example="sealwright-license release withdraw /srv/license 3f1c…",
@@ -103,6 +109,27 @@ def _list(arguments: argparse.Namespace) -> None:
     print_result(
         shown, table(("release", "product", "version", "flavour", "imported", ""), rows), as_json=arguments.json
     )
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    with open_command(arguments) as context, context.store.read() as transaction:
+        release = transaction.get(ReleaseRecord, arguments.release_id)
+        if release is None:
+            raise VerificationError(RejectionCode.RELEASE_UNKNOWN, f"there is no release {arguments.release_id}")
+        partitions = [one.partition_id for one in transaction.find(ReleaseShares, release_id=release.release_id)]
+        operations = transaction.find(Operation, newest_first="performed_at", limit=10, subject=release.release_id)
+    words = [
+        f"Release {release.release_id} of {release.product} {release.version}, {release.flavour}"
+        f"{', withdrawn' if release.withdrawn else ''}, imported {day(release.imported_at)} UTC.",
+        f"Manifest key {release.manifest_key}.",
+        *(f"Partition {one}" for one in partitions),
+        *(f"{day(one.performed_at)}  {one.operation}  by {one.actor_kind} {one.actor}" for one in operations),
+    ]
+    shown = view_release(release).model_dump(mode="json") | {
+        "partitions": partitions,
+        "operations": [view_operation(one).model_dump(mode="json") for one in operations],
+    }
+    print_result(shown, words, as_json=arguments.json)
 
 
 def _withdraw(arguments: argparse.Namespace) -> None:
