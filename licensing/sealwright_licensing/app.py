@@ -12,12 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from sealwright_licensing import problems
 from sealwright_licensing.config import ServiceConfig
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.endpoints import enrollments, health, log, metering, nonces, renewals
 from sealwright_licensing.endpoints.calls import WORKERS, Caller
+from sealwright_licensing.endpoints.direct import DirectRoutes
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_licensing.logs import logger
@@ -41,7 +43,7 @@ TITLE = "Sealwright licence service"
 _READ_BY_US = (EnrollmentRequest, EnrollmentProof, NonceRequest, RenewalRequest, MeteringReport)
 
 
-def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> FastAPI:
+def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> ASGIApp:
     """Build the application; the store is closed when it stops."""
 
     @asynccontextmanager
@@ -55,22 +57,26 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
     caller = Caller(CapacityLimiter(WORKERS), ServiceClock(store).now)
 
     app = FastAPI(title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.include_router(enrollments.router(caller, services.enrollment, failed_codes))
-    app.include_router(nonces.router(caller, services.renewal))
-    app.include_router(renewals.router(caller, services.renewal))
-    app.include_router(metering.router(caller, services.metering))
-    app.include_router(log.router(store, services.proofs))
-    app.include_router(health.router(store))
+    posted = (
+        enrollments.router(caller, services.enrollment, failed_codes),
+        nonces.router(caller, services.renewal),
+        renewals.router(caller, services.renewal),
+        metering.router(caller, services.metering),
+    )
+    for router in (*posted, log.router(store, services.proofs), health.router(store)):
+        app.include_router(router)
     app.add_exception_handler(SealwrightError, _refuse)
     app.add_exception_handler(HTTPException, _refuse_route)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_exception_handler(Exception, _fail)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    # The last one added is the outermost: log, then rate, then body.
-    app.add_middleware(BodyLimit, limit=MESSAGE_LIMIT, timeout_s=limits.body_s)
-    app.add_middleware(RateLimit, buckets=AddressBuckets(tokens=limits.requests_per_minute, period_s=60))
-    app.add_middleware(RequestLog)
-    return app
+    answering = DirectRoutes(app, posted, _refuse_posted)
+    bounded = BodyLimit(answering, limit=MESSAGE_LIMIT, timeout_s=limits.body_s)
+    return RequestLog(RateLimit(bounded, AddressBuckets(tokens=limits.requests_per_minute, period_s=60)))
+
+
+async def _refuse_posted(request: Request, error: Exception) -> Response:
+    return await (_refuse if isinstance(error, SealwrightError) else _fail)(request, error)
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:

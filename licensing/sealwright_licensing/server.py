@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from sealwright_custody.keeper import Keeper
 from sealwright_licensing import keys, metrics, schema
@@ -61,7 +61,7 @@ def _work(
     _answer(server_config(app, folder, config.limits), config.limits, listener, started, lifeline)
 
 
-def run_application(app: FastAPI, folder: ServiceFolder, limits: Limits, *, host: str, port: int) -> None:
+def run_application(app: ASGIApp, folder: ServiceFolder, limits: Limits, *, host: str, port: int) -> None:
     """Run an application of this service until the process is told to stop.
 
     Raises:
@@ -100,7 +100,7 @@ def _answer(
         runner.run(server.serve(sockets=[listener]))
 
 
-def server_config(app: FastAPI, folder: ServiceFolder, limits: Limits) -> uvicorn.Config:
+def server_config(app: ASGIApp, folder: ServiceFolder, limits: Limits) -> uvicorn.Config:
     """uvicorn's configuration, with TLS 1.3 as the only version."""
     certificate, key = keys.tls_server_files(folder.keys)
     config = uvicorn.Config(
