@@ -1,4 +1,4 @@
-"""A small strict-length DER reader (X.690), for certificates that stricter readers refuse.
+"""A small strict-length DER reader (X.690), for certificates that stricter readers refuse, and the way back for ours.
 
 Makers of TPMs have issued roots whose names hold a SET out of DER order, or ECDSA algorithm identifiers with NULL
 parameters; ``cryptography`` refuses to load them. Here only lengths and tags are enforced. Nothing is re-encoded:
@@ -7,6 +7,7 @@ signatures and fingerprints are checked over the original bytes. It does *not* r
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ INTEGER = 0x02
 BIT_STRING = 0x03
 OCTET_STRING = 0x04
 OBJECT_IDENTIFIER = 0x06
+UTF8_STRING = 0x0C
 UTC_TIME = 0x17
 GENERALIZED_TIME = 0x18
 SEQUENCE = 0x30
@@ -89,6 +91,34 @@ def _read(data: bytes) -> tuple[Element, bytes]:
     if end > len(data):
         raise FormatError("DER: truncated.")
     return Element(tag, data[:end], data[header:end]), data[end:]
+
+
+def encode(tag: int, *contents: bytes) -> bytes:
+    """An element; its content is the given bytes one behind another."""
+    content = b"".join(contents)
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + content
+
+
+def encode_integer(value: int) -> bytes:
+    """An INTEGER that is not negative."""
+    return encode(INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def encode_bits(octets: bytes) -> bytes:
+    """A BIT STRING of whole octets."""
+    return encode(BIT_STRING, b"\0", octets)
+
+
+def encode_time(seconds: int) -> bytes:
+    """A time since the epoch as certificates want it: UTCTime until 2049 (RFC 5280, 4.1.2.5)."""
+    at = time.gmtime(seconds)
+    if at.tm_year < 2050:
+        return encode(UTC_TIME, time.strftime("%y%m%d%H%M%SZ", at).encode("ascii"))
+    return encode(GENERALIZED_TIME, time.strftime("%Y%m%d%H%M%SZ", at).encode("ascii"))
 
 
 def decode_integer(element: Element) -> int:

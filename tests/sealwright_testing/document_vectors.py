@@ -27,7 +27,14 @@ from sealwright_policies.errors import RejectionCode as Code
 from sealwright_policies.transparency.release_proof import ReleaseProof
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.envelope import sign_dsse, sign_jws
-from sealwright_policies.wire.lease import LEASE_TYPE, EndBehaviour, Lease, LeaseTerms, sign_lease, sign_lease_partition
+from sealwright_policies.wire.lease import (
+    LEASE_TYPE,
+    EndBehaviour,
+    Lease,
+    LeaseTerms,
+    sign_lease,
+    sign_lease_partitions,
+)
 from sealwright_testing import maker_ca
 from sealwright_testing.certificate_vectors import device_certificate_vectors
 from sealwright_testing.evidence_factory import NOW, SyntheticBox
@@ -148,7 +155,7 @@ def lease_vectors() -> dict[str, Vector]:
         return "lease.md 2", "verify_lease", keys | {"token": text}, expected
 
     def longer(**changes: Any) -> str:
-        partition = sign_lease_partition(terms, PARTITION, "medical", policy)
+        (partition,) = sign_lease_partitions(terms, {PARTITION: "medical"}, policy)
         return sign_jws(Lease(**(dict(terms) | changes), partitions=[partition]), LEASE_TYPE, document)
 
     def headed(members: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ in :mod:`sealwright_policies.tcg.attestation`.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -24,6 +25,9 @@ MAX_NAME_SIZE = 2 + MAX_DIGEST_SIZE
 
 MAX_NV_CONTENTS = 512
 """Counters hold 8 bytes; this only bounds the parser."""
+
+_CLOCK_INFO = struct.Struct(">QIIB")
+"""clock, resetCount, restartCount, safe."""
 
 MAX_BANKS = 16
 MAX_SELECT_SIZE = 32
@@ -159,7 +163,7 @@ def _read_attested(reader: Reader, tag: StructureTag) -> Attested:
 
 
 def _read_clock_info(reader: Reader) -> ClockInfo:
-    clock_ms, reset_count, restart_count, safe = reader.u64(), reader.u32(), reader.u32(), reader.u8()
+    clock_ms, reset_count, restart_count, safe = reader.fields(_CLOCK_INFO)
     if safe > 1:
         raise FormatError(f"TPMS_CLOCK_INFO: safe is {safe}, a TPMI_YES_NO is 0 or 1")
     return ClockInfo(clock_ms, reset_count, restart_count, bool(safe))

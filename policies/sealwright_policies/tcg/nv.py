@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from functools import lru_cache
 
 from sealwright_policies.errors import FormatError
 from sealwright_policies.tcg.algorithms import MAX_DIGEST_SIZE, AlgorithmId
@@ -78,8 +79,12 @@ class NvPublic:
         return object_name(self.name_alg, self.area)
 
 
+@lru_cache(maxsize=64)
 def parse_nv_public(data: bytes) -> NvPublic:
-    """Parse the bytes of a TPMS_NV_PUBLIC (without the TPM2B length). Raises FormatError only."""
+    """Parse the bytes of a TPMS_NV_PUBLIC (without the TPM2B length). Raises FormatError only.
+
+    The last are kept: the counters of all boxes have the same few areas.
+    """
     reader = Reader(data, "TPMS_NV_PUBLIC", max_size=MAX_NV_PUBLIC_SIZE)
     index = reader.u32()
     if not NV_INDEX_FIRST <= index <= NV_INDEX_LAST:

@@ -10,6 +10,7 @@ import base64
 import binascii
 import re
 import warnings
+from functools import lru_cache
 from typing import Annotated, TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -118,9 +119,13 @@ _COMPACT_JWS = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 def sign_jws(document: BaseModel, type_: str, key: Ed25519PrivateKey) -> str:
     """Sign a document as a compact JWS of a type."""
-    header = document_bytes(_JwsHeader(alg=JWS_ALGORITHM, typ=type_))
-    signed = f"{_base64url(header)}.{_base64url(document_bytes(document))}"
+    signed = f"{_header(type_)}.{_base64url(document_bytes(document))}"
     return f"{signed}.{_base64url(key.sign(signed.encode('ascii')))}"  # a key in a token signs and is not exported
+
+
+@lru_cache(maxsize=32)
+def _header(type_: str) -> str:
+    return _base64url(document_bytes(_JwsHeader(alg=JWS_ALGORITHM, typ=type_)))
 
 
 def verify_jws(token: str, kind: type[D], type_: str, key: Ed25519PublicKey, *, limit: int) -> D:

@@ -25,11 +25,13 @@ BINDING_LABEL = "sealwright/v1/binding"
 UNLOCKED_WORD = "sealwright/v1/unlocked"
 """What the box extends into PCR 15 after the last unseal of a boot; nothing unseals behind it."""
 
+_SIZE = struct.Struct(">I")
+
 
 def framed(label: str, *fields: bytes) -> bytes:
     """Encode a label and fields so that no other sequence has the same encoding."""
     parts = [label.encode("ascii"), *fields]
-    return b"".join(struct.pack(">I", len(part)) + part for part in parts)
+    return b"".join([_SIZE.pack(len(part)) + part for part in parts])
 
 
 def parse_framed(label: str, count: int, data: bytes) -> tuple[bytes, ...]:

@@ -154,13 +154,19 @@ def lease_policy(terms: LeaseTerms) -> bytes:
     return policy_command_code(digest, CommandCode.UNSEAL)
 
 
-def sign_lease_partition(
-    terms: LeaseTerms, partition_id: str, payload_id: str, policy_key: ec.EllipticCurvePrivateKey
-) -> LeasePartition:
-    """Approve the terms for share A of one partition on the device of the terms."""
-    reference = lease_share_reference(bytes.fromhex(terms.srk_name), bytes.fromhex(partition_id))
-    signature = sign_policy(policy_key, lease_policy(terms), reference)
-    return LeasePartition(partition_id=partition_id, payload_id=payload_id, signature=signature)
+def sign_lease_partitions(
+    terms: LeaseTerms, partitions: Mapping[str, str], policy_key: ec.EllipticCurvePrivateKey
+) -> list[LeasePartition]:
+    """Approve the terms for share A of each partition on the device of the terms."""
+    policy, srk_name = lease_policy(terms), bytes.fromhex(terms.srk_name)
+    return [
+        LeasePartition(
+            partition_id=partition_id,
+            payload_id=payload_id,
+            signature=sign_policy(policy_key, policy, lease_share_reference(srk_name, bytes.fromhex(partition_id))),
+        )
+        for partition_id, payload_id in partitions.items()
+    ]
 
 
 def sign_lease(
@@ -177,7 +183,7 @@ def sign_lease(
         policy_key: P-256, approves the TPM policy of each partition.
         document_key: Ed25519, signs the document.
     """
-    signed = [sign_lease_partition(terms, part, payload, policy_key) for part, payload in partitions.items()]
+    signed = sign_lease_partitions(terms, partitions, policy_key)
     fields = {name: getattr(terms, name) for name in LeaseTerms.model_fields}
     return sign_jws(Lease(**fields, partitions=signed), LEASE_TYPE, document_key)
 
