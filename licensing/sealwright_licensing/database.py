@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from sealwright_licensing.config import ServiceConfig, ServiceFolder
 from sealwright_licensing.locks import lock_key
+from sealwright_licensing.row_arrays import RECORDS, RowArrayLoader
 from sealwright_licensing.statements import POSTGRESQL
 from sealwright_policies.errors import OperationError, UsageError
 
@@ -125,6 +126,7 @@ def _open_postgresql(url: URL, password: str | None) -> Engine:
         },
     )
     event.listen(engine, "connect", _require_version)
+    event.listen(engine, "connect", _read_rows)
     event.listen(engine, "checkout", _require_alive)
     event.listen(engine, "checkin", _note_use)
     return engine
@@ -137,6 +139,10 @@ def _require_version(connection: Any, _record: Any) -> None:
             f"The database is PostgreSQL {found // 10000}; at least {OLDEST_POSTGRESQL // 10000} is needed.",
             cure="Update the database server.",
         )
+
+
+def _read_rows(connection: Any, _record: Any) -> None:
+    connection.adapters.register_loader(RECORDS, RowArrayLoader)
 
 
 def _require_alive(connection: Any, record: Any, _proxy: Any) -> None:

@@ -45,7 +45,7 @@ from sealwright_licensing.records import (
     RenewalReply,
     SpentNonce,
 )
-from sealwright_licensing.store import Store, Transaction, query
+from sealwright_licensing.store import Store, Transaction, query, query_named
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
@@ -141,7 +141,7 @@ class RenewalService:
         Raises:
             VerificationError: DEVICE_UNKNOWN.
         """
-        with self._store.read() as transaction:
+        with self._store.read_once() as transaction:
             devices = transaction.find(Device, device_id=request.device_id)
         if request.purpose is Purpose.RENEW or not devices:
             _require_known(devices)
@@ -214,7 +214,7 @@ class RenewalService:
         Raises:
             VerificationError: DEVICE_UNKNOWN, LICENSE_UNKNOWN, RELEASE_UNKNOWN.
         """
-        with self._store.read() as transaction:
+        with self._store.read_once() as transaction:
             return _look_up(transaction, request)
 
     def _check_nonce(self, request: RenewalRequest, held: Held, *, now: int) -> int | None:
@@ -238,8 +238,12 @@ class RenewalService:
         device = held.device
         # Clock that a power cut took back was running time all the same.
         lost_ticks = math.ceil(result.clock_loss_ms / 1000 / TICK_INTERVAL_S)
-        charged = replace(device, charged_ticks=device.charged_ticks + lost_ticks, revision=device.revision + 1)
-        proved = replace(with_baseline(charged, baseline, now=now), boot_logs_digest=result.boot_logs_digest)
+        proved = replace(
+            with_baseline(device, baseline, now=now),
+            charged_ticks=device.charged_ticks + lost_ticks,
+            revision=device.revision + 1,
+            boot_logs_digest=result.boot_logs_digest,
+        )
         unseal = pcr_values(result.unseal_pcrs)
         shares = held.shares if _given(held, baseline.lease_number).lease_number == baseline.lease_number else ()
         attested = GrantedRelease(held.record, stored_release(held.record), unseal, shares)
@@ -319,8 +323,8 @@ def _require_known(found: Sequence[Device]) -> Device:
 
 def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
     device_id, nonce, release_id = request.device_id, request.nonce, request.release_id
-    # One round trip, and a second one for releases: the decisions of all boxes pass here, each of them twice.
-    devices, licenses, provisioned, replies, next_nonces, spent, shares = transaction.find_each(
+    # One round trip: the decisions of all boxes pass here, each of them twice.
+    devices, licenses, provisioned, replies, next_nonces, spent, shares, releases, sightings = transaction.find_each(
         query(Device, device_id=device_id),
         query(License, license_id=request.license_id),
         query(DeviceRelease, device_id=device_id),
@@ -328,16 +332,16 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
         query(NextNonce, device_id=device_id, nonce=nonce),
         query(SpentNonce, nonce=nonce),
         query(ReleaseShares, release_id=release_id),
+        query_named(ReleaseRecord, {"release_id": release_id}, DeviceRelease, device_id=device_id),
+        query(ClockSighting, device_id=device_id),
     )
     device = _require_known(devices)
     if not licenses or device.license_id != request.license_id:
         raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the device is enrolled under another licence")
     newest_first = sorted(provisioned, key=lambda one: (-one.seen_at, one.release_id))
     others = [one for one in newest_first if one.release_id != release_id]
-    releases = transaction.get_each(ReleaseRecord, [release_id, *(one.release_id for one in others)])
     record = _require_release_known(releases.pop(release_id, None), release_id)
-    is_held = device.status is DeviceStatus.HELD
-    untrusted = tuple(one for one, release in releases.items() if isinstance(release, OperationError))
+    untrusted = tuple(one.release_id for one in others if isinstance(releases.get(one.release_id), OperationError))
     return Held(
         device=device,
         license_=licenses[0],
@@ -353,7 +357,7 @@ def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
         ),
         untrusted=untrusted,
         shares=tuple(shares),
-        sightings=tuple(transaction.find(ClockSighting, device_id=device_id)) if is_held else (),
+        sightings=tuple(sightings) if device.status is DeviceStatus.HELD else (),
     )
 
 

@@ -1,11 +1,13 @@
 """SQL statements over the tables of the records, built and compiled once for each shape.
 
 Compiling one anew costs more than a database takes to run it; so does SQLAlchemy's execution context, which is why the
-driver is given the text. On PostgreSQL each statement is a round trip, so several become one there.
+driver is given the text, with the database's own placeholders: psycopg reads its kind anew each time in a long text.
+On PostgreSQL each statement is a round trip, so several become one there.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
@@ -27,8 +29,11 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from sealwright_licensing.tables import TABLES
 
@@ -76,21 +81,26 @@ class Shape:
     """A field that is at least a bound, lowest first."""
     owned_by: tuple[type[Any], str] | None = None
     """``fields`` are those of a kind that owns the records, by a field that both have."""
+    named_by: type[Any] | None = None
+    """A kind with this one's key, which is the first of ``fields``; the others are fields of that kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Text for the driver, and what it wants as parameters: by name, or in an order."""
+    """Text for the driver, and what it wants as parameters."""
 
     text: str
-    order: tuple[str, ...] | None
+    order: tuple[tuple[int, str], ...]
+    """Of each parameter: which shape of several it belongs to, and its name there."""
     fixed: Values
-    """Parameters that belong to the shape."""
+    """Parameters that belong to the shape, if it is one alone."""
 
-    def parameters(self, values: Values) -> Values | tuple[Any, ...]:
-        """Values as the driver wants them."""
-        full = {**self.fixed, **values} if self.fixed else values
-        return full if self.order is None else tuple(full[name] for name in self.order)
+    def parameters(self, *several: Values) -> tuple[Any, ...]:
+        """The values of each shape as the driver wants them."""
+        if self.fixed:
+            (values,) = several
+            several = ({**self.fixed, **values},)
+        return tuple(several[at][name] for at, name in self.order)
 
 
 class Statements:
@@ -98,6 +108,8 @@ class Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
+        if dialect.name == POSTGRESQL:
+            self._dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
         self._single: dict[Shape, Statement] = {}
         self._several: dict[tuple[Shape, ...], Statement] = {}
 
@@ -105,20 +117,24 @@ class Statements:
         """A statement by itself."""
         known = self._single.get(shape)
         if known is None:
-            known = self._single[shape] = self._compiled(_built(shape, self._dialect.name, ""))
+            known = self._single[shape] = self._compiled(_built(shape, self._dialect.name))
         return known
 
     def together(self, shapes: tuple[Shape, ...]) -> Statement:
         """Several in one, for PostgreSQL: reads, each of which gives a column with an array of rows; or changes, none
-        of which sees what another one does. Parameters are those of :func:`numbered`."""
+        of which sees what another one does."""
         known = self._several.get(shapes)
         if known is None:
-            parts = [self._compiled(_built(one, POSTGRESQL, _prefix(at), in_row=True)) for at, one in enumerate(shapes)]
+            texts, order = list[str](), list[tuple[int, str]]()
+            for at, shape in enumerate(shapes):
+                part = self._compiled(_built(shape, POSTGRESQL, in_row=True))
+                texts.append(_renumbered(part.text, len(order)))
+                order += [(at, name) for _, name in part.order]
             if shapes[0].verb is Verb.SELECT:
-                text = "SELECT " + ", ".join(f"ARRAY({part.text})" for part in parts)
+                text = "SELECT " + ", ".join(f"ARRAY({part})" for part in texts)
             else:
-                text = f"WITH {', '.join(f'w{at} AS ({part.text})' for at, part in enumerate(parts))} SELECT 1"
-            known = self._several[shapes] = Statement(text, None, {})
+                text = f"WITH {', '.join(f'w{at} AS ({part})' for at, part in enumerate(texts))} SELECT 1"
+            known = self._several[shapes] = Statement(text, tuple(order), {})
         return known
 
     def built(self, query: Select[Any]) -> Statement:
@@ -128,78 +144,104 @@ class Statements:
 
     def _compiled(self, built: Select[Any] | Delete | Insert) -> Statement:
         compiled = built.compile(dialect=self._dialect)
-        order = getattr(compiled, "positiontup", None)
+        assert isinstance(compiled, SQLCompiler)  # noqa: S101 - what a statement compiles to
         fixed = {name: value for name, value in compiled.params.items() if value is not None}
-        return Statement(str(compiled), None if order is None else tuple(order), fixed)
+        return Statement(str(compiled), tuple((0, name) for name in compiled.positiontup or ()), fixed)
 
 
-def numbered(values: Sequence[Values]) -> dict[str, Any]:
-    """The parameters of several statements in one."""
-    return {_prefix(at) + name: value for at, one in enumerate(values) for name, value in one.items()}
+def _renumbered(text: str, before: int) -> str:
+    """PostgreSQL's placeholders, $1 and so on, behind so many others."""
+    return re.sub(r"\$(\d+)", lambda found: f"${int(found[1]) + before}", text)
 
 
-def groups(shapes: Sequence[Shape]) -> Iterator[slice]:
-    """Neighbouring changes that may become one statement: of different tables, or new records of one.
+Change = tuple[Shape, Values]
+
+
+def groups(changes: Sequence[Change]) -> Iterator[slice]:
+    """Neighbouring changes that may become one statement: of different tables, new records of one, or new records that
+    a deletion before them leaves alone.
 
     Changes within one statement do not see each other, and PostgreSQL leaves open which of two to one row wins.
     """
-    start, verbs = 0, dict[type[Any], Verb]()
-    for at, shape in enumerate(shapes):
-        is_alike = verbs.get(shape.kind, shape.verb) is shape.verb
-        if not is_alike or (shape.kind in verbs and shape.verb is not Verb.ADD) or at - start == MOST_TOGETHER:
+    start, before = 0, dict[type[Any], Change]()
+    for at, change in enumerate(changes):
+        if at - start == MOST_TOGETHER or not _is_apart(change, before.get(change[0].kind)):
             yield slice(start, at)
-            start, verbs = at, {}
-        verbs[shape.kind] = shape.verb
-    yield slice(start, len(shapes))
+            start, before = at, {}
+        before.setdefault(change[0].kind, change)
+    yield slice(start, len(changes))
 
 
-def _prefix(at: int) -> str:
-    return f"p{at}_"
+def _is_apart(change: Change, first: Change | None) -> bool:
+    """Whether a change is to other rows than the first of a statement to its table, and than new ones behind that."""
+    if first is None:
+        return True
+    (shape, values), (first_shape, bounds) = change, first
+    if shape.verb is not Verb.ADD:
+        return False
+    if first_shape.verb is Verb.DELETE and first_shape.below is not None:
+        return bool(values[first_shape.below] >= bounds[BOUND])
+    return first_shape.verb is Verb.ADD
 
 
-def _built(shape: Shape, dialect: str, prefix: str, *, in_row: bool = False) -> Select[Any] | Delete | Insert:
+def _built(shape: Shape, dialect: str, *, in_row: bool = False) -> Select[Any] | Delete | Insert:
     table, key = TABLES[shape.kind], KEYS[shape.kind]
-    chosen = _equal(table, shape.fields, prefix) if shape.owned_by is None else _owned(table, shape, prefix)
     match shape.verb:
         case Verb.SELECT:
             columns = [table.c[name] for name in FIELDS[shape.kind]]
-            found = (select(func.row(*columns)) if in_row else select(*columns)).where(chosen)
+            found = (select(func.row(*columns)) if in_row else select(*columns)).where(_chosen(shape))
             if shape.at_least is not None:
-                found = found.where(table.c[shape.at_least] >= _bound(prefix)).order_by(table.c[shape.at_least])
+                found = found.where(table.c[shape.at_least] >= _bound()).order_by(table.c[shape.at_least])
             if shape.newest_first is not None:
                 found = found.order_by(*(table.c[name].desc() for name in (shape.newest_first, *key)))
             return found if shape.limit is None else found.limit(shape.limit)
         case Verb.COUNT:
-            return select(func.count()).select_from(table).where(chosen)
+            return select(func.count()).select_from(table).where(_chosen(shape))
         case Verb.ADD | Verb.PUT:
-            return _insert(table, key if shape.verb is Verb.PUT else (), dialect, prefix)
+            return _insert(table, key if shape.verb is Verb.PUT else (), dialect)
         case Verb.DELETE:
-            gone = delete(table).where(chosen)
-            return gone if shape.below is None else gone.where(table.c[shape.below] < _bound(prefix))
+            gone = delete(table).where(_chosen(shape))
+            return gone if shape.below is None else gone.where(table.c[shape.below] < _bound())
         case Verb.EXPIRE:
             columns = [table.c[name] for name in key]
-            expired = select(*columns).where(table.c.expires_at < _bound(prefix)).with_for_update(skip_locked=True)
+            expired = select(*columns).where(table.c.expires_at < _bound()).with_for_update(skip_locked=True)
             return delete(table).where(tuple_(*columns).in_(expired))
 
 
-def _equal(table: Table, fields: tuple[str, ...], prefix: str) -> ColumnElement[bool]:
-    return and_(true(), *(table.c[name] == bindparam(prefix + name, type_=table.c[name].type) for name in fields))
+def _chosen(shape: Shape) -> ColumnElement[bool]:
+    table = TABLES[shape.kind]
+    if shape.owned_by is not None:
+        return _owned(table, shape)
+    if shape.named_by is None:
+        return _equal(table, shape.fields)
+    key, *fields = shape.fields
+    naming = TABLES[shape.named_by]
+    named = select(naming.c[key]).where(_equal(naming, fields))
+    return table.c[key].in_(union(named, select(_parameter(table, key))))
 
 
-def _owned(table: Table, shape: Shape, prefix: str) -> ColumnElement[bool]:
+def _owned(table: Table, shape: Shape) -> ColumnElement[bool]:
     kind, field = cast(tuple[type[Any], str], shape.owned_by)
     owner = TABLES[kind]
-    return table.c[field].in_(select(owner.c[field]).where(_equal(owner, shape.fields, prefix)))
+    return table.c[field].in_(select(owner.c[field]).where(_equal(owner, shape.fields)))
 
 
-def _bound(prefix: str) -> ColumnElement[int]:
-    return bindparam(prefix + BOUND, type_=BigInteger())
+def _equal(table: Table, fields: Sequence[str]) -> ColumnElement[bool]:
+    return and_(true(), *(table.c[name] == _parameter(table, name) for name in fields))
 
 
-def _insert(table: Table, replaced_by: tuple[str, ...], dialect: str, prefix: str) -> Insert:
+def _parameter(table: Table, name: str) -> ColumnElement[Any]:
+    return bindparam(name, type_=table.c[name].type)
+
+
+def _bound() -> ColumnElement[int]:
+    return bindparam(BOUND, type_=BigInteger())
+
+
+def _insert(table: Table, replaced_by: tuple[str, ...], dialect: str) -> Insert:
     new = postgresql.insert(table) if dialect == POSTGRESQL else sqlite.insert(table)
     given = [column for column in table.c if column.autoincrement is not True]
-    new = new.values({column.name: bindparam(prefix + column.name, type_=column.type) for column in given})
+    new = new.values({column.name: _parameter(table, column.name) for column in given})
     if len(given) < len(table.c):  # the database counts the rest up, and nobody reads it here
         new = new.inline()
     if not replaced_by:

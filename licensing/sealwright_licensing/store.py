@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from sealwright_licensing.paging import PageQuery
-from sealwright_policies.errors import OperationError
 
 R = TypeVar("R")
 Value = str | int | bytes | bool | None
@@ -26,11 +25,22 @@ class Query:
 
     kind: type[Any]
     equal: Mapping[str, Value]
+    named_by: type[Any] | None = None
+    """Another kind (:func:`query_named`)."""
 
 
 def query(kind: type[Any], **equal: Value) -> Query:
     """A query for :meth:`Transaction.find_each`."""
     return Query(kind, equal)
+
+
+def query_named(kind: type[Any], key: Mapping[str, Value], by: type[Any], **equal: Value) -> Query:
+    """A query for the record with this primary key, and for those whose keys stand in records of another kind, of which
+    fields equal the given values.
+
+    Its result is a mapping by key, and holds the error of a record that is not to be believed in its place.
+    """
+    return Query(kind, {**key, **equal}, by)
 
 
 class Transaction(Protocol):
@@ -42,9 +52,6 @@ class Transaction(Protocol):
     def get(self, kind: type[R], *key: Value) -> R | None:
         """The record with this primary key."""
 
-    def get_each(self, kind: type[R], keys: Iterable[str]) -> dict[str, R | OperationError]:
-        """Records by their primary key, or why one is not to be believed; what does not exist is left out."""
-
     def find(
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value
     ) -> list[R]:
@@ -54,8 +61,8 @@ class Transaction(Protocol):
     def find_from(self, kind: type[R], field: str, bound: int, *, limit: int) -> list[R]:
         """Records whose integer field is at least a bound, lowest first."""
 
-    def find_each(self, *queries: Query) -> list[list[Any]]:
-        """The records of several queries, in one round trip."""
+    def find_each(self, *queries: Query) -> list[Any]:
+        """The records of several queries, a list of them for each, in one round trip."""
 
     def page(self, kind: type[R], query: PageQuery) -> list[R]:
         """The records that a page shows."""
@@ -93,6 +100,9 @@ class Store(Protocol):
 
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent view; changes nothing."""
+
+    def read_once(self) -> AbstractContextManager[Transaction]:
+        """The same for one read, which is less work; another one is refused, for it might see another state."""
 
     def write(self, *names: str) -> AbstractContextManager[Transaction]:
         """A transaction that is alone, or alone with what it names; committed when the block ends without an exception.

@@ -11,19 +11,31 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import Boolean, Connection, Engine, Select
+from sqlalchemy import Boolean, Engine, Select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from sealwright_licensing import locks, metrics
-from sealwright_licensing.database import EVERYTHING, EXCLUSIVE, is_postgresql, refused
+from sealwright_licensing.database import is_postgresql, refused
 from sealwright_licensing.lookups_sql import select_counts, select_newest
 from sealwright_licensing.paging import PageQuery
 from sealwright_licensing.paging_sql import select_page
 from sealwright_licensing.row_changes import RowChanges
-from sealwright_licensing.statements import BOUND, FIELDS, KEYS, Shape, Statements, Values, Verb, groups, numbered
+from sealwright_licensing.statements import (
+    BOUND,
+    FIELDS,
+    KEYS,
+    Change,
+    Shape,
+    Statement,
+    Statements,
+    Values,
+    Verb,
+    groups,
+)
 from sealwright_licensing.store import Query, Transaction, Value
 from sealwright_licensing.tables import CLOSED_SETS, TABLES
+from sealwright_licensing.transactions import reading, writing
 from sealwright_policies.errors import OperationError
 
 R = TypeVar("R")
@@ -49,27 +61,29 @@ class SqlStore:
 
     def read(self) -> AbstractContextManager[Transaction]:
         """A consistent view."""
-        return self._transaction(None)
+        return self._transaction(reading(self._engine), None)
+
+    def read_once(self) -> AbstractContextManager[Transaction]:
+        """A consistent view for one read."""
+        return self._transaction(reading(self._engine, once=True), None, once=True)
 
     def write(self, *names: str) -> AbstractContextManager[Transaction]:
         """A transaction that is alone, or alone with what it names."""
-        return self._transaction(frozenset(names))
+        return self._transaction(writing(self._engine, frozenset(names)), frozenset(names))
 
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
 
     @contextmanager
-    def _transaction(self, names: frozenset[str] | None) -> Iterator[Transaction]:
-        options: dict[str, Any] = {EXCLUSIVE: names is not None}
-        if self._is_postgresql:
-            level = "REPEATABLE READ" if names is None else "READ COMMITTED"
-            options.update(isolation_level=level, postgresql_readonly=names is None)
+    def _transaction(
+        self, begun: AbstractContextManager[Any], names: frozenset[str] | None, *, once: bool = False
+    ) -> Iterator[Transaction]:
         try:
-            with self._engine.connect().execution_options(**options) as connection, connection.begin():
-                transaction = _SqlTransaction(connection, self._statements, self._admit, names)
-                if self._is_postgresql and names is not None:
-                    transaction.lock(names)
+            with begun as driver:
+                transaction = _SqlTransaction(
+                    driver, self._statements, self._admit, names, is_postgresql=self._is_postgresql, once=once
+                )
                 yield transaction
                 transaction.enter_changes()
                 transaction.flush()
@@ -79,48 +93,35 @@ class SqlStore:
 
 
 class _SqlTransaction:
-    """Implements :class:`sealwright_licensing.store.Transaction` on one connection.
+    """Implements :class:`sealwright_licensing.store.Transaction`.
 
     Changes wait for the next read or the end, so that PostgreSQL gets several as one statement.
     """
 
     def __init__(
-        self, connection: Connection, statements: Statements, admit: Admit, names: frozenset[str] | None
+        self,
+        driver: Any,
+        statements: Statements,
+        admit: Admit,
+        names: frozenset[str] | None,
+        *,
+        is_postgresql: bool,
+        once: bool,
     ) -> None:
-        self._driver: Any = connection.connection.driver_connection
-        self._is_postgresql = is_postgresql(connection.engine)
+        """``driver`` runs statements; ``names`` are None for a view, which is good for one read or for several."""
+        self._driver = driver
+        self._is_postgresql = is_postgresql
         self._statements = statements
         self._admit = admit
+        self._is_view = names is None
         self._names = names or frozenset()
-        self._changes: list[tuple[Shape, Values]] = []
+        self._reads_left = 1 if once else -1
+        self._changes: list[Change] = []
         self._rows_changed = RowChanges()
-
-    def lock(self, names: frozenset[str]) -> None:
-        """Take the locks of the names, in one order for all transactions, before anything is read."""
-        if not names:
-            self._run(f"SELECT pg_advisory_xact_lock({EVERYTHING})", {})
-            return
-        keys = sorted({locks.lock_key(name) for name in names} - {EVERYTHING})
-        # PostgreSQL calls the functions of a SELECT from left to right.
-        calls = ", ".join(f"pg_advisory_xact_lock(%(k{index})s)" for index in range(len(keys)))
-        values = {f"k{index}": key for index, key in enumerate(keys)}
-        self._run(f"SELECT pg_advisory_xact_lock_shared({EVERYTHING}), {calls}", values)
 
     def get(self, kind: type[R], *key: Value) -> R | None:
         (rows,) = self._rows([Query(kind, dict(zip(KEYS[kind], key, strict=True)))])
         return self._record(kind, rows[0]) if rows else None
-
-    def get_each(self, kind: type[R], keys: Iterable[str]) -> dict[str, R | OperationError]:
-        (field,) = KEYS[kind]
-        queries = [Query(kind, {field: key}) for key in keys]
-        found: dict[str, R | OperationError] = {}
-        for query, rows in zip(queries, self._rows(queries), strict=True):
-            for row in rows:
-                try:
-                    found[str(query.equal[field])] = self._record(kind, row)
-                except OperationError as error:
-                    found[str(query.equal[field])] = error
-        return found
 
     def find(
         self, kind: type[R], *, newest_first: str | None = None, limit: int | None = None, **equal: Value
@@ -134,9 +135,14 @@ class _SqlTransaction:
         rows = self._read(Shape(Verb.SELECT, kind, limit=limit, at_least=field), {BOUND: bound})
         return [self._record(kind, row) for row in rows]
 
-    def find_each(self, *queries: Query) -> list[list[Any]]:
+    def find_each(self, *queries: Query) -> list[Any]:
         found = zip(queries, self._rows(queries), strict=True)
-        return [[self._record(query.kind, row) for row in rows] for query, rows in found]
+        return [
+            [self._record(query.kind, row) for row in rows]
+            if query.named_by is None
+            else self._by_key(query.kind, rows)
+            for query, rows in found
+        ]
 
     def page(self, kind: type[R], query: PageQuery) -> list[R]:
         rows = self._looked_up(kind, select_page(TABLES[kind], FIELDS[kind], query), query.equal)
@@ -189,11 +195,13 @@ class _SqlTransaction:
     def flush(self) -> None:
         """Bring the changes that wait to the database."""
         changes, self._changes = self._changes, []
+        if changes and self._is_view:
+            raise RuntimeError("A view is changed: a mistake in the program.")
         if not self._is_postgresql:
             for shape, values in changes:
-                self._run_one(shape, values)
+                self._run(self._statements.one(shape), values)
         elif changes:
-            for part in groups([shape for shape, _ in changes]):
+            for part in groups(changes):
                 self._run_together(changes[part])
 
     def _write(self, verb: Verb, record: object) -> None:
@@ -212,38 +220,52 @@ class _SqlTransaction:
     def _rows(self, queries: Sequence[Query]) -> list[list[Row]]:
         """The rows of several queries."""
         for query in queries:
-            locks.require_read(self._names, query.kind, query.equal)
-        reads = [(Shape(Verb.SELECT, one.kind, tuple(one.equal)), one.equal) for one in queries]
+            for kind in filter(None, (query.kind, query.named_by)):
+                locks.require_read(self._names, kind, query.equal)
+        reads = [(Shape(Verb.SELECT, one.kind, tuple(one.equal), named_by=one.named_by), one.equal) for one in queries]
+        self._count_read()
         if not self._is_postgresql or len(reads) == 1:
-            return [self._read(*one) for one in reads]
-        self.flush()
+            return [self._run(self._statements.one(shape), values).fetchall() for shape, values in reads]
         (row,) = self._run_together(reads)
         return list(row)
 
     def _looked_up(self, kind: type[Any], query: Select[Any], equal: Values) -> list[Any]:
         """The rows of a query that is built for a person's eyes."""
         locks.require_read(self._names, kind, equal)
-        self.flush()
-        statement = self._statements.built(query)
-        return self._run(statement.text, statement.parameters({})).fetchall()  # type: ignore[no-any-return]
+        self._count_read()
+        return self._run(self._statements.built(query), {}).fetchall()  # type: ignore[no-any-return]
 
     def _read(self, shape: Shape, values: Values) -> list[Row]:
+        self._count_read()
+        return self._run(self._statements.one(shape), values).fetchall()  # type: ignore[no-any-return]
+
+    def _count_read(self) -> None:
+        if self._reads_left == 0:
+            raise RuntimeError("A view for one read is read again: a mistake in the program.")
+        self._reads_left -= 1
         self.flush()
-        return self._run_one(shape, values).fetchall()  # type: ignore[no-any-return]
 
-    def _run_one(self, shape: Shape, values: Values) -> Any:
-        statement = self._statements.one(shape)
-        return self._run(statement.text, statement.parameters(values))
+    def _run_together(self, several: Sequence[Change]) -> Any:
+        shapes, values = zip(*several, strict=True)
+        return self._run(self._statements.together(shapes), *values)
 
-    def _run_together(self, several: Sequence[tuple[Shape, Values]]) -> Any:
-        statement = self._statements.together(tuple(shape for shape, _ in several))
-        return self._run(statement.text, numbered([values for _, values in several]))
-
-    def _run(self, text: str, parameters: Values | tuple[Any, ...]) -> Any:
+    def _run(self, statement: Statement, *values: Values) -> Any:
         """One statement, on PostgreSQL one round trip."""
+        parameters = statement.parameters(*values)
         if self._is_postgresql:
-            return self._driver.execute(text, parameters, binary=True)
-        return self._driver.execute(text, parameters)
+            return self._driver.execute(statement.text, parameters, binary=True)
+        return self._driver.execute(statement.text, parameters)
+
+    def _by_key(self, kind: type[R], rows: Sequence[Row]) -> dict[Value, R | OperationError]:
+        (key,) = KEYS[kind]
+        found: dict[Value, R | OperationError] = {}
+        for row in rows:
+            name = row[FIELDS[kind].index(key)]
+            try:
+                found[name] = self._record(kind, row)
+            except OperationError as error:
+                found[name] = error
+        return found
 
     def _record(self, kind: type[R], row: Row) -> R:
         values = list(row)

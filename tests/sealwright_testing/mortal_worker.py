@@ -51,6 +51,14 @@ class MortalStore(SqlStore):
         self.life.boundary()
 
     @contextmanager
+    def read_once(self) -> Iterator[Transaction]:
+        """The same."""
+        self.life.boundary()
+        with super().read_once() as transaction:
+            yield transaction
+        self.life.boundary()
+
+    @contextmanager
     def write(self, *names: str) -> Iterator[Transaction]:
         """Boundaries before, when all is written and nothing committed, and after the commit."""
         self.life.boundary()

@@ -23,7 +23,7 @@ OWNED: tuple[type[Any], ...] = (Device, DeviceRelease, LeaseRecord, NextNonce, R
 
 @dataclass
 class QueryCount:
-    """Since it began; BEGIN and COMMIT are not among the statements."""
+    """Since it began; BEGIN, with the locks, and COMMIT are not among the statements."""
 
     number: int = 0
     """Statements."""

@@ -40,6 +40,10 @@ class GuardedStore:
         """As ever."""
         return self.inner.read()
 
+    def read_once(self) -> AbstractContextManager[Transaction]:
+        """As ever."""
+        return self.inner.read_once()
+
     @contextmanager
     def write(self, *names: str) -> Iterator[Transaction]:
         """A transaction in which all checks have passed."""

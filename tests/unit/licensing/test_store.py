@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from collections.abc import Callable
 
 import pytest
 from sqlalchemy import Engine
 
-from sealwright_licensing import schema
+from sealwright_licensing import row_arrays, schema
 from sealwright_licensing.database import open_engine
 from sealwright_licensing.locks import EXPIRY, UnnamedError, code_name, device_name, seats_name
 from sealwright_licensing.records import (
     ActivationCodeRecord,
     Decision,
     Device,
+    DeviceRelease,
     License,
     NextNonce,
     PendingEnrollment,
@@ -22,7 +24,9 @@ from sealwright_licensing.records import (
     SpentNonce,
     TickLedger,
 )
-from sealwright_licensing.store import Transaction, query
+from sealwright_licensing.row_arrays import MOST_KEPT, RECORDS, RowArrayLoader
+from sealwright_licensing.statements import BOUND, Change, Shape, Verb, groups
+from sealwright_licensing.store import Transaction, query, query_named
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tables import TABLES
 from sealwright_policies.errors import OperationError, UsageError
@@ -176,7 +180,8 @@ def test_what_is_named_is_allowed(store: SqlStore) -> None:
         assert transaction.get(Device, "d") is None
         assert transaction.find(Device, license_id="l") == []
         assert transaction.get(License, "l") is None
-        assert transaction.get_each(ReleaseRecord, ["r"]) == {}
+        named = query_named(ReleaseRecord, {"release_id": "r"}, DeviceRelease, device_id="d")
+        assert transaction.find_each(named) == [{}]
         transaction.put(TickLedger("l", "d", 1))
         transaction.put(ActivationCodeRecord("c", "l", 0, 1, "e"))
         transaction.delete(NextNonce, device_id="d")
@@ -188,3 +193,85 @@ def test_a_transaction_without_names_may_do_everything(store: SqlStore) -> None:
         for kind in TABLES:
             transaction.delete(kind)
             assert transaction.count(kind) == 0
+
+
+def test_a_view_is_not_changed(store: SqlStore) -> None:
+    for view in (store.read, store.read_once):
+        with pytest.raises(RuntimeError, match="view is changed"), view() as transaction:
+            transaction.add(SpentNonce(b"x", 1))
+    with store.read() as transaction:
+        assert transaction.count(SpentNonce) == 0
+
+
+def test_a_view_for_one_read_refuses_another(store: SqlStore) -> None:
+    with store.write() as transaction:
+        transaction.add(SpentNonce(b"x", 1))
+    with store.read_once() as transaction:
+        assert transaction.find_each(query(SpentNonce, nonce=b"x"), query(License)) == [[SpentNonce(b"x", 1)], []]
+        with pytest.raises(RuntimeError, match="read again"):
+            transaction.count(SpentNonce)
+
+
+def test_records_that_others_name_come_with_the_one_asked_for(store: SqlStore) -> None:
+    def release(name: str) -> ReleaseRecord:
+        return ReleaseRecord(name, "p", "1", "f", b"", "", "[]", "[]", 0, withdrawn=False)
+
+    with store.write() as transaction:
+        for name in ("asked", "named", "other"):
+            transaction.add(release(name))
+        transaction.add(DeviceRelease("d", "named", "{}", 0, 0, ""))
+        transaction.add(DeviceRelease("e", "other", "{}", 0, 0, ""))
+    asked = query_named(ReleaseRecord, {"release_id": "asked"}, DeviceRelease, device_id="d")
+    with store.read() as transaction:
+        assert transaction.find_each(asked) == [{name: release(name) for name in ("asked", "named")}]
+
+
+def test_a_new_record_and_a_deletion_keep_their_order(store: SqlStore) -> None:
+    """On PostgreSQL they are one statement where the order makes no difference, else two."""
+    with store.write() as transaction:
+        for number in (1, 2):
+            transaction.add(NextNonce("d", bytes([number]), number))
+    with store.write(device_name("d")) as transaction:
+        transaction.delete_below(NextNonce, "lease_number", 2, device_id="d")
+        for number in (3, 1):
+            transaction.add(NextNonce("d", bytes([number]), number))
+    with store.read() as transaction:
+        assert sorted(one.lease_number for one in transaction.find(NextNonce)) == [1, 2, 3]
+
+
+def test_changes_to_one_row_are_different_statements() -> None:
+    below: Change = Shape(Verb.DELETE, NextNonce, ("device_id",), below="lease_number"), {"device_id": "d", BOUND: 2}
+    every: Change = Shape(Verb.DELETE, NextNonce, ("device_id",)), {"device_id": "d"}
+    new: list[Change] = [(Shape(Verb.ADD, NextNonce), {"lease_number": number}) for number in (1, 2)]
+    other: Change = Shape(Verb.PUT, DeviceRelease), {}
+
+    def sizes(*changes: Change) -> list[int]:
+        return [part.stop - part.start for part in groups(changes)]
+
+    assert sizes(below, new[1], new[1], other) == [4]
+    assert sizes(below, new[0]) == [1, 1]
+    assert sizes(every, new[1]) == [1, 1]
+    assert sizes(new[0], new[1], below) == [2, 1]
+    assert sizes(other, other) == [1, 1]
+
+
+def test_a_row_that_has_changed_is_read_anew(store: SqlStore) -> None:
+    """Arrays of rows are remembered by their bytes alone."""
+    asked = query(SpentNonce, nonce=b"x"), query(License)
+    for expires_at in (1, 2, 1):
+        with store.write() as transaction:
+            transaction.put(SpentNonce(b"x", expires_at))
+        for _ in range(2):
+            with store.read_once() as transaction:
+                assert transaction.find_each(*asked) == [[SpentNonce(b"x", expires_at)], []]
+
+
+def test_no_more_row_arrays_are_kept_than_that() -> None:
+    loader = RowArrayLoader(RECORDS)
+    for number in range(2 * MOST_KEPT):
+        # One dimension of one record, which has one field: an int4 (array_recv, record_recv).
+        record = struct.pack(">iiii", 1, 23, 4, number)
+        raw = struct.pack(">iiiiii", 1, 0, 2249, 1, 1, len(record)) + record
+        assert loader.load(raw) == ((number,),)
+        assert loader.load(raw) == ((number,),)
+        assert len(row_arrays._kept) <= MOST_KEPT
