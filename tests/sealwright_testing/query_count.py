@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.engine.cursor import BufferedRowCursorFetchStrategy, CursorFetchStrategy
 
 from sealwright_licensing import store_sql
-from sealwright_licensing.database import take_alone
+from sealwright_licensing.database import is_postgresql, take_alone
 from sealwright_licensing.records import Decision, Device, DeviceRelease, LeaseRecord, NextNonce, RenewalReply
 from sealwright_licensing.tables import TABLES
 from sealwright_testing.license_world import LicenseWorld
@@ -115,6 +115,10 @@ def grow_fleet(world: LicenseWorld, number: int) -> None:
                 ),
                 {"low": present, "high": number - 1, "first": first},
             )
+        if is_postgresql(world.store._engine):
+            connection.execute(
+                text("ANALYZE")
+            )  # autovacuum does so a minute later; until then plans are for a few rows
 
 
 def _copied(name: str, dialect: str) -> str:
