@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
@@ -50,11 +50,13 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with sequencing(Sequencer(store, keys.log, config.service_id)):
             yield
+        workers.shutdown()
         store.close()
 
     services, limits = wire_services(store, keys, custodians, config), config.limits
     failed_codes = AddressBuckets(tokens=limits.failed_codes_per_hour, period_s=3600)
-    caller = Caller(CapacityLimiter(WORKERS), ServiceClock(store).now)
+    workers = ThreadPoolExecutor(WORKERS, "decision")
+    caller = Caller(workers, ServiceClock(store).now)
 
     app = FastAPI(title=TITLE, version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     posted = (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import Request, Response
 from pydantic import BaseModel
 
@@ -32,7 +33,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 class Caller:
     """Runs service methods in worker threads. ``now`` gives the service's time, read once a request, in the thread."""
 
-    workers: CapacityLimiter
+    workers: ThreadPoolExecutor
     now: Callable[[], int]
 
     async def document(self, request: Request, kind: type[D]) -> D:
@@ -46,7 +47,9 @@ class Caller:
     async def decide(self, purpose: str, ids: dict[str, str], decision: Callable[[int], T]) -> T:
         """Make a decision; log it with its code."""
         try:
-            made = await anyio.to_thread.run_sync(lambda: decision(self.now()), limiter=self.workers)
+            context = contextvars.copy_context()  # what is logged in the thread carries the request's id
+            loop = asyncio.get_running_loop()
+            made = await loop.run_in_executor(self.workers, context.run, lambda: decision(self.now()))
         except VerificationError as denial:
             DECISIONS.labels(purpose, denial.code.value).inc()
             logger.warning("denied", extra={"purpose": purpose, "code": denial.code.value, **ids})

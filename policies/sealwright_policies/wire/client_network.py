@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024)
 def client_network(address: str) -> str:
     """The client of an address: an IPv4 address, or an IPv6 /64, of which every host can have all addresses.
 
