@@ -203,9 +203,8 @@ def end_with_any_thread() -> None:
 
 def agent_server(agent: Agent) -> uvicorn.Server:
     """The server of the agent's endpoints."""
-    meter = agent.meter_keeper.reporting.meter if agent.meter_keeper is not None else None
     by_file = ByFile.of(agent.keeper, agent.activation, agent.paths.pending_requests)
-    app = create_agent_app(agent.board, agent.activation, agent.api_keys, by_file, meter)
+    app = create_agent_app(agent.board, agent.activation, agent.api_keys, by_file, agent.meter_keeper)
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 

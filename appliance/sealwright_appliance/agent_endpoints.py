@@ -19,8 +19,7 @@ from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, KeyFile, KeyName
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
-from sealwright_appliance.metering.box_meter import BoxMeter
-from sealwright_appliance.metering.endpoints import add_metering
+from sealwright_appliance.metering.endpoints import ReportingMeter, add_metering
 from sealwright_appliance.status import BoxStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.errors import FormatError, SealwrightError, UsageError, VerificationError
@@ -77,7 +76,7 @@ def create_agent_app(
     activation: Activation | None,
     api_keys: ApiKeys,
     by_file: ByFile,
-    meter: BoxMeter | None = None,
+    meter: ReportingMeter | None = None,
 ) -> FastAPI:
     """Build the endpoints.
 

@@ -67,6 +67,8 @@ class ServingBox:
     admin_key: str
     gateway: subprocess.Popen[bytes]
     meter: BoxMeter
+    reports_ordered: list[bool]
+    """One for each report that somebody has ordered; the agent here has no service."""
 
     @property
     def url(self) -> str:
@@ -109,7 +111,8 @@ def serving_box(models: Mapping[str, Path | None], limits: Limits = LIMITS) -> I
         paths = Paths(root=root, gateway_group=None)
         payloads = [_mounted(paths, name, model) for name, model in models.items()]
         meter = _meter(paths, payloads)
-        board = _agent(stack, paths, payloads, meter)
+        ordered: list[bool] = []
+        board = _agent(stack, paths, payloads, _Keeper(meter, ordered))
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
         engines = {
@@ -120,7 +123,7 @@ def serving_box(models: Mapping[str, Path | None], limits: Limits = LIMITS) -> I
         give_to_gateway(make_tls_identity("d" * 52), paths.tls, None)
         port = _free_port()
         gateway = _gateway(stack, paths, port, limits)
-        yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway, meter)
+        yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway, meter, ordered)
 
 
 def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
@@ -129,6 +132,18 @@ def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
     if model is not None:
         (folder / "model.gguf").symlink_to(model.resolve())
     return PayloadStatus(payload_id=name, kind="model", domain=name, file_name="model.gguf", state=PayloadState.OPEN)
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """A meter that reports to nobody."""
+
+    meter: BoxMeter
+    ordered: list[bool]
+
+    def report_soon(self) -> None:
+        """Note it."""
+        self.ordered.append(True)
 
 
 def _meter(paths: Paths, payloads: list[PayloadStatus]) -> BoxMeter:
@@ -141,7 +156,7 @@ def _meter(paths: Paths, payloads: list[PayloadStatus]) -> BoxMeter:
     return meter
 
 
-def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter: BoxMeter) -> StatusBoard:
+def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter: _Keeper) -> StatusBoard:
     """The agent's endpoints in a thread, saying that the box serves."""
     boot = BootResult(state=BoxState.UNLOCKED, sentence="Unlocked.", at=0, device_id="d" * 52, payloads=payloads)
     listener = listen(paths)

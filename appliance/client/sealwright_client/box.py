@@ -103,6 +103,18 @@ class Box:
         path = f"/admin/api-keys?{urlencode({'name': name})}"
         return self._ask("DELETE", path, admin_key=admin_key)
 
+    def metering(self, admin_key: str) -> dict[str, Any]:
+        """What the vendor will be told next, and how many receipts wait."""
+        return self._ask("GET", "/admin/metering", admin_key=admin_key)
+
+    def order_report(self, admin_key: str) -> dict[str, Any]:
+        """Have what waits reported soon."""
+        return self._ask("POST", "/admin/metering/report", {}, admin_key=admin_key)
+
+    def choose_metering(self, admin_key: str, *, names: bool) -> dict[str, Any]:
+        """Have keys reported by name, or by pseudonym."""
+        return self._ask("PUT", "/admin/metering", {"names": names}, admin_key=admin_key)
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()

@@ -12,6 +12,8 @@ from sealwright_client.cli_air_gap import EXAMPLES as AIR_GAP_EXAMPLES
 from sealwright_client.cli_air_gap import add_air_gap
 from sealwright_client.cli_keys import EXAMPLES as KEYS_EXAMPLES
 from sealwright_client.cli_keys import add_keys
+from sealwright_client.cli_metering import EXAMPLES as METERING_EXAMPLES
+from sealwright_client.cli_metering import add_metering
 from sealwright_client.cli_output import add_command, print_result
 from sealwright_client.cli_secrets import receive_secrets
 from sealwright_client.cli_status import EXAMPLE as STATUS_EXAMPLE
@@ -34,6 +36,7 @@ examples:
 {STATUS_EXAMPLE}
 {ACTIVATE_EXAMPLE}
 {KEYS_EXAMPLES}
+{METERING_EXAMPLES}
 {AIR_GAP_EXAMPLES}
 {VERIFY_EXAMPLE}
 
@@ -72,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "--secrets", required=True, type=Path, metavar="FILE", help="where to save them; never overwritten"
     )
     add_keys(commands)
+    add_metering(commands)
     add_air_gap(commands)
     verify = add_command(
         commands, "verify", _verify, help_="compare the release that the box reports with a signed manifest",

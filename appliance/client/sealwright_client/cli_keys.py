@@ -18,29 +18,29 @@ LIST_EXAMPLE = "  sealwright-box keys list https://box.example:8443 --fingerprin
 CREATE_EXAMPLE = "  sealwright-box keys create https://box.example:8443 'ward 3' --fingerprint sha256:5f1c…"
 REVOKE_EXAMPLE = "  sealwright-box keys revoke https://box.example:8443 'ward 3' --fingerprint sha256:5f1c…"
 EXAMPLES = f"{LIST_EXAMPLE}\n{CREATE_EXAMPLE}\n{REVOKE_EXAMPLE}"
-_ADMIN_KEY = "The administrator's key is asked for, or read from standard input."
+ADMIN_KEY = "The administrator's key is asked for, or read from standard input."
 
 
 def add_keys(commands: Commands) -> None:
     """Add them to the command line."""
     group = commands.add_parser(
-        "keys", help="list, create or revoke API keys", description=f"The API keys of a box. {_ADMIN_KEY}",
+        "keys", help="list, create or revoke API keys", description=f"The API keys of a box. {ADMIN_KEY}",
         epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter,
     ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
-    add_command(group, "list", _list, help_="list all keys by name", example=LIST_EXAMPLE, more=_ADMIN_KEY)
+    add_command(group, "list", _list, help_="list all keys by name", example=LIST_EXAMPLE, more=ADMIN_KEY)
     create = add_command(
-        group, "create", _create, help_="make a key and print it, once", example=CREATE_EXAMPLE, more=_ADMIN_KEY
+        group, "create", _create, help_="make a key and print it, once", example=CREATE_EXAMPLE, more=ADMIN_KEY
     )
     create.add_argument("--admin", action="store_true", help="an administrator's, which makes and revokes others")
     revoke = add_command(
-        group, "revoke", _revoke, help_="let a key in no more, at once", example=REVOKE_EXAMPLE, more=_ADMIN_KEY
+        group, "revoke", _revoke, help_="let a key in no more, at once", example=REVOKE_EXAMPLE, more=ADMIN_KEY
     )
     for command in (create, revoke):
         command.add_argument("name", metavar="NAME", help="of the key, 1 to 64 characters")
 
 
 @contextmanager
-def _administered(arguments: argparse.Namespace) -> Iterator[tuple[Box, str]]:
+def administered(arguments: argparse.Namespace) -> Iterator[tuple[Box, str]]:
     """The box, and the key that its administrator shows once the box is known to be the right one."""
     with connected(arguments.url, parse_fingerprint(arguments.fingerprint)) as box:
         yield box, admin_key()
@@ -59,7 +59,7 @@ def admin_key() -> str:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    with _administered(arguments) as (box, key):
+    with administered(arguments) as (box, key):
         reply = box.api_keys(key)
     lines = [
         f"{moment(entry.get('created'))}  {'admin' if entry.get('admin') else '     '}  {entry.get('name')}"
@@ -69,12 +69,12 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _create(arguments: argparse.Namespace) -> None:
-    with _administered(arguments) as (box, key):
+    with administered(arguments) as (box, key):
         reply = box.create_api_key(key, arguments.name, admin=arguments.admin)
     print_result(arguments, reply, [str(reply.get("api_key"))])
 
 
 def _revoke(arguments: argparse.Namespace) -> None:
-    with _administered(arguments) as (box, key):
+    with administered(arguments) as (box, key):
         reply = box.revoke_api_key(key, arguments.name)
     print_result(arguments, reply, [f"Revoked: {arguments.name}"])

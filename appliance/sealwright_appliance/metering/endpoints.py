@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import FastAPI
 from pydantic import Field
@@ -24,6 +24,12 @@ class MeteringChoice(Document):
     admin_key: Annotated[str, Field(max_length=64)]
 
 
+class ReportOrder(Document):
+    """``POST /metering/report``."""
+
+    admin_key: Annotated[str, Field(max_length=64)]
+
+
 class MeteringView(Document):
     """``GET /metering``: what the vendor will see of the open interval, and as what of each key."""
 
@@ -36,8 +42,20 @@ class MeteringView(Document):
     aliases: dict[str, str]
 
 
-def add_metering(app: FastAPI, api_keys: ApiKeys, meter: BoxMeter) -> None:
+class ReportingMeter(Protocol):
+    """The meter, and who reports for it."""
+
+    @property
+    def meter(self) -> BoxMeter:
+        """What counts."""
+
+    def report_soon(self) -> None:
+        """Make the next look a report."""
+
+
+def add_metering(app: FastAPI, api_keys: ApiKeys, keeper: ReportingMeter) -> None:
     """Add the routes."""
+    meter = keeper.meter
 
     @app.post("/metering")
     async def take(batch: Batch) -> dict[str, int]:
@@ -53,6 +71,12 @@ def add_metering(app: FastAPI, api_keys: ApiKeys, meter: BoxMeter) -> None:
         await run_in_threadpool(api_keys.require_admin, choice.admin_key)
         await run_in_threadpool(meter.choose, MeteringSettings(names=choice.names))
         return meter.settings()
+
+    @app.post("/metering/report", status_code=202)
+    async def report(order: ReportOrder) -> dict[str, int]:
+        await run_in_threadpool(api_keys.require_admin, order.admin_key)
+        keeper.report_soon()
+        return {"waiting": await run_in_threadpool(meter.waiting)}
 
 
 def _view(api_keys: ApiKeys, meter: BoxMeter) -> MeteringView:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.contact_rules import retry_s
 from sealwright_appliance.license_client import DeniedError
+from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.reporting import Reporting
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
@@ -35,6 +36,7 @@ class MeterKeeper:
     reporting: Reporting
     steady: Callable[[], float] = time.monotonic
     stop: threading.Event = field(default_factory=threading.Event)
+    _asked: threading.Event = field(default_factory=threading.Event)
     _failures: int = 0
     _reported_number: int | None = None
     """Number of the lease under which the last report was made: another one is a reason for the next."""
@@ -60,11 +62,21 @@ class MeterKeeper:
             return
         self._guarded(self.pass_time)
         renewed = self._lease_number() != self._reported_number
-        due = renewed or self.steady() >= self._next_report
+        due = renewed or self._asked.is_set() or self.steady() >= self._next_report
         if self.reporting.meter.close_due(reporting=due):
             self._guarded(self._close)
         if due:
+            self._asked.clear()
             self._next_report = self.steady() + self.report()
+
+    @property
+    def meter(self) -> BoxMeter:
+        """What counts."""
+        return self.reporting.meter
+
+    def report_soon(self) -> None:
+        """Make the next look a report: somebody does not want to wait for the next renewal."""
+        self._asked.set()
 
     def pass_time(self) -> None:
         """Count the time since the last look."""

@@ -229,6 +229,11 @@ def _add_metering_routes(app: FastAPI, box: Box) -> None:
             raise ApiError(400, "invalid_parameter", "names: true or false.", param="names")
         return passed_on(await box.choose_metering(shown_key(request.headers.get("authorization")), names=names))
 
+    @app.post("/admin/metering/report")
+    async def report(request: Request) -> Response:
+        require_admin(await _authenticated(request, box))
+        return passed_on(await box.order_report(shown_key(request.headers.get("authorization"))))
+
 
 def _add_openai_routes(
     app: FastAPI, box: Box, engines: Mapping[str, Engine], meter: Meter, max_request_s: float

@@ -138,6 +138,10 @@ class Box:
         """Have the agent report names of keys, or pseudonyms; it checks the administrator's key itself."""
         return await self._ask("PUT", "/metering/settings", json={"names": names, "admin_key": admin_key})
 
+    async def order_report(self, admin_key: str) -> httpx.Response:
+        """Have the agent report soon; it checks the administrator's key itself."""
+        return await self._ask("POST", "/metering/report", json={"admin_key": admin_key})
+
     async def close(self) -> None:
         """Close the connection to the agent."""
         await self._client.aclose()

@@ -278,6 +278,22 @@ def test_the_keeper_counts_time_and_reports_behind_a_renewal(metered: MeteredBox
     assert metered.lease_ms() == served_ms + 60_000
 
 
+def test_the_keeper_reports_when_it_is_asked_to(metered: MeteredBox) -> None:
+    """At its next look, once; the next report is due as if it had been due by itself."""
+    board = StatusBoard(BootResult(state=BoxState.LOCKED, sentence="", at=0, payloads=[]), Console(()), lambda: 0.0)
+    keeper = MeterKeeper(board, metered.reporting, steady=lambda: 1000.0)
+    keeper.start()
+    metered.serve_and_close()
+    keeper.look()
+    assert metered.requests() == 0
+    keeper.report_soon()
+    keeper.look()
+    assert metered.requests() == 1
+    metered.serve_and_close()
+    keeper.look()
+    assert metered.requests() == 1
+
+
 def test_a_service_that_is_not_there_keeps_receipts_and_nothing_else(metered: MeteredBox) -> None:
     nobody = metered.simulated.vendor.service.model_copy(update={"url": f"https://127.0.0.1:{free_port()}"})
     away = Renewal(metered.renewal.paths, LicenseClient(nobody), *_rest(metered.renewal)[1:])
