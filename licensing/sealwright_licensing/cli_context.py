@@ -11,12 +11,12 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from sealwright_licensing import schema
+from sealwright_licensing.admission import admission
 from sealwright_licensing.cli_ids import complete_ids
 from sealwright_licensing.config import ServiceConfig, ServiceFolder, load_config
 from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.database import opened_database
 from sealwright_licensing.keys import load_signing_keys
-from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.services import Services, wire_services
 from sealwright_licensing.store_sql import SqlStore
 
@@ -31,8 +31,8 @@ class Context:
     engine: Engine
 
     def services(self) -> Services:
-        """What decides, as in the running service: releases are verified when they are read."""
-        store = SqlStore(self.engine, ManifestKeys(self.folder.manifest_keys).admit)
+        """What decides, as in the running service: releases and devices are verified when they are read."""
+        store = SqlStore(self.engine, admission(self.folder))
         keys = self.folder.keys
         return wire_services(store, load_signing_keys(keys), load_custodians(keys), self.config)
 

@@ -10,6 +10,7 @@ from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, print_result, table
 from sealwright_licensing.config import ServiceFolder, load_config, read_password
 from sealwright_licensing.database import describe, open_engine, opened_database
+from sealwright_licensing.keys import load_signing_keys
 from sealwright_policies.errors import OperationError
 
 
@@ -64,7 +65,7 @@ def _move(arguments: argparse.Namespace, to: str | None) -> None:
     with opened_database(folder, load_config(folder)) as engine:
         before = schema.current_revision(engine)
         if to is None:
-            schema.upgrade(engine, cli_actor())
+            schema.upgrade(engine, cli_actor(), lambda: load_signing_keys(folder.keys).lease_document)
         else:
             schema.downgrade(engine, to)
         after = schema.current_revision(engine)

@@ -203,7 +203,9 @@ def _move(arguments: argparse.Namespace) -> None:
 
 def _forget(arguments: argparse.Namespace) -> None:
     with _open(arguments) as keys:
-        entry = forget_key(keys.context.folder.keys, keys.keeper, keys.context.store, arguments.fingerprint)
+        store = keys.context.store
+        now = service_time(store, int(time.time()))
+        entry = forget_key(keys.context.folder.keys, keys.keeper, store, cli_actor(), arguments.fingerprint, now=now)
         keys.record("keys.forget", entry)
     words = [
         f"The {entry.role} key {entry.fingerprint[:16]} is out of use.",

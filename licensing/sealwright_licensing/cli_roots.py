@@ -12,9 +12,11 @@ from sealwright_licensing.certificates import parse_certificate
 from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, print_result, table, tier
+from sealwright_licensing.keys import load_signing_keys
 from sealwright_licensing.maker_roots import add_certificates, known_roots, parse_pem_certificates
 from sealwright_licensing.records import MakerCertificate
 from sealwright_licensing.root_import import import_certificates
+from sealwright_licensing.signed_records import sign_record
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 
 
@@ -70,7 +72,11 @@ _EVIDENCE = {
 def _add(arguments: argparse.Namespace) -> None:
     certificates = [one for path in arguments.pem for one in parse_pem_certificates(_read(path))]
     with open_service(arguments.directory) as context:
-        added = add_certificates(context.store, cli_actor(), certificates, arguments.tier, now=int(time.time()))
+        key = load_signing_keys(context.folder.keys).lease_document
+        added = add_certificates(
+            context.store, cli_actor(), certificates, arguments.tier,
+            lambda record: sign_record(record, key), now=int(time.time()),
+        )  # fmt: skip
     words = [
         f"trusted as {one.tier}: {one.subject}" if one.tier else f"kept as an intermediate: {one.subject}"
         for one in added

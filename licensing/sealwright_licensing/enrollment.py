@@ -40,6 +40,7 @@ from sealwright_licensing.records import (
 )
 from sealwright_licensing.retirement import retire, used_ticks
 from sealwright_licensing.seats import charged_before, devices_of_tpm, overage_seats, require_free_seat
+from sealwright_licensing.signed_records import sign_record
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_licensing.stranger_denials import record_stranger_denial
@@ -182,6 +183,7 @@ class EnrollmentService:
             expires_at=challenge.expires_at,
             challenge=document_bytes(challenge) if by_file else b"",
         )
+        pending = sign_record(pending, self._grantor.keys.lease_document)
         with self._store.write(code_name(pending.code_hash)) as transaction:
             transaction.delete_below(PendingEnrollment, "expires_at", now, code_hash=pending.code_hash)
             found = transaction.find(PendingEnrollment, code_hash=pending.code_hash)
@@ -290,7 +292,7 @@ class EnrollmentService:
         )
         release = stored_release(held.record)
         granted = GrantedRelease(held.record, release, pcr_values(result.unseal_pcrs), held.shares)
-        proved = with_baseline(device, baseline, now=now)
+        proved = with_baseline(sign_record(device, self._grantor.keys.lease_document), baseline, now=now)
         return self._grantor.prepare(held.license_, proved, [granted], number=proved.lease_number, now=now)
 
     def _commit(

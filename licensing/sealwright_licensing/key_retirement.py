@@ -7,8 +7,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sealwright_custody.keeper import Keeper, fingerprint
+from sealwright_licensing.actors import Actor
 from sealwright_licensing.custodian_keys import open_custodian
 from sealwright_licensing.keyring import (
     CUSTODIANS,
@@ -19,11 +21,12 @@ from sealwright_licensing.keyring import (
     load_service_files,
     save_keyring,
 )
-from sealwright_licensing.keys import load_log_keys
+from sealwright_licensing.keys import load_log_keys, open_entry
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.rewrapping import count_unopened
 from sealwright_licensing.row_changes import log_key_entry, queue_item
 from sealwright_licensing.sequencer import Sequencer
+from sealwright_licensing.signed_records import sign_anew, signed_by
 from sealwright_licensing.store import Store
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_policies.errors import OperationError, UsageError
@@ -31,14 +34,16 @@ from sealwright_policies.wire.envelope import load_ed25519_public_key, load_p256
 from sealwright_policies.wire.service import LicenseService
 
 
-def forget_key(folder: Path, keeper: Keeper, store: Store, named: str) -> KeyEntry:
+def forget_key(folder: Path, keeper: Keeper, store: Store, actor: Actor, named: str, *, now: int) -> KeyEntry:
     """Take an earlier key out of the keyring; the key itself stays where it is, for its keeper to destroy.
 
     Args:
         folder: ``keys/``.
         keeper: opens custodian keys.
-        store: tells what still needs the key.
+        store: tells what still needs the key; believes every record.
+        actor: who does it.
         named: the beginning of its fingerprint, 8 digits at least.
+        now: seconds since the epoch.
 
     Raises:
         UsageError: no key or several, or the current one.
@@ -60,6 +65,13 @@ def forget_key(folder: Path, keeper: Keeper, store: Store, named: str) -> KeyEnt
         _require_unneeded_files(store, list(files), dropped, entry)
     if entry.role is KeyRole.LOG:
         _retire_log_key(folder, keeper, store, files[keyring.service_files[-1]].service_id, entry)
+    if entry.role is KeyRole.LEASE_DOCUMENT:
+        known = {name: load_ed25519_public_key(file.lease_document_key) for name, file in files.items()}
+        left = signed_by([known[name] for name in kept.service_files])
+        current = keyring.current(entry.role).fingerprint
+        key = open_entry(keyring, keeper, entry.role, current)
+        assert isinstance(key, Ed25519PrivateKey)  # noqa: S101 - by its role
+        sign_anew(store, actor, signed_by(list(known.values())), left, key, now=now)
     save_keyring(folder, kept)
     return entry
 

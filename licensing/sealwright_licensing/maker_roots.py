@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -75,16 +76,36 @@ def parse_pem_certificates(data: bytes) -> list[Certificate]:
         raise FormatError("A certificate in the PEM file is not base64.") from error
 
 
+def is_listed(record: MakerCertificate) -> bool:
+    """Whether a stored root is one of the list, for the tier that it serves: by its content, not by what is stored."""
+    known = known_roots().get(hashlib.sha256(record.encoded).hexdigest())
+    return known is not None and known.tier == record.tier
+
+
 def add_certificates(
-    store: Store, actor: Actor, certificates: Iterable[Certificate], tier: Tier, *, now: int
+    store: Store,
+    actor: Actor,
+    certificates: Iterable[Certificate],
+    tier: Tier,
+    sign: Callable[[MakerCertificate], MakerCertificate],
+    *,
+    now: int,
 ) -> list[MakerCertificate]:
     """Add anchors and intermediates; adding the same again changes nothing.
+
+    Args:
+        store: the service's.
+        actor: who trusts them.
+        certificates: of makers.
+        tier: that the roots serve.
+        sign: makes a record one that the service believes (signed_records.py).
+        now: seconds since the epoch.
 
     Raises:
         UsageError: a listed root of another tier, or an unlisted root with a tier that is not "software".
         VerificationError: EK_CHAIN_INVALID: a certificate that is no CA's.
     """
-    added = [_record(certificate, tier, now) for certificate in certificates]
+    added = [sign(_record(certificate, tier, now)) for certificate in certificates]
     with store.write() as transaction:
         for record in added:
             known = transaction.get(MakerCertificate, record.fingerprint)

@@ -107,6 +107,8 @@ class MakerCertificate:
     subject: str
     encoded: bytes
     added_at: int
+    signature: bytes = b""
+    """Of a root that is not in our list (signed_records.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ class PendingEnrollment:
     expires_at: int
     challenge: bytes = b""
     """The whole EnrollmentChallenge of one that travels by file, to be given again; online ones are not."""
+    signature: bytes = b""
+    """Over all of it (signed_records.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,8 @@ class Device:
     """PCR 0, 2 and 3 that an operator has approved beside the pinned ones, JSON; spent when they are shown."""
     boot_logs_digest: bytes = b""
     """Of the boot logs of the last accepted evidence (policies/spec/air-gap.md, 2)."""
+    signature: bytes = b""
+    """Over who it is (signed_records.py)."""
 
 
 @dataclass(frozen=True, slots=True)

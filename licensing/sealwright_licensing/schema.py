@@ -11,14 +11,19 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.actors import Actor
 from sealwright_licensing.baseline import enter_baseline
 from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
+from sealwright_licensing.signed_records import sign_stored_records
 from sealwright_policies.errors import OperationError, UsageError
 
+SIGNED_SINCE = "0009"
+"""The revision since which records are signed."""
+RecordKey = Callable[[], Ed25519PrivateKey]
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -61,25 +66,28 @@ def create(engine: Engine) -> None:
     upgrade(engine)
 
 
-def upgrade(engine: Engine, actor: Actor | None = None) -> None:
+def upgrade(engine: Engine, actor: Actor | None = None, record_key: RecordKey | None = None) -> None:
     """Bring a database to the newest revision; then the log is told how the migrations left its rows, and by whom.
 
     Args:
         engine: the database.
         actor: who does it; None for a database that is empty.
+        record_key: opens the key that signs what is there, if the schema had no signatures (signed_records.py).
 
     Raises:
         OperationError: the database refuses.
     """
-    _migrate(engine, partial(_upgrade, actor), "head")
+    _migrate(engine, partial(_upgrade, actor, record_key), "head")
 
 
-def _upgrade(actor: Actor | None, config: Config, revision: str) -> None:
+def _upgrade(actor: Actor | None, record_key: RecordKey | None, config: Config, revision: str) -> None:
     connection = config.attributes["connection"]
     before = MigrationContext.configure(connection).get_current_revision()
     command.upgrade(config, revision)
     if before not in (None, newest_revision()):
         assert actor is not None  # noqa: S101 - a database that is not empty is upgraded by somebody
+        if str(before) < SIGNED_SINCE and record_key is not None:
+            sign_stored_records(connection, record_key())
         enter_baseline(connection, actor, str(before), newest_revision())
 
 

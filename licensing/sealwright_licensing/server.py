@@ -14,13 +14,13 @@ from starlette.types import ASGIApp
 
 from sealwright_custody.keeper import Keeper
 from sealwright_licensing import keys, metrics, schema
+from sealwright_licensing.admission import admission
 from sealwright_licensing.app import create_app
 from sealwright_licensing.config import Limits, ServiceConfig, ServiceFolder
 from sealwright_licensing.connections import Listener, TlsLoop, deadline_protocol
 from sealwright_licensing.custodian_keys import load_custodians
 from sealwright_licensing.database import is_postgresql, opened_database, service_engine
 from sealwright_licensing.logs import configure_logging
-from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.systemd import inherited_socket, tell_ready
 from sealwright_licensing.workers import supervise
@@ -53,7 +53,7 @@ def _work(
     folder: ServiceFolder, config: ServiceConfig, listener: Listener, started: Callable[[], None], lifeline: int | None
 ) -> None:
     """One process that answers boxes; a ``lifeline`` that becomes readable stops it as SIGTERM does."""
-    store = SqlStore(service_engine(folder, config), ManifestKeys(folder.manifest_keys).admit)
+    store = SqlStore(service_engine(folder, config), admission(folder))
     keeper = Keeper(folder.keys)
     app = create_app(store, keys.load_signing_keys(folder.keys, keeper), load_custodians(folder.keys, keeper), config)
     if config.metrics.port:

@@ -83,6 +83,7 @@ maker_certificates = Table(
     _text("subject"),
     _bytes("encoded"),
     _number("added_at"),
+    _bytes("signature"),
 )
 
 releases = Table(
@@ -126,6 +127,7 @@ pending_enrollments = Table(
     _bytes("nonce"),
     _number("expires_at"),
     _bytes("challenge"),
+    _bytes("signature"),
     Index(None, "code_hash"),
     Index(None, "expires_at"),
 )
@@ -173,6 +175,7 @@ devices = Table(
     _text("held_code"),
     _text("approved_pcrs"),
     _bytes("boot_logs_digest"),
+    _bytes("signature"),
     Index(None, "license_id"),
     Index(None, "ak_public"),
     Index(None, "srk_public"),

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_custody.keeper import Keeper
 from sealwright_licensing.actors import Actor, ActorKind
+from sealwright_licensing.admission import admission
 from sealwright_licensing.air_gap import AirGapService
 from sealwright_licensing.config import DEFAULT_DATABASE, Limits, ServiceFolder, load_config
 from sealwright_licensing.custodian_keys import load_custodians
@@ -36,6 +37,7 @@ from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.rotation import Rotation
 from sealwright_licensing.sequencer import Sequencer
+from sealwright_licensing.signed_records import sign_record
 from sealwright_licensing.store import Store
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tpm_floor import TpmFloor
@@ -142,7 +144,7 @@ class LicenseWorld:
             directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now, database=database
         )
         config = load_config(folder)
-        store = SqlStore(service_engine(folder, config), ManifestKeys(folder.manifest_keys).admit)
+        store = SqlStore(service_engine(folder, config), admission(folder))
         keys, custodians = load_signing_keys(folder.keys), load_custodians(folder.keys)
         grantor = Grantor(keys, KeyRelease(custodians), ReleaseProofs(store))
         world = cls(
@@ -174,6 +176,7 @@ class LicenseWorld:
     def restart(self) -> None:
         """Read the keys anew, as a service that starts does."""
         self.keys = load_signing_keys(self.folder.keys)
+        self.store._admit = admission(self.folder)
         grantor = Grantor(self.keys, KeyRelease(load_custodians(self.folder.keys)), ReleaseProofs(self.store))
         self.enrollment = EnrollmentService(self.store, grantor, NO_FLOOR)
         self.renewal = RenewalService(self.store, grantor, StatelessNonces(self.keys.nonce), NO_FLOOR)
@@ -189,7 +192,15 @@ class LicenseWorld:
 
     def trust(self, maker: MakerCa, tier: Tier = Tier.SOFTWARE) -> None:
         """Make a maker's root an anchor."""
-        add_certificates(self.store, OPERATOR, parse_pem_certificates(pem(maker.root)), tier, now=self.now)
+        self.add_certificates(pem(maker.root), tier)
+
+    def add_certificates(self, encoded: bytes, tier: Tier) -> None:
+        """Add certificates in PEM form, as the command does."""
+        key = self.keys.lease_document
+        add_certificates(
+            self.store, OPERATOR, parse_pem_certificates(encoded), tier,
+            lambda record: sign_record(record, key), now=self.now,
+        )  # fmt: skip
 
     def import_release(self, box: SyntheticBox) -> dict[str, tuple[bytes, bytes]]:
         """Import a box's release; returns its shares in the clear."""

@@ -13,10 +13,10 @@ from typing import Any
 from unittest.mock import patch
 
 from sealwright_licensing import cli, cli_context
+from sealwright_licensing.admission import admission
 from sealwright_licensing.config import load_config
 from sealwright_licensing.database import service_engine
 from sealwright_licensing.enrollment import EnrollmentService
-from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store import Transaction
@@ -98,7 +98,7 @@ def run_mortal_store(world: LicenseWorld, boundaries: int, work: Callable[[Morta
     if child == 0:
         try:
             engine = service_engine(world.folder, load_config(world.folder))
-            store = MortalStore(engine, ManifestKeys(world.folder.manifest_keys).admit)
+            store = MortalStore(engine, admission(world.folder))
             store.life = Life(boundaries)
             work(store)
             os._exit(0)

@@ -13,6 +13,7 @@ from sealwright_licensing.config import load_config
 from sealwright_licensing.operators.app import create_operator_app
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import create_token
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_testing.license_world import LicenseWorld
 
 OPERATOR = Actor(ActorKind.CLI, "test")
@@ -44,7 +45,8 @@ class OperatorDesk:
     @classmethod
     def open(cls, world: LicenseWorld) -> OperatorDesk:
         """Build it, and make a token for each role."""
-        app = create_operator_app(world.store, world.folder, load_config(world.folder), now=lambda: world.now)
+        store = SqlStore(world.store.engine)  # as in the operators' process
+        app = create_operator_app(store, world.folder, load_config(world.folder), now=lambda: world.now)
         desk = cls(world, app, TestClient(app, base_url=ORIGIN, raise_server_exceptions=False))
         desk.tokens = {role: desk.token(role.value, role) for role in Role}
         return desk

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from sealwright_licensing import database, schema
+from sealwright_licensing.admission import admission
 from sealwright_licensing.cli import main
 from sealwright_licensing.config import load_config
 from sealwright_licensing.database import open_engine, service_engine
 from sealwright_licensing.database_copy import copy_records, count_records
 from sealwright_licensing.locks import device_name
-from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.records import Device, NextNonce
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import OperationError
@@ -73,7 +73,7 @@ def test_a_service_that_has_grown_moves_to_postgresql(tmp_path: Path, postgres_u
     text = world.folder.config_file.read_text()
     world.folder.config_file.write_text(text.replace("sqlite:service.db", postgres_url))
     engine = service_engine(world.folder, load_config(world.folder))
-    world.store = SqlStore(engine, ManifestKeys(world.folder.manifest_keys).admit)
+    world.store = SqlStore(engine, admission(world.folder))
     world.interrupt(lambda: None)  # wires the services to the store anew
     box.pass_time(100)
     box.ask()

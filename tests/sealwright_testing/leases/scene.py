@@ -20,13 +20,12 @@ from tpm2_pytss.constants import ESYS_TR
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
+from sealwright_licensing.admission import admission
 from sealwright_licensing.config import ServiceFolder, load_config
 from sealwright_licensing.database import service_engine
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment import EnrollmentService
 from sealwright_licensing.grants import Grantor
-from sealwright_licensing.maker_roots import add_certificates, parse_pem_certificates
-from sealwright_licensing.manifest_keys import ManifestKeys
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.operations.devices import resume_device, retire_device, transfer_device
 from sealwright_licensing.operations.licenses import (
@@ -80,7 +79,7 @@ class Scene:
         time = VirtualTime(directory / "time")
         world = LicenseWorld.create(directory / "license", now=START)
         for pem in (manufactured.root_certificates_pem, manufactured.intermediate_certificates_pem):
-            add_certificates(world.store, OPERATOR, parse_pem_certificates(pem), Tier.SOFTWARE, now=START)
+            world.add_certificates(pem, Tier.SOFTWARE)
         license_, (code,) = world.issue(days=LICENSE_DAYS, lease_days=LEASE_DAYS, renew_after_s=CONTACT_S)
         tpm = _tpm(directory, time)
         manufactured.copy_state(tpm.state_directory)
@@ -289,7 +288,7 @@ def _tpm(directory: Path, time: VirtualTime) -> SoftwareTpm:
 
 def _opened(world: LicenseWorld, folder: ServiceFolder) -> LicenseWorld:
     """A service on a copied folder."""
-    store = SqlStore(service_engine(folder, load_config(folder)), ManifestKeys(folder.manifest_keys).admit)
+    store = SqlStore(service_engine(folder, load_config(folder)), admission(folder))
     grantor = Grantor(world.keys, world.enrollment._grantor.key_release, ReleaseProofs(store))
     return replace(
         world,

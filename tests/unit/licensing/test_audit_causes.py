@@ -178,7 +178,7 @@ def test_an_upgrade_is_an_operation_and_what_earlier_versions_left_is_forgiven(w
     schema.downgrade(engine, "0007")
     with world.store.write() as transaction:
         transaction.add(queue_item(change_entry("written", [], world.now)))
-    schema.upgrade(engine, OPERATOR)
+    schema.upgrade(engine, OPERATOR, lambda: world.keys.lease_document)
     world.sequence()
     report = audited(world)
     assert (report.findings, report.earlier_changes, len(report.upgrades)) == ([], 1, 1)
@@ -196,7 +196,7 @@ def test_the_last_use_of_a_token_goes_down_and_up(world: LicenseWorld) -> None:
     record, token = create_token(world.store, OPERATOR, "console", Role.OPERATOR, now=world.now)
     authenticate_token(world.store, token, now=world.now + 7)
     schema.downgrade(world.store.engine, "0007")
-    schema.upgrade(world.store.engine, OPERATOR)
+    schema.upgrade(world.store.engine, OPERATOR, lambda: world.keys.lease_document)
     with world.store.read() as transaction:
         assert transaction.get(ApiTokenUse, record.token_id) == ApiTokenUse(record.token_id, world.now + 7)
 

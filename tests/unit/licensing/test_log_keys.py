@@ -38,7 +38,7 @@ def forget(world: LicenseWorld) -> None:
     """Forget the log key from before the rotation; no image needs it."""
     withdraw_release(world.store, OPERATOR, world.box.release.release_id, now=world.now)
     earlier = load_keyring(world.folder.keys).all_of(KeyRole.LOG)[1].fingerprint
-    forget_key(world.folder.keys, Keeper(world.folder.keys), world.store, earlier)
+    forget_key(world.folder.keys, Keeper(world.folder.keys), world.store, OPERATOR, earlier, now=world.now)
 
 
 def rotated(world: LicenseWorld) -> tuple[Ed25519PrivateKey, Ed25519PrivateKey]:

@@ -45,7 +45,7 @@ def earlier(world: LicenseWorld, role: KeyRole) -> str:
 
 
 def forget(world: LicenseWorld, role: KeyRole) -> None:
-    forget_key(world.folder.keys, Keeper(world.folder.keys), world.store, earlier(world, role))
+    forget_key(world.folder.keys, Keeper(world.folder.keys), world.store, OPERATOR, earlier(world, role), now=world.now)
 
 
 def update(box: EnrolledDevice) -> str:
@@ -156,10 +156,10 @@ def test_the_current_key_is_not_forgotten(world: LicenseWorld) -> None:
     current = load_keyring(world.folder.keys).current(KeyRole.LEASE_POLICY).fingerprint
     keeper = Keeper(world.folder.keys)
     with pytest.raises(UsageError, match="current lease-policy key"):
-        forget_key(world.folder.keys, keeper, world.store, current)
+        forget_key(world.folder.keys, keeper, world.store, OPERATOR, current, now=world.now)
     for named in ("00000000", current[:7]):
         with pytest.raises(UsageError, match="8 digits"):
-            forget_key(world.folder.keys, keeper, world.store, named)
+            forget_key(world.folder.keys, keeper, world.store, OPERATOR, named, now=world.now)
 
 
 # --- custodians -------------------------------------------------------------------------------------------------------

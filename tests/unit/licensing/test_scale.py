@@ -17,6 +17,7 @@ from sealwright_licensing.operations import devices, licenses
 from sealwright_licensing.operations.terms import TermChanges
 from sealwright_licensing.operators.fleet_metrics import fleet_metrics
 from sealwright_licensing.records import Device, EnrollmentReply, License, RenewalReply
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
@@ -108,7 +109,7 @@ def test_a_change_forgets_the_replies_of_its_licence_alone(box: EnrolledDevice) 
         one.pass_time(100)
         one.renew()
     grow_fleet(box.world, 20)
-    with box.world.store.read() as transaction:
+    with SqlStore(box.world.store.engine).read() as transaction:
         of_license = {one.device_id: one.license_id for one in transaction.find(Device)}
         before = {one.device_id for one in transaction.find(RenewalReply)}
         enrolled = transaction.count(EnrollmentReply)

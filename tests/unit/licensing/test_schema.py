@@ -82,7 +82,7 @@ def test_each_step_down_and_up_keeps_what_both_schemas_have(world: LicenseWorld)
         assert before["devices"][1]
         schema.downgrade(engine, revision)
         older = rows(engine)
-        schema.upgrade(engine, OPERATOR)
+        schema.upgrade(engine, OPERATOR, lambda: world.keys.lease_document)
         for where in (older, rows(engine)):
             for table in before.keys() & older.keys():
                 kept = before[table][0] & older[table][0]
@@ -114,7 +114,7 @@ def test_a_licence_and_a_held_device_survive_the_licence_model(world: LicenseWor
     engine = world.store._engine
     schema.downgrade(engine, "0001")
     assert "overage" not in {column["name"] for column in inspect(engine).get_columns("licenses")}
-    schema.upgrade(engine, OPERATOR)
+    schema.upgrade(engine, OPERATOR, lambda: world.keys.lease_document)
     with world.store.read() as transaction:
         assert transaction.get(License, license_.license_id) == license_
         now = transaction.get(Device, device.device_id)
