@@ -61,7 +61,7 @@ lint: python  ## ruff, mypy strict, import-linter, ansible-lint
 	@ruff format --check .
 	@mypy $(PACKAGES) tests
 	@lint-imports
-	@cd ansible && ansible-lint --offline --quiet
+	@cd ansible && ansible-lint --offline -q
 format: python  ## format the Python code and order its imports
 	@ruff check --select I --fix --quiet .
 	@ruff format .
