@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,6 +12,7 @@ from sealwright_licensing.console.day_filters import DayRange
 from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
 from sealwright_licensing.console.lists import find_list
+from sealwright_licensing.console.marks import utc
 from sealwright_licensing.console.pages import Console
 from sealwright_licensing.operators.api.decisions import DecisionQuery
 from sealwright_licensing.operators.api.pages import Filter, ListQuery
@@ -53,7 +56,13 @@ def router(console: Console) -> APIRouter:
             equal={"subject": query.subject, "operation": query.operation},
             since=query.first_second, until=query.last_second,
         )  # fmt: skip
-        details = {one.operation_id: json.loads(one.detail) for one in found.rows}
+        details = {one.operation_id: _shown(json.loads(one.detail)) for one in found.rows}
         return console.page(visit, "operations.html", found=found, details=details)
 
     return routes
+
+
+def _shown(detail: Mapping[str, Any]) -> dict[str, str]:
+    """What an operation changed, without what says nothing; times as times."""
+    given = {name: value for name, value in detail.items() if value not in (None, "", [], {})}
+    return {name: utc(value) if name.endswith("_at") else str(value) for name, value in given.items()}

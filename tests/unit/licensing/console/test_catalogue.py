@@ -74,6 +74,14 @@ def test_every_operation_is_described(subject: Subject) -> None:
         assert f"done.{key}" in ENGLISH or drawing
 
 
+def test_every_operation_that_is_journalled_has_a_word() -> None:
+    """Those that stand as one word in a module; others are made of a subject's operations."""
+    modules = [path.read_text() for path in FOLDER.parent.rglob("*.py")]
+    named = {name for text in modules for name in re.findall(r'\b(?:operation=|record\()"([a-z]+\.[a-z-]+)"', text)}
+    assert len(named) > 8
+    assert {f"operation.{name}" for name in named} - set(ENGLISH) == set()
+
+
 def test_every_field_has_a_label_and_every_choice_a_word() -> None:
     for field in issue_fields():
         assert f"field.{field.name}" in ENGLISH

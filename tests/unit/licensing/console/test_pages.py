@@ -16,6 +16,7 @@ from sqlalchemy import event
 from sealwright_licensing.console.fleet import SHOWN
 from sealwright_licensing.console.guard import Guard
 from sealwright_licensing.console.headers import CONTENT_SECURITY_POLICY, HEADERS
+from sealwright_licensing.console.marks import utc
 from sealwright_licensing.console.pages import STATIC, own_path
 from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.operators.roles import Role
@@ -49,6 +50,16 @@ def test_hostile_text_is_text(visitor: ConsoleVisitor) -> None:
         assert elements.all("img", "i", "b") == [], path
         assert "49" not in re.findall(r"onerror=alert\(2\)&gt;(..)", page)
     assert "&lt;script&gt;alert(1)" in visitor.page(f"/licenses/{license_.license_id}")
+
+
+def test_an_operations_detail_says_what_it_has_to_say(visitor: ConsoleVisitor) -> None:
+    """A time as one, and nothing where there is nothing."""
+    license_, _ = visitor.desk.world.issue()
+    page = visitor.page("/operations")
+    assert f"expires_at: {utc(license_.expires_at)}" in page
+    assert "None" not in page
+    assert str(license_.expires_at) not in page
+    assert "software TPM" in visitor.page(f"/licenses/{license_.license_id}")
 
 
 def test_an_operations_detail_is_text(visitor: ConsoleVisitor) -> None:
