@@ -49,6 +49,8 @@ def configure_logging() -> None:
     """Log to standard error, uvicorn's messages included."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter())
+    # What no line holds need not be found out for each.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
 

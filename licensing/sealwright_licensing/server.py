@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import ssl
@@ -58,6 +59,7 @@ def _work(
     app = create_app(store, keys.load_signing_keys(folder.keys, keeper), load_custodians(folder.keys, keeper), config)
     if config.metrics.port:
         metrics.listen(config.metrics.host, config.metrics.port)
+    gc.freeze()  # the program itself; each full collection would go through it again
     _answer(server_config(app, folder, config.limits), config.limits, listener, started, lifeline)
 
 

@@ -100,7 +100,7 @@ class Statement:
         if self.fixed:
             (values,) = several
             several = ({**self.fixed, **values},)
-        return tuple(several[at][name] for at, name in self.order)
+        return tuple([several[at][name] for at, name in self.order])
 
 
 class Statements:
@@ -111,6 +111,7 @@ class Statements:
         if dialect.name == POSTGRESQL:
             self._dialect = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
         self._single: dict[Shape, Statement] = {}
+        self._parts: dict[Shape, Statement] = {}
         self._several: dict[tuple[Shape, ...], Statement] = {}
 
     def one(self, shape: Shape) -> Statement:
@@ -127,7 +128,7 @@ class Statements:
         if known is None:
             texts, order = list[str](), list[tuple[int, str]]()
             for at, shape in enumerate(shapes):
-                part = self._compiled(_built(shape, POSTGRESQL, in_row=True))
+                part = self._part(shape)
                 texts.append(_renumbered(part.text, len(order)))
                 order += [(at, name) for _, name in part.order]
             if shapes[0].verb is Verb.SELECT:
@@ -135,6 +136,12 @@ class Statements:
             else:
                 text = f"WITH {', '.join(f'w{at} AS ({part})' for at, part in enumerate(texts))} SELECT 1"
             known = self._several[shapes] = Statement(text, tuple(order), {})
+        return known
+
+    def _part(self, shape: Shape) -> Statement:
+        known = self._parts.get(shape)
+        if known is None:
+            known = self._parts[shape] = self._compiled(_built(shape, POSTGRESQL, in_row=True))
         return known
 
     def built(self, query: Select[Any]) -> Statement:

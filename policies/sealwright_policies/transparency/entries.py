@@ -149,14 +149,14 @@ def row_key(values: Sequence[Value]) -> str:
 
 
 def _tagged(value: Value) -> bytes:
-    match value:
-        case None:
-            return b"n"
+    match value:  # most are text
+        case str():
+            return b"s" + value.encode("utf-8", "surrogatepass")
         case bool():
             return b"b1" if value else b"b0"
         case int():
             return b"i%d" % value
-        case str():
-            return b"s" + value.encode("utf-8", "surrogatepass")
         case bytes():
             return b"y" + value
+        case None:
+            return b"n"
