@@ -88,7 +88,11 @@ def run_playbook(wish: Wish, say: Say, *, verbose: bool = False) -> Outcome:
             roles_path=str(ROLES),
             limit=wish.limit,
             cmdline="--check --diff" if wish.check else None,
-            envvars={"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "ANSIBLE_PIPELINING": "1"},
+            envvars={
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "ANSIBLE_PIPELINING": "1",
+                "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "1",
+            },
             event_handler=watcher.see,
             quiet=not verbose,
         )
