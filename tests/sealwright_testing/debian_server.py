@@ -136,15 +136,21 @@ def ssh_options(folder: Path) -> Sequence[str]:
 
 
 @contextmanager
-def server_network(folder: Path) -> Iterator[ServerNetwork]:
-    """A network that this process, alone of all on the host, is in until the block ends."""
+def server_network(folder: Path, *addresses: str) -> Iterator[ServerNetwork]:
+    """A network that this process, alone of all on the host, is in until the block ends.
+
+    Args:
+        folder: for keys and logs.
+        addresses: of this process, beside its first one.
+    """
     network = ServerNetwork(folder)
     try:
         network.add_namespace(f"{network.name}-lan")
         with _inside(_NETWORKS / f"{network.name}-lan"):
             _ip("link", "set", "lo", "up")
             _ip("link", "add", "lan", "type", "bridge")
-            _ip("address", "add", f"{OPERATOR}/24", "dev", "lan")
+            for address in (OPERATOR, *addresses):
+                _ip("address", "add", f"{address}/24", "dev", "lan")
             _ip("link", "set", "lan", "up")
             yield network
     finally:

@@ -33,6 +33,11 @@ class BackupIdentity:
         shown = subprocess.run(["age-keygen", "-y", file], capture_output=True, text=True, check=True)
         return cls(file, shown.stdout.strip())
 
+    def opens(self, archive: Path) -> bool:
+        """Whether it opens an archive."""
+        argv = ["age", "--decrypt", "--identity", str(self.file), "--output", "/dev/null", str(archive)]
+        return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
 
 @dataclass
 class Fleet:
@@ -78,17 +83,12 @@ def packages() -> Path:
     return Path(printed.stdout.strip())
 
 
-def common_settings(folder: Path, address: str) -> tuple[dict[str, Any], BackupIdentity, BackupIdentity]:
-    """An inventory's settings, and the identities for backups of database and keys."""
-    database, keys = (BackupIdentity.create(folder / f"{name}.identity") for name in ("database", "keys"))
-    settings = {
+def common_settings(folder: Path, url: str) -> dict[str, Any]:
+    """What every inventory of a test says."""
+    return {
         "ansible_user": ADMINISTRATOR,
         "ansible_ssh_common_args": " ".join(ssh_options(folder)),
-        "license_server_url": f"https://{address}:{PORT}",
+        "license_server_url": url,
         "license_server_service_id": "service-1",
         "license_server_packages": str(packages()),
-        "license_server_management_networks": ["10.77.0.0/24"],
-        "license_server_backup_database_recipient": database.recipient,
-        "license_server_backup_keys_recipient": keys.recipient,
     }
-    return settings, database, keys

@@ -1,52 +1,96 @@
-"""A licence server on a clean Debian: deployed, deployed again, restarted under load, backed up, restored elsewhere.
+"""A licence server on a clean Debian: deployed, restarted under load, backed up, doubled, and restored on a new host.
 
-The tests of this file build on each other, in their order: each takes the server as the one before has left it.
+The tests of this file build on each other, in their order: each takes the servers as the one before has left them.
 """
 
 from __future__ import annotations
 
+import re
+import socket
+import ssl
+import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sealwright_appliance.renewal import renew
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
-from sealwright_testing.debian_server import DebianServer, ServerNetwork, server_network
-from sealwright_testing.deployed_vendor import DeployedVendor
-from sealwright_testing.fleet import BackupIdentity, Fleet, common_settings
+from sealwright_testing.debian_server import OPERATOR, DebianServer, ServerNetwork, server_network
+from sealwright_testing.deployed_vendor import FOLDER, USER, DeployedVendor
+from sealwright_testing.fleet import PORT, BackupIdentity, Fleet, common_settings
 from sealwright_testing.simulated_box import SimulatedBox, new_enrolled_box
 
-ADDRESS = "10.77.0.11"
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+SERVICE = "10.77.0.10"
+"""The address in the URL, which goes from one host to the next."""
+FIRST, SECOND, BALANCER, NEW = "10.77.0.11", "10.77.0.12", "10.77.0.13", "10.77.0.14"
+MONITORING, STRANGER = "10.77.0.2", "10.77.0.3"
+"""Further addresses of the test process."""
 EXPOSURE_LIMIT = 2.0
 """Of ten, by systemd-analyze security."""
-UNITS = ("sealwright-license@1.service", "sealwright-license@2.service", "sealwright-license-operators.service",
-         "sealwright-license-backup.service")  # fmt: skip
+PROCESSES = ("sealwright-license@1.service", "sealwright-license@2.service", "sealwright-license-operators.service")
+TIMEOUT_S = 60
+CLIENTS = 4
+MOST_REQUESTS = 20_000
+DROPPED_AFTER_S = 1.0
+"""A SYN on this network is answered in milliseconds, or not at all."""
 
 
 @dataclass
 class Scene:
     """What the tests share."""
 
+    folder: Path
     network: ServerNetwork
     fleet: Fleet
     server: DebianServer
-    database_identity: BackupIdentity
-    keys_identity: BackupIdentity
-    folder: Path
+    identities: dict[str, BackupIdentity]
+    archives: dict[str, Path] = field(default_factory=dict)
+    """The backup that a test has made, by what is in it."""
+
+    def add(self, name: str, address: str, **settings: str) -> DebianServer:
+        """Another clean server, and in the inventory."""
+        server = self.network.boot(name, address)
+        self.fleet.add(server, **settings)
+        return server
+
+    def restored(self, *parts: str) -> dict[str, str]:
+        """The settings that name archives and what opens them."""
+        named: dict[str, str] = {}
+        for part in parts:
+            named[f"license_server_restore_{part}"] = str(self.archives[part])
+            named[f"license_server_restore_{part}_identity"] = str(self.identities[part].file)
+        return named
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """Trusts the service's authority alone."""
+        return ssl.create_default_context(cadata=self.server.run("cat", FOLDER / "keys/tls-ca.crt"))
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A clean server, and an inventory that names it."""
+    """A clean server with the service's address, and an inventory that names it."""
     folder = tmp_path_factory.mktemp("fleet")
-    settings, database, keys = common_settings(folder, ADDRESS)
-    with server_network(folder) as network:
-        server = network.boot("license-1", ADDRESS)
-        fleet = Fleet(folder, settings)
-        fleet.add(server)
-        yield Scene(network, fleet, server, database, keys, folder)
+    identities = {name: BackupIdentity.create(folder / f"{name}.identity") for name in ("database", "keys")}
+    settings = common_settings(folder, f"https://{SERVICE}:{PORT}") | {
+        "license_server_management_networks": [f"{OPERATOR}/32"],
+        "license_server_monitoring_networks": [f"{MONITORING}/32"],
+        "license_server_limits": {"requests_per_minute": 100_000},
+        "license_server_database_password": "a password of the tests",
+        **{f"license_server_backup_{name}_recipient": one.recipient for name, one in identities.items()},
+        **{f"license_server_backup_{name}_copies": str(folder / name) for name in identities},
+    }
+    with server_network(folder, MONITORING, STRANGER) as network:
+        made = Scene(folder, network, Fleet(folder, settings), network.boot("license-1", FIRST), identities)
+        made.fleet.add(made.server, license_server_database_clients=[f"{SECOND}/32"])
+        take_address(made.server)
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +102,10 @@ def box(scene: Scene) -> Iterator[SimulatedBox]:
     made.tpm.kill()
 
 
-def lease_number(box: SimulatedBox) -> int:
-    """Of the box's newest lease."""
-    return max(lease.number for lease in box.store.load_leases())
+def take_address(server: DebianServer) -> None:
+    """Have a server answer at the service's address."""
+    server.run("ip", "address", "add", f"{SERVICE}/24", "dev", "host0")
+    subprocess.run(["ip", "neighbour", "flush", "dev", "lan"], check=True)
 
 
 def renew_lease(box: SimulatedBox) -> int:
@@ -71,7 +116,69 @@ def renew_lease(box: SimulatedBox) -> int:
     return lease.number
 
 
+def lease_number(box: SimulatedBox) -> int:
+    """Of the box's newest lease."""
+    return max(lease.number for lease in box.store.load_leases())
+
+
+def is_open(port: int, *, source: str, address: str = FIRST) -> bool:
+    """Whether a connection from one of the test's addresses is taken."""
+    try:
+        socket.create_connection((address, port), DROPPED_AFTER_S, (source, 0)).close()
+    except TimeoutError:
+        return False
+    return True
+
+
+@dataclass
+class Load:
+    """What clients that ask one request after the other, each on a connection of its own, have seen."""
+
+    tls: ssl.SSLContext
+    answered: int = 0
+    failures: list[str] = field(default_factory=list)
+    is_over: bool = False
+
+    def ask(self) -> None:
+        """Ask until it is over."""
+        while not self.is_over and self.answered < MOST_REQUESTS:
+            try:
+                reply = httpx.get(f"https://{SERVICE}:{PORT}/readyz", verify=self.tls, timeout=TIMEOUT_S)
+            except httpx.HTTPError as error:
+                self.failures.append(repr(error))
+            else:
+                self.answered += 1
+                if reply.status_code != httpx.codes.OK:
+                    self.failures.append(reply.text)
+
+
+@contextmanager
+def under_load(scene: Scene) -> Iterator[Load]:
+    """Clients keep asking until the block ends."""
+    load = Load(scene.tls)
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        for _ in range(CLIENTS):
+            pool.submit(load.ask)
+        try:
+            yield load
+        finally:
+            load.is_over = True
+
+
 # --- deploying --------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_setting_is_named(scene: Scene) -> None:
+    """By the argument specification, before anything is done."""
+    done = scene.fleet.try_to_run("deploy-license-server", without=["license_server_url"])
+    assert (done.returncode, "license_server_url" in done.stderr) == (2, True), done.stderr
+
+
+def test_one_recipient_for_both_backups_is_refused(scene: Scene) -> None:
+    """Whoever opens both has the models."""
+    one = scene.identities["keys"].recipient
+    done = scene.fleet.try_to_run("deploy-license-server", license_server_backup_database_recipient=one)
+    assert (done.returncode, "license_server_backup_keys_recipient: " in done.stderr) == (2, True), done.stderr
 
 
 def test_check_mode_on_a_fresh_host_changes_nothing(scene: Scene) -> None:
@@ -83,7 +190,7 @@ def test_check_mode_on_a_fresh_host_changes_nothing(scene: Scene) -> None:
 def test_the_first_run_deploys(scene: Scene) -> None:
     """Every unit runs, none has failed."""
     assert scene.fleet.run("deploy-license-server")["license-1"] > 0
-    for unit in (*UNITS[:3], "sealwright-license.socket", "sealwright-license-backup.timer", "nftables.service"):
+    for unit in (*PROCESSES, "sealwright-license.socket", "sealwright-license-backup.timer", "nftables.service"):
         assert scene.server.run("systemctl", "is-active", unit).strip() == "active"
         assert scene.server.run("systemctl", "is-enabled", unit).strip() == "enabled"
     assert scene.server.run("systemctl", "list-units", "--failed", "--plain", "--no-legend") == ""
@@ -95,11 +202,147 @@ def test_a_second_run_changes_nothing(scene: Scene) -> None:
 
 def test_units_are_hardened(scene: Scene) -> None:
     """systemd's own measure, which fails above the limit."""
-    for unit in UNITS:
+    for unit in (*PROCESSES, "sealwright-license-backup.service"):
         scene.server.run("systemd-analyze", "security", f"--threshold={EXPOSURE_LIMIT * 10:.0f}", "--no-pager", unit)
+
+
+def test_the_operators_process_cannot_read_keys_that_open_models(scene: Scene) -> None:
+    """Its mount namespace has nothing in their place."""
+    process = scene.server.run("systemctl", "show", "--property=MainPID", "--value", PROCESSES[2]).strip()
+    for name, size in (("tls-server.pem", True), ("custodian-lease-share.pem", False), ("lease-policy.pem", False)):
+        seen = scene.server.run("nsenter", "--target", process, "--mount", "cat", FOLDER / "keys" / name, check=False)
+        assert bool(seen) is size, name
+
+
+def test_the_firewall_lets_in_who_is_named(scene: Scene) -> None:
+    """Everybody reaches the boxes' port, managers SSH, monitoring the figures; PostgreSQL only its clients."""
+    figures, postgresql, ssh = (9464, 9465, 9100, 9187), 5432, 22
+    assert is_open(PORT, source=STRANGER)
+    assert is_open(ssh, source=OPERATOR)
+    assert all(is_open(port, source=MONITORING) for port in figures)
+    for source, ports in (
+        (STRANGER, (ssh, *figures, postgresql)),
+        (OPERATOR, figures),
+        (MONITORING, (ssh, postgresql)),
+    ):
+        assert not [port for port in ports if is_open(port, source=source)], source
+
+
+def test_figures_are_shown(scene: Scene) -> None:
+    """Of each process, of the host and of PostgreSQL."""
+    transport = httpx.HTTPTransport(local_address=MONITORING)
+    with httpx.Client(transport=transport, timeout=TIMEOUT_S) as client:
+        for port, figure in (
+            (9464, "sealwright_license_requests_running"), (9465, "sealwright_license_requests_running"),
+            (9100, "node_load1"), (9187, "pg_up 1"),
+        ):  # fmt: skip
+            assert figure in client.get(f"http://{FIRST}:{port}/metrics").text
 
 
 def test_a_box_enrols_and_renews(box: SimulatedBox) -> None:
     """With a software TPM, over the network, with the service's own authority."""
+    before = lease_number(box)
+    assert renew_lease(box) == before + 1
+
+
+# --- restarting -------------------------------------------------------------------------------------------------------
+
+
+def test_a_rolling_restart_loses_no_request(scene: Scene) -> None:
+    """Every process is another afterwards, and whoever connected meanwhile has an answer."""
+
+    def processes() -> list[str]:
+        return scene.server.run("systemctl", "show", "--property=MainPID", "--value", *PROCESSES).split()
+
+    before = processes()
+    with under_load(scene) as load:
+        assert scene.fleet.run("restart-license-server") == {"license-1": len(PROCESSES)}
+    assert not set(before) & set(processes())
+    assert load.failures == []
+    assert load.answered > CLIENTS * 10
+
+
+# --- backup and restore -----------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_two_archives_for_two_people(scene: Scene, box: SimulatedBox) -> None:
+    """Each opens with its own identity alone; the copies lie in folders of their own."""
+    assert lease_number(box) > 1
+    scene.fleet.run("backup-license-server")
+    for name, identity in scene.identities.items():
+        (archive,) = (scene.folder / name).iterdir()
+        scene.archives[name] = archive
+        other = next(one for one in scene.identities.values() if one is not identity)
+        assert identity.opens(archive)
+        assert not other.opens(archive)
+
+
+# --- two servers behind a balancer ------------------------------------------------------------------------------------
+
+
+def test_two_servers_share_a_database_behind_a_balancer(scene: Scene, box: SimulatedBox) -> None:
+    """The second begins with the keys alone; whichever of the two is away, the box renews."""
+    second = scene.add("license-2", SECOND, license_server_database_on="license-1")
+    scene.fleet.run("restore-license-server", "--limit=license-2", **scene.restored("keys"))
+    assert scene.fleet.run("deploy-license-server", "--limit=license-2") == {"license-2": 0}
+    balancer = scene.network.boot("balancer", BALANCER)
+    balancer.run("apt-get", "--yes", "--quiet", "--no-install-recommends", "install", "haproxy")
+    for name, content in (
+        ("haproxy.cfg", documented_balancer(FIRST, SECOND)),
+        ("license-ca.pem", scene.server.run("cat", FOLDER / "keys/tls-ca.crt")),
+    ):
+        balancer.run("tee", f"/etc/haproxy/{name}", given=content.encode())
+    balancer.run("systemctl", "restart", "haproxy.service")
+    scene.server.run("ip", "address", "delete", f"{SERVICE}/24", "dev", "host0")
+    take_address(balancer)
+    before = renew_lease(box)
+    scene.server.run("systemctl", "stop", "sealwright-license.socket", *PROCESSES)
+    assert renew_lease(box) == before + 1
+    scene.server.run("systemctl", "start", "sealwright-license.socket", *PROCESSES)
+    second.power_off()
+    assert renew_lease(box) == before + 2
+    balancer.power_off()
+
+
+def documented_balancer(*addresses: str) -> str:
+    """HAProxy's configuration as the guide has it, but for the addresses."""
+    block = re.search(r"```haproxy\n(.*?)```", (DOCS / "licence-server.md").read_text(), re.DOTALL)
+    assert block is not None
+    shown = block.group(1)
+    for documented, address in zip(("192.0.2.11", "192.0.2.12"), addresses, strict=True):
+        assert documented in shown
+        shown = shown.replace(documented, address)
+    return shown
+
+
+# --- restoring --------------------------------------------------------------------------------------------------------
+
+
+def test_a_service_is_not_overwritten(scene: Scene) -> None:
+    """Restoring is for new hosts."""
+    done = scene.fleet.try_to_run("restore-license-server", "--limit=license-1", **scene.restored("keys", "database"))
+    assert (done.returncode, "is not overwritten" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_restore_without_the_keys_is_refused(scene: Scene) -> None:
+    """Before anything is done to the host."""
+    scene.server.power_off()
+    scene.server = scene.add("license-3", NEW)
+    done = scene.fleet.try_to_run("restore-license-server", "--limit=license-3", **scene.restored("database"))
+    assert (done.returncode, "license_server_restore_keys: " in done.stderr) == (2, True), done.stderr
+    assert scene.server.run("ls", "/opt", "/var/lib/sealwright", check=False) == "/opt:\n"
+
+
+def test_a_lost_host_is_restored_on_a_new_one(scene: Scene, box: SimulatedBox) -> None:
+    """A second run changes nothing, and the log that was restored is whole."""
+    scene.fleet.run("restore-license-server", "--limit=license-3", **scene.restored("keys", "database"))
+    assert scene.fleet.run("deploy-license-server", "--limit=license-3") == {"license-3": 0}
+    scene.server.run("sealwright-license", "audit", "verify", FOLDER, user=USER)
+    assert scene.server.run("sh", "-c", "ls -d /dev/shm/sealwright-*", check=False) == ""
+    take_address(scene.server)
+
+
+def test_a_box_that_is_ahead_of_the_backup_goes_on(scene: Scene, box: SimulatedBox) -> None:
+    """It has renewed three times since."""
     before = lease_number(box)
     assert renew_lease(box) == before + 1
