@@ -1,10 +1,11 @@
-"""Boot logs of the last accepted evidence, for a request without logs (policies/spec/air-gap.md, 4)."""
+"""Boot logs of a device's last accepted evidence, for a request without logs (policies/spec/air-gap.md, 4), and of its
+last denied evidence, for whoever has to judge it."""
 
 from __future__ import annotations
 
 import zlib
 
-from sealwright_licensing.records import AppraisedLogs, Device
+from sealwright_licensing.records import AppraisedLogs, Decision, DeniedLogs, Device
 from sealwright_licensing.store import Transaction
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.wire.encoding import KIB
@@ -25,11 +26,11 @@ def keep_logs(transaction: Transaction, device_id: str, evidence: Evidence, dige
     """
     if digest == before:
         return
-    boot_log, userspace_log = (zlib.compress(log) for log in (evidence.boot_log, evidence.userspace_log))
-    if len(boot_log) + len(userspace_log) > MOST_KEPT:
+    logs = _deflated(evidence)
+    if logs is None:
         transaction.delete(AppraisedLogs, device_id=device_id)
     else:
-        transaction.put(AppraisedLogs(device_id, digest, boot_log, userspace_log))
+        transaction.put(AppraisedLogs(device_id, digest, *logs))
 
 
 def kept_logs(transaction: Transaction, device_id: str, digest: bytes) -> tuple[bytes, bytes]:
@@ -48,6 +49,29 @@ def kept_logs(transaction: Transaction, device_id: str, digest: bytes) -> tuple[
             "send the request file of the same box",
         )
     return _inflated(kept.boot_log), _inflated(kept.userspace_log)
+
+
+def keep_denied_logs(transaction: Transaction, device_id: str, decision_id: str, evidence: Evidence) -> None:
+    """Keep the logs of evidence that a decision denies; those of the denial before are dropped."""
+    logs = _deflated(evidence)
+    if logs is None:
+        transaction.delete(DeniedLogs, device_id=device_id)
+    else:
+        transaction.put(DeniedLogs(device_id, decision_id, *logs))
+
+
+def denied_logs(transaction: Transaction, decision: Decision) -> tuple[bytes, bytes] | None:
+    """Firmware's and systemd's log that a denial was about, as long as they are kept."""
+    kept = transaction.get(DeniedLogs, decision.device_id)
+    if kept is None or kept.decision_id != decision.decision_id:
+        return None
+    return _inflated(kept.boot_log), _inflated(kept.userspace_log)
+
+
+def _deflated(evidence: Evidence) -> tuple[bytes, bytes] | None:
+    """Both logs; None if that is too much to keep."""
+    boot_log, userspace_log = zlib.compress(evidence.boot_log), zlib.compress(evidence.userspace_log)
+    return (boot_log, userspace_log) if len(boot_log) + len(userspace_log) <= MOST_KEPT else None
 
 
 def _inflated(compressed: bytes) -> bytes:

@@ -46,8 +46,8 @@ def record_decision(
     now: int,
     revision: int = 0,
     words: str = "",
-) -> None:
-    """Add a decision to the journal.
+) -> str:
+    """Add a decision to the journal; returns its id.
 
     Args:
         device_id: empty for somebody who has proven nothing.
@@ -59,9 +59,10 @@ def record_decision(
             transaction, Decision, "decided_at", most=MOST_PER_DEVICE, kept=KEPT_PER_DEVICE,
             device_id=device_id, purpose=purpose.value,
         )  # fmt: skip
+    decision_id = _new_id()
     transaction.add(
         Decision(
-            decision_id=_new_id(),
+            decision_id=decision_id,
             device_id=device_id,
             license_id=license_id,
             purpose=purpose.value,
@@ -72,6 +73,7 @@ def record_decision(
             decided_at=now,
         )
     )
+    return decision_id
 
 
 def record_operation(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sealwright_licensing import journal
+from sealwright_licensing.appraised_logs import keep_denied_logs
 from sealwright_licensing.baselines import affirmed, device_baseline
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.journal import drop_oldest
@@ -89,7 +90,7 @@ class MeteringService:
             require_not_ahead(receipts, point)  # (5)
             known = self._keys.of(stored_release(held.record).manifest)
         except VerificationError as denial:
-            self._record_denial(held.device, denial, result, now=now)
+            self._record_denial(report, held.device, denial, result, now=now)
             raise
         self._decisions.count(report.device_id, now=now)
         with self._store.write(device_name(report.device_id)) as transaction:
@@ -97,14 +98,20 @@ class MeteringService:
         return _acknowledged(receipts[-1], findings, known)
 
     def _record_denial(
-        self, device: Device, denial: VerificationError, result: AttestationResult | None, *, now: int
+        self,
+        report: MeteringReport,
+        device: Device,
+        denial: VerificationError,
+        result: AttestationResult | None,
+        *,
+        now: int,
     ) -> None:
         """Record a denial of a device that has proven itself by its quote; strangers write nothing."""
         if result is None or not result.pcrs:
             return
         self._decisions.count(device.device_id, now=now)
         with self._store.write(device_name(device.device_id)) as transaction:
-            journal.record_decision(
+            decision_id = journal.record_decision(
                 transaction,
                 device_id=device.device_id,
                 license_id=device.license_id,
@@ -113,6 +120,7 @@ class MeteringService:
                 result=result,
                 now=now,
             )
+            keep_denied_logs(transaction, device.device_id, decision_id, report.evidence)
 
 
 def _acknowledged(last: SealedReceipt, findings: Sequence[MeteringFinding], keys: SigningKeys) -> MeteringReply:

@@ -236,6 +236,16 @@ class AppraisedLogs:
 
 
 @dataclass(frozen=True, slots=True)
+class DeniedLogs:
+    """The boot logs of a device's last denied evidence, each compressed, for whoever decides about the device."""
+
+    device_id: str
+    decision_id: str
+    boot_log: bytes
+    userspace_log: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRelease:
     """A release that a device has shares for, and its PCR values at the unseal point."""
 

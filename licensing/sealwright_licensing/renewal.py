@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sealwright_licensing import journal
 from sealwright_licensing.alarms import raise_alarm
-from sealwright_licensing.appraised_logs import keep_logs
+from sealwright_licensing.appraised_logs import keep_denied_logs, keep_logs
 from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs, with_baseline
 from sealwright_licensing.clock_histories import Finding, find_histories, store_sightings
 from sealwright_licensing.decision_limit import DecisionLimit
@@ -274,7 +274,7 @@ class RenewalService:
         """
         device, finding = held.device, denial.finding
         with self._store.write(device_name(held.device.device_id)) as transaction:
-            journal.record_decision(
+            decision_id = journal.record_decision(
                 transaction,
                 device_id=device.device_id,
                 license_id=device.license_id,
@@ -283,6 +283,7 @@ class RenewalService:
                 result=denial.result,
                 now=now,
             )
+            keep_denied_logs(transaction, device.device_id, decision_id, request.evidence)
             if transaction.get(Device, device.device_id) != device:
                 return
             if finding is not None:

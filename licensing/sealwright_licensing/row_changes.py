@@ -59,6 +59,7 @@ PASSING: tuple[type[Any], ...] = (
     records.NextNonce,
     records.SpentNonce,
     records.AppraisedLogs,
+    records.DeniedLogs,
     records.ServiceTime,
     operators.ApiTokenUse,
     operators.OperatorSession,

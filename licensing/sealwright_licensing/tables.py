@@ -192,6 +192,15 @@ appraised_logs = Table(
     _bytes("userspace_log"),
 )
 
+denied_logs = Table(
+    "denied_logs",
+    metadata,
+    _text("device_id", key=True),
+    _text("decision_id"),
+    _bytes("boot_log"),
+    _bytes("userspace_log"),
+)
+
 device_releases = Table(
     "device_releases",
     metadata,
@@ -414,6 +423,7 @@ TABLES: dict[type[object], Table] = {
     records.EnrollmentReply: enrollment_replies,
     records.Device: devices,
     records.AppraisedLogs: appraised_logs,
+    records.DeniedLogs: denied_logs,
     records.DeviceRelease: device_releases,
     records.TickLedger: tick_ledgers,
     records.RenewalReply: renewal_replies,

@@ -7,7 +7,7 @@ import json
 from fastapi import APIRouter, Request, Response
 
 from sealwright_licensing.console.device_operations import DEVICES
-from sealwright_licensing.console.event_table import accepted_events, explain
+from sealwright_licensing.console.event_table import accepted_events, denied_events, explain
 from sealwright_licensing.console.fleet import lease_ends
 from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
@@ -50,9 +50,11 @@ def router(console: Console) -> APIRouter:
         visit = visit_of(request)
         with store.read() as transaction:
             record = transaction.get(Decision, decision_id)
-        if record is None or not visit.known.principal.sees(record.license_id):
-            raise OperatorError(404, "NOT_FOUND", f"There is no decision {decision_id}.")
-        return console.page(visit, "decision.html", appraisal=explain(record))
+            if record is None or not visit.known.principal.sees(record.license_id):
+                raise OperatorError(404, "NOT_FOUND", f"There is no decision {decision_id}.")
+            appraisal = explain(record)
+            events = denied_events(transaction, appraisal)
+        return console.page(visit, "decision.html", appraisal=appraisal, events=events)
 
     return routes
 
@@ -64,6 +66,8 @@ def _device_page(console: Console, visit: Visit, device_id: str) -> Response:
         leases = transaction.find(LeaseRecord, newest_first="issued_at", limit=SHOWN_LEASES, device_id=device_id)
         disputed = transaction.find(MeteringChain, device_id=device_id, disputed=True)
         releases = _releases(transaction, device_id)
+        appraisal = explain(seen.decisions[0]) if seen.decisions else None
+        denied = denied_events(transaction, appraisal) if appraisal else []
         events = accepted_events(transaction, device)
     return console.page(
         visit,
@@ -74,7 +78,8 @@ def _device_page(console: Console, visit: Visit, device_id: str) -> Response:
         releases=releases,
         firmware=_changed_firmware(firmware_fields(seen)),
         histories=seen.sightings,
-        appraisal=explain(seen.decisions[0]) if seen.decisions else None,
+        appraisal=appraisal,
+        denied=denied,
         events=events,
         decisions=seen.decisions if visit.may(Permission.DECISIONS_READ) else None,
         operations=seen.operations if visit.may(Permission.OPERATIONS_READ) else None,

@@ -1,16 +1,13 @@
-"""The boot logs of a device's last accepted evidence, and what its last appraisal found against it, event by event.
-
-The logs of evidence that was denied are not kept: of it there are the events that were found wrong.
-"""
+"""What an appraisal found, and the boot that it was about, event by event."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sealwright_licensing.appraised_logs import kept_logs
+from sealwright_licensing.appraised_logs import denied_logs, kept_logs
 from sealwright_licensing.journal import OK
 from sealwright_licensing.records import Decision, Device
 from sealwright_licensing.store import Transaction
@@ -37,7 +34,10 @@ class EventRow:
     said: str
     digest: str
     verdict: str
-    """``allowed``, ``reported`` or ``unmeasured``."""
+    """``allowed``, ``reported`` or ``unmeasured``; of a denied boot ``wrong``, ``suspect`` (in a PCR that is wrong) or
+    ``unremarked`` in place of ``allowed``."""
+    code: str = ""
+    """What was found against this event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +86,30 @@ def explain(decision: Decision) -> Appraisal:
 
 def accepted_events(transaction: Transaction, device: Device) -> list[EventRow]:
     """Events of the last accepted evidence; none where its logs are not kept any more."""
+    return _rows(lambda: kept_logs(transaction, device.device_id, device.boot_logs_digest))
+
+
+def denied_events(transaction: Transaction, appraisal: Appraisal) -> list[EventRow]:
+    """Events of the evidence that was denied, each with what was found against it; none where its logs are not kept."""
+    by_event = {(one.log, one.index): one.code for one in appraisal.findings}
+    wrong_pcrs = {one.pcr for one in appraisal.findings if one.index is None}
+
+    def judged(row: EventRow) -> EventRow:
+        if code := by_event.get((row.log, row.index), ""):
+            return replace(row, verdict="wrong", code=code)
+        if row.verdict == "allowed":
+            return replace(row, verdict="suspect" if row.pcr in wrong_pcrs else "unremarked")
+        return row
+
+    return [judged(row) for row in _rows(lambda: denied_logs(transaction, appraisal.decision))]
+
+
+def _rows(logs: Callable[[], tuple[bytes, bytes] | None]) -> list[EventRow]:
     try:
-        boot, userspace = kept_logs(transaction, device.device_id, device.boot_logs_digest)
+        found = logs()
+        if found is None:
+            return []
+        boot, userspace = found
         return [
             *(_boot_row(event) for event in parse_event_log(boot).events),
             *(_userspace_row(event) for event in parse_userspace_log(userspace)),

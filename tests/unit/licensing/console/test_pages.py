@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 import re
 import tomllib
 from dataclasses import replace
@@ -21,10 +22,17 @@ from sealwright_licensing.console.pages import STATIC, own_path
 from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.records import Decision, Device, DeviceStatus, ReleaseRecord
+from sealwright_policies.errors import RejectionCode
+from sealwright_policies.tcg.eventlog import EventType
 from sealwright_testing.console_desk import PAGE, ConsoleVisitor, Elements
+from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import EnrolledDevice
+from sealwright_testing.event_logs import LoggedEvent
+from sealwright_testing.evidence_factory import boot_events
+from sealwright_testing.license_world import grant
 from sealwright_testing.operator_desk import OPERATOR, OperatorDesk
 from sealwright_testing.query_count import counted_queries, grow_fleet
+from sealwright_testing.software_tpm import ALG_SHA256
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}"
 
@@ -266,6 +274,45 @@ def test_the_appraisal_is_explained_event_by_event(visitor: ConsoleVisitor, box:
     assert "enter-initrd" in page
     assert "Secure Boot is on, with this release" in page
     assert box.device.device_id in page
+
+
+def test_a_denied_boot_is_explained_event_by_event(visitor: ConsoleVisitor, box: EnrolledDevice) -> None:
+    """The boot that was denied, not the one before: each event with what was found against it, until a boot is good."""
+    events = box.device.box.boot_events()
+    foreign, digest = EventType.EV_EFI_BOOT_SERVICES_APPLICATION, hashlib.sha256(b"a foreign loader").digest()
+    behind = next(at for at, one in enumerate(events) if one.type == foreign)
+    events.insert(behind, LoggedEvent(4, foreign, bytes(32), {ALG_SHA256: digest}))
+    denied(RejectionCode.BOOT_APPLICATION, lambda: box.ask(box.nonce(), events=events))
+
+    page = visitor.page(f"/devices/{box.device.device_id}")
+    wrong = re.findall(r'<tr class="event-wrong">.*?</tr>', page, re.DOTALL)
+    assert digest.hex() in wrong[0]
+    assert "Another boot application" in wrong[0]
+    assert len(wrong) < 6
+    assert page.count('<tr class="event-unremarked">') > 10
+    decision = re.search(r'href="(/decisions/[0-9a-f]+)"', page)
+    assert decision is not None
+    assert visitor.page(decision.group(1)).count('<tr class="event-wrong">') == len(wrong)
+
+    denied(RejectionCode.FIRMWARE_CHANGED, lambda: box.ask(box.nonce(), events=boot_events(
+        box.device.box.uki, box.device.box.keys, option_roms=3
+    )))  # fmt: skip
+    assert visitor.page(decision.group(1)).count('<tr class="event-') == 0
+    assert '<tr class="event-suspect">' in visitor.page(f"/devices/{box.device.device_id}")
+
+    assert grant(box.ask()).leases
+    page = visitor.page(f"/devices/{box.device.device_id}")
+    assert 'class="event-wrong"' not in page
+    assert page.count('<tr class="event-allowed">') > 10
+
+
+def test_logs_of_a_denied_boot_are_kept_up_to_a_limit(visitor: ConsoleVisitor, box: EnrolledDevice) -> None:
+    noise = [LoggedEvent(5, EventType.EV_EFI_ACTION, random.Random(at).randbytes(16_000)) for at in range(20)]
+    events = [*box.device.box.boot_events(), *noise]
+    denied(RejectionCode.EVENT_NOT_ALLOWED, lambda: box.ask(box.nonce(), events=events))
+    page = visitor.page(f"/devices/{box.device.device_id}")
+    assert "logs of the denied boot are not kept" in page
+    assert page.count('<tr class="event-allowed">') > 10
 
 
 def test_pages_of_a_list_follow_one_another(visitor: ConsoleVisitor) -> None:
