@@ -129,8 +129,12 @@ def audit(source: Source, keys: Sequence[Ed25519PublicKey], origin: str, kept: S
             return
         causes.note(place, entry)
         expected.play(place, entry)
-        if isinstance(entry, LogKeyEntry) and stored.index >= 0:
-            schedule.note(stored.index, entry)
+        if not isinstance(entry, LogKeyEntry):
+            return
+        if stored.index < 0:
+            report.add(place, "it is about a key of the log: such an entry never waits")
+        elif not schedule.note(stored.index, entry):
+            report.add(place, "it retires the current key of the log")
 
     for stored in source.entries():
         if stored.index != tree.size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from cryptography import x509
@@ -24,7 +23,6 @@ from sealwright_licensing.keyring import (
 from sealwright_licensing.keys import load_log_keys, open_entry
 from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.rewrapping import count_unopened
-from sealwright_licensing.row_changes import log_key_entry, queue_item
 from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.signed_records import sign_anew, signed_by
 from sealwright_licensing.store import Store
@@ -94,9 +92,7 @@ def _retire_log_key(folder: Path, keeper: Keeper, store: Store, service_id: str,
 
     Before the keyring forgets it: what has been cut off is done again, and a second such entry changes nothing.
     """
-    with store.write() as transaction:
-        transaction.add(queue_item(log_key_entry("retired", entry.fingerprint, int(time.time()))))
-    Sequencer(store, load_log_keys(folder, keeper), service_id).run()
+    Sequencer(store, load_log_keys(folder, keeper), service_id).retire(entry.fingerprint)
 
 
 def _find(keyring: Keyring, named: str) -> KeyEntry:

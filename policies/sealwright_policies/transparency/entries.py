@@ -130,6 +130,11 @@ def entry_bytes(entry: Entry) -> bytes:
     return document_bytes(entry)
 
 
+def is_log_key_entry(data: bytes) -> bool:
+    """Whether bytes, if they are an entry, are one about a key of the log; there is one spelling."""
+    return data.startswith(b'{"version":1,"kind":"log-key",')
+
+
 def release_entry(release_id: str, product: str, product_version: str) -> ReleaseEntry:
     """The entry of a release."""
     return ReleaseEntry(

@@ -26,10 +26,18 @@ class KeySchedule:
         self._origin = origin
         self._last_sizes: dict[str, int] = {}
 
-    def note(self, index: int, entry: LogKeyEntry) -> None:
-        """Take in what an entry of the log says; a key is retired once."""
-        if entry.event == "retired":
-            self._last_sizes.setdefault(entry.key, index)
+    def note(self, index: int, entry: LogKeyEntry) -> bool:
+        """Take in what an entry of the log says; a key is retired once.
+
+        Returns:
+            False if it says that the current key is retired, which nobody who may says: nothing is taken in.
+        """
+        if entry.event != "retired":
+            return True
+        if entry.key == key_fingerprint(self._keys[-1]):
+            return False
+        self._last_sizes.setdefault(entry.key, index)
+        return True
 
     def verify(self, note: str) -> Checkpoint:
         """Verify a checkpoint, which a key that was good for its size must have signed.

@@ -25,12 +25,12 @@ from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.operations.licenses import suspend_license
 from sealwright_licensing.records import Decision, LogCheckpoint, LogEntryRecord, LogNode, LogQueueItem
 from sealwright_licensing.renewal import RenewalService
-from sealwright_licensing.row_changes import log_key_entry, queue_item
+from sealwright_licensing.row_changes import queue_item
 from sealwright_licensing.sequencer import BATCH, Sequencer, newest_checkpoint
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.transparency.checkpoint import log_origin
-from sealwright_policies.transparency.entries import parse_entry
+from sealwright_policies.transparency.entries import parse_entry, release_entry
 from sealwright_policies.transparency.release_proof import verify_release_proof
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
@@ -40,7 +40,7 @@ from sealwright_testing.license_world import NO_FLOOR, OPERATOR, SERVICE_ID, Lic
 def add_entries(world: LicenseWorld, count: int) -> None:
     with world.store.write() as transaction:
         for _ in range(count):
-            transaction.add(queue_item(log_key_entry("current", "00" * 32, world.now)))
+            transaction.add(queue_item(release_entry(os.urandom(32).hex(), "test", "1.0")))
 
 
 def findings(world: LicenseWorld) -> list[str]:
@@ -124,7 +124,7 @@ def test_a_killed_sequencer_leaves_a_log_that_goes_on(world: LicenseWorld, monke
     assert step > 10
     with world.store.read() as transaction:
         entries = transaction.find(LogEntryRecord)
-        assert sum(entry.entry_kind == "log-key" for entry in entries) >= 6 * step
+        assert sum(entry.entry_kind == "release" for entry in entries) >= 6 * step
         assert len({entry.leaf for entry in entries}) == len(entries)
         assert transaction.count(LogQueueItem) == 0
     assert findings(world) == []

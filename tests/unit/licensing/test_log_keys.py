@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,8 +21,9 @@ from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import LogCheckpoint, LogEntryRecord, LogQueueItem
+from sealwright_licensing.row_changes import log_key_entry, queue_item
 from sealwright_licensing.sequencer import Sequencer, newest_checkpoint
-from sealwright_licensing.tables import log_checkpoints, log_entries, log_nodes
+from sealwright_licensing.tables import log_checkpoints, log_entries, log_nodes, log_queue
 from sealwright_policies.errors import OperationError, VerificationError
 from sealwright_policies.transparency.checkpoint import Checkpoint, log_origin, sign_checkpoint, verify_checkpoint
 from sealwright_policies.transparency.entries import LogKeyEntry, parse_entry
@@ -187,6 +190,48 @@ def test_a_retirement_that_was_cut_off_is_done_again(world: LicenseWorld, monkey
         list(frontier.append(leaf_hash(leaf)))
     note = sign_checkpoint(Checkpoint(ORIGIN, frontier.size, frontier.root()), old)
     assert "LOG_KEY_RETIRED" in " ".join(findings(world, (old, new), note))
+
+
+def planted(world: LicenseWorld, event: Literal["current", "retired"], key: Ed25519PrivateKey) -> LogQueueItem:
+    """An entry about a key waits that no sequencer has written, and looks like another kind's."""
+    item = queue_item(log_key_entry(event, key_fingerprint(key.public_key()), world.now))
+    with world.store.write() as transaction:
+        transaction.add(replace(item, entry_kind="operation"))
+    return item
+
+
+def test_an_entry_that_waits_retires_no_key(world: LicenseWorld, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever can write the database can have one wait: the audit names it, the sequencer leaves it out."""
+    old, new = rotated(world)
+    world.issue()
+    size = world.sequence()
+    for key in (old, new):
+        planted(world, "retired", key)
+    assert sum("it is about a key of the log" in found for found in findings(world, (old, new))) == 2
+    assert world.sequence() == size
+    world.issue()
+
+    assert world.sequence() == size + 1
+    assert "which no service has written" in caplog.text
+    assert [event for _, event, _ in key_entries(world)] == ["current"]
+    assert findings(world, (old, new)) == []
+
+
+def test_an_entry_that_retires_the_current_key_is_one_finding_and_retires_nothing(world: LicenseWorld) -> None:
+    """Such as an earlier version could be made to append."""
+    (key,) = load_log_keys(world.folder.keys)
+    world.sequence()
+    item = planted(world, "retired", key)
+    with world.store.engine.begin() as connection:
+        connection.execute(delete(log_queue))
+        leaves = connection.execute(select(log_entries.c.leaf).order_by(log_entries.c.entry_index)).scalars()
+        rewritten(connection, [*leaves, item.leaf], key)
+    world.issue()
+    world.sequence()
+
+    found = [one for one in findings(world, [key]) if "found by" not in one]
+    assert len(found) == 1
+    assert "it retires the current key" in found[0]
 
 
 def test_boxes_of_both_images_take_leases_and_after_the_retirement_those_of_the_new_one(world: LicenseWorld) -> None:
