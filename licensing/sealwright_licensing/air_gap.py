@@ -14,6 +14,7 @@ from sealwright_licensing.records import ReleaseRecord
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store import Store
 from sealwright_licensing.stored_releases import stored_release
+from sealwright_licensing.stranger_denials import named_claims, record_stranger_denial
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.air_gap import (
     ChallengeReply,
@@ -35,6 +36,7 @@ from sealwright_policies.wire.messages import (
     EnrollmentProof,
     EnrollmentRequest,
     Grant,
+    Purpose,
     RenewalRequest,
 )
 
@@ -71,7 +73,7 @@ class AirGapService:
         request = parse_request(content)
         match request:
             case CompactRenewal():
-                return self._renew(self._with_logs(request), now=now)
+                return self._renew(self._with_logs(request, now=now), now=now)
             case RenewalFile():
                 return self._renew(request.request, now=now)
             case EnrollmentFile():
@@ -79,9 +81,14 @@ class AirGapService:
             case ProofFile():
                 return self._prove(request.request, now=now)
 
-    def _with_logs(self, request: CompactRenewal) -> RenewalRequest:
-        with self._store.read() as transaction:
-            logs = kept_logs(transaction, request.device_id, request.logs_digest)
+    def _with_logs(self, request: CompactRenewal, *, now: int) -> RenewalRequest:
+        try:
+            with self._store.read() as transaction:
+                logs = kept_logs(transaction, request.device_id, request.logs_digest)
+        except VerificationError as denial:
+            claims = named_claims(request.device_id, request.license_id)
+            record_stranger_denial(self._store, None, denial, purpose=Purpose.RENEW, claims=claims, now=now)
+            raise
         return request.with_logs(*logs)
 
     def _renew(self, request: RenewalRequest, *, now: int) -> FileAnswer:
@@ -109,7 +116,7 @@ class AirGapService:
         return self._signed(document, challenge.license_id, request.release_id)
 
     def _prove(self, proof: EnrollmentProof, *, now: int) -> FileAnswer:
-        grant = parse_json(Grant, self._enrollment.prove(proof, now=now), limit=MESSAGE_LIMIT)
+        grant = parse_json(Grant, self._enrollment.prove(proof, now=now, by_file=True), limit=MESSAGE_LIMIT)
         document = EnrollmentReply(
             version=1, kind="enrollment", device_id=grant.device_id, enrollment_id=proof.enrollment_id, grant=grant
         )

@@ -116,7 +116,7 @@ class EnrollmentService:
             return self._open(request, claimed, endorsement, license_, now=now, by_file=by_file)  # (6)
         except VerificationError as denial:
             claims = f"The request claims to be of device {device_id(request.ek_public)}."
-            self._record_stranger(denial, code_hash(request.activation_code), claims, now=now)
+            self._record_stranger(denial, code_hash(request.activation_code), claims, now=now, by_file=by_file)
             raise
 
     def _admit(self, request: EnrollmentRequest, claimed: ClaimedIdentity, *, now: int) -> tuple[License, Endorsement]:
@@ -139,11 +139,19 @@ class EnrollmentService:
                 require_free_seat(transaction, license_, same_tpm, leaving=leaving)  # (5)
         return license_, endorsement
 
-    def _record_stranger(self, denial: VerificationError, hashed: str, claims: str, *, now: int) -> None:
+    def _record_stranger(self, denial: VerificationError, hashed: str, claims: str, *, now: int, by_file: bool) -> None:
         with self._store.read() as transaction:
             code = transaction.get(ActivationCodeRecord, hashed)
         license_id = code.license_id if code else ""
-        record_stranger_denial(self._store, self._decisions, denial, license_id=license_id, claims=claims, now=now)
+        record_stranger_denial(
+            self._store,
+            None if by_file else self._decisions,
+            denial,
+            purpose=Purpose.ENROLL,
+            license_id=license_id,
+            claims=claims,
+            now=now,
+        )
 
     def _open(
         self,
@@ -200,7 +208,7 @@ class EnrollmentService:
         self._expiry.prune(now=now)
         return challenge
 
-    def prove(self, proof: EnrollmentProof, *, now: int) -> bytes:
+    def prove(self, proof: EnrollmentProof, *, now: int, by_file: bool = False) -> bytes:
         """Answer the second message with a Grant, as JSON; the same proof gets the same bytes for 14 days.
 
         (1) the secret is that of the credential, (2) the SRK is a primary of the Owner hierarchy of the AK's TPM,
@@ -212,7 +220,7 @@ class EnrollmentService:
             VerificationError: the denial.
             OperationError: the operator changes so much at once that no decision gets through.
         """
-        pending = self._proven(proof, now=now)  # (1)
+        pending = self._proven(proof, now=now, by_file=by_file)  # (1)
         if isinstance(pending, EnrollmentReply):
             return pending.reply
         result: AttestationResult | None = None
@@ -227,21 +235,42 @@ class EnrollmentService:
                 if reply is not None:
                     return reply
         except VerificationError as denial:
-            self._decisions.count(pending.device_id, now=now)
-            with self._store.write(device_name(pending.device_id)) as transaction:
-                journal.record_decision(
-                    transaction,
-                    device_id=pending.device_id,
-                    license_id=pending.license_id,
-                    purpose=Purpose.ENROLL,
-                    denial=denial,
-                    result=result,
-                    now=now,
-                )
+            self._record_denial(pending, denial, result, now=now, by_file=by_file)
             raise
         raise OperationError("Licence and release are being changed.", cure="Ask again.")
 
-    def _proven(self, proof: EnrollmentProof, *, now: int) -> PendingEnrollment | EnrollmentReply:
+    def _record_denial(
+        self,
+        pending: PendingEnrollment,
+        denial: VerificationError,
+        result: AttestationResult | None,
+        *,
+        now: int,
+        by_file: bool,
+    ) -> None:
+        """Record a denial of a TPM that has proven itself.
+
+        Raises:
+            VerificationError: RATE_LIMITED: it has had its decisions of the day.
+        """
+        try:
+            self._decisions.count(pending.device_id, now=now)
+        except VerificationError as limited:
+            claims = f"The proof is of device {pending.device_id}."
+            self._record_stranger(limited, pending.code_hash, claims, now=now, by_file=by_file)
+            raise
+        with self._store.write(device_name(pending.device_id)) as transaction:
+            journal.record_decision(
+                transaction,
+                device_id=pending.device_id,
+                license_id=pending.license_id,
+                purpose=Purpose.ENROLL,
+                denial=denial,
+                result=result,
+                now=now,
+            )
+
+    def _proven(self, proof: EnrollmentProof, *, now: int, by_file: bool) -> PendingEnrollment | EnrollmentReply:
         """The open enrolment, or the stored result, of which the proof knows the secret.
 
         Raises:
@@ -263,7 +292,7 @@ class EnrollmentService:
             except VerificationError as error:
                 denial = error
         claims = f"The proof is for the enrolment {proof.enrollment_id}."
-        self._record_stranger(denial, pending.code_hash if pending else "", claims, now=now)
+        self._record_stranger(denial, pending.code_hash if pending else "", claims, now=now, by_file=by_file)
         raise denial
 
     def _prepare(

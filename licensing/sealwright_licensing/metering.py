@@ -24,6 +24,7 @@ from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import Device, NextNonce, ReleaseRecord
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.stored_releases import stored_release
+from sealwright_licensing.stranger_denials import named_claims, record_stranger_denial
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.errors import RejectionCode, VerificationError
@@ -77,6 +78,24 @@ class MeteringService:
             FormatError, UnsupportedError: the report cannot be read.
             VerificationError: the denial.
         """
+        try:
+            answer = self._answer(report, now=now)
+        except VerificationError as denial:
+            claims = named_claims(report.device_id, report.license_id)
+            record_stranger_denial(
+                self._store, self._decisions, denial, purpose=Purpose.METERING, claims=claims, now=now
+            )
+            raise
+        if isinstance(answer, VerificationError):
+            raise answer
+        return answer
+
+    def _answer(self, report: MeteringReport, *, now: int) -> MeteringReply | VerificationError:
+        """The acknowledgement, or a denial that is recorded as the device's own.
+
+        Raises:
+            VerificationError: a denial of one who has not shown to be the device, or that has reported too often.
+        """
         receipts = verify_receipts(report)  # (1)
         with self._store.read() as transaction:
             held = _look_up(transaction, report)  # (2)
@@ -90,8 +109,10 @@ class MeteringService:
             require_not_ahead(receipts, point)  # (5)
             known = self._keys.of(stored_release(held.record).manifest)
         except VerificationError as denial:
+            if result is None or not result.pcrs:
+                raise
             self._record_denial(report, held.device, denial, result, now=now)
-            raise
+            return denial
         self._decisions.count(report.device_id, now=now)
         with self._store.write(device_name(report.device_id)) as transaction:
             findings = _store(transaction, held.device, receipts, result, now=now)  # (6)
@@ -102,13 +123,11 @@ class MeteringService:
         report: MeteringReport,
         device: Device,
         denial: VerificationError,
-        result: AttestationResult | None,
+        result: AttestationResult,
         *,
         now: int,
     ) -> None:
-        """Record a denial of a device that has proven itself by its quote; strangers write nothing."""
-        if result is None or not result.pcrs:
-            return
+        """Record a denial of a device that has proven itself by its quote."""
         self._decisions.count(device.device_id, now=now)
         with self._store.write(device_name(device.device_id)) as transaction:
             decision_id = journal.record_decision(

@@ -47,6 +47,7 @@ from sealwright_licensing.records import (
 )
 from sealwright_licensing.store import Store, Transaction, query, query_named
 from sealwright_licensing.stored_releases import stored_release
+from sealwright_licensing.stranger_denials import named_claims, record_stranger_denial
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.clock import PINNED_PCRS, ClockReading, DeviceBaseline
@@ -113,7 +114,7 @@ class Denial:
     @property
     def is_by_device(self) -> bool:
         """Whether a quote of the device verified. Device ids and nonces are for everybody: what strangers send must
-        neither write to the store nor push the device's own decisions out of the journal."""
+        neither use up the device's decisions of the day nor push them out of the journal."""
         return self.result is not None and bool(self.result.pcrs)
 
 
@@ -164,17 +165,34 @@ class RenewalService:
             VerificationError: the denial.
             OperationError: the device sends so much at once that no decision gets through.
         """
+        try:
+            answer = self._answer(request, now=now, by_file=by_file)
+        except VerificationError as denial:
+            claims = named_claims(request.device_id, request.license_id)
+            limit = None if by_file else self._decisions
+            record_stranger_denial(self._store, limit, denial, purpose=Purpose.RENEW, claims=claims, now=now)
+            raise
+        if isinstance(answer, Denial):
+            raise answer.error
+        return answer
+
+    def _answer(self, request: RenewalRequest, *, now: int, by_file: bool) -> bytes | Denial:
+        """The grant, or a denial that is recorded as the device's own.
+
+        Raises:
+            VerificationError: a denial of one who has not shown to be the device, or that has asked too often.
+        """
         for _ in range(ATTEMPTS):
             held = self.look_up(request)  # (1)
             verdict = self.decide(request, held, now=now, by_file=by_file)
             if isinstance(verdict, RenewalReply):
                 return verdict.reply  # (5)
-            if not isinstance(verdict, Denial) or verdict.is_by_device:
-                self._decisions.count(held.device.device_id, now=now)
-            if isinstance(verdict, Denial):
-                if verdict.is_by_device:
-                    self._record_denial(request, held, verdict, now=now)
+            if isinstance(verdict, Denial) and not verdict.is_by_device:
                 raise verdict.error
+            self._decisions.count(held.device.device_id, now=now)
+            if isinstance(verdict, Denial):
+                self._record_denial(request, held, verdict, now=now)
+                return verdict
             if self._commit(request, held, verdict, now=now):  # (7)
                 return verdict.prepared.reply
         raise OperationError("Another renewal of this device is being decided.", cure="Ask again.")

@@ -1,6 +1,7 @@
-"""Denials of those who have proven nothing: in journal and log like all, and so many a day for all of them together.
+"""Denials before anything is proven: in journal and log like all, and so many a day for all of them together.
 
-What is beyond the bound is counted, and the next one that is recorded says how many there were.
+Of enrolments, renewals and reports alike. What is beyond the bound is counted, and the next one that is recorded says
+how many there were. What an operator brings as a file is recorded always.
 """
 
 from __future__ import annotations
@@ -16,16 +17,29 @@ NOBODY = ""
 """In the place of a device's id: strangers must not push a device's own decisions out of the journal."""
 
 
+def named_claims(device_id: str, license_id: str) -> str:
+    """What a message about an enrolled device says of itself; both ids are for everybody to read."""
+    return f"The message names device {device_id} and licence {license_id}."
+
+
 def record_stranger_denial(
-    store: Store, limit: DecisionLimit, denial: VerificationError, *, license_id: str, claims: str, now: int
+    store: Store,
+    limit: DecisionLimit | None,
+    denial: VerificationError,
+    *,
+    purpose: Purpose,
+    claims: str,
+    now: int,
+    license_id: str = "",
 ) -> None:
-    """Record the denial of a step of an enrolment, as far as the day's bound allows.
+    """Record a denial, as far as the day's bound allows.
 
     Args:
-        license_id: of the activation code; empty if that is none.
+        limit: None for what an operator brings.
+        license_id: of an activation code that the message knows; a licence that it only names is a claim.
         claims: who it says it is, as far as that can be told.
     """
-    left_out = limit.admit_stranger(now=now)
+    left_out = limit.admit_stranger(now=now) if limit else 0
     if left_out is None:
         return
     not_recorded = f"{left_out} denials before this one were not recorded." if left_out else ""
@@ -34,7 +48,7 @@ def record_stranger_denial(
             transaction,
             device_id=NOBODY,
             license_id=license_id,
-            purpose=Purpose.ENROLL,
+            purpose=purpose,
             denial=denial,
             result=None,
             now=now,

@@ -46,6 +46,18 @@ def database(request: pytest.FixtureRequest) -> str:
     return DEFAULT_DATABASE
 
 
+@pytest.fixture(scope="module")
+def module_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One for a service that all tests of a file share."""
+    if request.config.getoption("--database") != POSTGRESQL:
+        yield DEFAULT_DATABASE
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.create_database()
+    yield server.url(name)
+    server.drop_database(name)
+
+
 @pytest.fixture
 def engine(database: str, tmp_path: Path) -> Iterator[Engine]:
     """An empty database, open."""

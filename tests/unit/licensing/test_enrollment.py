@@ -26,7 +26,7 @@ from sealwright_policies.wire.device_certificate import verify_device_certificat
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_checks import challenge, count, pending, seats_taken
+from sealwright_testing.license_checks import challenge, pending, seats_taken
 from sealwright_testing.license_world import OPERATOR, LicenseWorld, grant, synthetic_box
 from sealwright_testing.software_device import srk_area
 from sealwright_testing.software_tpm import Clock, name_of
@@ -164,7 +164,9 @@ def test_denials_of_one_box_in_a_day_are_bounded(world: LicenseWorld) -> None:
     for _ in range(2):
         denied(RejectionCode.ATTESTATION_TYPE, lambda: world.enrollment.prove(bad, now=world.now))
     denied(RejectionCode.RATE_LIMITED, lambda: world.enrollment.prove(bad, now=world.now))
-    assert count(world, Decision) == 2
+    with world.store.read() as transaction:
+        assert transaction.count(Decision, device_id=device.device_id) == 2
+        assert transaction.count(Decision, device_id="", code="RATE_LIMITED") == 1
 
 
 def test_a_bad_boot_is_denied_with_all_mismatches_and_recorded(world: LicenseWorld) -> None:
