@@ -7,6 +7,7 @@ import pytest
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.payloads import UnsealRefusedError, lease_volume_keys
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_licensing.records import LicenseStatus
 from sealwright_testing.evidence_factory import volume_key
 from sealwright_testing.leases.account import HOUR_S
 from sealwright_testing.leases.scene import CONTACT_S, DAY_S, LEASE_DAYS, RTC_ERRORS_S, Scene
@@ -39,6 +40,15 @@ def test_an_answer_that_gets_lost_is_given_again(scene: Scene) -> None:
     numbers = [lease.number for lease in scene.box.store.load_leases()]
     assert max(numbers) == min(numbers) + 1
     scene.must_serve()
+
+
+def test_what_is_revoked_stays_so(scene: Scene) -> None:
+    """The box closes within a contact interval, and nothing that an operator does brings a lease again."""
+    scene.run(3 * CONTACT_S, meanwhile=[(CONTACT_S, lambda: scene.set_status(LicenseStatus.REVOKED))])
+    assert scene.account.obtained_s < 3 * CONTACT_S
+    for status in LicenseStatus:
+        scene.set_status(status)
+        assert scene.run(HOUR_S) is not BoxState.SERVING
 
 
 def test_an_update_serves_after_one_contact_and_back_without(scene: Scene) -> None:

@@ -27,6 +27,8 @@ ENDS = st.sampled_from([End.CUT, End.SHUTDOWN])
 MINUTES = st.integers(1, 10 * 60)
 COUNTERS = st.sampled_from(["ticks", "lease"])
 RENEWAL_STEPS = st.integers(0, 20)
+STATUSES = st.sampled_from([*3 * [LicenseStatus.ACTIVE, LicenseStatus.SUSPENDED], LicenseStatus.REVOKED])
+"""Revoked seldom: nothing comes after it."""
 MOST_IMAGES, MOST_COPIES = 4, 4
 
 
@@ -96,7 +98,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def set_service_back(self, days: int) -> None:
         self.scene.set_service_back(days * DAY_S)
 
-    @rule(hours=st.integers(1, 12), status=st.sampled_from([LicenseStatus.SUSPENDED, LicenseStatus.ACTIVE]))
+    @rule(hours=st.integers(1, 12), status=STATUSES)
     def change_license_while_it_runs(self, hours: int, status: LicenseStatus) -> None:
         self.scene.run(hours * HOUR_S, meanwhile=[(hours * HOUR_S / 2, lambda: self.scene.set_status(status))])
         self.after_run()

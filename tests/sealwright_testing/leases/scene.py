@@ -38,6 +38,7 @@ from sealwright_licensing.records import DeviceStatus, LicenseStatus
 from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.store_sql import SqlStore
+from sealwright_policies.errors import UsageError
 from sealwright_testing.evidence_factory import SyntheticBox, payload_fields
 from sealwright_testing.leases.account import HOUR_S, Account, require
 from sealwright_testing.leases.timed_box import End, TimedBox
@@ -190,13 +191,19 @@ class Scene:
     # --- the vendor's operator --------------------------------------------------------------------------------------
 
     def set_status(self, status: LicenseStatus) -> None:
-        """Suspend, reinstate or revoke."""
+        """Suspend, reinstate or revoke. What is revoked stays so."""
+        revoked = self.account.license().status is LicenseStatus.REVOKED
         change = {
             LicenseStatus.SUSPENDED: suspend_license,
             LicenseStatus.ACTIVE: reinstate_license,
             LicenseStatus.REVOKED: revoke_license,
         }[status]
-        change(self.world.store, OPERATOR, self.account.license_id, now=self.box.service_clock.now())
+        try:
+            change(self.world.store, OPERATOR, self.account.license_id, now=self.box.service_clock.now())
+        except UsageError:
+            require(revoked, f"a licence that is not revoked cannot become {status}")
+        stored = self.account.license().status
+        require(stored is (LicenseStatus.REVOKED if revoked else status), f"a licence is {stored}, not {status}")
 
     def set_service_back(self, seconds: float) -> None:
         """The service's machine restarts, and its clock is behind by so much from now on."""
