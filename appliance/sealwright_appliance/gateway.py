@@ -10,9 +10,6 @@ from sealwright_appliance.status import PayloadState
 from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
 from sealwright_policies.appraisal.reference_values import PayloadKind
 
-DEFAULT_REQUEST_S = 600.0
-
-
 ALL_INTERFACES = ""
 """IPv4 and IPv6."""
 
@@ -31,7 +28,6 @@ def gateway_config(paths: Paths, *, host: str, port: int, limits: Limits = LIMIT
         engine_sockets={model.payload_id: paths.engine_socket(model.payload_id) for model in models},
         certificate=paths.tls / CERTIFICATE_FILE,
         private_key=paths.tls / KEY_FILE,
-        max_request_s=float(boot.lease.max_request_s) if boot.lease is not None else DEFAULT_REQUEST_S,
         host=host,
         port=port,
         limits=limits,

@@ -32,6 +32,8 @@ LOOK_EVERY_S = 30.0
 TPM_SILENT_MOST_S = 300.0
 """How long the TPM may be silent before serving ends: whoever owns the machine can cut its bus."""
 DEFAULT_DRAIN_S = 600
+LET_IN_LATE_S = 2.0
+"""How long the gateway may go by what the agent said before (:mod:`.serve.box`)."""
 NOT_CLOSED = frozenset(PayloadState) - {PayloadState.CLOSED}
 CLOSE_TRIES = 5
 CLOSE_PAUSE_S = 10.0
@@ -67,6 +69,8 @@ class LeaseKeeper:
     close_pause_s: float = CLOSE_PAUSE_S
     stop: threading.Event = field(default_factory=threading.Event)
     _failures: int = 0
+    _earlier_requests_until_s: float = 0.0
+    """When the last request that began under an earlier lease is over, by :attr:`steady`."""
     _clock_ahead_ms: int | None = None
     """Most that the TPM's clock was ahead of :attr:`steady`."""
 
@@ -169,6 +173,9 @@ class LeaseKeeper:
     def _take_up(self, lease: Lease) -> None:
         status = self.board.status
         self.board.set_lease(lease_status(lease))
+        if status.lease is not None:
+            until_s = _requests_until_s(status.lease, self.steady())
+            self._earlier_requests_until_s = max(self._earlier_requests_until_s, until_s)
         self.keep_status()
         if status.state is BoxState.ENDED or (status.state is BoxState.LOCKED and renewable(status.code)):
             self.actions.restart()
@@ -183,8 +190,7 @@ class LeaseKeeper:
         self._drain(self.steady())
 
     def _drain(self, ended_s: float) -> None:
-        lease = self.board.status.lease
-        ends_s = ended_s + (lease.max_request_s if lease is not None else DEFAULT_DRAIN_S)
+        ends_s = max(_requests_until_s(self.board.status.lease, ended_s), self._earlier_requests_until_s)
         self.stop.wait(max(0.0, ends_s - self.steady()))
         self._close_payloads()
 
@@ -228,6 +234,11 @@ class LeaseKeeper:
             self.board.renewed(what, str(error))
             return False
         return True
+
+
+def _requests_until_s(lease: LeaseStatus | None, last_s: float) -> float:
+    """When a request is over that began at ``last_s`` under this lease."""
+    return last_s + LET_IN_LATE_S + (lease.max_request_s if lease is not None else DEFAULT_DRAIN_S)
 
 
 def _warnings(lease: LeaseStatus | None) -> str:

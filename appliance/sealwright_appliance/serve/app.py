@@ -42,13 +42,12 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float) -> FastAPI:
+def create_app(box: Box, engines: Mapping[str, Engine]) -> FastAPI:
     """Build the gateway.
 
     Args:
         box: the agent's socket.
         engines: by model id, for every payload that this boot has opened.
-        max_request_s: longest time of a request, waiting included; what a lease that ends allows the running ones.
     """
 
     meter = Meter()
@@ -68,7 +67,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], *, max_request_s: float)
     _add_key_routes(app, box)
     _add_metering_routes(app, box)
     add_air_gap_routes(app, box)
-    _add_openai_routes(app, box, engines, meter, max_request_s)
+    _add_openai_routes(app, box, engines, meter)
     return app
 
 
@@ -235,9 +234,7 @@ def _add_metering_routes(app: FastAPI, box: Box) -> None:
         return passed_on(await box.order_report(shown_key(request.headers.get("authorization"))))
 
 
-def _add_openai_routes(
-    app: FastAPI, box: Box, engines: Mapping[str, Engine], meter: Meter, max_request_s: float
-) -> None:
+def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], meter: Meter) -> None:
     started = int(time.time())
     names = sorted(engines)
 
@@ -256,7 +253,7 @@ def _add_openai_routes(
     async def chat(request: Request) -> Response:
         key = await _authenticated(request, box)
         asked = parse_chat_request(await read_body(request, BODY_LIMIT))
-        await box.require_serving()
+        max_request_s = await box.require_serving()
         engine = engines.get(asked.model)
         if engine is None:
             raise unknown_model(asked.model, names)

@@ -15,6 +15,8 @@ from sealwright_appliance.serve.keys import ApiKey
 REMEMBER_S = 1.0
 """How old an answer of the agent may be; a lease that ends is noticed within this time."""
 SERVING = "serving"
+DEFAULT_REQUEST_S = 600.0
+"""Where no lease says how long a request may last."""
 AGENT_TIMEOUT_S = 10.0
 ACTIVATION_TIMEOUT_S = 300.0
 FILE_TIMEOUT_S = 120.0
@@ -67,8 +69,12 @@ class Box:
             raise keys_unreadable()
         return keys
 
-    async def require_serving(self) -> None:
+    async def require_serving(self) -> float:
         """Refuse new requests when the box has no lease to serve under.
+
+        Returns:
+            The longest time of a request that begins now, waiting included, in seconds: what a lease that ends allows
+            the running ones.
 
         Raises:
             ApiError: 503 with the reason and, where there was a warning, since when.
@@ -76,6 +82,8 @@ class Box:
         status = await self.status()
         if status["state"] != SERVING:
             raise not_serving(status.get("code") or status["state"].upper().replace("-", "_"), status["sentence"])
+        lease = status["lease"]
+        return float(lease["max_request_s"]) if lease is not None else DEFAULT_REQUEST_S
 
     async def activate(self, claim: dict[str, str], peer: str) -> httpx.Response:
         """Pass an activation on; the reply holds the customer's secrets.

@@ -30,7 +30,6 @@ class GatewayConfig:
     """By model id."""
     certificate: Path
     private_key: Path
-    max_request_s: float
     host: str = ""
     """Empty: every address, IPv4 and IPv6."""
     port: int = 8443
@@ -38,9 +37,9 @@ class GatewayConfig:
 
 
 def run_gateway(config: GatewayConfig) -> None:
-    """Serve until told to stop; running replies are finished first."""
+    """Serve until told to stop; running replies are finished first, each within its own time."""
     engines = {name: _engine(name, socket) for name, socket in config.engine_sockets.items()}
-    app = create_app(Box(config.agent_socket), engines, max_request_s=config.max_request_s)
+    app = create_app(Box(config.agent_socket), engines)
     settings = uvicorn.Config(
         app,
         http="h11",
@@ -54,7 +53,6 @@ def run_gateway(config: GatewayConfig) -> None:
         log_level="warning",
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(config.max_request_s),
     )
     settings.load()
     if settings.ssl is not None:

@@ -32,6 +32,13 @@ def box(random_model: Path) -> Iterator[ServingBox]:
 
 
 @pytest.fixture
+def own_box() -> Iterator[ServingBox]:
+    """A gateway for one test alone, which is the engine of ``elsewhere`` itself."""
+    with serving_box({"elsewhere": None}) as running:
+        yield running
+
+
+@pytest.fixture
 def client(box: ServingBox) -> Iterator[openai.OpenAI]:
     """OpenAI's own client."""
     with box.openai() as made:

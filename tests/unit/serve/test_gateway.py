@@ -40,7 +40,7 @@ SERVING = {
     "release": {"product": "p", "version": "1.0", "release_id": "0" * 64},
     "payloads": [{"payload_id": "medical", "kind": "model", "domain": "medical", "state": "open", "code": None}],
     "budget": None,
-    "lease": {"expires_at": 0, "number": 1, "warnings": []},
+    "lease": {"expires_at": 0, "number": 1, "warnings": [], "max_request_s": 60},
     "secrets_waiting": False,
 }
 
@@ -132,9 +132,7 @@ class KeyRing:
 
 
 @asynccontextmanager
-async def scene(
-    directory: Path, *, active: int = 4, waiting: int = 4, max_request_s: float = 60, **status: Any
-) -> AsyncIterator[Scene]:
+async def scene(directory: Path, *, active: int = 4, waiting: int = 4, **status: Any) -> AsyncIterator[Scene]:
     said = SERVING | status
     agent = FastAPI()
     ring = KeyRing()
@@ -150,7 +148,7 @@ async def scene(
     engine = ScriptedEngine()
     box = Box(directory / "agent.sock")
     admission = Admission(active=active, waiting=waiting)
-    app = create_app(box, {"medical": QueuedEngine(engine, admission)}, max_request_s=max_request_s)
+    app = create_app(box, {"medical": QueuedEngine(engine, admission)})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield Scene(client, admission, engine, said, ring)
     await box.close()
