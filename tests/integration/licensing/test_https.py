@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_licensing.operations.licenses import add_activation_code, revoke_license
+from sealwright_licensing.operators.roles import Role
+from sealwright_licensing.operators.tokens import create_token
 from sealwright_licensing.records import Device, ReleaseRecord
 from sealwright_policies.appraisal.release import sign_release
 from sealwright_policies.transparency.checkpoint import Checkpoint, log_origin, verify_checkpoint
@@ -399,6 +401,85 @@ def _is_served_again(server: LicenseServer) -> bool:
             return b" 200 " in answer(again, HEALTH)
         time.sleep(0.1)
     return False
+
+
+SLOW_HEADS, SLOW_BODIES, ENDLESS_BODIES = 16, 16, 4
+DRIP_S = 0.2
+
+
+def _drips(server: LicenseServer, source: str, first: bytes, more: bytes, stop: threading.Event) -> None:
+    """Send a piece now and then, and connect again when cut off, until told to stop."""
+    while not stop.is_set():
+        with contextlib.suppress(OSError), connected(server, source) as spoken:
+            spoken.sendall(first)
+            while not stop.wait(DRIP_S):
+                spoken.sendall(more)
+
+
+@contextlib.contextmanager
+def besieged(server: LicenseServer, path: str) -> Iterator[None]:
+    """Slow heads, slow bodies and bodies without end, from addresses of their own."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    kinds = (
+        *SLOW_HEADS * [(b"GET /livez HTTP/1.1\r\nX: ", b"x")],
+        *SLOW_BODIES * [(head + b"Content-Length: 10000\r\n\r\n", b" ")],
+        *ENDLESS_BODIES * [(head + b"Transfer-Encoding: chunked\r\n\r\n", 16 * chunk)],
+    )
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=_drips, args=(server, f"127.0.1.{number + 1}", first, more, stop), daemon=True)
+        for number, (first, more) in enumerate(kinds)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def test_boxes_are_served_beside_slow_and_endless_clients(tmp_path: Path) -> None:
+    """Some are cut off, and come again; a box enrols and renews meanwhile."""
+    limits = {"requests_per_minute": 100_000, "headers_s": 2, "body_s": 2, "connections": 64}
+    with limited(tmp_path, **limits) as (world, server), besieged(server, "/v1/nonces"):
+        license_, (code,) = world.issue()
+        device = world.device(0)
+        _wait_for(lambda: _requests(server) >= 2)
+        with server.client() as http:
+            box = BoxClient(http)
+            lease = verify_lease(box.prove(device.proof(box.challenge(device.request(code)))).leases[0], world.service)
+            for _ in range(5):
+                device.pass_time(60)
+                renewed = box.renew(device.renewal(license_.license_id, lease.next_nonce))
+                device.increment()
+                lease = verify_lease(renewed.leases[0], world.service)
+        assert lease.number == 6
+
+
+def test_operators_are_served_beside_slow_and_endless_clients(tmp_path: Path) -> None:
+    """The same on their listener."""
+    world = LicenseWorld.create(tmp_path / "service", now=int(time.time()))
+    set_limits(world.folder, requests_per_minute=100_000, headers_s=2, body_s=2, connections=64)
+    license_, _ = world.issue()
+    _, token = create_token(world.store, OPERATOR, "siege", Role.READ_ONLY, now=int(time.time()))
+    with running_service(world.folder, "serve-operators") as server, besieged(server, "/v1/session"):
+        _wait_for(lambda: _requests(server) >= 2)
+        with server.client() as http:
+            for _ in range(5):
+                reply = http.get(f"/v1/licenses/{license_.license_id}", headers={"Authorization": f"Bearer {token}"})
+                assert (reply.status_code, reply.json()["license_id"]) == (200, license_.license_id)
+    world.store.close()
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for something that is bound to come."""
+    limit = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < limit, "it did not come"
+        time.sleep(0.1)
 
 
 def test_a_release_that_was_put_into_the_database_serves_nobody(tmp_path: Path) -> None:
