@@ -1,11 +1,12 @@
 """Every parser of the project that reads bytes or text from outside, with inputs that it takes, for fuzzing.
 
 A new parser belongs here; tests/unit/testing/test_fuzz.py finds one that does not. LEFT_OUT names those that read what
-the build host itself has made.
+the build host itself has made, or single hashes.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 import tempfile
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fastapi import Request
 from pydantic import BaseModel
 
 from sealwright_appliance.binding import Slot, parse_slot, slot_bytes
@@ -23,19 +27,32 @@ from sealwright_appliance.serve.errors import ApiError
 from sealwright_client.pinning import parse_box_url, parse_fingerprint
 from sealwright_custody.locator import parse_locator
 from sealwright_image.config import parse_config
+from sealwright_licensing.audit_source import ENTRIES_FILE, ExportSource
 from sealwright_licensing.certificates import parse_certificate, parse_padded_certificate
+from sealwright_licensing.console.forms import read_form
 from sealwright_licensing.der import read_element
+from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.maker_roots import parse_pem_certificates
 from sealwright_licensing.operators.api import bodies
 from sealwright_licensing.operators.api.pages import parse_cursor
 from sealwright_licensing.operators.api.session import Login
 from sealwright_licensing.records import LogQueueItem
+from sealwright_licensing.stored_releases import verify_stored_release
 from sealwright_policies.appraisal.boot_logs import replay_quote_set
+from sealwright_policies.appraisal.boot_variants import read_unverified_variants, verify_variants
+from sealwright_policies.appraisal.boot_ways import BOOT_OPTION
 from sealwright_policies.appraisal.pe import uki_sections
-from sealwright_policies.appraisal.release import verify_release
+from sealwright_policies.appraisal.reference_values import PAYLOAD_TYPE
+from sealwright_policies.appraisal.release import read_unverified_release, verify_release
 from sealwright_policies.cli_quote_files import parse_pcr_values
 from sealwright_policies.errors import SealwrightError
 from sealwright_policies.metering.receipt import parse_receipt
+from sealwright_policies.metering.report import (
+    Acknowledgement,
+    MeteringReport,
+    sign_acknowledgement,
+    verify_acknowledgement,
+)
 from sealwright_policies.tcg import events
 from sealwright_policies.tcg.algorithms import AlgorithmId
 from sealwright_policies.tcg.attest import parse_attest
@@ -45,24 +62,34 @@ from sealwright_policies.tcg.pcr import parse_selection
 from sealwright_policies.tcg.public import parse_public, parse_public_2b
 from sealwright_policies.tcg.signature import parse_signature
 from sealwright_policies.tcg.userspacelog import parse_userspace_log
+from sealwright_policies.transparency.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
 from sealwright_policies.transparency.entries import parse_entry
 from sealwright_policies.wire.air_gap import (
+    ChallengeReply,
     compact_request,
     parse_compact_request,
     parse_qr_text,
     parse_request,
     qr_text,
     request_file,
+    sign_reply,
+    verify_reply,
 )
+from sealwright_policies.wire.approval_request import ApprovalRequest, make_request, verify_request, wanted_approvals
+from sealwright_policies.wire.device_certificate import verify_device_certificate
 from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.envelope import read_unverified_jws, sign_jws, verify_dsse, verify_jws
 from sealwright_policies.wire.framing import framed, parse_framed
-from sealwright_policies.wire.lease import Lease, read_unverified_lease, verify_lease
+from sealwright_policies.wire.lease import LEASE_TYPE, Lease, read_unverified_lease, verify_lease
 from sealwright_policies.wire.messages import (
     MESSAGE_LIMIT,
+    EnrollmentChallenge,
     EnrollmentProof,
     EnrollmentRequest,
     Grant,
+    Nonce,
     NonceRequest,
+    Problem,
     RenewalRequest,
 )
 from sealwright_policies.wire.service import LicenseService
@@ -71,10 +98,11 @@ from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.image_inputs import product_text
 from sealwright_testing.license_world import LicenseWorld, grant
 from sealwright_testing.maker_ca import pem
-from sealwright_testing.metering import ChainWriter
+from sealwright_testing.metering import ChainWriter, make_report
+from sealwright_testing.software_device import SoftwareDevice
 from sealwright_testing.synthetic_uki import build_uki
 
-LEFT_OUT = ("parse_modules_dep", "parse_needed", "parse_list", "parse_sources")
+LEFT_OUT = ("parse_modules_dep", "parse_needed", "parse_list", "parse_sources", "verify_inclusion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +128,9 @@ def all_parsers(vectors: Path, folder: Path) -> list[Parser]:
         return [
             *_of_tpm(vectors, world),
             *_of_messages(world),
+            *_of_signed(world),
+            *_of_vectors(vectors),
+            *_of_forms_and_exports(world, folder),
             *_of_certificates(world),
             *_of_texts(),
             *_of_disks(folder),
@@ -144,7 +175,8 @@ def _of_messages(world: LicenseWorld) -> Iterable[Parser]:
     license_, (code,) = world.issue()
     device = world.device(1)
     request = device.request(code)
-    proof = device.proof(world.enrollment.challenge(request, now=world.now))
+    challenge = world.enrollment.challenge(request, now=world.now)
+    proof = device.proof(challenge)
     reply = grant(world.enrollment.prove(proof, now=world.now))
     lease = verify_lease(reply.leases[0], world.service)
     documents: tuple[tuple[type[BaseModel], bytes], ...] = (
@@ -158,7 +190,17 @@ def _of_messages(world: LicenseWorld) -> Iterable[Parser]:
         (bodies.LicenseIssue, b'{"product":"p","tiers":["discrete"],"seats":5,"note":"x","features":["a"]}'),
         (bodies.LicenseChange, b'{"seats":5,"overage":"1.5"}'),
         (bodies.VersionFloor, b'{"version":"1.2","lower":true}'),
+        (bodies.LicenseRenewal, b'{"days":30,"powered_on_hours":24}'),
+        (bodies.Nothing, b"{}"),
+        (bodies.Resumption, b'{"history":1}'),
+        (bodies.TransferOrder, b'{"at_once":true}'),
+        (bodies.FirmwareApproval, b'{"digest":"' + b"5e" * 32 + b'"}'),
+        (bodies.Settlement, b'{"count":true}'),
         (Login, b'{"token":"swl_"}'),
+        (EnrollmentChallenge, document_bytes(challenge)),
+        (Nonce, document_bytes(Nonce(nonce=lease.next_nonce, expires_at=world.now))),
+        (MeteringReport, document_bytes(_report(device, license_.license_id, lease.next_nonce))),
+        (Problem, b'{"type":"about:blank","title":"t","status":403,"detail":"d","code":"REVOKED"}'),
     )
     for kind, seed in documents:
         yield Parser(kind.__name__, partial(_parse_document, kind), (seed,))
@@ -179,6 +221,90 @@ def _of_messages(world: LicenseWorld) -> Iterable[Parser]:
     yield Parser(
         "chat request", parse_chat_request, (b'{"model":"m","messages":[{"role":"user","content":"x"}]}',), ApiError
     )
+
+
+def _report(device: SoftwareDevice, license_id: str, nonce: bytes) -> MeteringReport:
+    chain = ChainWriter()
+    return make_report(device, license_id, nonce, [chain.next(), chain.next()])
+
+
+def _of_signed(world: LicenseWorld) -> Iterable[Parser]:
+    """What is signed: its readers see strangers' bytes before any signature is believed."""
+    _, (code,) = world.issue()
+    device = world.device(2)
+    challenge = world.enrollment.challenge(device.request(code), now=world.now)
+    lease_token = grant(world.enrollment.prove(device.proof(challenge), now=world.now)).leases[0]
+    lease = verify_lease(lease_token, world.service)
+    service, key = world.service, Ed25519PrivateKey.generate()
+    known = service.model_copy(update={"lease_document_key": _pem_text(key)})
+    yield Parser("lease", _of_text(lambda text: verify_lease(text, service)), (lease_token.encode(),))
+    jws = partial(verify_jws, kind=Lease, type_=LEASE_TYPE, key=key.public_key(), limit=MESSAGE_LIMIT)
+    yield Parser("JWS", _of_text(jws), (sign_jws(lease, LEASE_TYPE, key).encode(),))
+    unverified = partial(read_unverified_jws, kind=Lease, limit=MESSAGE_LIMIT)
+    yield Parser("JWS, unverified", _of_text(unverified), (lease_token.encode(),))
+    replied = sign_reply(
+        ChallengeReply(version=1, device_id=device.device_id, kind="challenge", answers="33" * 32, challenge=challenge),
+        key,
+    )
+    yield Parser("reply file", _of_text(lambda text: verify_reply(text, known)), (replied.encode(),))
+    acknowledgement = Acknowledgement(
+        version=1, device_id=device.device_id, chain_id="11" * 16, sequence=1, digest="22" * 32, findings=[]
+    )
+    signed = sign_acknowledgement(acknowledgement, key).encode()
+    yield Parser("acknowledgement", _of_text(lambda text: verify_acknowledgement(text, known)), (signed,))
+    box = world.box
+    release, manifest_key = box.release, box.manifest_key.public_key()
+    dsse = partial(verify_dsse, payload_type=PAYLOAD_TYPE, key=manifest_key, limit=MESSAGE_LIMIT)
+    yield Parser("DSSE", dsse, (box.release_envelope,))
+    yield Parser("release, unverified", read_unverified_release, (box.release_envelope,))
+    variants = box.variants(box.way(*BOOT_OPTION, b"BOOT ATTEMPTS OMITTED"))
+    yield Parser("variants", partial(verify_variants, manifest_key=manifest_key, release=release), (variants,))
+    yield Parser("variants, unverified", partial(read_unverified_variants, release=release), (variants,))
+    yield Parser("stored release", lambda raw: verify_stored_release(raw, "[]", manifest_key), (box.release_envelope,))
+    wanted = document_bytes(make_request(release, box.release_envelope, variants, wanted_approvals(release)))
+    asked = partial(parse_json, ApprovalRequest, limit=MESSAGE_LIMIT)
+    yield Parser("approval request", lambda raw: verify_request(asked(raw), manifest_key), (wanted,))
+
+
+def _pem_text(key: Ed25519PrivateKey) -> str:
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return public.decode("ascii")
+
+
+def _of_vectors(vectors: Path) -> Iterable[Parser]:
+    values = json.loads((vectors / "documents/device-certificate-good/input.json").read_text())
+    certificate = partial(verify_device_certificate, device_ca=values["device_ca"], now=values["now"])
+    yield Parser("device certificate", _of_text(certificate), (values["certificate"].encode(),))
+    key = Ed25519PrivateKey.generate()
+    note = sign_checkpoint(Checkpoint("log.example/a", 3, bytes(32)), key)
+    checkpoint = partial(verify_checkpoint, key=key.public_key(), origin="log.example/a")
+    yield Parser("checkpoint", _of_text(checkpoint), (note.encode(),))
+
+
+def _of_forms_and_exports(world: LicenseWorld, folder: Path) -> Iterable[Parser]:
+    yield Parser("form", _read_form, (b"seats=5&tier=discrete&tier=software&names=a+b&day=2027-01-01&version=1.2",))
+    export = folder / "export"
+    export.mkdir()
+
+    def entries(raw: bytes) -> object:
+        (export / ENTRIES_FILE).write_bytes(raw)
+        return list(ExportSource(export).entries())
+
+    with world.store.read() as transaction:
+        leaves = [one.leaf for one in transaction.find(LogQueueItem)]
+    yield Parser("export", entries, (b"\n" + b"\n".join(leaves), *leaves))
+
+
+def _read_form(raw: bytes) -> object:
+    """A form that was sent, and every kind of field in it."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": raw}
+
+    form = asyncio.run(read_form(Request({"type": "http", "method": "POST", "headers": []}, receive)))
+    tiers = form.choices("tier", Tier)
+    day = form.day_or_none("day")
+    return form.number("seats", 1, 10), tiers, form.names("names"), day, form.version("version"), form.is_ticked("box")
 
 
 def _parse_document(kind: type[BaseModel], data: bytes) -> object:

@@ -465,12 +465,15 @@ def test_operators_are_served_beside_slow_and_endless_clients(tmp_path: Path) ->
     set_limits(world.folder, requests_per_minute=100_000, headers_s=2, body_s=2, connections=64)
     license_, _ = world.issue()
     _, token = create_token(world.store, OPERATOR, "siege", Role.READ_ONLY, now=int(time.time()))
-    with running_service(world.folder, "serve-operators") as server, besieged(server, "/v1/session"):
+    with running_service(world.folder, "serve-operators") as server, besieged(server, "/api/v1/session"):
         _wait_for(lambda: _requests(server) >= 2)
         with server.client() as http:
             for _ in range(5):
-                reply = http.get(f"/v1/licenses/{license_.license_id}", headers={"Authorization": f"Bearer {token}"})
-                assert (reply.status_code, reply.json()["license_id"]) == (200, license_.license_id)
+                reply = http.get(
+                    f"/api/v1/licenses/{license_.license_id}", headers={"Authorization": f"Bearer {token}"}
+                )
+                assert reply.status_code == 200
+                assert license_.license_id in reply.text
     world.store.close()
 
 

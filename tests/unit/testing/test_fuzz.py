@@ -41,13 +41,30 @@ def test_an_exception_that_is_not_ours_is_found() -> None:
         fuzz(Parser("bad", lambda data: data[3], (b"abcd",)), random.Random(1), lambda number: number < 1000)
 
 
+TAKES_BYTES = re.compile(r"^def ((?:verify|read)_\w+)\(\s*\w+: (?:bytes|str)\b", re.MULTILINE)
+BODIES = re.compile(r"body_of\((\w+)\)|\bbodies\.([A-Z]\w+)|^class (\w+)\(Document\)", re.MULTILINE)
+
+
+def _sources(pattern: str = "*/sealwright_*/**/*.py") -> list[str]:
+    return [path.read_text("utf-8") for path in ROOT.glob(pattern) if "sealwright_testing" not in path.parts]
+
+
 def test_no_parser_is_forgotten() -> None:
-    """Every function of the packages that is called parse_… is in the list, or left out by name."""
-    sources = (path for path in ROOT.glob("*/sealwright_*/**/*.py") if "sealwright_testing" not in path.parts)
-    found = {
-        name for path in sources for name in re.findall(r"^def (parse_\w+)", path.read_text("utf-8"), re.MULTILINE)
-    }
-    listed = set(re.findall(r"\bparse_\w+", Path(parsers.__file__).read_text("utf-8")))
-    assert len(found) > 25
+    """Every function that is called parse_…, or verify_… or read_… and takes what was sent as it is."""
+    named = {name for source in _sources() for name in re.findall(r"^def (parse_\w+)", source, re.MULTILINE)}
+    found = named | {name for source in _sources() for name in TAKES_BYTES.findall(source)}
+    listed = set(re.findall(r"\b(?:parse|verify|read)_\w+", Path(parsers.__file__).read_text("utf-8")))
+    assert len(found) > 40
     assert found - listed == set()
     assert set(LEFT_OUT) <= found
+
+
+def test_no_body_is_forgotten() -> None:
+    """Every document that a route takes."""
+    routes = _sources("licensing/sealwright_licensing/endpoints/*.py") + _sources(
+        "licensing/sealwright_licensing/operators/api/*.py"
+    )
+    found = {name for source in routes for names in BODIES.findall(source) for name in names if name}
+    listed = set(re.findall(r"\b[A-Z]\w+", Path(parsers.__file__).read_text("utf-8")))
+    assert len(found) > 12
+    assert found - listed == set()
