@@ -37,12 +37,12 @@ ROW_TABLES = [TABLES[kind] for kind in AUDITED]
 
 
 @pytest.fixture(scope="module")
-def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LicenseWorld]:
+def history(tmp_path_factory: pytest.TempPathFactory, module_database: str) -> Iterator[LicenseWorld]:
     """A service that has granted and denied, retired devices and enrolled them again; its log is complete.
 
     At least two rows of every table.
     """
-    world = LicenseWorld.create(tmp_path_factory.mktemp("history") / "service")
+    world = LicenseWorld.create(tmp_path_factory.mktemp("history") / "service", database=module_database)
     world.trust(MakerCa("another maker"))
     world.import_release(synthetic_box(product_version="2.0"))
     for number, days in enumerate((365, 10)):
@@ -232,7 +232,7 @@ def test_the_last_entries_cannot_be_cut_off(history: LicenseWorld) -> None:
 
 
 def rewritten(world: LicenseWorld, connection: Connection, leaf: bytes) -> None:
-    """The log with another last entry, all hashes and the checkpoint made anew: what the log key's thief can do."""
+    """The log with another first entry, all hashes and the checkpoint made anew: what the log key's thief can do."""
     leaves = list(connection.execute(select(log_entries.c.leaf).order_by(log_entries.c.entry_index)).scalars())
     leaves[0] = leaf
     frontier = Frontier()

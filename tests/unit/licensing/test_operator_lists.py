@@ -26,9 +26,9 @@ def desk(world: LicenseWorld) -> OperatorDesk:
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorDesk]:
+def empty(tmp_path_factory: pytest.TempPathFactory, module_database: str) -> Iterator[OperatorDesk]:
     """A service of which nothing is asked that would change it."""
-    world = LicenseWorld.create(tmp_path_factory.mktemp("empty") / "service")
+    world = LicenseWorld.create(tmp_path_factory.mktemp("empty") / "service", database=module_database)
     yield OperatorDesk.open(world)
     world.store.close()
 

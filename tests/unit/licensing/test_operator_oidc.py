@@ -23,8 +23,11 @@ PATH = "/api/v1/session"
 
 
 @pytest.fixture(scope="module")
-def setting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OperatorDesk, OpenidProvider]]:
-    world = LicenseWorld.create(tmp_path_factory.mktemp("oidc") / "service", now=int(time.time()))
+def setting(
+    tmp_path_factory: pytest.TempPathFactory, module_database: str
+) -> Iterator[tuple[OperatorDesk, OpenidProvider]]:
+    folder = tmp_path_factory.mktemp("oidc") / "service"
+    world = LicenseWorld.create(folder, now=int(time.time()), database=module_database)
     certificate, key = keys.tls_server_files(world.folder.keys)
     with running_provider(certificate, key) as provider:
         write_secret(world.folder.path / "oidc-secret", CLIENT_SECRET.encode())

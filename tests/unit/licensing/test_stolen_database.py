@@ -22,6 +22,7 @@ from psycopg import sql
 
 from sealwright_custody.keeper import Keeper
 from sealwright_custody.kinds import KeyKind
+from sealwright_licensing.config import DEFAULT_DATABASE
 from sealwright_licensing.keyring import KeyRole, load_keyring
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares
 from sealwright_policies.errors import SealwrightError
@@ -160,7 +161,9 @@ class Robbed:
 def robbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Robbed]:
     directory = tmp_path_factory.mktemp("robbed") / "service"
     if request.param == "sqlite":
-        yield from rob(LicenseWorld.create(directory), lambda: Thief.of(directory / "service.db"))
+        yield from rob(
+            LicenseWorld.create(directory, database=DEFAULT_DATABASE), lambda: Thief.of(directory / "service.db")
+        )
         return
     with running_postgres() as server:
         database = server.create_database()

@@ -48,7 +48,7 @@ def destroy_all(token: SoftToken) -> None:
 
 
 def test_everything_that_boxes_get_is_signed_and_unwrapped_in_the_token(
-    token: SoftToken, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    token: SoftToken, tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Enrolment and renewal, with shares, leases and a device certificate; no private key of these is in a file."""
     real = initialisation.create_service
@@ -56,7 +56,7 @@ def test_everything_that_boxes_get_is_signed_and_unwrapped_in_the_token(
         "sealwright_testing.license_world.create_service",
         lambda path, **fields: real(path, token=token.locator(), **fields),
     )
-    world = LicenseWorld.create(tmp_path / "service")
+    world = LicenseWorld.create(tmp_path / "service", database=database)
     assert objects(token) == {f"{SERVICE_ID}/{role}" for role in IN_TOKEN}
     files = {path.name for path in world.folder.keys.glob("*.pem")}
     assert files == {"tls-ca.pem", "tls-server.pem"}

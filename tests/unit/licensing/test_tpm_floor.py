@@ -22,16 +22,16 @@ def entry(**fields: object) -> TpmFloor:
 
 
 @pytest.mark.parametrize("floor", [entry(), entry(model=MODEL)])
-def test_a_maker_or_model_is_refused_at_the_challenge(tmp_path: Path, floor: TpmFloor) -> None:
-    world = LicenseWorld.create(tmp_path / "service", floor=floor)
+def test_a_maker_or_model_is_refused_at_the_challenge(tmp_path: Path, database: str, floor: TpmFloor) -> None:
+    world = LicenseWorld.create(tmp_path / "service", database=database, floor=floor)
     _, (code,) = world.issue()
     with pytest.raises(VerificationError, match="for a test") as caught:
         world.enrollment.challenge(world.device().request(code), now=world.now)
     assert caught.value.code is RejectionCode.TPM_NOT_ALLOWED
 
 
-def test_old_firmware_is_refused_at_the_proof(tmp_path: Path) -> None:
-    world = LicenseWorld.create(tmp_path / "service", floor=entry(firmware_below=FIRMWARE + 1))
+def test_old_firmware_is_refused_at_the_proof(tmp_path: Path, database: str) -> None:
+    world = LicenseWorld.create(tmp_path / "service", database=database, floor=entry(firmware_below=FIRMWARE + 1))
     _, (code,) = world.issue()
     with pytest.raises(VerificationError) as caught:
         world.enroll(world.device(), code)
@@ -51,8 +51,8 @@ def test_a_floor_that_came_later_is_enforced_at_the_next_renewal(world: LicenseW
 @pytest.mark.parametrize(
     "floor", [entry(firmware_below=FIRMWARE), entry(model="Other"), entry(manufacturer="id:00000000")]
 )
-def test_others_are_not_refused(tmp_path: Path, floor: TpmFloor) -> None:
-    world = LicenseWorld.create(tmp_path / "service", floor=floor)
+def test_others_are_not_refused(tmp_path: Path, database: str, floor: TpmFloor) -> None:
+    world = LicenseWorld.create(tmp_path / "service", database=database, floor=floor)
     _, (code,) = world.issue()
     assert world.enroll(world.device(), code).leases
 

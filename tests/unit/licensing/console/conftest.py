@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,26 +17,14 @@ from sealwright_testing.operator_desk import OperatorDesk
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[LicenseWorld]:
-    made = LicenseWorld.create(tmp_path / "service")
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def box(world: LicenseWorld) -> EnrolledDevice:
-    return EnrolledDevice.enroll(world)
-
-
-@pytest.fixture
 def visitor(world: LicenseWorld) -> ConsoleVisitor:
     return ConsoleVisitor.open(world)
 
 
 @pytest.fixture(scope="module")
-def quiet_box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EnrolledDevice]:
+def quiet_box(tmp_path_factory: pytest.TempPathFactory, module_database: str) -> Iterator[EnrolledDevice]:
     """A device of a service that nothing is done to."""
-    world = LicenseWorld.create(tmp_path_factory.mktemp("quiet") / "service")
+    world = LicenseWorld.create(tmp_path_factory.mktemp("quiet") / "service", database=module_database)
     box = EnrolledDevice.enroll(world)
     Sequencer(world.store, load_log_keys(world.folder.keys), load_config(world.folder).service_id).run()
     yield box
