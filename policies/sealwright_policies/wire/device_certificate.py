@@ -87,7 +87,7 @@ def _parse(pem: str) -> x509.Certificate:
         raise FormatError(f"Device certificate: more than {CERTIFICATE_LIMIT} characters.")
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
-    except (ValueError, UnicodeEncodeError) as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise FormatError(f"Device certificate: {error}") from error
     if certificate.public_bytes(Encoding.PEM).decode("ascii").strip() != pem.strip():
         raise FormatError("Device certificate: not one PEM certificate in its one spelling.")
