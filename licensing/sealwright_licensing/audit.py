@@ -152,6 +152,10 @@ def audit(source: Source, keys: Sequence[Ed25519PublicKey], origin: str, kept: S
         play(stored)
     for place in causes.missing:
         report.add(place, "a change that neither a decision nor an operation speaks for")
+    for place in causes.without_before:
+        report.add(place, "it does not say how it found a row")
+    for place, row in expected.found_otherwise:
+        report.add(place, f"it did not find {row} as the entry before had left it")
     report.upgrades, report.earlier_changes = causes.upgrades, causes.earlier
     for kind in AUDITED:
         _compare_rows(source, kind, expected, report)

@@ -18,11 +18,14 @@ from sealwright_policies.transparency.entries import (
     Entry,
     OperationEntry,
     ReleaseEntry,
+    RowChange,
     RowState,
 )
 
 CAUSES_SINCE = "0008"
 """Schema since which every change has a cause."""
+BEFORE_SINCE = "0011"
+"""Schema since which every change says how it found the row."""
 _DECISIONS, _OPERATIONS = TABLES[Decision].name, TABLES[Operation].name
 _FIELDS: dict[str, Mapping[str, str]] = {TABLES[kind].name: fields for kind, fields in SPOKEN_OF.items()}
 
@@ -48,6 +51,8 @@ class ExpectedRows:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, str], bytes] = {}
+        self.found_otherwise: list[tuple[str, str]] = []
+        """Entries that found a row otherwise than the one before had left it, and which row."""
         self._said: dict[tuple[str, str], _Said | None] = {}
         """Of rows of the journals that are there; None of those from before the log."""
 
@@ -65,6 +70,8 @@ class ExpectedRows:
             case _:
                 pass
         for row in getattr(entry, "rows", ()):
+            if isinstance(row, RowChange) and row.before != self._digest(row):
+                self.found_otherwise.append((place, f"{row.table} {row.key}"))
             self._change(row)
 
     def compare(self, row: StoredRow) -> str:
@@ -89,6 +96,10 @@ class ExpectedRows:
         for place in [place for place in self._rows if place[0] == table]:
             del self._rows[place]
 
+    def _digest(self, row: RowState) -> str | None:
+        known = self._rows.get((row.table, row.key))
+        return None if known is None else known.hex()
+
     def _change(self, row: RowState) -> None:
         place = row.table, row.key
         if row.sha256 is None:
@@ -111,11 +122,13 @@ def _differences(said: _Said, row: StoredRow) -> list[str]:
 
 
 class Causes:
-    """Changes that neither a decision nor an operation speaks for."""
+    """Changes that neither a decision nor an operation speaks for, and those that do not say how they found a row."""
 
     def __init__(self) -> None:
         self.missing: list[str] = []
         """Entries of changes without a cause."""
+        self.without_before: list[str] = []
+        """Entries that do not say how they found a row."""
         self.upgrades: list[str] = []
         """Entries of upgrades of the schema, each of which entered all rows anew."""
         self.earlier = 0
@@ -126,16 +139,23 @@ class Causes:
         """Take in an entry, in their order."""
         match entry:
             case OperationEntry() if entry.operation == UPGRADE:
-                self._upgrading = True
-                self.upgrades.append(place)
-                if entry.subject < CAUSES_SINCE:
-                    self.earlier += len(self.missing)
-                    self.missing.clear()
+                self._note_upgrade(place, entry)
             case ChangeEntry(reason="baseline") if self._upgrading:
-                pass
+                return
             case ChangeEntry():
                 self.missing.append(place)
             case ReleaseEntry():  # an upgrade enters those that the log does not know
-                pass
+                return
             case _:
                 self._upgrading = False
+        if not all(isinstance(row, RowChange) for row in getattr(entry, "rows", ())):
+            self.without_before.append(place)
+
+    def _note_upgrade(self, place: str, entry: OperationEntry) -> None:
+        self._upgrading = True
+        self.upgrades.append(place)
+        if entry.subject < CAUSES_SINCE:
+            self.earlier += len(self.missing)
+            self.missing.clear()
+        if entry.subject < BEFORE_SINCE:
+            self.without_before.clear()

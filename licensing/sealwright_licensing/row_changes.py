@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sealwright_licensing import metering_records, records
 from sealwright_licensing.operators import records as operators
 from sealwright_licensing.records import Decision, LogQueueItem, Operation
+from sealwright_licensing.statements import FIELDS
 from sealwright_licensing.store import Value
 from sealwright_licensing.tables import TABLES
 from sealwright_policies.transparency.entries import (
@@ -24,6 +25,7 @@ from sealwright_policies.transparency.entries import (
     LogKeyEntry,
     OperationEntry,
     ReleaseEntry,
+    RowChange,
     RowState,
     entry_bytes,
     row_digest,
@@ -97,18 +99,47 @@ KEYS: dict[type[Any], tuple[str, ...]] = {
 }
 
 
+_Place = tuple[type[Any], tuple[Value, ...]]
+
+
 class RowChanges:
-    """The rows that one transaction has changed, each as it was left."""
+    """The rows that one transaction has changed, each as it was found and as it was left."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[type[Any], tuple[Value, ...]], Mapping[str, Value] | None] = {}
+        self._found: dict[_Place, object | None] = {}
+        """As they were read, before any change of this transaction; None of those that were not there."""
+        self._covered: list[tuple[type[Any], Mapping[str, Value]]] = []
+        """What was read whole: of rows like these, those that were not found were not there."""
+        self._rows: dict[_Place, Mapping[str, Value] | None] = {}
+        self._unread: list[_Place] = []
         self._named: list[Decision | Operation] = []
 
-    def wrote(self, record: object, columns: Mapping[str, Value]) -> None:
-        """A record was added or replaced; ``columns`` are its values as they are stored."""
+    def read(self, record: object) -> None:
+        """A record as it stands in the database."""
         kind = type(record)
         if kind in _KINDS:
-            self._rows[kind, tuple(columns[name] for name in KEYS[kind])] = columns
+            self._found.setdefault((kind, _key_of(record)), record)
+
+    def read_all(self, kind: type[Any], equal: Mapping[str, Value]) -> None:
+        """All records of a kind whose fields equal the given values are read."""
+        if kind in _KINDS and equal.keys() <= set(KEYS[kind]):
+            self._covered.append((kind, equal))
+
+    def wrote(self, record: object, columns: Mapping[str, Value], *, is_new: bool) -> None:
+        """A record was added or replaced; ``columns`` are its values as they are stored.
+
+        Args:
+            is_new: the database refuses it if there is one with its key.
+        """
+        kind = type(record)
+        if kind in _KINDS:
+            place = kind, tuple(columns[name] for name in KEYS[kind])
+            self._rows[place] = columns
+            if place not in self._found:
+                if is_new or self._was_looked_for(kind, columns):
+                    self._found[place] = None
+                else:
+                    self._unread.append(place)
         if isinstance(record, (Decision, Operation)):
             self._named.append(record)
 
@@ -118,18 +149,29 @@ class RowChanges:
         return kind in _KINDS
 
     def deleted(self, found: Iterable[object]) -> None:
-        """These records are deleted."""
+        """These records, which were read, are deleted."""
         for record in found:
             self._rows[type(record), _key_of(record)] = None
+
+    def take_unread(self) -> list[tuple[type[Any], Mapping[str, Value]]]:
+        """Kind and key of rows that are to be replaced and have not been read: they have to be, before they are."""
+        places, self._unread = self._unread, []
+        return [(kind, dict(zip(KEYS[kind], key, strict=True))) for kind, key in places]
+
+    def _was_looked_for(self, kind: type[Any], columns: Mapping[str, Value]) -> bool:
+        return any(
+            one is kind and all(columns[name] == value for name, value in equal.items()) for one, equal in self._covered
+        )
 
     def items(self) -> list[LogQueueItem]:
         """Entries for what has changed: one for each decision or operation, rows in the last, again if they are many.
 
         Without either they are changes without a cause, which the audit finds: a mistake in the program.
         """
-        if not self._rows:
+        changed = [(place, self._found.get(place), columns) for place, columns in self._rows.items()]
+        states = [_change(*one) for one in changed if one[1:] != (None, None)]
+        if not states:
             return []
-        states = [_state(kind, key, columns) for (kind, key), columns in self._rows.items()]
         chunks = [states[at : at + MOST_ROWS] for at in range(0, len(states), MOST_ROWS)]
         if not self._named:
             now = int(time.time())
@@ -176,19 +218,29 @@ def search_fields(entry: Entry) -> tuple[str, int, str, str, str, str]:
             return entry.kind, entry.at, entry.event, "", "", entry.key
 
 
-def named_entry(record: Decision | Operation, rows: list[RowState]) -> Entry:
+def named_entry(record: Decision | Operation, rows: Sequence[RowState]) -> Entry:
     """An entry for what a decision or operation has changed."""
     said: dict[str, Any] = {field: getattr(record, column) for field, column in SPOKEN_OF[type(record)].items()}
-    common: dict[str, Any] = {"version": 1, "entry_id": _entry_id(), "rows": rows, **said}
+    common: dict[str, Any] = {"version": 1, "entry_id": _entry_id(), "rows": list(rows), **said}
     if isinstance(record, Operation):
         return OperationEntry(kind="operation", operation_id=record.operation_id, **common)
     return DecisionEntry(kind="decision", decision_id=record.decision_id, **common)
 
 
-def _state(kind: type[Any], key: tuple[Value, ...], columns: Mapping[str, Value] | None) -> RowState:
-    if columns is None:
-        return RowState(table=TABLES[kind].name, key=_key_text(kind, key), sha256=None)
-    return row_state(kind, columns)
+def row_change(kind: type[Any], before: Mapping[str, Value] | None, after: Mapping[str, Value] | None) -> RowChange:
+    """A row that was changed, as an entry names it: not both None."""
+    columns = after if after is not None else before
+    assert columns is not None  # noqa: S101 - by what is asked
+    table = TABLES[kind].name
+    key = _key_text(kind, [columns[name] for name in KEYS[kind]])
+    was, now = (None if one is None else row_digest(table, one) for one in (before, after))
+    return RowChange(table=table, key=key, sha256=now, before=was)
+
+
+def _change(place: _Place, found: object | None, columns: Mapping[str, Value] | None) -> RowChange:
+    kind = place[0]
+    before = None if found is None else {name: getattr(found, name) for name in FIELDS[kind]}
+    return row_change(kind, before, columns)
 
 
 def _key_text(kind: type[Any], key: Sequence[Value]) -> str:

@@ -1,8 +1,9 @@
 """Records that decide who is given shares, each signed when the service writes it (policies/spec/decisions.md, 4).
 
 An enrolled device, an enrolment between its two steps, and a trusted root that is not in our list. So whoever can write
-the database alone can bring in no TPM of his own, and move none to another licence. What this does not do: vouch for
-a device's state, which changes with every renewal, for licences or for codes; the audit does.
+the database alone can bring in no TPM of his own. What this does not do: tell an old row of a device from its present
+one, so he can move it back to a licence that it has left; vouch for a device's state, which changes with every renewal,
+for licences or for codes. The audit does.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from sealwright_licensing.statements import (
     BOUND,
     FIELDS,
     KEYS,
+    MOST_TOGETHER,
     Change,
     Shape,
     Statement,
@@ -128,6 +129,8 @@ class _SqlTransaction:
     ) -> list[R]:
         locks.require_read(self._names, kind, equal)
         rows = self._read(Shape(Verb.SELECT, kind, tuple(equal), newest_first, limit), equal)
+        if limit is None:
+            self._rows_changed.read_all(kind, equal)
         return [self._record(kind, row) for row in rows]
 
     def find_from(self, kind: type[R], field: str, bound: int, *, limit: int) -> list[R]:
@@ -189,11 +192,13 @@ class _SqlTransaction:
 
     def enter_changes(self) -> None:
         """Add the entries of the log for what has changed in audited tables, behind the changes."""
+        self._read_before()
         for item in self._rows_changed.items():
             self.add(item)
 
     def flush(self) -> None:
         """Bring the changes that wait to the database."""
+        self._read_before()
         changes, self._changes = self._changes, []
         if changes and self._is_view:
             raise RuntimeError("A view is changed: a mistake in the program.")
@@ -206,8 +211,16 @@ class _SqlTransaction:
 
     def _write(self, verb: Verb, record: object) -> None:
         values = _fields(record)
-        self._rows_changed.wrote(record, values)
+        self._rows_changed.wrote(record, values, is_new=verb is Verb.ADD)
         self._change(Shape(verb, type(record)), values)
+
+    def _read_before(self) -> None:
+        """Read what is about to be replaced unread, while the changes wait: the log says how each row was found."""
+        unread = self._rows_changed.take_unread()
+        changes, self._changes = self._changes, []
+        for at in range(0, len(unread), MOST_TOGETHER):
+            self.find_each(*(Query(kind, key) for kind, key in unread[at : at + MOST_TOGETHER]))
+        self._changes = changes
 
     def _found(self, kind: type[R], equal: Values) -> list[R]:
         (rows,) = self._rows([Query(kind, equal)])
@@ -224,6 +237,9 @@ class _SqlTransaction:
                 locks.require_read(self._names, kind, query.equal)
         reads = [(Shape(Verb.SELECT, one.kind, tuple(one.equal), named_by=one.named_by), one.equal) for one in queries]
         self._count_read()
+        for query in queries:
+            if query.named_by is None:
+                self._rows_changed.read_all(query.kind, query.equal)
         if not self._is_postgresql or len(reads) == 1:
             return [self._run(self._statements.one(shape), values).fetchall() for shape, values in reads]
         (row,) = self._run_together(reads)
@@ -272,6 +288,8 @@ class _SqlTransaction:
         for index, convert in _CONVERSIONS[kind]:
             values[index] = convert(values[index])
         record = kind(*values)
+        if not self._is_view:
+            self._rows_changed.read(record)
         self._admit(record)
         return record
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,31 @@ def release_vectors(scene: Scene) -> list[Vector]:
     ]  # fmt: skip
 
 
+def found_vectors(scene: Scene, vector: Callable[..., Vector]) -> list[Vector]:
+    """Exports in which each entry is about one row: how it was found, and how it was left."""
+
+    def of_states(*states: str) -> dict[str, Any]:
+        made = Scene()
+        made.key = scene.key
+        made.entries = [
+            b'{"version":1,"kind":"operation","entry_id":"%032x","at":1,"operation_id":"o","actor_kind":"cli",'
+            b'"actor":"a","operation":"test","subject":"",'
+            b'"rows":[{"table":"licenses","key":"l",%s}]}' % (number, state.encode())
+            for number, state in enumerate(states)
+        ]
+        return {"entries": [entry.decode() for entry in made.entries], "checkpoint": made.note(size=len(states))}
+
+    one, two = '"%s"' % ("11" * 32), '"%s"' % ("22" * 32)
+    new, gone = f'"sha256":{one},"before":null', f'"sha256":null,"before":{one}'
+    return [
+        vector("audit-row-found-as-left", "new, gone, new", **of_states(new, gone, new), clean=True),
+        vector("audit-row-found-otherwise", "edited in between", **of_states(new, f'"sha256":{one},"before":{two}')),
+        vector("audit-row-found-gone", "removed in between", **of_states(new, new)),
+        vector("audit-row-found-there", "put in by nobody", **of_states(gone)),
+        vector("audit-row-found-unsaid", "it does not say how", **of_states(f'"sha256":{one}')),
+    ]
+
+
 def audit_vectors() -> list[Vector]:
     """Exports of a log, and checkpoints that the auditor has kept."""
     scene = Scene()
@@ -276,6 +301,7 @@ def audit_vectors() -> list[Vector]:
             changed,
             checkpoint=caused_by_nobody.note(),
         ),
+        *found_vectors(scene, vector),
         vector("audit-other-history-kept", "a checkpoint of another history", lines, kept=other.note(size=4)),
     ]
 

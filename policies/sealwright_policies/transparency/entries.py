@@ -40,7 +40,14 @@ class RowState(Document):
     """None: it is gone."""
 
 
-_Rows = Annotated[list[RowState], Field(max_length=MOST_ROWS)]
+class RowChange(RowState):
+    """The same, and the row as the transaction found it."""
+
+    before: Sha256Hex | None
+    """None: it was not there."""
+
+
+_Rows = Annotated[list[RowChange | RowState], Field(max_length=MOST_ROWS)]
 
 
 class ReleaseEntry(Document):

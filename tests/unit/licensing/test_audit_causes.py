@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from sealwright_custody.keeper import Keeper
 from sealwright_licensing import schema
@@ -19,14 +20,15 @@ from sealwright_licensing.keyring import KeyRole, load_keyring
 from sealwright_licensing.metering import MeteringService
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.operations.devices import retire_device, transfer_device
-from sealwright_licensing.operations.licenses import add_activation_code, suspend_license
+from sealwright_licensing.operations.licenses import add_activation_code, reinstate_license, suspend_license
 from sealwright_licensing.operators.records import ApiTokenUse
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import authenticate_token, create_token, revoke_token
 from sealwright_licensing.records import ActivationCodeRecord, Decision, LogEntryRecord, LogQueueItem, Operation
 from sealwright_licensing.rewrapping import rewrap_shares
-from sealwright_licensing.row_changes import SPOKEN_OF, change_entry, named_entry, queue_item, row_state
-from sealwright_licensing.tables import TABLES, decisions, licenses, log_queue
+from sealwright_licensing.row_changes import SPOKEN_OF, change_entry, named_entry, queue_item, row_change, row_state
+from sealwright_licensing.store import Transaction
+from sealwright_licensing.tables import TABLES, activation_codes, decisions, devices, licenses, log_queue
 from sealwright_policies.errors import VerificationError
 from sealwright_policies.transparency.checkpoint import log_origin
 from sealwright_policies.transparency.entries import MOST_ROWS, parse_entry
@@ -93,7 +95,8 @@ def test_a_decision_that_no_entry_speaks_of_is_found(world: LicenseWorld, box: E
         columns = {name: getattr(operation, name) for name in operation.__dataclass_fields__}
         connection.execute(decisions.insert().values(row))
         connection.execute(TABLES[Operation].insert().values(columns))
-        entered(connection, named_entry(operation, [row_state(Decision, row), row_state(Operation, columns)]))
+        new = [row_change(Decision, None, row), row_change(Operation, None, columns)]
+        entered(connection, named_entry(operation, new))
 
     (finding,) = audited(world, enter).findings
     assert (finding.place, finding.sentence) == (f"decisions {'d' * 32}", "no entry speaks of it")
@@ -104,13 +107,115 @@ def test_a_change_that_nothing_speaks_for_is_found(world: LicenseWorld, box: Enr
     for reason in ("written", "baseline"):
 
         def edit(connection: Connection, reason: str = reason) -> None:
+            before = dict(connection.execute(select(licenses)).mappings().one())
             connection.execute(update(licenses).values(seats=1000))
-            row = dict(connection.execute(select(licenses)).mappings().one())
-            entered(connection, change_entry(reason, [row_state(type(box.license_), row)], 1))
+            change = row_change(type(box.license_), before, before | {"seats": 1000})
+            entered(connection, change_entry(reason, [change], 1))
 
         (finding,) = audited(world, edit).findings
         assert finding.place == "a waiting entry"
         assert "neither a decision nor an operation speaks for" in finding.sentence
+
+
+def test_an_edited_row_is_found_behind_its_next_honest_change(world: LicenseWorld, box: EnrolledDevice) -> None:
+    """The entry says how the service found it: more seats, less time charged, a deleted code."""
+    with world.store.engine.begin() as connection:
+        connection.execute(update(licenses).values(seats=1000))
+        connection.execute(update(devices).values(charged_ticks=0, held_because="x"))
+    license_id, device_id = box.license_.license_id, box.device.device_id
+    suspend_license(world.store, OPERATOR, license_id, now=world.now)
+    reinstate_license(world.store, OPERATOR, license_id, now=world.now)
+    box.pass_time(DAY)
+    box.renew()
+
+    found = sorted(one.sentence for one in audited(world).findings)
+    assert found == [
+        f"it did not find {row} as the entry before had left it"
+        for row in (f"devices {device_id}", f"licenses {license_id}")
+    ]
+
+
+def test_a_row_that_was_put_in_or_taken_out_is_found_behind_its_next_change(world: LicenseWorld) -> None:
+    """A service deletes what it never wrote, replaces what is gone, and adds what it had written already."""
+
+    def code(name: str) -> ActivationCodeRecord:
+        return ActivationCodeRecord(name, "l", world.now, None, None)
+
+    with operation(world) as transaction:
+        transaction.add(code("replaced"))
+        transaction.add(code("added"))
+    with world.store.engine.begin() as connection:
+        connection.execute(delete(activation_codes))
+        row = {"code_hash": "deleted", "license_id": "l", "created_at": 1, "replaces": ""}
+        connection.execute(insert(activation_codes).values(row))
+    with operation(world) as transaction:
+        transaction.delete(ActivationCodeRecord, code_hash="deleted")
+        transaction.put(code("replaced"))
+        transaction.add(code("added"))
+
+    assert sorted(one.sentence.split()[5] for one in audited(world).findings) == ["added", "deleted", "replaced"]
+
+
+def test_whatever_way_a_row_is_replaced_the_log_says_how_it_was(world: LicenseWorld) -> None:
+    """Read or not, there or not, twice, and deleted in between: nothing is found."""
+
+    def code(created_at: int) -> ActivationCodeRecord:
+        return ActivationCodeRecord("c", "l", created_at, None, None)
+
+    for step in range(9):
+        with operation(world) as transaction:
+            match step:
+                case 0 | 1 | 6:
+                    transaction.put(code(step))
+                case 2:
+                    assert transaction.get(ActivationCodeRecord, "c")
+                    transaction.put(code(step))
+                    assert transaction.get(ActivationCodeRecord, "c") == code(step)
+                    transaction.put(code(step + 100))
+                case 3:
+                    transaction.put(code(step))
+                    transaction.delete(ActivationCodeRecord, code_hash="c")
+                    transaction.add(code(step))
+                case 4:
+                    transaction.delete(ActivationCodeRecord, license_id="l")
+                case 5:
+                    assert transaction.get(ActivationCodeRecord, "c") is None
+                    transaction.put(code(step))
+                case 7:
+                    transaction.add(replace(code(step), code_hash="short-lived"))
+                    transaction.delete(ActivationCodeRecord, code_hash="short-lived")
+                case _:
+                    transaction.find(ActivationCodeRecord, license_id="another")
+                    transaction.find(ActivationCodeRecord, license_id="l", limit=0)
+                    transaction.put(code(step))
+        assert audited(world).findings == [], step
+
+
+@contextmanager
+def operation(world: LicenseWorld) -> Iterator[Transaction]:
+    """A transaction of an operation."""
+    with world.store.write() as transaction:
+        record_operation(transaction, actor=OPERATOR, operation="test", subject="", now=world.now)
+        yield transaction
+
+
+def test_an_entry_that_does_not_say_how_a_row_was_is_found(world: LicenseWorld, box: EnrolledDevice) -> None:
+    """As those of earlier versions did not; behind an upgrade from there they are forgiven."""
+    done = Operation("o" * 32, "cli", "somebody", "test", "", "{}", 1)
+    columns = {name: getattr(done, name) for name in done.__dataclass_fields__}
+
+    def enter(connection: Connection) -> None:
+        connection.execute(TABLES[Operation].insert().values(columns))
+        entered(connection, named_entry(done, [row_state(Operation, columns)]))
+
+    (finding,) = audited(world, enter).findings
+    assert finding.sentence == "it does not say how it found a row"
+    schema.downgrade(world.store.engine, "0010")
+    with world.store.engine.begin() as connection:
+        enter(connection)
+    schema.upgrade(world.store.engine, OPERATOR)
+    world.sequence()
+    assert audited(world).findings == []
 
 
 def test_whatever_a_service_does_has_a_cause(world: LicenseWorld) -> None:

@@ -19,6 +19,7 @@ from sealwright_policies.transparency.entries import (
     LogKeyEntry,
     OperationEntry,
     ReleaseEntry,
+    RowChange,
     RowState,
     entry_bytes,
     parse_entry,
@@ -87,6 +88,7 @@ def test_the_allow_list_of_fields() -> None:
     assert list(ChangeEntry.model_fields) == [*shared, "reason", "rows"]
     assert list(LogKeyEntry.model_fields) == [*shared, "event", "key"]
     assert list(RowState.model_fields) == ["table", "key", "sha256"]
+    assert list(RowChange.model_fields) == ["table", "key", "sha256", "before"]
 
 
 @pytest.mark.parametrize(
