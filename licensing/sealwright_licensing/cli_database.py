@@ -10,7 +10,7 @@ from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, print_result, table
 from sealwright_licensing.config import ServiceFolder, load_config, read_password
 from sealwright_licensing.database import describe, open_engine, opened_database
-from sealwright_licensing.keys import load_signing_keys
+from sealwright_licensing.service_schema import downgrade_service, upgrade_service
 from sealwright_policies.errors import OperationError
 
 
@@ -53,25 +53,32 @@ def _status(arguments: argparse.Namespace) -> None:
 
 
 def _upgrade(arguments: argparse.Namespace) -> None:
-    _move(arguments, None)
-
-
-def _downgrade(arguments: argparse.Namespace) -> None:
-    _move(arguments, arguments.to)
-
-
-def _move(arguments: argparse.Namespace, to: str | None) -> None:
     folder = ServiceFolder(arguments.directory)
     with opened_database(folder, load_config(folder)) as engine:
         before = schema.current_revision(engine)
-        if to is None:
-            schema.upgrade(engine, cli_actor(), lambda: load_signing_keys(folder.keys).lease_document)
-        else:
-            schema.downgrade(engine, to)
+        signed = upgrade_service(folder.keys, engine, cli_actor())
         after = schema.current_revision(engine)
-    print_result(
-        {"before": before, "after": after}, [f"Schema {before or 'none'} -> {after or 'none'}."], as_json=arguments.json
-    )
+    words = [f"{signed} devices, enrolments and roots that stood in it are signed now."] if signed else []
+    _print_move(arguments, before, after, words, {"signed": signed})
+
+
+def _downgrade(arguments: argparse.Namespace) -> None:
+    folder = ServiceFolder(arguments.directory)
+    with opened_database(folder, load_config(folder)) as engine:
+        before = schema.current_revision(engine)
+        downgrade_service(folder.keys, engine, arguments.to)
+        after = schema.current_revision(engine)
+    words = []
+    if after is not None and after < schema.SIGNED_SINCE:
+        words.append("It holds no signatures: the next `database upgrade` signs whatever stands in it then.")
+    _print_move(arguments, before, after, words, {})
+
+
+def _print_move(
+    arguments: argparse.Namespace, before: str | None, after: str | None, words: list[str], more: dict[str, int]
+) -> None:
+    result = {"before": before, "after": after, **more}
+    print_result(result, [f"Schema {before or 'none'} -> {after or 'none'}.", *words], as_json=arguments.json)
 
 
 def _copy(arguments: argparse.Namespace) -> None:

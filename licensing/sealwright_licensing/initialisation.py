@@ -164,7 +164,7 @@ def _make_keys(
         ),
     )
     name = add_service_file(folder.keys, service)
-    save_keyring(folder.keys, Keyring(version=1, keys=entries, service_files=[name]))
+    save_keyring(folder.keys, Keyring(version=1, keys=entries, service_files=[name], records_signed=True))
     publish_service_file(folder.keys, folder.service_file)
 
 

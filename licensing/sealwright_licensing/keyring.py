@@ -96,6 +96,8 @@ class Keyring(Document):
     keys: Annotated[list[KeyEntry], Field(max_length=1000)]
     service_files: Annotated[list[Sha256Hex], Field(max_length=1000)]
     """SHA-256 of each licence-service file, oldest first; the last one is the current."""
+    records_signed: bool = False
+    """Whether the records in the database are signed (decisions.md, 4): then no upgrade signs what stands there."""
 
     def all_of(self, role: KeyRole) -> list[KeyEntry]:
         """Keys of a role, the current one first, then the newest."""

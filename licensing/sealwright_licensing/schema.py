@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -23,6 +24,7 @@ from sealwright_policies.errors import OperationError, UsageError
 
 SIGNED_SINCE = "0009"
 """The revision since which records are signed."""
+T = TypeVar("T")
 RecordKey = Callable[[], Ed25519PrivateKey]
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -66,7 +68,7 @@ def create(engine: Engine) -> None:
     upgrade(engine)
 
 
-def upgrade(engine: Engine, actor: Actor | None = None, record_key: RecordKey | None = None) -> None:
+def upgrade(engine: Engine, actor: Actor | None = None, record_key: RecordKey | None = None) -> int:
     """Bring a database to the newest revision; then the log is told how the migrations left its rows, and by whom.
 
     Args:
@@ -74,21 +76,26 @@ def upgrade(engine: Engine, actor: Actor | None = None, record_key: RecordKey | 
         actor: who does it; None for a database that is empty.
         record_key: opens the key that signs what is there, if the schema had no signatures (signed_records.py).
 
+    Returns:
+        Number of records that it has signed.
+
     Raises:
         OperationError: the database refuses.
     """
-    _migrate(engine, partial(_upgrade, actor, record_key), "head")
+    return _migrate(engine, partial(_upgrade, actor, record_key), "head")
 
 
-def _upgrade(actor: Actor | None, record_key: RecordKey | None, config: Config, revision: str) -> None:
+def _upgrade(actor: Actor | None, record_key: RecordKey | None, config: Config, revision: str) -> int:
+    signed = 0
     connection = config.attributes["connection"]
     before = MigrationContext.configure(connection).get_current_revision()
     command.upgrade(config, revision)
     if before not in (None, newest_revision()):
         assert actor is not None  # noqa: S101 - a database that is not empty is upgraded by somebody
         if str(before) < SIGNED_SINCE and record_key is not None:
-            sign_stored_records(connection, record_key())
+            signed = sign_stored_records(connection, record_key())
         enter_baseline(connection, actor, str(before), newest_revision())
+    return signed
 
 
 def downgrade(engine: Engine, revision: str) -> None:
@@ -101,14 +108,14 @@ def downgrade(engine: Engine, revision: str) -> None:
     _migrate(engine, command.downgrade, revision)
 
 
-def _migrate(engine: Engine, run: Callable[[Config, str], None], revision: str) -> None:
+def _migrate(engine: Engine, run: Callable[[Config, str], T], revision: str) -> T:
     """In one transaction, which two processes take one after the other."""
     config = _config()
     try:
         with engine.connect().execution_options(**{EXCLUSIVE: True}) as connection, connection.begin():
             take_alone(connection)
             config.attributes["connection"] = connection
-            run(config, revision)
+            return run(config, revision)
     except CommandError as error:
         raise UsageError(f"Schema {revision}: {error}") from error
     except DBAPIError as error:

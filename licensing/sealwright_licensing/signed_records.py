@@ -127,14 +127,17 @@ def sign_record(record: S, key: Ed25519PrivateKey) -> S:
     return replace(record, signature=key.sign(_digest(record)))
 
 
-def sign_stored_records(connection: Connection, key: Ed25519PrivateKey) -> None:
-    """Sign every record as it stands, in the upgrade from a schema that has no signatures."""
+def sign_stored_records(connection: Connection, key: Ed25519PrivateKey) -> int:
+    """Sign every record as it stands, in the upgrade from a schema that has no signatures; returns how many."""
+    count = 0
     for kind, names in SIGNED.items():
         table = TABLES[kind]
         for row in connection.execute(select(*(table.c[name] for name in names))).mappings().all():
             signature = key.sign(_digest_of(kind, [row[name] for name in names]))
             here = and_(*(column == row[column.name] for column in table.primary_key))
             connection.execute(update(table).where(here).values(signature=signature))
+            count += 1
+    return count
 
 
 def sign_anew(

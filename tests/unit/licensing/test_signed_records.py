@@ -18,10 +18,11 @@ from sealwright_licensing.maker_roots import KnownRoot, parse_pem_certificates
 from sealwright_licensing.operations.devices import approve_firmware, resume_device, retire_device
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import Device, DeviceStatus, MakerCertificate, Operation, PendingEnrollment
+from sealwright_licensing.service_schema import downgrade_service, upgrade_service
 from sealwright_licensing.signed_records import SIGNED, UntrustedRecordError, load_signed_records
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tables import devices, pending_enrollments
-from sealwright_policies.errors import RejectionCode, UsageError
+from sealwright_policies.errors import OperationError, RejectionCode, UsageError
 from sealwright_testing.denials import denied
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.license_world import OPERATOR, LicenseWorld
@@ -208,3 +209,33 @@ def test_a_listed_root_is_known_by_its_content(world: LicenseWorld, monkeypatch:
         changed: dict[str, Any] = changes
         with pytest.raises(UntrustedRecordError):
             admit(replace(record, **changed))
+
+
+def test_an_upgrade_does_not_sign_what_was_planted(world: LicenseWorld, box: EnrolledDevice) -> None:
+    """In a database that somebody has made look like one from before signatures."""
+    stranger = world.device(7)
+    with world.store.engine.begin() as connection:
+        connection.execute(update(devices).values(ak_public=stranger.ak.public_area))
+        for table in ("devices", "pending_enrollments", "maker_certificates"):
+            connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN signature")
+        connection.exec_driver_sql("DROP TABLE denied_logs")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num='0008'")
+
+    with pytest.raises(OperationError, match="this service has signed its records"):
+        upgrade_service(world.folder.keys, world.store.engine, OPERATOR)
+    assert schema.current_revision(world.store.engine) == "0008"
+
+
+def test_whoever_takes_the_schema_back_has_the_next_upgrade_sign(world: LicenseWorld, box: EnrolledDevice) -> None:
+    """An operator, with the keyring; once."""
+    keys, engine = world.folder.keys, world.store.engine
+    assert load_keyring(keys).records_signed
+    downgrade_service(keys, engine, "0010")
+    assert load_keyring(keys).records_signed
+    assert upgrade_service(keys, engine, OPERATOR) == 0
+    downgrade_service(keys, engine, "0008")
+    assert not load_keyring(keys).records_signed
+
+    assert upgrade_service(keys, engine, OPERATOR) >= 2
+    assert load_keyring(keys).records_signed
+    box.nonce()
