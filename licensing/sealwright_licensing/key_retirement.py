@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sealwright_custody.keeper import Keeper, fingerprint
 from sealwright_licensing.actors import Actor
+from sealwright_licensing.audit import audit
+from sealwright_licensing.audit_source import open_database_source
 from sealwright_licensing.custodian_keys import open_custodian
 from sealwright_licensing.keyring import (
     CUSTODIANS,
@@ -26,13 +28,15 @@ from sealwright_licensing.rewrapping import count_unopened
 from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.signed_records import sign_anew, signed_by
 from sealwright_licensing.store import Store
+from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_policies.errors import OperationError, UsageError
+from sealwright_policies.transparency.checkpoint import log_origin
 from sealwright_policies.wire.envelope import load_ed25519_public_key, load_p256_public_key
 from sealwright_policies.wire.service import LicenseService
 
 
-def forget_key(folder: Path, keeper: Keeper, store: Store, actor: Actor, named: str, *, now: int) -> KeyEntry:
+def forget_key(folder: Path, keeper: Keeper, store: SqlStore, actor: Actor, named: str, *, now: int) -> KeyEntry:
     """Take an earlier key out of the keyring; the key itself stays where it is, for its keeper to destroy.
 
     Args:
@@ -45,7 +49,7 @@ def forget_key(folder: Path, keeper: Keeper, store: Store, actor: Actor, named: 
 
     Raises:
         UsageError: no key or several, or the current one.
-        OperationError: a share or a release still needs it.
+        OperationError: a share or a release still needs it, or it signs records and the log does not know them so.
     """
     keyring = load_keyring(folder)
     entry = _find(keyring, named)
@@ -64,6 +68,7 @@ def forget_key(folder: Path, keeper: Keeper, store: Store, actor: Actor, named: 
     if entry.role is KeyRole.LOG:
         _retire_log_key(folder, keeper, store, files[keyring.service_files[-1]].service_id, entry)
     if entry.role is KeyRole.LEASE_DOCUMENT:
+        _require_clean_audit(folder, keeper, store, files[keyring.service_files[-1]].service_id)
         known = {name: load_ed25519_public_key(file.lease_document_key) for name, file in files.items()}
         left = signed_by([known[name] for name in kept.service_files])
         current = keyring.current(entry.role).fingerprint
@@ -93,6 +98,19 @@ def _retire_log_key(folder: Path, keeper: Keeper, store: Store, service_id: str,
     Before the keyring forgets it: what has been cut off is done again, and a second such entry changes nothing.
     """
     Sequencer(store, load_log_keys(folder, keeper), service_id).retire(entry.fingerprint)
+
+
+def _require_clean_audit(folder: Path, keeper: Keeper, store: SqlStore, service_id: str) -> None:
+    """Refuse to sign records anew that the log does not know so: whoever stole the old key could have written them."""
+    keys = [key.public_key() for key in load_log_keys(folder, keeper)]
+    with open_database_source(store.engine) as source:
+        found = audit(source, keys, log_origin(service_id)).findings
+    if found:
+        raise OperationError(
+            f"Forgetting this key signs anew what it has signed, and {found[0].place} is not as the log has it: "
+            f"{found[0].sentence}.",
+            cure="Run `audit verify`, find out who wrote it, and restore the database from the backup.",
+        )
 
 
 def _find(keyring: Keyring, named: str) -> KeyEntry:

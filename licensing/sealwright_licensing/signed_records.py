@@ -8,6 +8,7 @@ for licences or for codes. The audit does.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -93,8 +94,8 @@ class SignedRecords:
         kind = type(record)
         if kind not in SIGNED or _needs_none(record) or self.has_signed(record):
             return
-        (key,) = TABLES[kind].primary_key
-        sentence = f"{key.name} {getattr(record, key.name)[:16]} in the database is not as this service has written it"
+        name = _key_name(kind)
+        sentence = f"{name} {getattr(record, name)[:16]} in the database is not as this service has written it"
         logger.error(sentence)
         raise UntrustedRecordError(
             f"{sentence}.", cure="Find out who wrote it. `device retire` takes such a device out of use."
@@ -162,9 +163,20 @@ def sign_anew(
         ]
         for record in wanting:
             transaction.put(sign_record(record, key))
-        detail = {"records": len(wanting)}
+        names = [(TABLES[type(one)].name, str(getattr(one, _key_name(type(one))))) for one in wanting]
+        detail = {"records": len(wanting), "sha256": _digest_of_names(names)}
         if wanting:
             record_operation(transaction, actor=actor, operation="keys.sign-anew", subject="", detail=detail, now=now)
+
+
+def _key_name(kind: type[Any]) -> str:
+    (key,) = TABLES[kind].primary_key
+    return str(key.name)
+
+
+def _digest_of_names(names: Sequence[tuple[str, str]]) -> str:
+    """SHA-256 of lines of table and key, sorted: an operation's detail does not grow with the fleet."""
+    return hashlib.sha256("".join(f"{table} {key}\n" for table, key in sorted(names)).encode("utf-8")).hexdigest()
 
 
 def _needs_none(record: object) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import update
 
 from sealwright_custody.keeper import Keeper
 from sealwright_licensing import schema, signed_records
 from sealwright_licensing.endorsement import Tier
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.key_retirement import forget_key
 from sealwright_licensing.keyring import KeyRole, load_keyring
 from sealwright_licensing.maker_roots import KnownRoot, parse_pem_certificates
@@ -19,7 +22,7 @@ from sealwright_licensing.operations.devices import approve_firmware, resume_dev
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import Device, DeviceStatus, MakerCertificate, Operation, PendingEnrollment
 from sealwright_licensing.service_schema import downgrade_service, upgrade_service
-from sealwright_licensing.signed_records import SIGNED, UntrustedRecordError, load_signed_records
+from sealwright_licensing.signed_records import SIGNED, UntrustedRecordError, load_signed_records, sign_record
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.tables import devices, pending_enrollments
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError
@@ -115,9 +118,10 @@ def test_a_forgotten_key_leaves_its_devices_to_the_current_one(world: LicenseWor
     _, (code,) = world.issue()
     other = world.device(1)
     world.enroll(other, code)
-    with world.store.engine.begin() as connection:
-        here = devices.c.device_id == other.device_id
-        connection.execute(update(devices).where(here).values(signature=b"nothing"))
+    with raw(world).write() as transaction:  # and the log has it so
+        record_operation(transaction, actor=OPERATOR, operation="test", subject="", now=world.now)
+        (there,) = transaction.find(Device, device_id=other.device_id)
+        transaction.put(replace(there, signature=b"nothing"))
     withdraw_release(world.store, OPERATOR, world.box.release.release_id, now=world.now)
     earlier = load_keyring(world.folder.keys).all_of(KeyRole.LEASE_DOCUMENT)[1].fingerprint
     forget_key(world.folder.keys, Keeper(world.folder.keys), raw(world), OPERATOR, earlier, now=world.now)
@@ -129,7 +133,30 @@ def test_a_forgotten_key_leaves_its_devices_to_the_current_one(world: LicenseWor
         with pytest.raises(UntrustedRecordError):
             transaction.get(Device, other.device_id)
         (operation,) = transaction.find(Operation, operation="keys.sign-anew")
-    assert operation.detail == '{"records":2}'
+    name = hashlib.sha256(world.maker.root.public_bytes(Encoding.DER)).hexdigest()
+    signed = f"devices {box.device.device_id}\nmaker_certificates {name}\n"
+    assert json.loads(operation.detail) == {"records": 2, "sha256": hashlib.sha256(signed.encode()).hexdigest()}
+
+
+@pytest.mark.parametrize("has_changed", [False, True])
+def test_what_a_stolen_old_key_has_written_is_not_signed_anew(
+    world: LicenseWorld, box: EnrolledDevice, has_changed: bool
+) -> None:
+    """Into the database, past the service: the log does not know it so, also when the service has changed it since."""
+    world.sequence()
+    stolen = world.keys.lease_document
+    world.rotate(KeyRole.LEASE_DOCUMENT)
+    world.restart()
+    forged = sign_record(replace(box.stored(), tier="discrete"), stolen)
+    edit(world, tier=forged.tier, signature=forged.signature)
+    withdraw_release(world.store, OPERATOR, world.box.release.release_id, now=world.now)
+    if has_changed:
+        retire_device(world.store, OPERATOR, box.device.device_id, now=world.now)
+    earlier = load_keyring(world.folder.keys).all_of(KeyRole.LEASE_DOCUMENT)[1].fingerprint
+
+    with pytest.raises(OperationError, match=r"signs anew .* is not as the log has it"):
+        forget_key(world.folder.keys, Keeper(world.folder.keys), raw(world), OPERATOR, earlier, now=world.now)
+    assert len(load_keyring(world.folder.keys).all_of(KeyRole.LEASE_DOCUMENT)) == 2
 
 
 def test_an_upgrade_signs_the_devices_that_are_there(world: LicenseWorld, box: EnrolledDevice) -> None:
