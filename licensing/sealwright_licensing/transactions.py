@@ -7,10 +7,11 @@ processor time than either; so a transaction there begins together with its lock
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
-from psycopg import RawCursor
+from psycopg import Error, RawCursor
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine
 
 from sealwright_licensing import locks
@@ -62,11 +63,11 @@ def _on_postgresql(engine: Engine, begin: str | None) -> Iterator[RawCursor[Any]
         yield cursor
         driver.commit()
     except BaseException:
-        if not driver.closed:
+        with suppress(Error):  # a connection that cannot even roll back is closed below; the first error says why
             driver.rollback()
         raise
     finally:
-        if driver.closed:
+        if driver.closed or driver.info.transaction_status is not TransactionStatus.IDLE:
             pooled.invalidate()
         else:
             driver.autocommit = False

@@ -15,6 +15,7 @@ from sealwright_licensing.console.lists import find_list
 from sealwright_licensing.console.pages import Console, Visit
 from sealwright_licensing.device_views import device_view, firmware_fields
 from sealwright_licensing.metering_records import MeteringChain
+from sealwright_licensing.operators.api.desk import ResourceId
 from sealwright_licensing.operators.api.devices import DeviceQuery, require_device
 from sealwright_licensing.operators.errors import OperatorError
 from sealwright_licensing.operators.roles import Permission
@@ -42,11 +43,11 @@ def router(console: Console) -> APIRouter:
         return console.page(visit, "devices.html", found=found, ends=ends)
 
     @routes.get("/devices/{device_id}", **opens(Permission.DEVICES_READ))
-    def shown(request: Request, device_id: str) -> Response:
+    def shown(request: Request, device_id: ResourceId) -> Response:
         return _device_page(console, visit_of(request), device_id)
 
     @routes.get("/decisions/{decision_id}", **opens(Permission.DECISIONS_READ))
-    def decision(request: Request, decision_id: str) -> Response:
+    def decision(request: Request, decision_id: ResourceId) -> Response:
         visit = visit_of(request)
         with store.read() as transaction:
             record = transaction.get(Decision, decision_id)

@@ -13,6 +13,7 @@ from sealwright_licensing.console.pages import Console, Visit, done
 from sealwright_licensing.license_views import license_fields
 from sealwright_licensing.licenses import grace_end
 from sealwright_licensing.operations.licenses import issue_license
+from sealwright_licensing.operators.api.desk import ResourceId
 from sealwright_licensing.operators.api.licenses import LicenseQuery, require_license
 from sealwright_licensing.operators.guards import RepeatedError
 from sealwright_licensing.operators.roles import Permission
@@ -57,7 +58,7 @@ def router(console: Console) -> APIRouter:
         return console.page(visit, "codes.html", status=201, codes=codes, target=target, subject_id=made.license_id)
 
     @routes.get("/{license_id}", **opens(Permission.LICENSES_READ))
-    def shown(request: Request, license_id: str) -> Response:
+    def shown(request: Request, license_id: ResourceId) -> Response:
         visit = visit_of(request)
         with console.desk.store.read() as transaction:
             record = require_license(transaction, visit.known.principal, license_id)

@@ -15,6 +15,7 @@ from sealwright_licensing.actors import Actor
 from sealwright_licensing.console.forms import Form
 from sealwright_licensing.console.guard import opens, visit_of
 from sealwright_licensing.console.pages import Console, Visit, done
+from sealwright_licensing.operators.api.desk import ResourceId
 from sealwright_licensing.operators.guards import GuardedStore, RepeatedError, once
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.store import Store, Transaction
@@ -113,11 +114,11 @@ def _add(routes: APIRouter, console: Console, subject: Subject, operation: Opera
     path = f"{subject.path}/{{subject_id}}/{operation.name}"
 
     @routes.get(path, name=f"{subject.kind}-{operation.name}", **opens(subject.needed(operation)))
-    def form(request: Request, subject_id: str) -> Response:
+    def form(request: Request, subject_id: ResourceId) -> Response:
         return _form_page(console, visit_of(request), subject, operation, subject_id)
 
     @routes.post(path, name=f"{subject.kind}-{operation.name}-done", **opens(subject.needed(operation)))
-    def perform(request: Request, subject_id: str) -> Response:
+    def perform(request: Request, subject_id: ResourceId) -> Response:
         visit, store = visit_of(request), console.desk.store
         with store.read() as transaction:
             subject.find(transaction, visit, subject_id)

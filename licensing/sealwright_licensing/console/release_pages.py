@@ -9,6 +9,7 @@ from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
 from sealwright_licensing.console.lists import find_list
 from sealwright_licensing.console.pages import Console
+from sealwright_licensing.operators.api.desk import ResourceId
 from sealwright_licensing.operators.api.releases import ReleaseQuery, require_release
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.records import Operation, ReleaseRecord, ReleaseShares
@@ -31,7 +32,7 @@ def router(console: Console) -> APIRouter:
         return console.page(visit, "releases.html", found=found)
 
     @routes.get("/{release_id}", **opens(Permission.RELEASES_READ))
-    def shown(request: Request, release_id: str) -> Response:
+    def shown(request: Request, release_id: ResourceId) -> Response:
         visit = visit_of(request)
         with store.read() as transaction:
             release = require_release(transaction, release_id)

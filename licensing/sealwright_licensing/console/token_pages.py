@@ -9,6 +9,7 @@ from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
 from sealwright_licensing.console.lists import find_list
 from sealwright_licensing.console.pages import Console
+from sealwright_licensing.operators.api.desk import ResourceId
 from sealwright_licensing.operators.api.tokens import TokenQuery
 from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Permission
@@ -35,7 +36,7 @@ def router(console: Console) -> APIRouter:
         return console.page(visit, "tokens.html", found=found, tokens=tokens, states=states)
 
     @routes.get("/{token_id}", **opens(Permission.TOKENS_READ))
-    def shown(request: Request, token_id: str) -> Response:
+    def shown(request: Request, token_id: ResourceId) -> Response:
         visit = visit_of(request)
         with store.read() as transaction:
             token = known_token(transaction, token_id)

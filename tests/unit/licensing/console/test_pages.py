@@ -431,3 +431,14 @@ def test_wrong_tokens_do_not_log_in(world_desk: OperatorDesk) -> None:
 @pytest.fixture
 def world_desk(visitor: ConsoleVisitor) -> OperatorDesk:
     return visitor.desk
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["licenses/{}", "devices/{}", "decisions/{}", "releases/{}", "tokens/{}", "licenses/{}/suspend"],
+)
+def test_an_id_that_cannot_be_one_is_a_page(quiet: dict[Role, ConsoleVisitor], path: str) -> None:
+    """PostgreSQL takes no NUL as text: it is not asked."""
+    found = quiet[Role.OPERATOR].ask(f"/{path.format('a%00b')}")
+    assert found.status_code == 400
+    assert "text/html" in found.headers["content-type"]
