@@ -88,6 +88,7 @@ def common_settings(folder: Path, url: str) -> dict[str, Any]:
     return {
         "ansible_user": ADMINISTRATOR,
         "ansible_ssh_common_args": " ".join(ssh_options(folder)),
+        "ansible_control_path_dir": str(folder / "connections"),  # servers of other networks have these addresses too
         "license_server_url": url,
         "license_server_service_id": "service-1",
         "license_server_packages": str(packages()),

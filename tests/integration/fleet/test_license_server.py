@@ -5,27 +5,34 @@ The tests of this file build on each other, in their order: each takes the serve
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from sealwright_appliance.renewal import renew
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_licensing import migrations
+from sealwright_licensing.keyring import KeyRole
+from sealwright_licensing.schema import newest_revision
 from sealwright_testing.debian_server import OPERATOR, DebianServer, ServerNetwork, server_network
 from sealwright_testing.deployed_vendor import FOLDER, USER, DeployedVendor
-from sealwright_testing.fleet import PORT, BackupIdentity, Fleet, common_settings
+from sealwright_testing.fleet import PORT, BackupIdentity, Fleet, Outcome, common_settings
 from sealwright_testing.simulated_box import SimulatedBox, new_enrolled_box
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
+MIGRATIONS = Path(migrations.__path__[0]) / "versions"
+BACKUPS = Path("/var/backups/sealwright/database")
 SERVICE = "10.77.0.10"
 """The address in the URL, which goes from one host to the next."""
 FIRST, SECOND, BALANCER, NEW = "10.77.0.11", "10.77.0.12", "10.77.0.13", "10.77.0.14"
@@ -34,12 +41,25 @@ MONITORING, STRANGER = "10.77.0.2", "10.77.0.3"
 EXPOSURE_LIMIT = 2.0
 """Of ten, by systemd-analyze security."""
 PROCESSES = ("sealwright-license@1.service", "sealwright-license@2.service", "sealwright-license-operators.service")
+OPERATORS_PORT, POSTGRESQL_PORT = 8445, 5432
 TIMEOUT_S = 60
 CLIENTS = 4
 MOST_REQUESTS = 20_000
 DROPPED_AFTER_S = 1.0
 """A SYN on this network is answered in milliseconds, or not at all."""
-
+_ASK = f"""
+import http.client, ssl, sys
+trusted = ssl.create_default_context(cafile="{FOLDER}/keys/tls-ca.crt")
+trusted.check_hostname = False
+asked = http.client.HTTPSConnection("127.0.0.1", int(sys.argv[1]), context=trusted, timeout={TIMEOUT_S})
+asked.request("GET", sys.argv[2])
+print(asked.getresponse().status)
+"""
+"""Asks a server of the service from its own host: the path, on the port."""
+_EARLIER = """#!/bin/sh
+echo '{"schema": "%s", "wanted": "%s"}'
+"""
+"""All that a deployment asks of the release that has run before."""
 
 pytestmark = pytest.mark.timeout(1200)
 """For each test: a deployment is minutes of processor time where others work too."""
@@ -56,6 +76,8 @@ class Scene:
     identities: dict[str, BackupIdentity]
     archives: dict[str, Path] = field(default_factory=dict)
     """The backup that a test has made, by what is in it."""
+    suspended: str = ""
+    """A licence that has been suspended since."""
 
     def add(self, name: str, address: str, **settings: str) -> DebianServer:
         """Another clean server, and in the inventory."""
@@ -70,6 +92,11 @@ class Scene:
             named[f"license_server_restore_{part}"] = str(self.archives[part])
             named[f"license_server_restore_{part}_identity"] = str(self.identities[part].file)
         return named
+
+    @property
+    def checkpoint(self) -> Path:
+        """A checkpoint of the log that was taken after the backup."""
+        return self.folder / "checkpoint.txt"
 
     @property
     def tls(self) -> ssl.SSLContext:
@@ -118,6 +145,23 @@ def renew_lease(box: SimulatedBox) -> int:
         lease = renew(renewal, tpm)
     assert lease is not None
     return lease.number
+
+
+def renew_until(running: Future[Outcome], box: SimulatedBox) -> Iterator[int]:
+    """Renew one time after the other, by a connection that is kept and by new ones in turn; the new leases' numbers."""
+    with box.renewal() as kept, open_provisioned_tpm(box.paths.tcti) as tpm:
+        while not running.done():
+            with box.renewal() as anew:
+                for renewal in (kept, anew):
+                    assert renewal.client.nonce(renewal.identity.device_id).nonce
+                    lease = renew(renewal, tpm)
+                    assert lease is not None
+                    yield lease.number
+
+
+def processes(scene: Scene) -> list[str]:
+    """The main processes' numbers."""
+    return scene.server.run("systemctl", "show", "--property=MainPID", "--value", *PROCESSES).split()
 
 
 def lease_number(box: SimulatedBox) -> int:
@@ -206,16 +250,8 @@ def test_a_second_run_changes_nothing(scene: Scene) -> None:
 
 def test_units_are_hardened(scene: Scene) -> None:
     """systemd's own measure, which fails above the limit."""
-    for unit in (*PROCESSES, "sealwright-license-backup.service"):
+    for unit in (*PROCESSES, "sealwright-license-operators-keys.service", "sealwright-license-backup.service"):
         scene.server.run("systemd-analyze", "security", f"--threshold={EXPOSURE_LIMIT * 10:.0f}", "--no-pager", unit)
-
-
-def test_the_operators_process_cannot_read_keys_that_open_models(scene: Scene) -> None:
-    """Its mount namespace has nothing in their place."""
-    process = scene.server.run("systemctl", "show", "--property=MainPID", "--value", PROCESSES[2]).strip()
-    for name, size in (("tls-server.pem", True), ("custodian-lease-share.pem", False), ("lease-policy.pem", False)):
-        seen = scene.server.run("nsenter", "--target", process, "--mount", "cat", FOLDER / "keys" / name, check=False)
-        assert bool(seen) is size, name
 
 
 def test_the_firewall_lets_in_who_is_named(scene: Scene) -> None:
@@ -249,21 +285,64 @@ def test_a_box_enrols_and_renews(box: SimulatedBox) -> None:
     assert renew_lease(box) == before + 1
 
 
+def test_the_operators_process_has_no_key_but_that_of_tls(scene: Scene, box: SimulatedBox) -> None:
+    """Also after each key was rotated; its API answers with the new one, and boxes on an earlier image go on."""
+    for role in KeyRole:
+        scene.server.run("sealwright-license", "keys", "rotate", FOLDER, role.value, user=USER)
+    scene.server.run("systemctl", "restart", *PROCESSES)
+    process = scene.server.run("systemctl", "show", "--property=MainPID", "--value", PROCESSES[2]).strip()
+    shown = scene.server.run("nsenter", "--target", process, "--mount", "find", FOLDER, "-type", "f", "-printf", "%P\n")
+    seen = {name for name in shown.split() if not name.endswith(".crt")}
+    (tls_key,) = seen - {"config.toml", "keys/keyring.json"}
+    assert re.fullmatch(r"keys/tls-server-\d+\.pem", tls_key)
+    assert "401" in scene.server.run("python3", "-c", _ASK, "8445", "/api/v1/licenses")
+    before = lease_number(box)
+    assert renew_lease(box) == before + 1
+
+
+# --- a run that fails -------------------------------------------------------------------------------------------------
+
+
+def test_what_a_failed_run_has_written_is_in_force(scene: Scene) -> None:
+    """Rules and settings are taken up, whatever fails behind them; the run that follows has nothing left to do."""
+    changed: dict[str, Any] = {
+        "license_server_limits": {"requests_per_minute": 99_999},
+        "license_server_operators_networks": [STRANGER],
+    }
+    before = processes(scene)
+    scene.server.run("systemctl", "mask", "prometheus-node-exporter.service")
+    done = scene.fleet.try_to_run("deploy-license-server", **changed)
+    assert (done.returncode, "Run the exporters" in done.stderr) == (1, True), done.stderr
+    assert not set(before) & set(processes(scene))
+    assert is_open(OPERATORS_PORT, source=STRANGER)
+    scene.server.run("systemctl", "unmask", "prometheus-node-exporter.service")
+    assert scene.fleet.run("deploy-license-server", **changed) == {"license-1": 0}
+
+
+def test_rules_that_are_not_loaded_are_loaded(scene: Scene) -> None:
+    """What an earlier run has left in the kernel does not stay; the settings are those of the inventory again."""
+    scene.server.run("nft", "add", "rule", "inet", "filter", "input", "tcp", "dport", "5432", "accept")
+    assert is_open(POSTGRESQL_PORT, source=STRANGER)
+    assert scene.fleet.run("deploy-license-server")["license-1"] > 0
+    assert not is_open(POSTGRESQL_PORT, source=STRANGER)
+    assert not is_open(OPERATORS_PORT, source=STRANGER)
+
+
 # --- restarting -------------------------------------------------------------------------------------------------------
 
 
-def test_a_rolling_restart_loses_no_request(scene: Scene) -> None:
-    """Every process is another afterwards, and whoever connected meanwhile has an answer."""
-
-    def processes() -> list[str]:
-        return scene.server.run("systemctl", "show", "--property=MainPID", "--value", *PROCESSES).split()
-
-    before = processes()
-    with under_load(scene) as load:
-        assert scene.fleet.run("restart-license-server") == {"license-1": len(PROCESSES)}
-    assert not set(before) & set(processes())
+def test_a_rolling_restart_loses_no_request(scene: Scene, box: SimulatedBox) -> None:
+    """Every process is another afterwards; whoever connected meanwhile has an answer, and each renewal its lease."""
+    before, number = processes(scene), lease_number(box)
+    with under_load(scene) as load, ThreadPoolExecutor(1) as pool:
+        restarting = pool.submit(scene.fleet.run, "restart-license-server")
+        numbers = list(renew_until(restarting, box))
+        assert restarting.result() == {"license-1": len(PROCESSES)}
+    assert not set(before) & set(processes(scene))
     assert load.failures == []
     assert load.answered > CLIENTS * 10
+    assert numbers == list(range(number + 1, number + 1 + len(numbers)))
+    assert len(numbers) > 4
 
 
 # --- backup and restore -----------------------------------------------------------------------------------------------
@@ -272,6 +351,7 @@ def test_a_rolling_restart_loses_no_request(scene: Scene) -> None:
 def test_a_backup_is_two_archives_for_two_people(scene: Scene, box: SimulatedBox) -> None:
     """Each opens with its own identity alone; the copies lie in folders of their own."""
     assert lease_number(box) > 1
+    scene.suspended = box.vendor.issue().license_id
     scene.fleet.run("backup-license-server")
     for name, identity in scene.identities.items():
         (archive,) = (scene.folder / name).iterdir()
@@ -279,7 +359,10 @@ def test_a_backup_is_two_archives_for_two_people(scene: Scene, box: SimulatedBox
         other = next(one for one in scene.identities.values() if one is not identity)
         assert identity.opens(archive)
         assert not other.opens(archive)
-    renew_lease(box)  # from here on the box is ahead of the backup
+    renew_lease(box)  # from here on the box is ahead of the backup, and so is whoever keeps a checkpoint
+    scene.server.run("sealwright-license", "license", "suspend", FOLDER, scene.suspended, user=USER)
+    printed = scene.server.run("sealwright-license", "audit", "checkpoint", FOLDER, "--wait", user=USER)
+    scene.checkpoint.write_text(printed)
 
 
 # --- two servers behind a balancer ------------------------------------------------------------------------------------
@@ -304,9 +387,39 @@ def test_two_servers_share_a_database_behind_a_balancer(scene: Scene, box: Simul
     scene.server.run("systemctl", "stop", "sealwright-license.socket", *PROCESSES)
     assert renew_lease(box) == before + 1
     scene.server.run("systemctl", "start", "sealwright-license.socket", *PROCESSES)
+    upgrade_both(scene, second)
     second.power_off()
     assert renew_lease(box) == before + 2
     balancer.power_off()
+
+
+def upgrade_both(scene: Scene, second: DebianServer) -> None:
+    """From an older schema: by the database's host, if somebody says that it is meant; the other one is stopped."""
+    older = downgrade(scene.server)
+    for host, reason in (("license-2", "Deploy license-1 first"), ("license-1", "license_server_upgrade=true")):
+        done = scene.fleet.try_to_run("deploy-license-server", f"--limit={host}")
+        assert (done.returncode, reason in done.stderr) == (1, True), done.stderr
+    assert schema(scene.server) == older
+    before = scene.server.run("ls", BACKUPS).split()
+    scene.fleet.run("deploy-license-server", "--limit=license-1", license_server_upgrade=True)
+    assert len(scene.server.run("ls", BACKUPS).split()) == len(before) + 1
+    assert schema(scene.server) == newest_revision()
+    assert {second.run("systemctl", "is-active", unit, check=False).strip() for unit in PROCESSES} == {"inactive"}
+    scene.fleet.run("deploy-license-server", "--limit=license-2")
+    assert {second.run("systemctl", "is-active", unit).strip() for unit in PROCESSES} == {"active"}
+
+
+def downgrade(server: DebianServer) -> str:
+    """Take the database one schema back; returns that one."""
+    (*_, older) = sorted(path.name[:4] for path in MIGRATIONS.glob("[0-9]*.py") if path.name[:4] != newest_revision())
+    server.run("sealwright-license", "database", "downgrade", FOLDER, "--to", older, user=USER)
+    return older
+
+
+def schema(server: DebianServer) -> str:
+    """The database's."""
+    found = json.loads(server.run("sealwright-license", "database", "status", FOLDER, "--json", user=USER))
+    return str(found["schema"])
 
 
 def documented_balancer(*addresses: str) -> str:
@@ -338,6 +451,17 @@ def test_a_restore_without_the_keys_is_refused(scene: Scene) -> None:
     assert scene.server.run("ls", "/opt", "/var/lib/sealwright", check=False) == "/opt:\n"
 
 
+def test_a_restore_that_fails_can_be_repeated(scene: Scene) -> None:
+    """Here something lies in the way of the keys."""
+    obstacle = FOLDER / "keys/keyring.json"
+    scene.server.run("mkdir", "--parents", obstacle / "full")
+    done = scene.fleet.try_to_run("restore-license-server", "--limit=license-3", **scene.restored("keys", "database"))
+    assert (done.returncode, "Restore the keys" in done.stderr) == (1, True), done.stderr
+    scene.server.run("rm", "--recursive", obstacle)
+    # What a run has left that was cut off one step later.
+    scene.server.run("psql", "--dbname=sealwright", "--command=CREATE TABLE device (id text)", user=USER)
+
+
 def test_a_lost_host_is_restored_on_a_new_one(scene: Scene, box: SimulatedBox) -> None:
     """A second run changes nothing, and the log that was restored is whole."""
     scene.fleet.run("restore-license-server", "--limit=license-3", **scene.restored("keys", "database"))
@@ -349,5 +473,29 @@ def test_a_lost_host_is_restored_on_a_new_one(scene: Scene, box: SimulatedBox) -
 
 def test_a_box_that_is_ahead_of_the_backup_goes_on(scene: Scene, box: SimulatedBox) -> None:
     """It has renewed three times since."""
+    before = lease_number(box)
+    assert renew_lease(box) == before + 1
+
+
+def test_what_was_decided_since_the_backup_is_gone(scene: Scene) -> None:
+    """A licence that was suspended is active, and a checkpoint that was kept proves that the log is another."""
+    shown = scene.server.run("sealwright-license", "license", "show", FOLDER, scene.suspended, "--json", user=USER)
+    assert json.loads(shown)["status"] == "active"
+    kept = scene.server.copy(scene.checkpoint)
+    told = scene.server.run(
+        "sealwright-license", "audit", "verify", FOLDER, "--checkpoint", kept, "--json", user=USER, check=False
+    )
+    (finding,) = json.loads(told)["findings"]
+    assert finding["place"] == str(kept), finding
+
+
+def test_a_new_release_brings_its_schema(scene: Scene, box: SimulatedBox) -> None:
+    """Where the database has the schema of the release that has run before, nobody need say that it is meant."""
+    older = downgrade(scene.server)
+    earlier = Path("/opt/sealwright/earlier/bin/sealwright-license")
+    scene.server.run("install", "-D", "--mode=755", "/dev/stdin", earlier, given=(_EARLIER % (older, older)).encode())
+    scene.server.run("ln", "--symbolic", "--force", "--no-dereference", earlier.parents[1], "/opt/sealwright/current")
+    scene.fleet.run("deploy-license-server", "--limit=license-3")
+    assert schema(scene.server) == newest_revision()
     before = lease_number(box)
     assert renew_lease(box) == before + 1
