@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from sealwright_licensing import database, schema
@@ -178,3 +179,22 @@ def test_a_database_that_nobody_serves_is_an_error_with_its_cure(postgres_server
     engine = open_engine(postgres_server.url().replace("sealwright-postgres", "nowhere"))
     with pytest.raises(OperationError, match="Check that PostgreSQL runs"):
         schema.current_revision(engine)
+
+
+def test_a_connection_that_cannot_roll_back_takes_no_place_of_the_pool(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first error is the one that is told."""
+
+    def fail(_: object) -> None:
+        raise psycopg.OperationalError("no way back")
+
+    pool: Any = store.engine.pool
+    before = pool.checkedout()
+    with monkeypatch.context() as patch:
+        patch.setattr(psycopg.Connection, "rollback", fail)
+        with pytest.raises(ValueError, match="first"), store.write():
+            raise ValueError("first")
+    assert pool.checkedout() == before
+    with store.read() as transaction:
+        assert transaction.count(Device) == 0

@@ -6,7 +6,6 @@ import struct
 import threading
 from collections.abc import Callable
 
-import psycopg
 import pytest
 from sqlalchemy import Engine
 
@@ -276,24 +275,3 @@ def test_no_more_row_arrays_are_kept_than_that() -> None:
         assert loader.load(raw) == ((number,),)
         assert loader.load(raw) == ((number,),)
         assert len(row_arrays._kept) <= MOST_KEPT
-
-
-def test_a_connection_that_cannot_roll_back_takes_no_place_of_the_pool(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first error is the one that is told."""
-    if engine.dialect.name != "postgresql":
-        pytest.skip("SQLAlchemy's own transaction")
-
-    def fail(_: object) -> None:
-        raise psycopg.OperationalError("no way back")
-
-    schema.upgrade(engine)
-    before = engine.pool.checkedout()  # type: ignore[attr-defined]
-    with monkeypatch.context() as patch:
-        patch.setattr(psycopg.Connection, "rollback", fail)
-        with pytest.raises(ValueError, match="first"), SqlStore(engine).write():
-            raise ValueError("first")
-    assert engine.pool.checkedout() == before  # type: ignore[attr-defined]
-    with SqlStore(engine).read() as transaction:
-        assert transaction.count(License) == 0
