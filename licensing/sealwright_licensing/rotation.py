@@ -33,7 +33,11 @@ from sealwright_licensing.keyring import (
     save_keyring,
 )
 from sealwright_policies.errors import OperationError, UsageError
+from sealwright_policies.transparency.checkpoint import MOST_SIGNATURES
 from sealwright_policies.wire.service import LicenseService
+
+MOST_LOG_KEYS = MOST_SIGNATURES // 2
+"""The other signatures of a note are for witnesses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Rotation:
         place = locator or FileLocator(Path(self._file_name(role, now)))
         _require_place(role, place)
         _require_one_predecessor(role, keyring)
+        _require_room_for_signature(role, keyring)
         if role is KeyRole.NONCE:
             return self._rotate_nonce(keyring, place, now=now)
         key = self.keeper.generate(place, role.kind)
@@ -210,6 +215,15 @@ def _require_one_predecessor(role: KeyRole, keyring: Keyring) -> None:
     if role is KeyRole.TLS_CA and len(keyring.all_of(role)) > 1:
         raise OperationError(
             "An earlier TLS authority is still in use.", cure="Forget it with `keys forget` when no box needs it."
+        )
+
+
+def _require_room_for_signature(role: KeyRole, keyring: Keyring) -> None:
+    """Every key of the log signs each checkpoint, and a note has room for so many (transparency.md, 2)."""
+    if role is KeyRole.LOG and len(keyring.all_of(role)) >= MOST_LOG_KEYS:
+        raise OperationError(
+            f"The log has {MOST_LOG_KEYS} keys, which all sign each checkpoint.",
+            cure="Forget those that no image needs with `keys forget`.",
         )
 
 

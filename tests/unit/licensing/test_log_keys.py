@@ -21,6 +21,7 @@ from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.records import LogCheckpoint, LogEntryRecord, LogQueueItem
+from sealwright_licensing.rotation import MOST_LOG_KEYS
 from sealwright_licensing.row_changes import log_key_entry, queue_item
 from sealwright_licensing.sequencer import Sequencer, newest_checkpoint
 from sealwright_licensing.tables import log_checkpoints, log_entries, log_nodes, log_queue
@@ -31,7 +32,7 @@ from sealwright_policies.transparency.key_schedule import key_fingerprint
 from sealwright_policies.transparency.merkle import Frontier, leaf_hash
 from sealwright_policies.transparency.release_proof import verify_release_proof
 from sealwright_testing.enrolled_device import EnrolledDevice
-from sealwright_testing.license_world import OPERATOR, SERVICE_ID, LicenseWorld, synthetic_box
+from sealwright_testing.license_world import OPERATOR, SERVICE_ID, LicenseWorld, grant, synthetic_box
 
 ORIGIN = log_origin(SERVICE_ID)
 Keys = Sequence[Ed25519PrivateKey]
@@ -254,6 +255,20 @@ def test_boxes_of_both_images_take_leases_and_after_the_retirement_those_of_the_
     verify_release_proof(box.lease.log, box.lease.release_id, world.service)
     with pytest.raises(VerificationError, match="LOG_PROOF_INVALID"):
         verify_release_proof(box.lease.log, box.lease.release_id, before)
+
+
+def test_there_are_no_more_log_keys_than_a_checkpoint_has_room_for(
+    world: LicenseWorld, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One more would make notes that nobody reads: refused, and the log goes on."""
+    rotate = ["keys", "rotate", str(world.folder.path), "log"]
+    for _ in range(MOST_LOG_KEYS - 1):
+        assert main(rotate) == 0
+    assert main(rotate) == 1
+    assert "keys forget" in capsys.readouterr().err
+    assert len(load_log_keys(world.folder.keys)) == MOST_LOG_KEYS
+    world.restart()
+    assert grant(EnrolledDevice.enroll(world).ask()).leases
 
 
 def test_the_commands_leave_a_log_that_passes(world: LicenseWorld, capsys: pytest.CaptureFixture[str]) -> None:
