@@ -12,7 +12,7 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,10 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import ECKey
+
+from sealwright_custody.secret_file import write_secret
+from sealwright_licensing.config import ServiceFolder
+from sealwright_licensing.keys import TLS_CA_CERTIFICATE
 
 CLIENT_ID, CLIENT_SECRET = "sealwright", "not-a-secret-in-tests"
 
@@ -128,3 +132,19 @@ def running_provider(certificate: Path, key: Path) -> Iterator[OpenidProvider]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def configure_provider(folder: ServiceFolder, provider: OpenidProvider, own_url: str, roles: Mapping[str, str]) -> None:
+    """Have a service let people in whom the provider knows: roles of the service by roles of the provider."""
+    write_secret(folder.path / "oidc-secret", CLIENT_SECRET.encode())
+    named = "".join(f'{theirs} = "{ours}"\n' for theirs, ours in roles.items())
+    with folder.config_file.open("a") as config:
+        config.write(f"""
+[operators.oidc]
+issuer = "{provider.url}"
+client_id = "{CLIENT_ID}"
+client_secret_file = "oidc-secret"
+own_url = "{own_url}"
+ca = "keys/{TLS_CA_CERTIFICATE}"
+[operators.oidc.roles]
+{named}""")

@@ -12,7 +12,6 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_licensing import migrations
 from sealwright_licensing.keyring import KeyRole
 from sealwright_licensing.schema import newest_revision
+from sealwright_testing.client_load import CLIENTS, TIMEOUT_S, under_load
 from sealwright_testing.debian_server import OPERATOR, DebianServer, ServerNetwork, server_network
 from sealwright_testing.deployed_vendor import FOLDER, USER, DeployedVendor
 from sealwright_testing.fleet import PORT, BackupIdentity, Fleet, Outcome, common_settings
@@ -42,9 +42,6 @@ EXPOSURE_LIMIT = 2.0
 """Of ten, by systemd-analyze security."""
 PROCESSES = ("sealwright-license@1.service", "sealwright-license@2.service", "sealwright-license-operators.service")
 OPERATORS_PORT, POSTGRESQL_PORT = 8445, 5432
-TIMEOUT_S = 60
-CLIENTS = 4
-MOST_REQUESTS = 20_000
 DROPPED_AFTER_S = 1.0
 """A SYN on this network is answered in milliseconds, or not at all."""
 _ASK = f"""
@@ -178,41 +175,6 @@ def is_open(port: int, *, source: str, address: str = FIRST) -> bool:
     return True
 
 
-@dataclass
-class Load:
-    """What clients that ask one request after the other, each on a connection of its own, have seen."""
-
-    tls: ssl.SSLContext
-    answered: int = 0
-    failures: list[str] = field(default_factory=list)
-    is_over: bool = False
-
-    def ask(self) -> None:
-        """Ask until it is over."""
-        while not self.is_over and self.answered < MOST_REQUESTS:
-            try:
-                reply = httpx.get(f"https://{SERVICE}:{PORT}/readyz", verify=self.tls, timeout=TIMEOUT_S)
-            except httpx.HTTPError as error:
-                self.failures.append(repr(error))
-            else:
-                self.answered += 1
-                if reply.status_code != httpx.codes.OK:
-                    self.failures.append(reply.text)
-
-
-@contextmanager
-def under_load(scene: Scene) -> Iterator[Load]:
-    """Clients keep asking until the block ends."""
-    load = Load(scene.tls)
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        for _ in range(CLIENTS):
-            pool.submit(load.ask)
-        try:
-            yield load
-        finally:
-            load.is_over = True
-
-
 # --- deploying --------------------------------------------------------------------------------------------------------
 
 
@@ -334,7 +296,7 @@ def test_rules_that_are_not_loaded_are_loaded(scene: Scene) -> None:
 def test_a_rolling_restart_loses_no_request(scene: Scene, box: SimulatedBox) -> None:
     """Every process is another afterwards; whoever connected meanwhile has an answer, and each renewal its lease."""
     before, number = processes(scene), lease_number(box)
-    with under_load(scene) as load, ThreadPoolExecutor(1) as pool:
+    with under_load(f"https://{SERVICE}:{PORT}/readyz", scene.tls) as load, ThreadPoolExecutor(1) as pool:
         restarting = pool.submit(scene.fleet.run, "restart-license-server")
         numbers = list(renew_until(restarting, box))
         assert restarting.result() == {"license-1": len(PROCESSES)}

@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from sealwright_custody.secret_file import write_secret
 from sealwright_licensing import keys
 from sealwright_licensing.operators.browser import COOKIE
 from sealwright_licensing.operators.oidc import LOGIN_COOKIE
 from sealwright_testing.license_world import LicenseWorld
-from sealwright_testing.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenidProvider, running_provider
+from sealwright_testing.openid_provider import (
+    OpenidProvider,
+    configure_provider,
+    running_provider,
+)
 from sealwright_testing.operator_desk import ORIGIN, OperatorDesk, Reply, problem_code
 
 PATH = "/api/v1/session"
@@ -30,19 +33,7 @@ def setting(
     world = LicenseWorld.create(folder, now=int(time.time()), database=module_database)
     certificate, key = keys.tls_server_files(world.folder.keys)
     with running_provider(certificate, key) as provider:
-        write_secret(world.folder.path / "oidc-secret", CLIENT_SECRET.encode())
-        with world.folder.config_file.open("a") as config:
-            config.write(f"""
-[operators.oidc]
-issuer = "{provider.url}"
-client_id = "{CLIENT_ID}"
-client_secret_file = "oidc-secret"
-own_url = "{ORIGIN}"
-ca = "keys/{keys.TLS_CA_CERTIFICATE}"
-[operators.oidc.roles]
-admins = "operator"
-auditors = "auditor"
-""")
+        configure_provider(world.folder, provider, ORIGIN, {"admins": "operator", "auditors": "auditor"})
         yield OperatorDesk.open(world), provider
     world.store.close()
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser
 
-from sealwright_custody.secret_file import write_secret
 from sealwright_licensing import keys
 from sealwright_testing.console_browser import PATIENCE_MS
 from sealwright_testing.license_server import running_service
 from sealwright_testing.license_world import LicenseWorld
-from sealwright_testing.openid_provider import CLIENT_ID, CLIENT_SECRET, running_provider
+from sealwright_testing.openid_provider import configure_provider, running_provider
 
 
 def test_a_person_logs_in_at_the_provider(chromium: Browser, tmp_path: Path) -> None:
@@ -24,17 +23,7 @@ def test_a_person_logs_in_at_the_provider(chromium: Browser, tmp_path: Path) -> 
         port = probe.getsockname()[1]
     with running_provider(certificate, key) as provider:
         provider.claims = {"preferred_username": "ann", "roles": ["admins"]}
-        write_secret(world.folder.path / "oidc-secret", CLIENT_SECRET.encode())
-        with world.folder.config_file.open("a") as config:
-            config.write(f"""
-[operators.oidc]
-issuer = "{provider.url}"
-client_id = "{CLIENT_ID}"
-client_secret_file = "oidc-secret"
-own_url = "https://127.0.0.1:{port}"
-ca = "keys/{keys.TLS_CA_CERTIFICATE}"
-roles = {{ admins = "operator" }}
-""")
+        configure_provider(world.folder, provider, f"https://127.0.0.1:{port}", {"admins": "operator"})
         with running_service(world.folder, "serve-operators", port=port) as running:
             context = chromium.new_context(base_url=running.url, ignore_https_errors=True, locale="zh-CN")
             context.set_default_timeout(PATIENCE_MS)
