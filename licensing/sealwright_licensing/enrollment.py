@@ -7,7 +7,6 @@ TPM with that EK and AK could answer, and takes the seat. Nothing is written bef
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from sealwright_licensing.baselines import affirmed, pcrs_json, with_baseline
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.endorsement import Endorsement, Tier
 from sealwright_licensing.enrollment_identity import ClaimedIdentity, require_allowed_tpm
+from sealwright_licensing.enrollment_proof import check_secret, verify_storage_key
 from sealwright_licensing.enrollment_results import REPLY_KEPT_S, require_lasting, require_own_result
 from sealwright_licensing.expiry import Expiry
 from sealwright_licensing.firmware import firmware_events
@@ -48,12 +48,10 @@ from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
-from sealwright_policies.tcg.attestation import verify_certify
 from sealwright_policies.tcg.credential import make_credential
 from sealwright_policies.tcg.structures import parse_public
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_values
-from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.messages import (
     MESSAGE_LIMIT,
     EnrollmentChallenge,
@@ -225,7 +223,7 @@ class EnrollmentService:
             return pending.reply
         result: AttestationResult | None = None
         try:
-            _verify_storage_key(pending, proof)  # (2)
+            verify_storage_key(pending, proof)  # (2)
             for _ in range(ATTEMPTS):
                 with self._store.read() as transaction:
                     held = _look_up(transaction, pending, now=now)  # (3)
@@ -281,13 +279,13 @@ class EnrollmentService:
             pending = transaction.get(PendingEnrollment, proof.enrollment_id)
             try:
                 if stored is not None and now <= stored.expires_at:
-                    _check_secret(proof.secret, stored.secret_hash)
+                    check_secret(proof.secret, stored.secret_hash)
                     require_lasting(transaction, stored, now=now)
                     return stored
                 if pending is None or now > pending.expires_at:
                     sentence = "no such enrolment is open; begin again with the activation code"
                     raise VerificationError(RejectionCode.ENROLLMENT_EXPIRED, sentence)
-                _check_secret(proof.secret, pending.secret_hash)
+                check_secret(proof.secret, pending.secret_hash)
                 return pending
             except VerificationError as error:
                 denial = error
@@ -432,31 +430,6 @@ def _charged_to(transaction: Transaction, code: ActivationCodeRecord | None) -> 
         return used_ticks(live)
     ledger = transaction.get(TickLedger, code.license_id, code.replaces)
     return ledger.charged_ticks if ledger else 0
-
-
-def _check_secret(secret: bytes, expected_hash: bytes) -> None:
-    if not hmac.compare_digest(hashlib.sha256(secret).digest(), expected_hash):
-        raise VerificationError(
-            RejectionCode.CREDENTIAL_SECRET_MISMATCH,
-            "the secret is not that of the credential: it was not opened by the TPM with this EK and AK",
-        )
-
-
-def _verify_storage_key(pending: PendingEnrollment, proof: EnrollmentProof) -> None:
-    verify_certify(
-        parse_public(pending.ak_public),
-        proof.srk_certify.attest,
-        proof.srk_certify.signature,
-        qualifying_data=qualifying_data(
-            nonce=pending.nonce,
-            device_id=pending.device_id,
-            license_id=pending.license_id,
-            release_id=pending.release_id,
-            purpose=Purpose.ENROLL,
-            payload=proof.evidence.payload,
-        ),
-        public=parse_public(pending.srk_public),
-    )
 
 
 def _appraise(pending: PendingEnrollment, proof: EnrollmentProof, held: _Held, *, now: int) -> AttestationResult:
