@@ -143,9 +143,9 @@ class GreedyOwner(LeaseMachine):
     def reset(self, times: int) -> None:
         self.scene.reset(times)
 
-    @rule(hours=st.integers(0, 48), end=st.sampled_from(End))
-    def set_clock(self, hours: int, end: End) -> None:
-        self.scene.set_clock(hours * HOUR_S, end)
+    @rule(minutes=st.integers(1, 48 * 60), end=st.sampled_from(End))
+    def set_clock(self, minutes: int, end: End) -> None:
+        self.scene.set_clock(minutes * MINUTE_S, end)
 
     @rule(which=COUNTERS, times=st.integers(1, 30))
     def count_up(self, which: str, times: int) -> None:

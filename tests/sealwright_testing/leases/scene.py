@@ -161,7 +161,7 @@ class Scene:
             pass
 
     def set_clock(self, seconds: float, end: End) -> None:
-        """TPM2_ClockSet, which goes forward only."""
+        """TPM2_ClockSet, which goes forward only: by more than passes between reading and setting."""
         with self.box.powered(end), ESAPI(self.box.tpm.tcti) as esapi:
             esapi.clock_set(int(esapi.read_clock().clockInfo.clock) + int(seconds * 1000))
 
