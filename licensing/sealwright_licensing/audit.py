@@ -97,27 +97,40 @@ class Report:
         if len(self.findings) < MOST_FINDINGS:
             self.findings.append(Finding(place, sentence))
 
-    def require_clean(self) -> None:
+    def require_clean(self, consequence: str = "") -> None:
         """Refuse if anything was found.
+
+        Args:
+            consequence: a sentence on what is not done therefore, and the cure.
 
         Raises:
             VerificationError: AUDIT_MISMATCH.
         """
         if self.found:
             first = self.findings[0]
+            said = f"{self.found} findings; the first: {first.place}: {first.sentence}"
             raise VerificationError(
                 RejectionCode.AUDIT_MISMATCH,
-                f"{self.found} findings; the first: {first.place}: {first.sentence}",
+                f"{said}. {consequence}" if consequence else said,
                 findings=[{"place": one.place, "sentence": one.sentence} for one in self.findings],
             )
 
 
-def audit(source: Source, keys: Sequence[Ed25519PublicKey], origin: str, kept: Sequence[StoredNote] = ()) -> Report:
+def audit(
+    source: Source,
+    keys: Sequence[Ed25519PublicKey],
+    origin: str,
+    kept: Sequence[StoredNote] = (),
+    *,
+    schema: str | None = None,
+) -> Report:
     """Verify a log from its leaves up, and the rows against it.
 
     Args:
         keys: of the log, earlier ones as well; the current one last.
         kept: checkpoints that the auditor has from elsewhere.
+        schema: revision of a database that is about to be upgraded: what versions of that schema did not say is
+            forgiven, as it is behind the upgrade's entry.
     """
     report, tree, schedule = Report(), Tree(), KeySchedule(keys, origin)
     expected, causes = ExpectedRows(), Causes()
@@ -150,6 +163,8 @@ def audit(source: Source, keys: Sequence[Ed25519PublicKey], origin: str, kept: S
     for stored in source.waiting():
         report.waiting += 1
         play(stored)
+    if schema is not None:
+        causes.forgive(schema)
     for place in causes.missing:
         report.add(place, "a change that neither a decision nor an operation speaks for")
     for place in causes.without_before:

@@ -154,8 +154,12 @@ class Causes:
     def _note_upgrade(self, place: str, entry: OperationEntry) -> None:
         self._upgrading = True
         self.upgrades.append(place)
-        if entry.subject < CAUSES_SINCE:
+        self.forgive(entry.subject)
+
+    def forgive(self, schema: str) -> None:
+        """What versions of a schema did not say yet is no finding; ``schema`` begins with its revision."""
+        if schema < CAUSES_SINCE:
             self.earlier += len(self.missing)
             self.missing.clear()
-        if entry.subject < BEFORE_SINCE:
+        if schema < BEFORE_SINCE:
             self.without_before.clear()

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, Select, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, CursorResult, Engine, MetaData, Select, Table, func, select
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
 from sealwright_licensing.audit import StoredEntry, StoredNote
 from sealwright_licensing.audit_rows import StoredRow
@@ -59,7 +59,12 @@ class DatabaseSource:
         return [StoredNote(f"checkpoint {size}", note, size) for size, note in self._read(query)]
 
     def rows(self, kind: type[Any]) -> Iterator[StoredRow]:
-        for row in self._read(select(TABLES[kind])).mappings():
+        # With the columns that are there: entries are about those of their schema, which a migration changes.
+        try:
+            table = Table(TABLES[kind].name, MetaData(), autoload_with=self._connection)
+        except NoSuchTableError:
+            return
+        for row in self._read(select(table)).mappings():
             columns = dict(row)
             yield StoredRow(row_state(kind, columns), columns)
 

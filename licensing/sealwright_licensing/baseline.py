@@ -1,8 +1,8 @@
 """Rows that the log does not know yet: those from before it, and those that a migration has written anew.
 
-A migration changes columns, and with them the digests of rows. So an upgrade of the schema enters all rows again, in
-its own transaction, and the log says so: an operation, and behind it changes (`baseline`). Audit before you migrate:
-what was changed until then passes into the new digests.
+A migration changes columns, and with them the digests of rows. So it enters all rows again, in its own transaction, and
+the log says so: an operation, and behind it changes (`baseline`). What is entered would be taken for what the service
+wrote, so the same transaction audits the rows first, as they stand in the schema that it leaves.
 """
 
 from __future__ import annotations
@@ -13,21 +13,53 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain, islice
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, inspect, select
 
 from sealwright_licensing.actors import Actor
+from sealwright_licensing.audit import audit
+from sealwright_licensing.audit_keys import AuditKeys
 from sealwright_licensing.audit_source import DatabaseSource
+from sealwright_licensing.database import is_postgresql
 from sealwright_licensing.records import LogQueueItem, Operation
 from sealwright_licensing.row_changes import AUDITED, UPGRADE, change_entry, named_entry, queue_item
-from sealwright_licensing.tables import log_entries, log_queue, operations, releases
+from sealwright_licensing.tables import TABLES, log_entries, log_queue, operations, releases
 from sealwright_policies.transparency.entries import MOST_ROWS, RowState, release_entry
+
+LOGGED_SINCE = "0006"
+"""The revision since which there is a log."""
+
+
+def require_as_logged(connection: Connection, schema: str, keys: AuditKeys) -> None:
+    """Audit the log, and every row against it, and let nobody write into them until the transaction ends.
+
+    Args:
+        schema: revision of the database; from before there was a log nothing can be said of its rows.
+
+    Raises:
+        VerificationError: AUDIT_MISMATCH.
+    """
+    if schema < LOGGED_SINCE:
+        return
+    _lock_rows(connection)
+    audit(DatabaseSource(connection), keys.keys, keys.origin, schema=schema).require_clean(
+        "Nothing was migrated, since that enters all rows anew. Find out with `audit verify` of the release that ran "
+        "before what else is wrong and who wrote it, and restore a backup."
+    )
+
+
+def _lock_rows(connection: Connection) -> None:
+    """SQLite has one writer; PostgreSQL would let in whoever does not take the service's own locks."""
+    if is_postgresql(connection.engine):
+        wanted = {TABLES[kind].name for kind in (*AUDITED, LogQueueItem)}
+        tables = sorted(wanted & set(inspect(connection).get_table_names()))
+        connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
 
 
 def enter_baseline(connection: Connection, actor: Actor, before: str, after: str) -> int:
     """Enter every row of every audited table, and every release; returns the number of rows.
 
     Args:
-        actor: who upgrades the schema.
+        actor: who migrates.
         before, after: its revisions.
     """
     now = int(time.time())

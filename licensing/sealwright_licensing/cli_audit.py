@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sealwright_licensing.audit import Report, Source, audit
+from sealwright_licensing.audit_keys import load_audit_keys, service_files
 from sealwright_licensing.audit_search import SEARCHED, find_entries
 from sealwright_licensing.audit_source import (
     ENTRIES_FILE,
@@ -20,15 +21,11 @@ from sealwright_licensing.audit_source import (
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.config import SERVICE_FILE
-from sealwright_licensing.keyring import LIMIT, SERVICE_FILES
+from sealwright_licensing.keyring import SERVICE_FILES
 from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.records import LogEntryRecord
 from sealwright_licensing.sequencer import Sequencer, newest_checkpoint
 from sealwright_policies.errors import OperationError, UsageError
-from sealwright_policies.transparency.checkpoint import log_origin
-from sealwright_policies.wire.encoding import parse_json
-from sealwright_policies.wire.envelope import load_ed25519_public_key
-from sealwright_policies.wire.service import LicenseService
 
 SHOWN_FINDINGS = 20
 
@@ -72,7 +69,7 @@ def add_commands(commands: Commands) -> None:
 
 def _verify(arguments: argparse.Namespace) -> None:
     kept = [read_note(path) for path in arguments.checkpoint]
-    services = [_service(path) for path in arguments.service or _service_files(arguments.directory)]
+    log = load_audit_keys(arguments.service or service_files(arguments.directory))
     with ExitStack() as stack:
         source: Source
         if (arguments.directory / ENTRIES_FILE).exists():
@@ -80,8 +77,7 @@ def _verify(arguments: argparse.Namespace) -> None:
         else:
             context = stack.enter_context(open_service(arguments.directory))
             source = stack.enter_context(open_database_source(context.store.engine))
-        keys = [load_ed25519_public_key(one.log_key) for one in services]
-        report = audit(source, keys, log_origin(services[-1].service_id), kept)
+        report = audit(source, log.keys, log.origin, kept)
     _print_report(report, as_json=arguments.json)
     report.require_clean()
 
@@ -111,22 +107,6 @@ def _print_report(report: Report, *, as_json: bool) -> None:
     print_result(result, words, as_json=as_json)
 
 
-def _service_files(directory: Path) -> list[Path]:
-    """The licence-service files of a service or an export, earlier ones too: each may name a log key of its own."""
-    folders = (directory / "keys" / SERVICE_FILES, directory / SERVICE_FILES)
-    earlier = [path for folder in folders for path in sorted(folder.glob("*.json"))]
-    return [*earlier, directory / SERVICE_FILE]
-
-
-def _service(path: Path) -> LicenseService:
-    try:
-        return parse_json(LicenseService, path.read_bytes(), limit=LIMIT)
-    except OSError as error:
-        raise OperationError(
-            f"{path} cannot be read: {error.strerror}.", cure="Give license-service.json with --service."
-        ) from error
-
-
 def _checkpoint(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
         if arguments.wait:
@@ -143,7 +123,7 @@ def _export(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context, open_database_source(context.store.engine) as source:
         count = write_export(source, arguments.output)
     (arguments.output / SERVICE_FILES).mkdir()
-    for path in _service_files(arguments.directory):
+    for path in service_files(arguments.directory):
         target = arguments.output if path.name == SERVICE_FILE else arguments.output / SERVICE_FILES
         (target / path.name).write_bytes(path.read_bytes())
     result = {"entries": count, "output": str(arguments.output)}

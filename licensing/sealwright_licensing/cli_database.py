@@ -56,7 +56,7 @@ def _upgrade(arguments: argparse.Namespace) -> None:
     folder = ServiceFolder(arguments.directory)
     with opened_database(folder, load_config(folder)) as engine:
         before = schema.current_revision(engine)
-        signed = upgrade_service(folder.keys, engine, cli_actor())
+        signed = upgrade_service(folder, engine, cli_actor())
         after = schema.current_revision(engine)
     words = [f"{signed} devices, enrolments and roots that stood in it are signed now."] if signed else []
     _print_move(arguments, before, after, words, {"signed": signed})
@@ -66,7 +66,7 @@ def _downgrade(arguments: argparse.Namespace) -> None:
     folder = ServiceFolder(arguments.directory)
     with opened_database(folder, load_config(folder)) as engine:
         before = schema.current_revision(engine)
-        downgrade_service(folder.keys, engine, arguments.to)
+        downgrade_service(folder, engine, arguments.to, cli_actor())
         after = schema.current_revision(engine)
     words = []
     if after is not None and after < schema.SIGNED_SINCE:

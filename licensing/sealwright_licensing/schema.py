@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache, partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -13,24 +14,34 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.actors import Actor
-from sealwright_licensing.baseline import enter_baseline
+from sealwright_licensing.audit_keys import AuditKeys
+from sealwright_licensing.baseline import LOGGED_SINCE, enter_baseline, require_as_logged
 from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
 from sealwright_licensing.signed_records import sign_stored_records
 from sealwright_policies.errors import OperationError, UsageError
 
 SIGNED_SINCE = "0009"
 """The revision since which records are signed."""
-T = TypeVar("T")
-RecordKey = Callable[[], Ed25519PrivateKey]
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def _config() -> Config:
+@dataclass(frozen=True, slots=True)
+class Migrator:
+    """Who takes a database with records to another schema, and what that needs."""
+
+    actor: Actor
+    audit_keys: AuditKeys
+    record_key: Callable[[], Ed25519PrivateKey]
+    """Opens the key that signs what is there, if the schema had no signatures (signed_records.py)."""
+
+
+def _config(connection: Connection | None = None) -> Config:
     config = Config()
+    config.attributes["connection"] = connection
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
     return config
@@ -49,9 +60,13 @@ def current_revision(engine: Engine) -> str | None:
     """The revision of a database, None for an empty one."""
     try:
         with engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            return _revision(connection)
     except DBAPIError as error:
         raise refused(engine, error) from error
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def create(engine: Engine) -> None:
@@ -68,56 +83,71 @@ def create(engine: Engine) -> None:
     upgrade(engine)
 
 
-def upgrade(engine: Engine, actor: Actor | None = None, record_key: RecordKey | None = None) -> int:
-    """Bring a database to the newest revision; then the log is told how the migrations left its rows, and by whom.
+def upgrade(engine: Engine, migrator: Migrator | None = None) -> int:
+    """Bring a database to the newest revision.
+
+    Its rows are audited before, and the log is told how the migrations have left them, and by whom.
 
     Args:
         engine: the database.
-        actor: who does it; None for a database that is empty.
-        record_key: opens the key that signs what is there, if the schema had no signatures (signed_records.py).
+        migrator: not needed for a database that is empty.
 
     Returns:
-        Number of records that it has signed.
+        Number of records that were signed.
 
     Raises:
+        VerificationError: AUDIT_MISMATCH: the rows are not as the log has them.
         OperationError: the database refuses.
     """
-    return _migrate(engine, partial(_upgrade, actor, record_key), "head")
-
-
-def _upgrade(actor: Actor | None, record_key: RecordKey | None, config: Config, revision: str) -> int:
-    signed = 0
-    connection = config.attributes["connection"]
-    before = MigrationContext.configure(connection).get_current_revision()
-    command.upgrade(config, revision)
-    if before not in (None, newest_revision()):
-        assert actor is not None  # noqa: S101 - a database that is not empty is upgraded by somebody
-        if str(before) < SIGNED_SINCE and record_key is not None:
-            signed = sign_stored_records(connection, record_key())
-        enter_baseline(connection, actor, str(before), newest_revision())
+    newest, signed = newest_revision(), 0
+    with _alone(engine) as connection:
+        before = _revision(connection)
+        if before == newest:
+            return 0
+        _prepare(connection, before, migrator)
+        command.upgrade(_config(connection), newest)
+        if migrator and before and before < SIGNED_SINCE:
+            signed = sign_stored_records(connection, migrator.record_key())
+        _enter(connection, before, migrator)
     return signed
 
 
-def downgrade(engine: Engine, revision: str) -> None:
-    """Take a database back to a revision; "base" empties it.
+def downgrade(engine: Engine, revision: str, migrator: Migrator) -> None:
+    """Take a database back to a revision, with the same audit and the same entries; "base" empties it.
 
     Raises:
         UsageError: there is no such revision below the present one.
+        VerificationError: AUDIT_MISMATCH: the rows are not as the log has them.
         OperationError: the database refuses.
     """
-    _migrate(engine, command.downgrade, revision)
+    with _alone(engine) as connection:
+        before = _revision(connection)
+        _prepare(connection, before, migrator)
+        command.downgrade(_config(connection), revision)
+        _enter(connection, before, migrator)
 
 
-def _migrate(engine: Engine, run: Callable[[Config, str], T], revision: str) -> T:
-    """In one transaction, which two processes take one after the other."""
-    config = _config()
+def _prepare(connection: Connection, before: str | None, migrator: Migrator | None) -> None:
+    if before is not None:
+        assert migrator is not None  # noqa: S101 - a database that is not empty is migrated by somebody
+        require_as_logged(connection, before, migrator.audit_keys)
+
+
+def _enter(connection: Connection, before: str | None, migrator: Migrator | None) -> None:
+    after = _revision(connection)
+    if migrator and before and after and before != after and after >= LOGGED_SINCE:
+        enter_baseline(connection, migrator.actor, before, after)
+
+
+@contextmanager
+def _alone(engine: Engine) -> Iterator[Connection]:
+    """One transaction, which two processes take one after the other."""
     try:
         with engine.connect().execution_options(**{EXCLUSIVE: True}) as connection, connection.begin():
             take_alone(connection)
-            config.attributes["connection"] = connection
-            return run(config, revision)
+            yield connection
     except CommandError as error:
-        raise UsageError(f"Schema {revision}: {error}") from error
+        raise UsageError(f"The schema cannot be changed so: {error}") from error
     except DBAPIError as error:
         raise refused(engine, error) from error
 

@@ -12,42 +12,48 @@ from sqlalchemy import Engine
 
 from sealwright_licensing import schema
 from sealwright_licensing.actors import Actor
+from sealwright_licensing.audit_keys import load_audit_keys, service_files
+from sealwright_licensing.config import ServiceFolder
 from sealwright_licensing.keyring import load_keyring, save_keyring
 from sealwright_licensing.keys import load_signing_keys
 from sealwright_policies.errors import OperationError
 
 
-def upgrade_service(keys: Path, engine: Engine, actor: Actor) -> int:
+def upgrade_service(folder: ServiceFolder, engine: Engine, actor: Actor) -> int:
     """Bring the database to the newest schema; returns the number of records that were signed.
 
-    Args:
-        keys: the folder of the keyring.
-
     Raises:
+        VerificationError: AUDIT_MISMATCH: its rows are not as the log has them.
         OperationError: the database refuses, or is from before records were signed and this service's records are.
     """
     found = schema.current_revision(engine)
-    if load_keyring(keys).records_signed and found is not None and found < schema.SIGNED_SINCE:
+    if load_keyring(folder.keys).records_signed and found is not None and found < schema.SIGNED_SINCE:
         raise OperationError(
             f"The database has schema {found}, which has no signatures, and this service has signed its records: "
             "an upgrade would sign whatever stands there now.",
             cure="Find out who took it back. Restore database and keys/ from one backup, and upgrade that.",
         )
-    signed = schema.upgrade(engine, actor, lambda: load_signing_keys(keys).lease_document)
-    _note(keys, is_signed=True)
+    signed = schema.upgrade(engine, migrator(folder, actor))
+    _note(folder.keys, is_signed=True)
     return signed
 
 
-def downgrade_service(keys: Path, engine: Engine, revision: str) -> None:
+def downgrade_service(folder: ServiceFolder, engine: Engine, revision: str, actor: Actor) -> None:
     """Take the database back; behind a schema without signatures the next upgrade signs what stands there then.
 
     Raises:
-        UsageError, OperationError: as :func:`schema.downgrade`.
+        SealwrightError: as :func:`schema.downgrade`.
     """
-    schema.downgrade(engine, revision)
+    schema.downgrade(engine, revision, migrator(folder, actor))
     found = schema.current_revision(engine)
     if found is None or found < schema.SIGNED_SINCE:
-        _note(keys, is_signed=False)
+        _note(folder.keys, is_signed=False)
+
+
+def migrator(folder: ServiceFolder, actor: Actor) -> schema.Migrator:
+    """Somebody who migrates a service's database, with the keys of its folder."""
+    keys = load_audit_keys(service_files(folder.path))
+    return schema.Migrator(actor, keys, lambda: load_signing_keys(folder.keys).lease_document)
 
 
 def _note(keys: Path, *, is_signed: bool) -> None:

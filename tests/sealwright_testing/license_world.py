@@ -36,7 +36,9 @@ from sealwright_licensing.release_import import BuildOutput, import_release
 from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.renewal import RenewalService
 from sealwright_licensing.rotation import Rotation
+from sealwright_licensing.schema import Migrator
 from sealwright_licensing.sequencer import Sequencer
+from sealwright_licensing.service_schema import migrator
 from sealwright_licensing.signed_records import sign_record
 from sealwright_licensing.store import Store
 from sealwright_licensing.store_sql import SqlStore
@@ -172,6 +174,11 @@ class LicenseWorld:
     def service(self) -> LicenseService:
         """The service as a box knows it."""
         return parse_json(LicenseService, self.folder.service_file.read_bytes(), limit=65536)
+
+    @property
+    def migrator(self) -> Migrator:
+        """The operator, as one who changes the schema."""
+        return migrator(self.folder, OPERATOR)
 
     def restart(self) -> None:
         """Read the keys anew, as a service that starts does."""

@@ -210,10 +210,10 @@ def test_an_entry_that_does_not_say_how_a_row_was_is_found(world: LicenseWorld, 
 
     (finding,) = audited(world, enter).findings
     assert finding.sentence == "it does not say how it found a row"
-    schema.downgrade(world.store.engine, "0010")
+    schema.downgrade(world.store.engine, "0010", world.migrator)
     with world.store.engine.begin() as connection:
         enter(connection)
-    schema.upgrade(world.store.engine, OPERATOR)
+    schema.upgrade(world.store.engine, world.migrator)
     world.sequence()
     assert audited(world).findings == []
 
@@ -280,17 +280,18 @@ def test_an_upgrade_is_an_operation_and_what_earlier_versions_left_is_forgiven(w
     """They entered reports and the use of tokens without a cause; behind the upgrade such a change is found."""
     EnrolledDevice.enroll(world)
     engine = world.store.engine
-    schema.downgrade(engine, "0007")
+    schema.downgrade(engine, "0007", world.migrator)
     with world.store.write() as transaction:
         transaction.add(queue_item(change_entry("written", [], world.now)))
-    schema.upgrade(engine, OPERATOR, lambda: world.keys.lease_document)
+    schema.upgrade(engine, world.migrator)
     world.sequence()
     report = audited(world)
-    assert (report.findings, report.earlier_changes, len(report.upgrades)) == ([], 1, 1)
+    assert (report.findings, report.earlier_changes, len(report.upgrades)) == ([], 1, 2)
     with world.store.read() as transaction:
-        (found,) = transaction.find(Operation, operation="database.upgrade")
+        found = {one.subject: one.actor for one in transaction.find(Operation, operation="database.upgrade")}
         code = transaction.find(ActivationCodeRecord)[0]
-    assert (found.actor, found.subject) == (OPERATOR.name, f"0007-{schema.newest_revision()}")
+    newest = schema.newest_revision()
+    assert found == {f"{newest}-0007": OPERATOR.name, f"0007-{newest}": OPERATOR.name}
 
     with world.store.write() as transaction:
         transaction.put(replace(code, created_at=1))
@@ -300,8 +301,8 @@ def test_an_upgrade_is_an_operation_and_what_earlier_versions_left_is_forgiven(w
 def test_the_last_use_of_a_token_goes_down_and_up(world: LicenseWorld) -> None:
     record, token = create_token(world.store, OPERATOR, "console", Role.OPERATOR, now=world.now)
     authenticate_token(world.store, token, now=world.now + 7)
-    schema.downgrade(world.store.engine, "0007")
-    schema.upgrade(world.store.engine, OPERATOR, lambda: world.keys.lease_document)
+    schema.downgrade(world.store.engine, "0007", world.migrator)
+    schema.upgrade(world.store.engine, world.migrator)
     with world.store.read() as transaction:
         assert transaction.get(ApiTokenUse, record.token_id) == ApiTokenUse(record.token_id, world.now + 7)
 

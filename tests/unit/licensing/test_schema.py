@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, select
 
 from sealwright_licensing import schema
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.records import Device, DeviceStatus, License
 from sealwright_licensing.tables import metadata
 from sealwright_policies.errors import OperationError
@@ -46,7 +47,7 @@ def test_down_removes_everything_and_up_works_again(world: LicenseWorld) -> None
     _, (code,) = world.issue()
     world.enroll(world.device(), code)
     engine = world.store._engine
-    schema.downgrade(engine, "base")
+    schema.downgrade(engine, "base", world.migrator)
     assert set(inspect(engine).get_table_names()) == {"alembic_version"}
     schema.upgrade(engine)
     world.trust(world.maker)
@@ -80,9 +81,9 @@ def test_each_step_down_and_up_keeps_what_both_schemas_have(world: LicenseWorld)
     for revision in older_revisions():
         before = rows(engine)
         assert before["devices"][1]
-        schema.downgrade(engine, revision)
+        schema.downgrade(engine, revision, world.migrator)
         older = rows(engine)
-        schema.upgrade(engine, OPERATOR, lambda: world.keys.lease_document)
+        schema.upgrade(engine, world.migrator)
         for where in (older, rows(engine)):
             for table in before.keys() & older.keys():
                 kept = before[table][0] & older[table][0]
@@ -110,11 +111,12 @@ def test_a_licence_and_a_held_device_survive_the_licence_model(world: LicenseWor
     with world.store.write() as transaction:
         held = transaction.get(Device, device.device_id)
         assert held is not None
+        record_operation(transaction, actor=OPERATOR, operation="test", subject="", now=world.now)
         transaction.put(replace(held, status=DeviceStatus.HELD, held_because="why"))
     engine = world.store._engine
-    schema.downgrade(engine, "0001")
+    schema.downgrade(engine, "0001", world.migrator)
     assert "overage" not in {column["name"] for column in inspect(engine).get_columns("licenses")}
-    schema.upgrade(engine, OPERATOR, lambda: world.keys.lease_document)
+    schema.upgrade(engine, world.migrator)
     with world.store.read() as transaction:
         assert transaction.get(License, license_.license_id) == license_
         now = transaction.get(Device, device.device_id)

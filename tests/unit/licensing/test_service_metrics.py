@@ -76,7 +76,7 @@ def test_no_metric_without_a_token(desk: OperatorDesk) -> None:
 def test_ready_means_that_the_schema_is_this_versions(desk: OperatorDesk) -> None:
     assert desk.client.get("/livez").json() == {"status": "ok"}
     assert desk.client.get("/readyz").json() == {"status": "ok"}
-    schema.downgrade(desk.world.store.engine, "0001")
+    schema.downgrade(desk.world.store.engine, "0001", desk.world.migrator)
     assert problem_code(desk.client.get("/readyz"), 503) == "UNAVAILABLE"
     assert desk.client.get("/livez").status_code == 200
 

@@ -160,11 +160,11 @@ def test_what_a_stolen_old_key_has_written_is_not_signed_anew(
 
 
 def test_an_upgrade_signs_the_devices_that_are_there(world: LicenseWorld, box: EnrolledDevice) -> None:
-    schema.downgrade(world.store.engine, "0008")
-    schema.upgrade(world.store.engine, OPERATOR, lambda: world.keys.lease_document)
+    schema.downgrade(world.store.engine, "0008", world.migrator)
+    schema.upgrade(world.store.engine, world.migrator)
     box.ask()
     edit(world, signature=b"")
-    schema.upgrade(world.store.engine, OPERATOR, lambda: world.keys.lease_document)
+    schema.upgrade(world.store.engine, world.migrator)
     with pytest.raises(UntrustedRecordError):
         box.ask()
 
@@ -249,7 +249,7 @@ def test_an_upgrade_does_not_sign_what_was_planted(world: LicenseWorld, box: Enr
         connection.exec_driver_sql("UPDATE alembic_version SET version_num='0008'")
 
     with pytest.raises(OperationError, match="this service has signed its records"):
-        upgrade_service(world.folder.keys, world.store.engine, OPERATOR)
+        upgrade_service(world.folder, world.store.engine, OPERATOR)
     assert schema.current_revision(world.store.engine) == "0008"
 
 
@@ -257,12 +257,12 @@ def test_whoever_takes_the_schema_back_has_the_next_upgrade_sign(world: LicenseW
     """An operator, with the keyring; once."""
     keys, engine = world.folder.keys, world.store.engine
     assert load_keyring(keys).records_signed
-    downgrade_service(keys, engine, "0010")
+    downgrade_service(world.folder, engine, "0010", OPERATOR)
     assert load_keyring(keys).records_signed
-    assert upgrade_service(keys, engine, OPERATOR) == 0
-    downgrade_service(keys, engine, "0008")
+    assert upgrade_service(world.folder, engine, OPERATOR) == 0
+    downgrade_service(world.folder, engine, "0008", OPERATOR)
     assert not load_keyring(keys).records_signed
 
-    assert upgrade_service(keys, engine, OPERATOR) >= 2
+    assert upgrade_service(world.folder, engine, OPERATOR) >= 2
     assert load_keyring(keys).records_signed
     box.nonce()
