@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_custody.keeper import Keeper
+from sealwright_custody.locator import TokenLocator
 from sealwright_licensing.actors import Actor, ActorKind
 from sealwright_licensing.admission import admission
 from sealwright_licensing.air_gap import AirGapService
@@ -139,11 +140,17 @@ class LicenseWorld:
 
     @classmethod
     def create(
-        cls, directory: Path, *, now: int = NOW, floor: TpmFloor = NO_FLOOR, database: str = DEFAULT_DATABASE
+        cls,
+        directory: Path,
+        *,
+        now: int = NOW,
+        floor: TpmFloor = NO_FLOOR,
+        database: str = DEFAULT_DATABASE,
+        token: TokenLocator | None = None,
     ) -> LicenseWorld:
-        """Make the service, trust a maker as tier "software", import a release."""
+        """Make the service, keys in files or in a token; trust a maker as tier "software"; import a release."""
         folder = create_service(
-            directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now, database=database
+            directory, url="https://127.0.0.1:8444", service_id=SERVICE_ID, now=now, database=database, token=token
         )
         config = load_config(folder)
         store = SqlStore(service_engine(folder, config), admission(folder))

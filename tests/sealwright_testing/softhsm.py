@@ -59,7 +59,7 @@ def tokens_folder() -> Path:
 def new_token(directory: Path) -> SoftToken:
     """Make a token; its PIN lies in ``directory``."""
     tokens_folder()
-    label, pin, so_pin = f"token-{secrets.token_hex(4)}", secrets.token_hex(4), secrets.token_hex(4)
+    label, pin, so_pin = (f"{name}-{secrets.token_hex(4)}" for name in ("token", "pin", "so-pin"))
     argv = ["softhsm2-util", "--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", so_pin]
     subprocess.run(argv, check=True, capture_output=True)
     pkcs11.lib(str(MODULE)).reinitialize()  # tokens made by another process are seen at initialisation

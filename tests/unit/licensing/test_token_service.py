@@ -48,15 +48,10 @@ def destroy_all(token: SoftToken) -> None:
 
 
 def test_everything_that_boxes_get_is_signed_and_unwrapped_in_the_token(
-    token: SoftToken, tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+    token: SoftToken, tmp_path: Path, database: str
 ) -> None:
     """Enrolment and renewal, with shares, leases and a device certificate; no private key of these is in a file."""
-    real = initialisation.create_service
-    monkeypatch.setattr(
-        "sealwright_testing.license_world.create_service",
-        lambda path, **fields: real(path, token=token.locator(), **fields),
-    )
-    world = LicenseWorld.create(tmp_path / "service", database=database)
+    world = LicenseWorld.create(tmp_path / "service", database=database, token=token.locator())
     assert objects(token) == {f"{SERVICE_ID}/{role}" for role in IN_TOKEN}
     files = {path.name for path in world.folder.keys.glob("*.pem")}
     assert files == {"tls-ca.pem", "tls-server.pem"}
