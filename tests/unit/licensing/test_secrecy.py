@@ -68,9 +68,10 @@ def spellings(secrets: Iterable[bytes]) -> list[bytes]:
 def journalled(world: LicenseWorld) -> list[bytes]:
     """Every entry, numbered or not, every decision and every operation."""
     with world.store.read() as transaction:
-        leaves = [one.leaf for kind in (LogEntryRecord, LogQueueItem) for one in transaction.find(kind)]
-        records = [repr(one).encode() for kind in (Decision, Operation) for one in transaction.find(kind)]
-    return [*leaves, *records]
+        leaves = [one.leaf for one in transaction.find(LogEntryRecord)]
+        leaves += [one.leaf for one in transaction.find(LogQueueItem)]
+        records = [*map(repr, transaction.find(Decision)), *map(repr, transaction.find(Operation))]
+    return [*leaves, *(one.encode() for one in records)]
 
 
 def test_no_secret_of_a_box_is_in_log_journal_or_service_log(world: LicenseWorld, tmp_path: Path) -> None:
