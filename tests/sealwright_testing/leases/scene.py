@@ -236,6 +236,7 @@ class Scene:
         self.account.check()
         if wiped:
             shutil.rmtree(self.box.paths.state)
+            self.box.paths.leases.mkdir(parents=True)  # empty, if the activation is denied
         self.box.activate(code)
         self.account.check()
 
