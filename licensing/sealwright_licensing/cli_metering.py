@@ -141,10 +141,15 @@ def _alarms(arguments: argparse.Namespace) -> None:
 
 def _settle(arguments: argparse.Namespace) -> None:
     with open_service(arguments.directory) as context:
-        settled = settle_chain(
-            context.store, cli_actor(), arguments.device_id, arguments.chain_id, count=arguments.count,
-            now=int(time.time()),
-        )  # fmt: skip
+        number = 0
+        while True:
+            settled = settle_chain(
+                context.store, cli_actor(), arguments.device_id, arguments.chain_id, count=arguments.count,
+                now=int(time.time()),
+            )  # fmt: skip
+            number += settled.receipts
+            if not settled.left:
+                break
     verb = "count now" if arguments.count else "stay out of the totals"
-    print_result({"receipts": settled, "counted": arguments.count}, [f"{settled} receipts {verb}."],
+    print_result({"receipts": number, "counted": arguments.count}, [f"{number} receipts {verb}."],
                  as_json=arguments.json)  # fmt: skip

@@ -19,7 +19,7 @@ from sealwright_licensing.journal import drop_oldest
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.locks import device_name
 from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt
-from sealwright_licensing.metering_usage import add_usage
+from sealwright_licensing.metering_usage import add_usage, usage_of
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import Device, NextNonce, ReleaseRecord
 from sealwright_licensing.store import Store, Transaction
@@ -212,7 +212,14 @@ def _store(
                 received_at=now,
             )
         )
-        add_usage(transaction, receipt, disputed=judged.disputed, received_at=now)
+    add_usage(
+        transaction,
+        (
+            line
+            for one in judgement.new
+            for line in usage_of(one.sealed.receipt, disputed=one.disputed, received_at=now)
+        ),
+    )
     if chain is None or judgement.new or judgement.findings:
         transaction.put(_chain(chain, device, first.license_id, first.chain_id, judgement, now=now))
         journal.record_decision(
@@ -246,8 +253,7 @@ def _refused_start(transaction: Transaction, device: Device, license_id: str) ->
     """Why a new chain of this device should not have begun; "" if it may."""
     if license_id != device.license_id:
         return "A chain begins under a licence that is not the device's."
-    chains = transaction.find(MeteringChain, device_id=device.device_id, enrollment_id=device.enrollment_id)
-    if any(not chain.disputed for chain in chains):
+    if transaction.count(MeteringChain, device_id=device.device_id, enrollment_id=device.enrollment_id, disputed=False):
         return "A second chain begins, and no enrolment came between: the state volume was changed."
     return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,14 +21,22 @@ def month_of(seconds: int) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m")
 
 
-def add_usage(transaction: Transaction, receipt: Receipt, *, disputed: bool, received_at: int, sign: int = 1) -> None:
-    """Add a receipt's counts to its month, or take them away again with ``sign`` -1."""
-    for record in _records(receipt, disputed=disputed, received_at=received_at):
-        held = transaction.get(MeteringUsage, *_key(record))
-        added: dict[str, Any] = {
-            name: (getattr(held, name) if held else 0) + sign * getattr(record, name) for name in COUNTS
-        }
-        transaction.put(replace(record, **added))
+def add_usage(transaction: Transaction, counts: Iterable[MeteringUsage]) -> None:
+    """Add counts of receipts to what stands there; each record is read and written once, however many receipts."""
+    summed: dict[tuple[Any, ...], MeteringUsage] = {}
+    for one in counts:
+        key = _key(one)
+        summed[key] = _sum(summed.get(key), one)
+    for key, one in summed.items():
+        transaction.put(_sum(transaction.get(MeteringUsage, *key), one))
+
+
+def _sum(held: MeteringUsage | None, record: MeteringUsage) -> MeteringUsage:
+    """The record with what is held added."""
+    if held is None:
+        return record
+    counts: dict[str, Any] = {name: getattr(held, name) + getattr(record, name) for name in COUNTS}
+    return replace(record, **counts)
 
 
 def _key(record: MeteringUsage) -> tuple[str, str, str, str, str, str, bool]:
@@ -43,8 +52,8 @@ def _key(record: MeteringUsage) -> tuple[str, str, str, str, str, str, bool]:
     )
 
 
-def _records(receipt: Receipt, *, disputed: bool, received_at: int) -> list[MeteringUsage]:
-    """A receipt's counts as records of its month."""
+def usage_of(receipt: Receipt, *, disputed: bool, received_at: int, sign: int = 1) -> list[MeteringUsage]:
+    """A receipt's counts as records of its month; with ``sign`` -1 they take away what it has added."""
     partitions = {one.model: one.partition_id for one in receipt.models}
     rows = [
         (row.model, row.alias, row.requests, row.prompt_tokens, row.completion_tokens, row.busy_ms, 0)
@@ -61,7 +70,7 @@ def _records(receipt: Receipt, *, disputed: bool, received_at: int) -> list[Mete
             alias=alias,
             disputed=disputed,
             model=model,
-            **dict(zip(COUNTS, counts, strict=True)),
+            **{name: sign * count for name, count in zip(COUNTS, counts, strict=True)},
         )
         for model, alias, *counts in rows
     ]

@@ -10,7 +10,7 @@ from sealwright_licensing.console.operation_forms import Field, OperationForm, O
 from sealwright_licensing.console.pages import Visit
 from sealwright_licensing.device_views import device_view, firmware_fields
 from sealwright_licensing.firmware import firmware_digest
-from sealwright_licensing.metering_records import MeteringChain
+from sealwright_licensing.metering_records import MeteringReceipt
 from sealwright_licensing.operations import devices as operations
 from sealwright_licensing.operations.metering import settle_chain
 from sealwright_licensing.operations.releases import withdraw_release
@@ -78,8 +78,7 @@ def _settle(task: Task) -> Outcome:
 
 
 def _settle_fields(transaction: Transaction, device: Device) -> Sequence[Field]:
-    chains = transaction.find(MeteringChain, device_id=device.device_id, disputed=True)
-    options = [one.chain_id for one in chains]
+    options = sorted(transaction.count_by(MeteringReceipt, "chain_id", device_id=device.device_id, disputed=True))
     return [
         Field("chain_id", "select", options[0] if options else "", options),
         Field("verdict", "select", Verdict.COUNT, tuple(Verdict)),

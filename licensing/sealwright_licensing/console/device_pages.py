@@ -14,7 +14,7 @@ from sealwright_licensing.console.guard import opens, visit_of
 from sealwright_licensing.console.lists import find_list
 from sealwright_licensing.console.pages import Console, Visit
 from sealwright_licensing.device_views import device_view, firmware_fields
-from sealwright_licensing.metering_records import MeteringChain
+from sealwright_licensing.metering_records import MeteringReceipt
 from sealwright_licensing.operators.api.desk import ResourceId
 from sealwright_licensing.operators.api.devices import DeviceQuery, require_device
 from sealwright_licensing.operators.errors import OperatorError
@@ -65,7 +65,7 @@ def _device_page(console: Console, visit: Visit, device_id: str) -> Response:
         device = require_device(transaction, visit.known.principal, device_id)
         seen = device_view(transaction, device_id)
         leases = transaction.find(LeaseRecord, newest_first="issued_at", limit=SHOWN_LEASES, device_id=device_id)
-        disputed = transaction.find(MeteringChain, device_id=device_id, disputed=True)
+        disputed = transaction.count_by(MeteringReceipt, "chain_id", device_id=device_id, disputed=True)
         releases = _releases(transaction, device_id)
         appraisal = explain(seen.decisions[0]) if seen.decisions else None
         denied = denied_events(transaction, appraisal) if appraisal else []

@@ -26,6 +26,7 @@ from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.licenses import revoke_license
 from sealwright_licensing.operations.metering import settle_chain
 from sealwright_licensing.records import Decision, LogQueueItem
+from sealwright_licensing.store_sql import _SqlTransaction
 from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.metering.receipt import SealedReceipt
 from sealwright_policies.metering.report import Acknowledgement, verify_acknowledgement
@@ -325,9 +326,10 @@ def test_a_fork_is_an_alarm_and_both_histories_are_kept(metered: Metered) -> Non
     assert metered.requests() == 4
 
 
-def settle(metered: Metered, chain: ChainWriter, *, count: bool) -> int:
-    """The operator's word about a chain."""
-    return settle_chain(metered.world.store, OPERATOR, chain.device_id, chain.chain_id, count=count, now=NOW)
+def settle(metered: Metered, chain: ChainWriter, *, count: bool) -> tuple[int, int]:
+    """The operator's word about a chain: how many receipts it was about, and how many are left."""
+    settled = settle_chain(metered.world.store, OPERATOR, chain.device_id, chain.chain_id, count=count, now=NOW)
+    return settled.receipts, settled.left
 
 
 @pytest.mark.parametrize(("counts", "expected"), [(True, 114), (False, 4)])
@@ -336,14 +338,58 @@ def test_the_operator_settles_a_fork(metered: Metered, counts: bool, expected: i
     copy = forked(metered)
     copy.next(hours=3, rows=[])
     metered.report(copy.receipts[-1])
-    assert settle(metered, copy, count=counts) == 3
+    assert settle(metered, copy, count=counts) == (3, 0)
     assert metered.requests() == expected
     assert metered.report(copy.next()).findings == []
     assert metered.requests() == expected + 1
-    assert settle(metered, copy, count=True) == 0, "it was the last word"
+    assert settle(metered, copy, count=True) == (0, 0), "it was the last word"
     assert metered.requests() == expected + 1
     assert not any(one.disputed and one.requests for one in usage_lines(metered.world.store.engine, metered.query))
     assert disputed_lines(metered.world.store.engine, metered.query) == 0
+
+
+def test_many_receipts_are_settled_some_at_a_time(metered: Metered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is read once, and the chain stays in dispute while one is left; each part is a whole of its own."""
+    monkeypatch.setattr("sealwright_licensing.operations.metering.MOST_SETTLED", 2)
+    metered.report(metered.writer.next())
+    wiped = second_chain(metered)
+    metered.report(*(wiped.next(rows=[usage_row(requests=10**number)]) for number in range(1, 6)))
+
+    def standing() -> tuple[int, bool, int]:
+        with metered.world.store.read() as transaction:
+            chain = transaction.get(MeteringChain, wiped.device_id, wiped.chain_id)
+        assert chain is not None
+        return metered.requests(), chain.disputed, chain.sequence
+
+    assert settle(metered, wiped, count=True) == (2, 3)
+    assert standing() == (110_001, True, 5), "the newest first"
+    assert settle(metered, wiped, count=False) == (2, 1)
+    assert standing() == (110_001, True, 5)
+    metered.report(wiped.next(rows=[usage_row(requests=5)]))
+    assert standing() == (110_001, True, 6), "what comes meanwhile is disputed like the rest"
+    assert settle(metered, wiped, count=True) == (2, 0)
+    assert standing() == (110_016, False, 6)
+    assert disputed_lines(metered.world.store.engine, metered.query) == 0
+    metered.report(wiped.next())
+    assert standing() == (110_017, False, 7)
+
+
+def test_what_is_settled_is_read_from_the_database_and_nothing_else(
+    metered: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a chain with many receipts the disputed ones, and each line of usage once."""
+    metered.report(*(metered.writer.next() for _ in range(5)))
+    copy = forked(metered)
+    read: list[str] = []
+    record = _SqlTransaction._record
+
+    def count(self: _SqlTransaction, kind: type[Any], row: Any) -> Any:
+        read.append(kind.__name__)
+        return record(self, kind, row)
+
+    monkeypatch.setattr(_SqlTransaction, "_record", count)
+    assert settle(metered, copy, count=True) == (2, 0)
+    assert (read.count("MeteringReceipt"), read.count("MeteringUsage")) == (2, 4), read
 
 
 def test_a_chain_that_does_not_exist_cannot_be_settled(metered: Metered) -> None:
@@ -448,8 +494,10 @@ def test_parquet_and_json_hold_what_is_stored(tmp_path: Path) -> None:
 
 
 def test_the_commands_show_and_export(
-    metered: Metered, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+    metered: Metered, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`settle` goes on until nothing is left."""
+    monkeypatch.setattr("sealwright_licensing.operations.metering.MOST_SETTLED", 1)
     copy = forked(metered)
     folder, device = str(metered.world.folder.path), metered.box.device.device_id
     license_id = metered.box.license_.license_id

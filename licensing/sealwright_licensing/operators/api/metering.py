@@ -81,6 +81,8 @@ class SettledView(View):
 
     receipts: int
     counted: bool
+    left: int
+    """Further ones of the chain, which the same again is about."""
 
 
 def router(desk: Desk) -> APIRouter:
@@ -106,8 +108,8 @@ def router(desk: Desk) -> APIRouter:
                  **changes(Permission.DEVICES_CHANGE, Settlement))  # fmt: skip
     async def settle(request: Request, device_id: ResourceId, chain_id: ResourceId) -> SettledView:
         def make(change: Change, asked: Settlement) -> SettledView:
-            number = settle_chain(change.store, change.actor, device_id, chain_id, count=asked.count, now=change.now)
-            return SettledView(receipts=number, counted=asked.count)
+            settled = settle_chain(change.store, change.actor, device_id, chain_id, count=asked.count, now=change.now)
+            return SettledView(receipts=settled.receipts, counted=asked.count, left=settled.left)
 
         def subject(transaction: Transaction) -> str:
             principal, chain = principal_of(request), transaction.get(MeteringChain, device_id, chain_id)

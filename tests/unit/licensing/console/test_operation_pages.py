@@ -8,11 +8,14 @@ from dataclasses import replace
 import pytest
 
 from sealwright_licensing.console.forms import Form
+from sealwright_licensing.journal import record_operation
+from sealwright_licensing.metering_records import MeteringChain, MeteringReceipt
 from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus, Operation, ReleaseRecord
 from sealwright_policies.errors import FormatError
 from sealwright_testing.console_desk import ConsoleVisitor
 from sealwright_testing.enrolled_device import EnrolledDevice
-from sealwright_testing.operator_desk import ORIGIN, SAME_ORIGIN
+from sealwright_testing.metering import ChainWriter
+from sealwright_testing.operator_desk import OPERATOR, ORIGIN, SAME_ORIGIN
 
 ISSUE = {
     "product": "synthetic-box", "seats": "2", "overage": "1.25", "days": "30", "grace_days": "3", "tiers": "software",
@@ -115,6 +118,31 @@ def test_resume_transfer_and_retire(visitor: ConsoleVisitor, box: EnrolledDevice
     assert visitor.send(f"{path}/retire", confirm="yes").status_code == 303
     assert device(visitor).status is DeviceStatus.RETIRED
     assert "action" not in re.findall(r'<a class="([^"]*)"', visitor.page(path))
+
+
+def test_receipts_of_a_second_history_are_settled(visitor: ConsoleVisitor, box: EnrolledDevice) -> None:
+    """The chain itself should have begun; two of its receipts are disputed, and a chain without such is not offered."""
+    world, who = visitor.desk.world, box.device.device_id
+    writer = ChainWriter(device_id=who, license_id=box.license_.license_id, opened_at=world.now)
+    standing = MeteringChain(who, writer.chain_id, writer.license_id, "", 1, 1, "0", 0, 0, 0, False, 1)
+    with world.store.write() as transaction:
+        record_operation(transaction, actor=OPERATOR, operation="test", subject="", now=world.now)
+        for chain in (standing, replace(standing, chain_id="ff" * 16)):
+            transaction.add(chain)
+        for chain_id, disputed in ((writer.chain_id, True), (writer.chain_id, True), ("ff" * 16, False)):
+            one = writer.next()
+            transaction.add(MeteringReceipt(who, chain_id, one.digest, one.sequence, writer.license_id, one.content,
+                                            disputed, 1))  # fmt: skip
+    path = f"/devices/{who}"
+    assert "Receipts: 2" in visitor.page(path)
+    form = visitor.page(f"{path}/settle")
+    assert writer.chain_id in form
+    assert "ff" * 16 not in form
+
+    assert visitor.send(f"{path}/settle", chain_id=writer.chain_id, verdict="count").status_code == 303
+    assert "Receipts in dispute" not in visitor.page(path)
+    with world.store.read() as transaction:
+        assert transaction.count(MeteringReceipt, disputed=True) == 0
 
 
 def test_a_release_is_withdrawn(visitor: ConsoleVisitor) -> None:
