@@ -26,6 +26,7 @@ from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
 from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
+from sealwright_appliance.customer_evidence import CustomerEvidence, add_customer_evidence
 from sealwright_appliance.engines import Engines, open_models, restart_box
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_calendar import CALENDAR_FILE, LeaseCalendar
@@ -204,7 +205,9 @@ def end_with_any_thread() -> None:
 def agent_server(agent: Agent) -> uvicorn.Server:
     """The server of the agent's endpoints."""
     by_file = ByFile.of(agent.keeper, agent.activation, agent.paths.pending_requests)
+    evidence = CustomerEvidence(agent.paths, agent.board, agent.keeper.renewal, agent.keeper.tpm_lock)
     app = create_agent_app(agent.board, agent.activation, agent.api_keys, by_file, agent.meter_keeper)
+    add_customer_evidence(app, evidence)
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 

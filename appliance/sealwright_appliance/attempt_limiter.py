@@ -1,8 +1,8 @@
-"""Slows guessing of the claim code: attempts are counted for each peer, and for all peers together.
+"""Slows those who ask too often: attempts are counted for each peer, and for all peers together.
 
 A peer that uses its attempts up holds nobody else back. The limit for all is far above what people need; it is there
 for whoever comes from many addresses. It also bounds the memory: a peer is forgotten when it has regained all of its
-attempts, and in the time that this takes no more than about 1100 peers are let in.
+attempts, and in the time that this takes the limit for all lets only some in: about 1100 by the rates of claims.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ class Rate:
         return full_at if full_at - now <= self.at_once * self.every_s else None
 
 
-EACH = Rate(at_once=5, every_s=20.0)
-ALL = Rate(at_once=100, every_s=0.1)
+CLAIMS_OF_PEER = Rate(at_once=5, every_s=20.0)
+CLAIMS = Rate(at_once=100, every_s=0.1)
 """Ten guesses a second at 60 random bits: 3.2e8 guesses a year of 1.2e18, a chance of 3e-10 a year."""
 
 
 class AttemptLimiter:
     """Safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, each: Rate = CLAIMS_OF_PEER, everybody: Rate = CLAIMS) -> None:
+        self._each, self._everybody = each, everybody
         self._lock = threading.Lock()
         self._all_full_at = 0.0
         self._full_at: dict[str, float] = {}
@@ -53,9 +54,9 @@ class AttemptLimiter:
         peer = client_network(host)
         with self._lock:
             self._full_at = {known: full_at for known, full_at in self._full_at.items() if full_at > now}
-            own = EACH.taken(self._full_at.get(peer, now), now)
+            own = self._each.taken(self._full_at.get(peer, now), now)
             # The limit for all last: an attempt that is refused for its peer's sake costs the others nothing.
-            everybody = ALL.taken(self._all_full_at, now) if own is not None else None
+            everybody = self._everybody.taken(self._all_full_at, now) if own is not None else None
             if own is None or everybody is None:
                 return False
             self._full_at[peer], self._all_full_at = own, everybody

@@ -27,6 +27,7 @@ from sealwright_policies.wire.service import LicenseService
 SHARES_LIMIT = 1024 * 1024
 IDENTITY_LIMIT = 64 * 1024
 CERTIFICATE_LIMIT = 64 * 1024
+DEVICE_CERTIFICATE = "device-certificate.pem"
 
 
 class ImportedShare(Document):
@@ -141,7 +142,12 @@ class LeaseStore:
 
     def store_device_certificate(self, pem: str) -> None:
         """Keep what third parties may ask for."""
-        write_durably(self.identity / "device-certificate.pem", pem.encode("ascii"))
+        write_durably(self.identity / DEVICE_CERTIFICATE, pem.encode("ascii"))
+
+    def load_device_certificate(self) -> str | None:
+        """It, PEM; None before the first grant."""
+        content = read_file(self.identity / DEVICE_CERTIFICATE, CERTIFICATE_LIMIT)
+        return None if content is None else content.decode("ascii", errors="replace")
 
     def _share_file(self, partition_id: str) -> Path:
         return self.shares / partition_id / "shares.json"

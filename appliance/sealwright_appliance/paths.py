@@ -56,6 +56,16 @@ class Paths:
         return self.run / "boot.json"
 
     @property
+    def manifest(self) -> Path:
+        """The release manifest, as it stands on the ESP."""
+        return self.run / "manifest.json"
+
+    @property
+    def variants(self) -> Path:
+        """The ways through PCR 4 that were signed later, as they stand on the ESP; empty if there are none."""
+        return self.run / "variants.json"
+
+    @property
     def agent_socket(self) -> Path:
         """Where the gateway asks the agent."""
         return self.run / "agent.sock"

@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_appliance.esp import read_esp_file
-from sealwright_appliance.files import read_file
+from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, VARIANTS_ON_ESP, verify_variants
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, MANIFEST_ON_ESP
@@ -61,6 +61,19 @@ def with_variants(paths: Paths, release: Release) -> Release:
     if envelope is None:
         return release
     return verify_variants(envelope, _load_key(paths.manifest_key, "The manifest key"), release)
+
+
+def keep_signed_files(paths: Paths, release: Release) -> None:
+    """Leave the envelopes of a release for the agent, which reads no disk and shows them to who verifies them.
+
+    Raises:
+        FormatError, OperationError: they cannot be read or kept.
+    """
+    esp = paths.partition("esp")
+    manifest = read_esp_file(esp, MANIFEST_ON_ESP, MANIFEST_LIMIT)
+    variants = read_esp_file(esp, VARIANTS_ON_ESP, VARIANTS_LIMIT) if release.variants else None
+    write_durably(paths.manifest, _required(manifest, "The release manifest on the ESP"), mode=0o644)
+    write_durably(paths.variants, variants or b"", mode=0o644)
 
 
 def load_service(paths: Paths) -> LicenseService:

@@ -27,7 +27,7 @@ from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import MAPPER, Paths
 from sealwright_appliance.payloads import OpenedLease, open_stored_leases
-from sealwright_appliance.release_files import load_release, load_service, with_variants
+from sealwright_appliance.release_files import keep_signed_files, load_release, load_service, with_variants
 from sealwright_appliance.run import run
 from sealwright_appliance.state_header import checked_header, read_header
 from sealwright_appliance.state_volume import (
@@ -150,6 +150,7 @@ def _load_release(paths: Paths, console: Console, progress: Progress) -> Release
         progress.release = with_variants(paths, progress.release)
     except SealwrightError as error:  # anybody can write there; a boot on one of the manifest's ways needs none of it
         console.say(f"variants: {error} The box goes on without ways through PCR 4 that were signed later.")
+    keep_signed_files(paths, progress.release)
     console.say(release_line(release_status(progress.release)))
     return progress.release
 

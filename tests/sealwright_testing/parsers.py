@@ -41,6 +41,14 @@ from sealwright_licensing.stored_releases import verify_stored_release
 from sealwright_policies.appraisal.boot_logs import replay_quote_set
 from sealwright_policies.appraisal.boot_variants import read_unverified_variants, verify_variants
 from sealwright_policies.appraisal.boot_ways import BOOT_OPTION
+from sealwright_policies.appraisal.box_evidence import (
+    BOX_EVIDENCE_LIMIT,
+    NONCE_SIZE,
+    BoxEvidence,
+    TrustAnchors,
+    tls_payload,
+    verify_box,
+)
 from sealwright_policies.appraisal.pe import uki_sections
 from sealwright_policies.appraisal.reference_values import PAYLOAD_TYPE
 from sealwright_policies.appraisal.release import read_unverified_release, verify_release
@@ -90,6 +98,7 @@ from sealwright_policies.wire.messages import (
     Nonce,
     NonceRequest,
     Problem,
+    Purpose,
     RenewalRequest,
 )
 from sealwright_policies.wire.service import LicenseService
@@ -206,6 +215,21 @@ def _of_messages(world: LicenseWorld) -> Iterable[Parser]:
         yield Parser(kind.__name__, partial(_parse_document, kind), (seed,))
     yield Parser("lease, unverified", _of_text(read_unverified_lease), (reply.leases[0].encode(),))
     key = world.box.manifest_key.public_key()
+    speaks_for = tls_payload(bytes(32))
+    bound = device.bound(
+        nonce=bytes(NONCE_SIZE), license_id=license_.license_id, purpose=Purpose.VERIFY, payload=speaks_for
+    )
+    shown = BoxEvidence(
+        version=1,
+        ak_public=request.ak_public,
+        device_certificate=reply.device_certificate,
+        manifest=world.box.release_envelope,
+        variants=b"",
+        log=lease.log,
+        evidence=device.evidence(bound, payload=speaks_for),
+    )
+    judge = partial(_verify_box, TrustAnchors(world.service, key), world.now)
+    yield Parser("box evidence", judge, (document_bytes(shown),))
     yield Parser("release", lambda raw: verify_release(raw, key), (world.box.release_envelope,))
     renewal = device.renewal(license_.license_id, lease.next_nonce, payload=bytes(32))
     yield Parser("air-gap request", parse_request, (request_file(renewal), request_file(request), request_file(proof)))
@@ -221,6 +245,11 @@ def _of_messages(world: LicenseWorld) -> Iterable[Parser]:
     yield Parser(
         "chat request", parse_chat_request, (b'{"model":"m","messages":[{"role":"user","content":"x"}]}',), ApiError
     )
+
+
+def _verify_box(anchors: TrustAnchors, now: int, raw: bytes) -> object:
+    shown = parse_json(BoxEvidence, raw, limit=BOX_EVIDENCE_LIMIT)
+    return verify_box(shown, anchors, nonce=bytes(NONCE_SIZE), fingerprint=bytes(32), now=now)
 
 
 def _report(device: SoftwareDevice, license_id: str, nonce: bytes) -> MeteringReport:

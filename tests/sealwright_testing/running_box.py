@@ -25,6 +25,7 @@ from sealwright_appliance.claim_counter import note_claim_counter
 from sealwright_appliance.console import Console
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.release_files import keep_signed_files
 from sealwright_appliance.state_volume import FirstBootSecrets
 from sealwright_appliance.status import BootResult, release_status
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls_identity
@@ -93,6 +94,7 @@ class RunningBox:
             state_volume_open=True,
         )
         write_durably(paths.boot_result, document_bytes(boot), mode=0o644)
+        keep_signed_files(paths, self.simulated.vendor.release)
         self.agent = build_agent(paths, Console([self.console]), lambda: self.restarts.append(time.monotonic()))
         if self.agent.activation is not None:
             self.agent.activation.handover.restart_after_s = restart_after_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,15 @@ from urllib.parse import urlencode
 import httpx
 
 from sealwright_client.pinning import parse_box_url, pinned_context, shown_certificate
+from sealwright_policies.appraisal.box_evidence import BOX_EVIDENCE_LIMIT, BoxEvidence
 from sealwright_policies.errors import OperationError, SealwrightError
+from sealwright_policies.wire.encoding import parse_json
 
 TIMEOUT_S = 30.0
 ACTIVATION_TIMEOUT_S = 300.0
 FILE_TIMEOUT_S = 150.0
-REPLY_LIMIT = 8 * 1024 * 1024
-"""Bytes; a request file with both logs is the longest."""
+REPLY_LIMIT = BOX_EVIDENCE_LIMIT
+"""Bytes; evidence, with the manifest and both logs, is the longest."""
 
 
 class BoxRefusedError(SealwrightError):
@@ -56,6 +59,16 @@ class Box:
     def status(self) -> dict[str, Any]:
         """What the box says of itself."""
         return self._ask("GET", "/status")
+
+    def evidence(self, nonce: bytes) -> BoxEvidence:
+        """What the box's TPM says under a nonce of 32 bytes.
+
+        Raises:
+            FormatError: it answers something else.
+        """
+        body = {"nonce": base64.b64encode(nonce).decode("ascii")}
+        reply = self._ask("POST", "/evidence", body, timeout_s=FILE_TIMEOUT_S)
+        return parse_json(BoxEvidence, json.dumps(reply).encode(), limit=BOX_EVIDENCE_LIMIT)
 
     def activate(self, claim_code: str, activation_code: str) -> dict[str, Any]:
         """Activate, unless that is done; the reply holds the secrets, until they are acknowledged."""

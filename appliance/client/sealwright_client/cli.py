@@ -14,23 +14,19 @@ from sealwright_client.cli_keys import EXAMPLES as KEYS_EXAMPLES
 from sealwright_client.cli_keys import add_keys
 from sealwright_client.cli_metering import EXAMPLES as METERING_EXAMPLES
 from sealwright_client.cli_metering import add_metering
-from sealwright_client.cli_output import add_command, print_result
+from sealwright_client.cli_output import add_command
 from sealwright_client.cli_secrets import receive_secrets
 from sealwright_client.cli_status import EXAMPLE as STATUS_EXAMPLE
 from sealwright_client.cli_status import add_status
+from sealwright_client.cli_verify import EXAMPLE as VERIFY_EXAMPLE
+from sealwright_client.cli_verify import add_verify
 from sealwright_client.pinning import parse_fingerprint
 from sealwright_client.secret_input import ask_code
 from sealwright_client.secrets_file import SecretsFile
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
-from sealwright_policies.appraisal.release import verify_release
-from sealwright_policies.errors import RejectionCode, SealwrightError, UsageError, VerificationError
-from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.errors import SealwrightError, UsageError
 
 ACTIVATE_EXAMPLE = """\
   sealwright-box activate https://box.example:8443 --fingerprint sha256:5f1c… --secrets box-secrets.json"""
-VERIFY_EXAMPLE = """\
-  sealwright-box verify https://box.example:8443 --fingerprint sha256:5f1c… \\
-      --manifest manifest.json --manifest-key manifest-key.pem"""
 EPILOG = f"""\
 examples:
 {STATUS_EXAMPLE}
@@ -77,14 +73,7 @@ def parser() -> argparse.ArgumentParser:
     add_keys(commands)
     add_metering(commands)
     add_air_gap(commands)
-    verify = add_command(
-        commands, "verify", _verify, help_="compare the release that the box reports with a signed manifest",
-        example=VERIFY_EXAMPLE,
-        more="The manifest's signature is checked too. The box's word is not evidence: the licence service appraises "
-        "that, at every renewal.",
-    )  # fmt: skip
-    verify.add_argument("--manifest", required=True, type=Path, metavar="FILE", help="manifest.json of the release")
-    verify.add_argument("--manifest-key", required=True, type=Path, metavar="PEM", help="the vendor's manifest key")
+    add_verify(commands)
     return made
 
 
@@ -98,28 +87,3 @@ def _activate(arguments: argparse.Namespace) -> None:
         activation_code = ask_code("Activation code, from the vendor; nothing if the box is activated already")
         secrets = box.activate(claim_code, activation_code)
         receive_secrets(arguments, box, claim_code, secrets, file)
-
-
-def _verify(arguments: argparse.Namespace) -> None:
-    key = load_p256_public_key(_read(arguments.manifest_key).decode("ascii", errors="replace"))
-    release = verify_release(_read(arguments.manifest), key)
-    with connected(arguments.url, parse_fingerprint(arguments.fingerprint)) as box:
-        status = box.status()
-    reported = status.get("release") or {}
-    found = reported.get("release_id") if isinstance(reported, dict) else None
-    if found != release.release_id:
-        raise VerificationError(
-            RejectionCode.MANIFEST_MISMATCH,
-            f"The box reports release {found}, the manifest is of {release.release_id}.",
-        )
-    manifest = release.manifest
-    sentence = f"The box reports {manifest.product} {manifest.product_version}, the release of this manifest."
-    print_result(arguments, {"release_id": release.release_id, "result": "same"}, [sentence])
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(MANIFEST_LIMIT + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None

@@ -41,7 +41,7 @@ def add_command(
         "--fingerprint",
         required=fingerprint_needed,
         metavar="SHA256",
-        help="of the box's certificate, as on its console",
+        help="of the box's certificate, as on its console; or @FILE, as verify --pin writes it",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(action=action)

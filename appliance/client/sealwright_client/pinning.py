@@ -7,12 +7,15 @@ import hmac
 import re
 import socket
 import ssl
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sealwright_policies.errors import OperationError, SealwrightError, UsageError
 
 CONNECT_S = 15.0
 DEFAULT_PORT = 8443
+PIN_LIMIT = 256
+"""Characters of a file with a fingerprint."""
 FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -23,16 +26,28 @@ class WrongBoxError(SealwrightError):
 
 
 def parse_fingerprint(text: str) -> str:
-    """A fingerprint as the console shows it; upper case, colons and a missing ``sha256:`` are put right.
+    """A fingerprint as the console shows it, or ``@FILE`` with one.
+
+    Upper case, colons and a missing ``sha256:`` are put right.
 
     Raises:
-        UsageError: not a SHA-256 fingerprint.
+        UsageError: not a SHA-256 fingerprint, or a file that cannot be read.
     """
+    if text.startswith("@"):
+        text = _read_pin(Path(text[1:]))
     digits = text.strip().lower().removeprefix("sha256:").replace(":", "").replace(" ", "")
     fingerprint = f"sha256:{digits}"
     if not FINGERPRINT.fullmatch(fingerprint):
-        raise UsageError("A fingerprint is sha256: and 64 hexadecimal digits, as the box's console shows it.")
+        raise UsageError("A fingerprint is sha256: and 64 hexadecimal digits, as the box's console shows it, or @FILE.")
     return fingerprint
+
+
+def _read_pin(path: Path) -> str:
+    try:
+        with path.open(encoding="ascii", errors="replace") as file:
+            return file.read(PIN_LIMIT)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def parse_box_url(url: str) -> tuple[str, int]:

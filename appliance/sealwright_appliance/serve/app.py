@@ -121,6 +121,11 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
     async def style() -> Response:
         return Response(pages.style(), media_type="text/css")
 
+    @app.post("/evidence")
+    async def evidence(request: Request) -> Response:
+        asked = json_object(await read_body(request, FORM_LIMIT))
+        return passed_on(await box.evidence(short_text("nonce", asked.get("nonce")), peer(request)))
+
     @app.post("/activation")
     async def activation(request: Request) -> Response:
         claim, is_form = await claimed(request, "claim_code", "activation_code")

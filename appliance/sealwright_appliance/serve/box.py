@@ -120,6 +120,10 @@ class Box:
         asked = {"admin_key": admin_key, "reply": reply}
         return await self._change("POST", "/renewal/reply", json=asked, timeout=FILE_TIMEOUT_S)
 
+    async def evidence(self, nonce: str, peer: str) -> httpx.Response:
+        """Have the box's TPM answer a nonce (policies/spec/box-evidence.md)."""
+        return await self._ask("POST", "/evidence", json={"nonce": nonce, "peer": peer}, timeout=FILE_TIMEOUT_S)
+
     async def create_key(self, name: str, admin_key: str, *, admin: bool) -> httpx.Response:
         """Have the agent draw a key; it checks the administrator's itself."""
         return await self._change("POST", "/api-keys", json={"name": name, "admin": admin, "admin_key": admin_key})

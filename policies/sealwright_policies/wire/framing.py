@@ -22,6 +22,7 @@ CUSTODIAN_WRAP_LABEL = "sealwright/v1/custodian-wrap"
 BOOT_LOGS_LABEL = "sealwright/v1/boot-logs"
 RENEWAL_REQUEST_LABEL = "sealwright/v1/renewal-request"
 BINDING_LABEL = "sealwright/v1/binding"
+BOX_TLS_LABEL = "sealwright/v1/box-tls"
 UNLOCKED_WORD = "sealwright/v1/unlocked"
 """What the box extends into PCR 15 after the last unseal of a boot; nothing unseals behind it."""
 

@@ -28,6 +28,8 @@ class Purpose(StrEnum):
     ENROLL = "enroll"
     RENEW = "renew"
     METERING = "metering"
+    VERIFY = "verify"
+    """For the box's customer, not for the service (policies/spec/box-evidence.md)."""
 
 
 class Attestation(Document):

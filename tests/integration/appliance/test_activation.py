@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from sealwright_appliance.api_keys import ApiKeys
-from sealwright_appliance.attempt_limiter import EACH
+from sealwright_appliance.attempt_limiter import CLAIMS_OF_PEER
 from sealwright_appliance.boot import BoxState
 from sealwright_testing.running_box import NO_CODE, SECRETS, RunningBox, wait_until
 
@@ -44,7 +44,7 @@ def test_a_wrong_claim_code_activates_nothing(running: RunningBox) -> None:
         wrong = {"claim_code": "0000-0000-0000", "activation_code": NO_CODE}
         codes = [client.post("/activation", json=wrong).json()["code"] for _ in range(16)]
     assert set(codes) == {"CLAIM_CODE_INVALID", "RATE_LIMITED"}
-    assert codes.count("CLAIM_CODE_INVALID") >= EACH.at_once
+    assert codes.count("CLAIM_CODE_INVALID") >= CLAIMS_OF_PEER.at_once
     assert running.simulated.store.load_identity() is None
     assert running.claim.code() is not None
 
@@ -99,18 +99,11 @@ def test_nothing_is_sent_to_a_box_with_another_fingerprint(running: RunningBox, 
     assert len(activation.limiter) == 0
 
 
-def test_status_and_verify(running: RunningBox, tmp_path: Path) -> None:
-    """What the box says, and that its release is the one of the vendor's manifest."""
+def test_status_says_that_the_box_waits(running: RunningBox) -> None:
+    """Without a key."""
     status = running.command("status", running.url, "--fingerprint", running.fingerprint)
     assert status.returncode == 0
     assert "waiting-for-activation" in status.stdout
-    image = running.simulated.vendor.directory / "image"
-    arguments = ["--fingerprint", running.fingerprint, "--manifest-key", str(image / "manifest-key.pem")]
-    same = running.command("verify", running.url, *arguments, "--manifest", str(image / "manifest.json"))
-    assert same.returncode == 0, same.stderr
-    changed = tmp_path / "manifest.json"
-    changed.write_bytes((image / "manifest.json").read_bytes().replace(b'"sig":"', b'"sig":"AA'))
-    assert running.command("verify", running.url, *arguments, "--manifest", str(changed)).returncode in (10, 30)
 
 
 def test_the_agent_answers_on_its_socket(running: RunningBox) -> None:

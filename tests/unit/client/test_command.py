@@ -49,9 +49,12 @@ def test_a_fingerprint_may_be_copied_in_any_usual_spelling(text: str) -> None:
     assert parse_fingerprint(text) == FINGERPRINT
 
 
-def test_a_manifest_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    absent = str(tmp_path / "manifest.json")
-    files = ("--manifest", absent, "--manifest-key", absent)
+def test_a_file_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    absent = str(tmp_path / "absent")
+    code, line = refused(capsys, "status", "https://127.0.0.1:1", "--fingerprint", f"@{absent}")
+    assert code == 2
+    assert absent in line
+    files = ("--service", absent, "--manifest-key", absent)
     code, line = refused(capsys, "verify", "https://127.0.0.1:1", "--fingerprint", FINGERPRINT, *files)
     assert code == 2
     assert absent in line

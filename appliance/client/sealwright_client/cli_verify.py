@@ -1,0 +1,126 @@
+"""``sealwright-box verify``: what runs on a box, by the word of its TPM (policies/spec/box-evidence.md)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from sealwright_client.box import connected
+from sealwright_client.cli_output import Commands, add_command, print_result
+from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
+from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, VerifiedBox, verify_box
+from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
+from sealwright_policies.appraisal.release import verify_release
+from sealwright_policies.appraisal.result import describe
+from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
+from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.wire.service import LicenseService
+
+EXAMPLE = """\
+  sealwright-box verify https://box.example:8443 --service license-service.json \\
+      --manifest-key manifest-key.pem --pin box.pin"""
+SMALL_FILE = 64 * 1024
+
+
+def add_verify(commands: Commands) -> None:
+    """Add the command."""
+    verify = add_command(
+        commands, "verify", _verify, help_="have the box's TPM prove which release runs", example=EXAMPLE,
+        more="Its answer is held against the vendor's keys, which come to you by another way than the box: manifest "
+        "and log of releases, device certificate, the measurements of this boot, and the certificate of this very "
+        "connection. No key of yours is sent, and nobody else is asked.", fingerprint_needed=False,
+    )  # fmt: skip
+    verify.add_argument("--service", required=True, type=Path, metavar="FILE", help="the vendor's license-service.json")
+    verify.add_argument("--manifest-key", required=True, type=Path, metavar="PEM", help="the vendor's manifest key")
+    verify.add_argument("--manifest", type=Path, metavar="FILE", help="manifest.json of the release that it has to be")
+    verify.add_argument("--pin", type=Path, metavar="FILE", help="write the fingerprint here once all is proven")
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    anchors = TrustAnchors(
+        service=parse_json(LicenseService, _read(arguments.service, SMALL_FILE), limit=SMALL_FILE),
+        manifest_key=load_p256_public_key(_read(arguments.manifest_key, SMALL_FILE).decode("ascii", errors="replace")),
+    )
+    fingerprint = _fingerprint(arguments)
+    nonce = os.urandom(NONCE_SIZE)
+    with connected(arguments.url, fingerprint) as box:
+        shown = box.evidence(nonce)
+    digest = bytes.fromhex(fingerprint.removeprefix("sha256:"))
+    verified = verify_box(shown, anchors, nonce=nonce, fingerprint=digest, now=int(time.time()))
+    if arguments.manifest is not None:
+        _require_release(verified, arguments.manifest, anchors)
+    if arguments.pin is not None:
+        _pin(arguments.pin, fingerprint)
+    print_result(arguments, document(verified, fingerprint), lines(verified, fingerprint))
+
+
+def _fingerprint(arguments: argparse.Namespace) -> str:
+    """The one that was given, else the one that is shown: the evidence then speaks for it or for another."""
+    if arguments.fingerprint is not None:
+        return parse_fingerprint(arguments.fingerprint)
+    return fingerprint_of(shown_certificate(*parse_box_url(arguments.url)))
+
+
+def document(verified: VerifiedBox, fingerprint: str) -> dict[str, Any]:
+    """For ``--json``."""
+    manifest, result = verified.release.manifest, verified.result
+    return {
+        "result": "verified",
+        "fingerprint": fingerprint,
+        "device_id": verified.device.device_id,
+        "license_id": verified.device.license_id,
+        "tier": verified.device.tier,
+        "vendor": manifest.vendor,
+        "product": manifest.product,
+        "product_version": manifest.product_version,
+        "release_id": verified.release.release_id,
+        "log": {"size": verified.checkpoint.size, "root": verified.checkpoint.root.hex()},
+        "payloads": [
+            {"payload_id": one.payload_id, "kind": one.kind.value, "domain": one.domain} for one in manifest.payloads
+        ],
+        "boot": {"firmware": result.boot.firmware_version, "phases": list(result.boot.phases)} if result.boot else None,
+        "pcrs": {str(number): value.hex() for number, value in sorted(result.pcrs.items())},
+    }
+
+
+def lines(verified: VerifiedBox, fingerprint: str) -> list[str]:
+    """The same for people."""
+    manifest, device = verified.release.manifest, verified.device
+    return [
+        f"verified: {manifest.product} {manifest.product_version} of {manifest.vendor} runs on this box",
+        f"device    {device.device_id}, TPM tier {device.tier}",
+        f"release   {verified.release.release_id}",
+        f"log       the release is under the vendor's log of {verified.checkpoint.size} entries, "
+        f"root {verified.checkpoint.root.hex()[:16]}…",
+        f"TLS       {fingerprint}: the key of this connection is the box's",
+        *(f"payload   {one.payload_id}: {one.kind.value} in domain {one.domain}" for one in manifest.payloads),
+        *(f"          {line}" for line in describe(verified.result)[1:]),
+    ]
+
+
+def _require_release(verified: VerifiedBox, path: Path, anchors: TrustAnchors) -> None:
+    wanted = verify_release(_read(path, MANIFEST_LIMIT), anchors.manifest_key)
+    if wanted.release_id != verified.release.release_id:
+        raise VerificationError(
+            RejectionCode.MANIFEST_MISMATCH,
+            f"The box runs release {verified.release.release_id}, the manifest is of {wanted.release_id}.",
+        )
+
+
+def _pin(path: Path, fingerprint: str) -> None:
+    try:
+        path.write_text(fingerprint + "\n", "ascii")
+    except OSError as error:
+        raise OperationError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _read(path: Path, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None

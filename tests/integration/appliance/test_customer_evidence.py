@@ -1,0 +1,301 @@
+"""What a customer proves of a box with `sealwright-box verify`, and what does not pass."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sealwright_appliance.boot import BoxState
+from sealwright_appliance.customer_evidence import EACH
+from sealwright_appliance.tls import make_tls_identity
+from sealwright_policies.appraisal.box_evidence import (
+    NONCE_SIZE,
+    BoxEvidence,
+    TrustAnchors,
+    VerifiedBox,
+    tls_payload,
+    verify_box,
+)
+from sealwright_policies.errors import FormatError, VerificationError
+from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_testing.running_box import RunningBox, running_box
+from sealwright_testing.simulated_box import SimulatedVendor, free_port, license_command
+
+YEAR = 365 * 86_400
+
+
+@pytest.fixture(scope="module")
+def activated(vendor: SimulatedVendor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
+    """A box that serves under a lease; not to be changed."""
+    with running_box(vendor, tmp_path_factory.mktemp("box")) as box:
+        reply = box.post("/activation", claim_code=box.claim_code, activation_code=vendor.issue().activation_code)
+        assert reply.status_code == 200, reply.text
+        box.start_agent(BoxState.UNLOCKED, "The payloads are open.")
+        yield box
+
+
+def vendor_files(box: RunningBox) -> tuple[str, ...]:
+    """What the customer has from the vendor, as arguments."""
+    vendor = box.simulated.vendor
+    return ("--service", str(vendor.service_file), "--manifest-key", str(vendor.image / "manifest-key.pem"))
+
+
+@contextmanager
+def unlimited(box: RunningBox, number: int) -> Iterator[httpx.Client]:
+    """From an address of loopback that has asked nothing yet."""
+    with box.http(f"127.0.1.{number}") as client:
+        yield client
+
+
+def test_a_customer_verifies_a_box_and_pins_it(activated: RunningBox, tmp_path: Path) -> None:
+    """Without its fingerprint: the TPM vouches for the connection."""
+    pin = tmp_path / "box.pin"
+    manifest = activated.simulated.vendor.image / "manifest.json"
+    done = activated.command(
+        "verify", activated.url, *vendor_files(activated), "--manifest", manifest, "--pin", pin, "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    release = activated.simulated.vendor.release
+    assert (said["result"], said["release_id"], said["tier"]) == ("verified", release.release_id, "software")
+    assert said["fingerprint"] == activated.fingerprint == pin.read_text().strip()
+    assert [one["domain"] for one in said["payloads"]] == [one.domain for one in release.manifest.payloads]
+    identity = activated.simulated.store.load_identity()
+    assert identity is not None
+    assert said["device_id"] == identity.device_id
+    assert activated.command("status", activated.url, "--fingerprint", f"@{pin}").returncode == 0
+
+
+def test_a_box_that_nobody_vouches_for_has_nothing_to_show(running: RunningBox) -> None:
+    refused = running.command("verify", running.url, *vendor_files(running))
+    assert refused.returncode == 10
+    assert "NO_EVIDENCE" in refused.stderr
+
+
+def test_another_release_than_the_wanted_one_is_refused(activated: RunningBox, tmp_path: Path) -> None:
+    """The manifest of another build by the same vendor."""
+    vendor = activated.simulated.vendor
+    other = replace(
+        vendor.synthetic, manifest_changes=dict(vendor.synthetic.manifest_changes) | {"product_version": "9.9.9"}
+    )
+    (tmp_path / "manifest.json").write_bytes(other.release_envelope)
+    refused = activated.command(
+        "verify", activated.url, *vendor_files(activated), "--manifest", tmp_path / "manifest.json"
+    )
+    assert refused.returncode == 10
+    assert "MANIFEST_MISMATCH" in refused.stderr
+    assert other.release.release_id in refused.stderr
+
+
+def test_somebody_in_between_is_found_without_a_fingerprint(activated: RunningBox, tmp_path: Path) -> None:
+    """He passes everything on to the true box, and has another certificate."""
+    pin = tmp_path / "box.pin"
+    with man_in_the_middle(activated, tmp_path) as url:
+        refused = activated.command("verify", url, *vendor_files(activated), "--pin", pin)
+    assert refused.returncode == 10
+    assert "somebody is in between" in refused.stderr
+    assert not pin.exists()
+
+
+def test_the_gateway_cannot_have_another_certificate_vouched_for(activated: RunningBox) -> None:
+    """Whoever has broken into it asks the agent for what he likes; the agent goes by what unlock wrote down."""
+    transport = httpx.HTTPTransport(uds=str(activated.simulated.paths.agent_socket))
+    asked = {"nonce": base64.b64encode(bytes(NONCE_SIZE)).decode(), "peer": "192.0.2.7"}
+    with httpx.Client(transport=transport, base_url="http://agent", timeout=60) as client:
+        for more in ({"payload": "AAAA"}, {"fingerprint": "sha256:" + "0" * 64}, {"purpose": "renew"}):
+            assert client.post("/evidence", json=asked | more).status_code == 400
+        reply = client.post("/evidence", json=asked)
+    shown = parse_json(BoxEvidence, reply.content, limit=2**24)
+    assert shown.evidence.payload == tls_payload(bytes.fromhex(activated.fingerprint.removeprefix("sha256:")))
+
+
+def test_who_asks_too_often_waits_and_others_do_not(activated: RunningBox) -> None:
+    """The TPM is needed for renewals too."""
+    asked = {"nonce": base64.b64encode(bytes(NONCE_SIZE)).decode()}
+    with unlimited(activated, 1) as greedy, unlimited(activated, 2) as other:
+        codes = [greedy.post("/evidence", json=asked).status_code for _ in range(EACH.at_once + 1)]
+        assert codes == [200] * EACH.at_once + [429]
+        assert other.post("/evidence", json=asked).status_code == 200
+
+
+@pytest.mark.parametrize("nonce", ["", "AAAA", base64.b64encode(bytes(33)).decode(), "!" * 44, None, 7])
+def test_what_is_no_nonce_is_refused(activated: RunningBox, nonce: object) -> None:
+    with unlimited(activated, 3) as client:
+        reply = client.post("/evidence", json={"nonce": nonce})
+    assert reply.status_code == 400
+    assert reply.json()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One answer of the box, and what it was asked with."""
+
+    evidence: BoxEvidence
+    anchors: TrustAnchors
+    nonce: bytes
+    fingerprint: bytes
+
+    def verify(self, *, now: int | None = None, **changes: Any) -> VerifiedBox:
+        """Verify, with something in another's place."""
+        made = replace(self, **changes)
+        at = int(time.time()) if now is None else now
+        return verify_box(made.evidence, made.anchors, nonce=made.nonce, fingerprint=made.fingerprint, now=at)
+
+    def changed(self, **fields: object) -> BoxEvidence:
+        """The answer with other fields."""
+        return self.evidence.model_copy(update=fields)
+
+
+def ask(box: RunningBox, nonce: bytes, number: int) -> BoxEvidence:
+    with unlimited(box, number) as client:
+        reply = client.post("/evidence", json={"nonce": base64.b64encode(nonce).decode()})
+    assert reply.status_code == 200, reply.text
+    return parse_json(BoxEvidence, reply.content, limit=2**24)
+
+
+@pytest.fixture(scope="module")
+def shown(activated: RunningBox) -> Shown:
+    nonce, vendor = os.urandom(NONCE_SIZE), activated.simulated.vendor
+    key = load_p256_public_key((vendor.image / "manifest-key.pem").read_text())
+    fingerprint = bytes.fromhex(activated.fingerprint.removeprefix("sha256:"))
+    return Shown(ask(activated, nonce, 4), TrustAnchors(vendor.service, key), nonce, fingerprint)
+
+
+def code_of(shown: Shown, **changes: Any) -> str:
+    with pytest.raises(VerificationError) as refused:
+        shown.verify(**changes)
+    return refused.value.code
+
+
+def test_what_was_shown_is_verified_without_the_box(shown: Shown) -> None:
+    verified = shown.verify()
+    assert verified.device.tier == "software"
+    assert verified.checkpoint.size >= 1
+
+
+def test_it_is_good_for_one_nonce_and_one_certificate(shown: Shown) -> None:
+    assert code_of(shown, nonce=bytes(NONCE_SIZE)) == "QUALIFYING_DATA_MISMATCH"
+    assert code_of(shown, fingerprint=bytes(32)) == "QUALIFYING_DATA_MISMATCH"
+
+
+def test_a_payload_that_was_exchanged_is_not_the_quoted_one(shown: Shown) -> None:
+    other = shown.evidence.evidence.model_copy(update={"payload": tls_payload(bytes(32))})
+    changes = {"evidence": shown.changed(evidence=other), "fingerprint": bytes(32)}
+    assert code_of(shown, **changes) == "QUALIFYING_DATA_MISMATCH"
+
+
+def test_the_certificate_ends_with_the_lease(shown: Shown) -> None:
+    assert code_of(shown, now=int(time.time()) + 50 * YEAR) == "LEASE_EXPIRED"
+
+
+def test_only_this_vendor_vouches(shown: Shown, tmp_path: Path) -> None:
+    """Manifest key, device authority, log key and name of the service, each by itself."""
+    folder = tmp_path / "license"
+    license_command("init", folder, "--url", "https://127.0.0.1:1", "--name", "service-1")
+    other = json.loads((folder / "license-service.json").read_text())
+    anchors, service = shown.anchors, shown.anchors.service
+
+    def with_other(name: str) -> TrustAnchors:
+        return replace(anchors, service=service.model_copy(update={name: other[name]}))
+
+    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
+    assert code_of(shown, anchors=replace(anchors, manifest_key=stranger)) == "DOCUMENT_SIGNATURE"
+    assert code_of(shown, anchors=with_other("device_ca")) == "DOCUMENT_SIGNATURE"
+    assert code_of(shown, anchors=with_other("log_key")) == "LOG_PROOF_INVALID"
+    renamed = replace(anchors, service=service.model_copy(update={"service_id": "other"}))
+    assert code_of(shown, anchors=renamed) == "MANIFEST_MISMATCH"
+
+
+def test_a_release_that_the_log_does_not_have_is_refused(shown: Shown) -> None:
+    """Also one that it has under another name."""
+    for change in ({"index": shown.evidence.log.index + 1}, {"product_version": "9.9.9"}, {"product": "other"}):
+        log = shown.evidence.log.model_copy(update=change)
+        assert code_of(shown, evidence=shown.changed(log=log)) == "LOG_PROOF_INVALID"
+
+
+def test_a_key_that_the_certificate_is_not_for_does_not_vouch(
+    shown: Shown, vendor: SimulatedVendor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The certificate of one box, the TPM of another, on which the owner runs what he likes."""
+    with running_box(vendor, tmp_path_factory.mktemp("other")) as other:
+        code = vendor.issue().activation_code
+        assert other.post("/activation", claim_code=other.claim_code, activation_code=code).status_code == 200
+        other.start_agent(BoxState.UNLOCKED)
+        theirs = ask(other, shown.nonce, 5)
+        fingerprint = bytes.fromhex(other.fingerprint.removeprefix("sha256:"))
+    mixed = theirs.model_copy(update={"device_certificate": shown.evidence.device_certificate})
+    assert code_of(shown, evidence=mixed, fingerprint=fingerprint) == "DOCUMENT_SIGNATURE"
+
+
+def test_a_box_that_was_changed_after_its_activation_is_found(
+    vendor: SimulatedVendor, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Certificate and lease are still good; the quote shows what happened since."""
+    with running_box(vendor, tmp_path_factory.mktemp("changed")) as box:
+        code = vendor.issue().activation_code
+        assert box.post("/activation", claim_code=box.claim_code, activation_code=code).status_code == 200
+        box.start_agent(BoxState.UNLOCKED)
+        box.simulated.measure(12, "systemd.debug-shell=1")
+        refused = box.command("verify", box.url, *vendor_files(box))
+    assert refused.returncode == 10
+    assert "PCR" in refused.stderr
+
+
+def test_a_damaged_answer_is_an_error_of_ours(shown: Shown) -> None:
+    for name in ("ak_public", "manifest", "variants"):
+        with pytest.raises((FormatError, VerificationError)):
+            shown.verify(evidence=shown.changed(**{name: b"{}"}))
+
+
+@contextmanager
+def man_in_the_middle(box: RunningBox, directory: Path) -> Iterator[str]:
+    """A server with a certificate of its own that passes everything on to the box; its URL."""
+    own = make_tls_identity("middle")
+    certificate, key = directory / "middle.pem", directory / "middle-key.pem"
+    certificate.write_bytes(own.certificate)
+    key.write_bytes(own.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    port, loop = free_port(), asyncio.new_event_loop()
+    relay = loop.run_until_complete(asyncio.start_server(partial(passed_on, box.port), "127.0.0.1", port, ssl=context))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{port}"
+    finally:
+        loop.call_soon_threadsafe(relay.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def passed_on(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """One connection, to the true box and back."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    there, back = await asyncio.open_connection("127.0.0.1", port, ssl=anybody)
+    await asyncio.gather(pump(reader, back), pump(there, writer))
+
+
+async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await source.read(65_536):
+            target.write(data)
+            await target.drain()
+    target.close()
