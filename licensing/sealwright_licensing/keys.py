@@ -171,6 +171,32 @@ def tls_server_files(folder: Path) -> tuple[Path, Path]:
     return certificate, path
 
 
+def certificates_in_use(folder: Path) -> list[tuple[KeyRole, x509.Certificate]]:
+    """The service's own certificates by which boxes are served, and what each is of.
+
+    That is the TLS server's chain, and the authorities that images know. Several may be of one role, and of one key.
+
+    Args:
+        folder: ``keys/``, of which no private key is needed.
+
+    Raises:
+        OperationError: one is missing.
+    """
+    keyring = load_keyring(folder)
+    path = secret_path(folder, keyring.current(KeyRole.TLS_SERVER).locator).with_suffix(".crt")
+    try:
+        server, *successors = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise OperationError(f"{path} cannot be read.", cure="Restore it from the backup.") from error
+    found = [(KeyRole.TLS_SERVER, server), *((KeyRole.TLS_CA, one) for one in successors)]
+    for file in load_service_files(folder, keyring).values():
+        found += [
+            (role, x509.load_pem_x509_certificate(pem.encode("ascii")))
+            for role, pem in ((KeyRole.TLS_CA, file.ca), (KeyRole.DEVICE_CA, file.device_ca))
+        ]
+    return found
+
+
 def secret_path(folder: Path, locator: KeyLocator) -> Path:
     """Where a key that is a file lies."""
     if not isinstance(locator, FileLocator):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
-from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
 
-from sealwright_licensing import keys
+from sealwright_custody.keeper import fingerprint
 from sealwright_licensing.config import ServiceFolder
+from sealwright_licensing.keys import certificates_in_use
 from sealwright_licensing.operators.records import OperatorSession
 from sealwright_licensing.records import (
     Device,
@@ -26,11 +28,8 @@ from sealwright_licensing.tables import TABLES
 
 _DAY_S = 86_400
 ENDS_WITHIN_DAYS = (1, 7, 30)
-CERTIFICATES = {
-    "tls-server": keys.TLS_SERVER_CERTIFICATE,
-    "tls-ca": keys.TLS_CA_CERTIFICATE,
-    "device-ca": keys.DEVICE_CA_CERTIFICATE,
-}
+_SHOWN_DIGITS = 16
+"""Of a key's fingerprint, as `keys list` shows it."""
 
 
 class _Fleet(Collector):
@@ -57,10 +56,7 @@ class _Fleet(Collector):
         yield _gauge(
             "sessions", "Sessions of operators, ended ones included until they are removed", "", {"": sessions}
         )
-        yield _gauge(
-            "certificate_not_after_seconds", "When the service's certificates end, since the epoch", "certificate",
-            self._ends_of_certificates(),
-        )  # fmt: skip
+        yield self._ends_of_certificates()
 
     def _ending(self) -> dict[str, int]:
         ends = TABLES[License].c.expires_at
@@ -70,13 +66,21 @@ class _Fleet(Collector):
             counts = connection.execute(soon).one()
         return {str(days): int(count) for days, count in zip(ENDS_WITHIN_DAYS, counts, strict=True)}
 
-    def _ends_of_certificates(self) -> dict[str, int]:
-        paths = {name: self._folder.keys / file for name, file in CERTIFICATES.items()}
-        return {
-            name: int(x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc.timestamp())
-            for name, path in paths.items()
-            if path.exists()
-        }
+    def _ends_of_certificates(self) -> GaugeMetricFamily:
+        gauge = GaugeMetricFamily(
+            "sealwright_license_certificate_not_after_seconds",
+            "When the service's certificates that are in use end, since the epoch",
+            labels=["certificate", "key"],
+        )
+        ends: dict[tuple[str, str], float] = {}
+        for role, one in certificates_in_use(self._folder.keys):
+            key = one.public_key()
+            assert isinstance(key, ec.EllipticCurvePublicKey)  # noqa: S101 - we made it
+            named = role.value, fingerprint(key)[:_SHOWN_DIGITS]
+            ends[named] = min(ends.get(named, math.inf), one.not_valid_after_utc.timestamp())
+        for named, end in sorted(ends.items()):
+            gauge.add_metric(named, end)
+        return gauge
 
 
 def fleet_metrics(store: SqlStore, folder: ServiceFolder, *, now: int) -> bytes:

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from sealwright_licensing import keys
+from sealwright_licensing.keyring import SERVICE_FILES
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import create_token
 from sealwright_testing.enrolled_device import EnrolledDevice
@@ -69,17 +70,18 @@ def test_it_needs_none_of_the_keys_that_open_models(tmp_path: Path) -> None:
     kept.mkdir()
     for name in ("keyring.json", "tls-server.pem", keys.TLS_SERVER_CERTIFICATE, keys.TLS_CA_CERTIFICATE):
         shutil.copy(world.folder.keys / name, kept)
+    shutil.copytree(world.folder.keys / SERVICE_FILES, kept / SERVICE_FILES)
     shutil.rmtree(world.folder.keys)
     kept.rename(world.folder.keys)
     with running_service(world.folder, "serve-operators") as server:
         with server.client() as client:
-            for path in ("/api/v1/status", "/api/v1/tokens"):
+            for path in ("/api/v1/status", "/api/v1/tokens", "/metrics"):
                 client.get(path, headers={"Authorization": f"Bearer {secret}"})
             client.post("/api/v1/session", json={"token": secret}, headers={"Origin": server.url})
         assert server.stop() == 0
         log = server.log.read_text()
     lines = [json.loads(line) for line in log.splitlines()]
-    assert [line["status"] for line in lines if line["event"] == "request"] == [200, 403, 201]
+    assert [line["status"] for line in lines if line["event"] == "request"] == [200, 403, 200, 201]
     assert secret not in log
     assert secret[4:14] not in log
     world.store.close()

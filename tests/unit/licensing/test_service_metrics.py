@@ -6,17 +6,27 @@ import dataclasses
 import json
 import logging
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sealwright_ansible
+from sealwright_custody.keeper import Keeper
 from sealwright_licensing import schema
+from sealwright_licensing.key_retirement import forget_key
+from sealwright_licensing.keyring import KeyRole, load_keyring
 from sealwright_licensing.logs import begin_request, formatter, logger
+from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.records import DeviceStatus
+from sealwright_licensing.rotation import Rotation
 from sealwright_testing.enrolled_device import EnrolledDevice
 from sealwright_testing.license_world import LicenseWorld
-from sealwright_testing.operator_desk import OperatorDesk, problem_code
+from sealwright_testing.operator_desk import OPERATOR, OperatorDesk, problem_code
 
 
 @pytest.fixture
@@ -51,7 +61,65 @@ def test_the_fleets_figures(desk: OperatorDesk) -> None:
     assert seen['sealwright_license_licenses_ending{days="1"}'] == 0
     assert seen['sealwright_license_releases{withdrawn="false"}'] == 1
     assert seen["sealwright_license_pending_enrollments"] == 0
-    assert seen['sealwright_license_certificate_not_after_seconds{certificate="tls-server"}'] > desk.world.now
+
+
+def ends(desk: OperatorDesk) -> dict[tuple[str, str], float]:
+    """When certificates end, by what they are of and by their keys."""
+    name = "sealwright_license_certificate_not_after_seconds"
+    return {
+        (found["certificate"], found["key"]): value
+        for found, value in ((_labels(one), value) for one, value in figures(desk).items() if one.startswith(name))
+    }
+
+
+def of_keyring(world: LicenseWorld, *roles: KeyRole, only_current: bool = False) -> set[tuple[str, str]]:
+    entries = [one for one in load_keyring(world.folder.keys).keys if one.role in roles]
+    return {(one.role.value, one.fingerprint[:16]) for one in entries if one.current or not only_current}
+
+
+def test_the_ends_of_certificates_in_use(desk: OperatorDesk) -> None:
+    """The TLS server's present one; authorities for as long as an image knows them."""
+    world, authorities = desk.world, (KeyRole.TLS_CA, KeyRole.DEVICE_CA)
+    first = ends(desk)
+    assert set(first) == of_keyring(world, KeyRole.TLS_SERVER, *authorities)
+    assert all(end > world.now for end in first.values())
+
+    world.now += 86_400
+    for role in (KeyRole.TLS_SERVER, *authorities):
+        world.rotate(role)
+    rotated = ends(desk)
+    servers = of_keyring(world, KeyRole.TLS_SERVER, only_current=True)
+    assert set(rotated) == servers | of_keyring(world, *authorities)
+    assert rotated[servers.pop()] == first[next(one for one in first if one[0] == "tls-server")] + 86_400
+    (successor,) = of_keyring(world, KeyRole.TLS_CA, only_current=True)
+    (last,) = of_keyring(world, KeyRole.TLS_CA) - {successor}
+    assert rotated[successor] <= rotated[last], "boxes that know the last one follow its certificate for the next"
+
+    withdraw_release(world.store, OPERATOR, world.box.release.release_id, now=world.now)
+    for role in authorities:
+        earlier = load_keyring(world.folder.keys).all_of(role)[1].fingerprint
+        forget_key(world.folder.keys, Keeper(world.folder.keys), world.store, OPERATOR, earlier, now=world.now)
+    Rotation(world.folder, Keeper(world.folder.keys)).renew_server_certificate(now=world.now)
+    assert set(ends(desk)) == of_keyring(world, KeyRole.TLS_SERVER, *authorities, only_current=True)
+
+
+def test_the_operators_process_is_given_what_these_figures_need(desk: OperatorDesk, tmp_path: Path) -> None:
+    """On a deployed host; of the private keys it gets the TLS server's present one, whatever was rotated."""
+    world, given = desk.world, tmp_path / "given"
+    (given / "left").mkdir(parents=True)
+    before = ends(desk)
+    for role in KeyRole:
+        world.rotate(role)
+    script = Path(sealwright_ansible.__file__).parent / "roles/license_server/files/sealwright-license-operators-keys"
+    for _ in range(2):
+        subprocess.run([sys.executable, str(script), str(world.folder.keys), str(given)], check=True)
+    secret = [path.name for path in given.rglob("*") if path.suffix in (".pem", ".key")]
+    current = load_keyring(world.folder.keys).current(KeyRole.TLS_SERVER)
+    assert secret == [str(current.keeper).removeprefix("file:")]
+    assert not (given / "left").exists()
+    shutil.rmtree(world.folder.keys)
+    given.rename(world.folder.keys)
+    assert set(ends(desk)) > set(before) - {one for one in before if one[0] == "tls-server"}
 
 
 def test_requests_are_counted_by_route_and_not_by_path(desk: OperatorDesk) -> None:
