@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sealwright_ansible.catalogue import find_playbook, playbooks
 from sealwright_ansible.run import Outcome, Wish, run_playbook
+from sealwright_policies.cli_version import add_version
 from sealwright_policies.errors import OperationError, SealwrightError, UsageError
 
 _EXAMPLES = """examples:
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser, "sealwright-ansible")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     listed = commands.add_parser("list", help="show the playbooks", description="Show the playbooks.")
     listed.add_argument("--json", action="store_true", help="print JSON")

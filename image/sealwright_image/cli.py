@@ -20,6 +20,7 @@ from sealwright_image.pipeline import build_image
 from sealwright_image.progress import Progress
 from sealwright_image.run import Tools
 from sealwright_image.verify import verify_image
+from sealwright_policies.cli_version import add_version
 from sealwright_policies.errors import SealwrightError
 
 EXAMPLES = """\
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser, "sealwright-image")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     keygen = commands.add_parser("keygen", help="make a product's signing keys")

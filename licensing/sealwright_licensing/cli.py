@@ -24,6 +24,7 @@ from sealwright_licensing import (
     cli_token,
 )
 from sealwright_licensing.cli_output import print_error
+from sealwright_policies.cli_version import add_version
 from sealwright_policies.errors import SealwrightError, VerificationError
 
 _EXAMPLES = """examples:
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser, "sealwright-licensing")
     shtab.add_argument_to(parser, ["--print-completion"], help="print completion for a shell: bash, zsh or tcsh")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from sealwright_policies import cli_eventlog, cli_verify_quote, cli_what_if
+from sealwright_policies.cli_version import add_version
 from sealwright_policies.errors import (
     FormatError,
     SealwrightError,
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 2 usage, 10 rejected, 20 unsupported, 30 malformed.",
         allow_abbrev=False,
     )
+    add_version(parser, "sealwright-policies")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.register(commands)

@@ -23,6 +23,7 @@ from sealwright_client.cli_verify import add_verify
 from sealwright_client.pinning import parse_fingerprint
 from sealwright_client.secret_input import ask_code
 from sealwright_client.secrets_file import SecretsFile
+from sealwright_policies.cli_version import add_version
 from sealwright_policies.errors import SealwrightError, UsageError
 
 ACTIVATE_EXAMPLE = """\
@@ -59,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(made, "sealwright-client")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_status(commands)
     activate = add_command(
