@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -18,6 +19,9 @@ from sealwright_ansible.catalogue import ROLES, Playbook
 from sealwright_policies.errors import UsageError
 
 Say = Callable[[str], None]
+_ASSERTS = ("ansible.builtin.assert", "assert")
+_OF_SETTING = re.compile(r"license_server_\w+: ")
+"""How an assertion of the role begins that a setting is wrong; it is about this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +126,21 @@ class _Watcher:
                     self.outcome.changed[host] += 1
                     self._say(f"  {host}: changed")
             case "runner_on_failed" if not data.get("ignore_errors"):
-                self._fail(host, task, data["res"])
+                self._fail(host, task, data.get("task_action", ""), data["res"])
             case "runner_on_unreachable":
-                self._fail(host, task, data["res"])
+                self._fail(host, task, "", data["res"])
             case "verbose" | "warning" | "error":
                 self.outcome.words.append(event.get("stdout", "").strip())
         return False
 
-    def _fail(self, host: str, task: str, result: dict[str, Any]) -> None:
+    def _fail(self, host: str, task: str, action: str, result: dict[str, Any]) -> None:
         wrong = result.get("argument_errors") or [
             item["msg"] for item in result.get("results", []) if item.get("failed") and "msg" in item
         ]
         message = " ".join(wrong) or result.get("msg") or "failed"
+        is_setting = bool(result.get("argument_errors")) or (
+            action in _ASSERTS and all(_OF_SETTING.match(one) for one in wrong or [message])
+        )
         details = (result.get("stderr") or result.get("module_stderr") or "").strip().splitlines()[-3:]
-        is_setting = bool(result.get("argument_errors")) or "license_server_" in message.split(":")[0]
         self.outcome.hosts.add(host)
         self.outcome.failures.append(Failure(host, task, " ".join([message.strip(), *details]), is_setting))
