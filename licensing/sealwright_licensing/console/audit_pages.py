@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from sealwright_licensing.console.day_filters import DayRange
 from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
+from sealwright_licensing.console.languages import values
 from sealwright_licensing.console.lists import find_list
 from sealwright_licensing.console.marks import utc
 from sealwright_licensing.console.pages import Console
@@ -57,7 +58,7 @@ def router(console: Console) -> APIRouter:
             since=query.first_second, until=query.last_second,
         )  # fmt: skip
         details = {one.operation_id: _shown(json.loads(one.detail)) for one in found.rows}
-        return console.page(visit, "operations.html", found=found, details=details)
+        return console.page(visit, "operations.html", found=found, details=details, known=sorted(values("operation")))
 
     return routes
 

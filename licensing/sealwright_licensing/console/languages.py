@@ -36,6 +36,12 @@ def word(language: Language, kind: str, value: object) -> str:
     return catalogue(language).get(f"{kind}.{value}", str(value))
 
 
+def values(kind: str) -> list[str]:
+    """Of a set: those that have a word, in the order of the catalogue."""
+    prefix = f"{kind}."
+    return [key.removeprefix(prefix) for key in catalogue(Language.ENGLISH) if key.startswith(prefix)]
+
+
 def cure(language: Language, code: str) -> str:
     """What to do about an error."""
     texts = catalogue(language)

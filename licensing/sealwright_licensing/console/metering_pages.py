@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 from fastapi import APIRouter, Request, Response
 
 from sealwright_licensing.console.charts import columns
 from sealwright_licensing.console.forms import asked
 from sealwright_licensing.console.guard import opens, visit_of
+from sealwright_licensing.console.languages import say
 from sealwright_licensing.console.lists import find_list
 from sealwright_licensing.console.pages import Console
 from sealwright_licensing.console.usage import UsageSum, last_months, usage_sums
@@ -16,7 +20,7 @@ from sealwright_licensing.operators.api.pages import Filter, ListQuery
 from sealwright_licensing.operators.roles import Permission
 
 SHOWN_MODELS = 6
-"""In a chart; the table has all."""
+"""Series of a chart, each with a colour of its own; the table has all models."""
 
 
 class MeteringQuery(ListQuery):
@@ -40,18 +44,26 @@ def router(console: Console) -> APIRouter:
         alarms = find_list(
             store, visit, MeteringAlarm, query, order=("raised_at", "alarm_id"), equal={"license_id": query.license_id}
         )
-        models = sorted({one.model for one in sums})
+        names = series_names(sorted({one.model for one in sums}), say(visit.language, "metering.others"))
         return console.page(
-            visit, "metering.html", sums=sums[::-1], alarms=alarms, query=query, models=models[:SHOWN_MODELS],
-            requests=columns(months, _series(sums, months, models, "requests")),
-            tokens=columns(months, _series(sums, months, models, "tokens")),
+            visit, "metering.html", sums=sums[::-1], alarms=alarms, query=query, models=dict.fromkeys(names.values()),
+            requests=columns(months, _series(sums, months, names, "requests")),
+            tokens=columns(months, _series(sums, months, names, "tokens")),
         )  # fmt: skip
 
     return routes
 
 
+def series_names(models: Sequence[str], others: str) -> dict[str, str]:
+    """The series that each model is part of: its own, or the last one where there are more than can be told apart."""
+    alone = len(models) if len(models) <= SHOWN_MODELS else SHOWN_MODELS - 1
+    return {model: model if at < alone else others for at, model in enumerate(models)}
+
+
 def _series(
-    sums: list[UsageSum], months: list[str], models: list[str], count: str
-) -> list[tuple[str, list[int]]]:  # fmt: skip
-    found = {(one.month, one.model): int(getattr(one, count)) for one in sums}
-    return [(model, [found.get((month, model), 0) for month in months]) for model in models[:SHOWN_MODELS]]
+    sums: Sequence[UsageSum], months: Sequence[str], names: Mapping[str, str], count: str
+) -> list[tuple[str, list[int]]]:
+    found = Counter[tuple[str, str]]()
+    for one in sums:
+        found[one.month, names[one.model]] += int(getattr(one, count))
+    return [(name, [found[month, name] for month in months]) for name in dict.fromkeys(names.values())]

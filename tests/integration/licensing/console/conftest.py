@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from sealwright_testing.console_browser import PATIENCE_MS, Fleet, SeenRequests, Visitor, make_fleet
+from sealwright_testing.console_browser import PATIENCE_MS, SeenRequests, Visitor
 from sealwright_testing.license_server import LicenseServer, running_service
 from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.troubled_fleet import Fleet, make_fleet
 
 
 @pytest.fixture(scope="module")

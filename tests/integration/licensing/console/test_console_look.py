@@ -1,4 +1,4 @@
-"""Every page in both languages and on a narrow screen: nothing overflows, contrast and focus are to be seen."""
+"""Every page in both languages, at a desk and on a telephone: nothing overflows, contrast and focus are to be seen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.records import Decision, ReleaseRecord
-from sealwright_testing.console_browser import MOST_TABS, Fleet, Visitor
+from sealwright_testing.console_browser import MOST_TABS, Visitor
+from sealwright_testing.troubled_fleet import Fleet
 
 CONTRAST = """
 () => {
@@ -34,6 +35,33 @@ CONTRAST = """
   }
   return poor;
 }
+"""
+TINY = """
+() => [...document.querySelectorAll('svg text')].filter(one => one.getBoundingClientRect().height < 10)
+  .map(one => one.textContent)
+"""
+OVERLAPPING = """
+() => [...document.querySelectorAll('svg')].flatMap(svg => {
+  const texts = [...svg.querySelectorAll('text')].map(one => [one.textContent, one.getBoundingClientRect()]);
+  return texts.flatMap(([text, a], at) => texts.slice(at + 1)
+    .filter(([, b]) => a.left < b.right && b.left < a.right && a.top < b.bottom - 3 && b.top < a.bottom - 3)
+    .map(([other]) => text + ' / ' + other));
+})
+"""
+CUT = """
+() => [...document.querySelectorAll('svg text')].filter(one => {
+  const [text, svg] = [one.getBoundingClientRect(), one.ownerSVGElement.getBoundingClientRect()];
+  return text.left < svg.left - 1 || text.right > svg.right + 1
+    || text.top < svg.top - 3 || text.bottom > svg.bottom + 3;
+}).map(one => one.textContent)
+"""
+SQUEEZED = """
+() => [...document.querySelectorAll('td')].filter(one => {
+  const range = document.createRange();
+  range.selectNodeContents(one);
+  const box = range.getBoundingClientRect();
+  return box.height > 200 && box.height > 2 * box.width;
+}).map(one => one.textContent.slice(0, 80))
 """
 REACH = """
 () => {
@@ -79,26 +107,29 @@ def pages(fleet: Fleet) -> dict[str, str]:
     }
 
 
+def be_looked_at(visitor: Visitor, picture: Path, language: str) -> None:
+    """The page that is shown: in its language, and all of it can be read; takes its picture."""
+    assert visitor.script("() => document.documentElement.lang") == language
+    assert visitor.page.title() != "owned"
+    for fault in (CONTRAST, TINY, OVERLAPPING, CUT, SQUEEZED):
+        assert visitor.script(fault) == [], picture.name
+    width = visitor.script("() => innerWidth")
+    assert visitor.script("() => document.documentElement.scrollWidth") <= width, picture.name
+    visitor.page.screenshot(path=picture, full_page=True)
+
+
+@pytest.mark.parametrize("width", [1200, 360], ids=["desk", "telephone"])
 @pytest.mark.parametrize("language", ["en", "zh-Hans"])
-def test_every_page_in_both_languages(visitor: Visitor, screenshots: Path, language: str) -> None:
-    """Walks through all of them as operator, and takes their picture."""
-    visitor.log_in()
+def test_every_page(visitor: Visitor, screenshots: Path, language: str, width: int) -> None:
+    """In both languages, at a desk and on a telephone; the first is where one logs in, the others as operator."""
+    visitor.page.set_viewport_size({"width": width, "height": 900})
+    visitor.goto("/login")
     visitor.speak(language)
-    for name, path in pages(visitor.fleet).items():
-        visitor.goto(path)
-        assert visitor.script("() => document.documentElement.lang") == language
-        assert visitor.page.title() != "owned"
-        assert visitor.script(CONTRAST) == [], name
-        visitor.page.screenshot(path=screenshots / f"{name}-{language}.png", full_page=True)
-
-
-def test_nothing_is_wider_than_a_telephone(visitor: Visitor, screenshots: Path) -> None:
+    be_looked_at(visitor, screenshots / f"login-{language}-{width}.png", language)
     visitor.log_in()
-    visitor.page.set_viewport_size({"width": 360, "height": 740})
     for name, path in pages(visitor.fleet).items():
         visitor.goto(path)
-        assert visitor.script("() => document.documentElement.scrollWidth") <= 360, name
-        visitor.page.screenshot(path=screenshots / f"{name}-narrow.png", full_page=True)
+        be_looked_at(visitor, screenshots / f"{name}-{language}-{width}.png", language)
 
 
 def test_tab_reaches_everything_and_shows_where_it_is(visitor: Visitor) -> None:

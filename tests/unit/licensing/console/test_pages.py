@@ -72,6 +72,15 @@ def test_an_operations_detail_says_what_it_has_to_say(visitor: ConsoleVisitor) -
     assert "software TPM" in visitor.page(f"/licenses/{license_.license_id}")
 
 
+def test_operations_are_chosen_by_their_words(visitor: ConsoleVisitor) -> None:
+    """Whoever reads the list need not know what the journal calls them."""
+    visitor.desk.world.issue()
+    page = visitor.page("/operations?operation=license.issue")
+    assert '<option value="license.issue" selected>licence issued</option>' in page
+    assert page.count("<tr>") == 2
+    assert visitor.page("/operations").count("<tr>") > 2
+
+
 def test_an_operations_detail_is_text(visitor: ConsoleVisitor) -> None:
     license_, _ = visitor.desk.world.issue()
     assert visitor.send(f"/licenses/{license_.license_id}/change-terms", seats="1", overage="none", grace_days="0",

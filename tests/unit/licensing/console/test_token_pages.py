@@ -81,8 +81,27 @@ def test_lists_of_days(visitor: ConsoleVisitor, box: EnrolledDevice, path: str) 
     assert rows(None, 0) == everything
     page = visitor.page(f"{path}?first_day={_day(world.now)}")
     assert f'type="date" value="{_day(world.now)}"' in page
-    for wrong in ("yesterday", "1800000000", "2026-13-01"):
+    for wrong in ("yesterday", f"{20_833 * DAY}", "2026-13-01"):
         assert visitor.ask(f"{path}?first_day={wrong}").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/decisions", "/operations", "/log"])
+def test_a_day_is_from_midnight_to_the_last_second(visitor: ConsoleVisitor, path: str) -> None:
+    """One thing happens in the last second of a day, two in the first of the next."""
+    world = visitor.desk.world
+    midnight = world.now - world.now % DAY + 2 * DAY
+    for number, world.now in enumerate((midnight - 1, midnight, midnight)):
+        _, (code,) = world.issue()
+        world.enroll(world.device(number), code)
+    Sequencer(world.store, load_log_keys(world.folder.keys), load_config(world.folder).service_id).run()
+    later = ConsoleVisitor.log_in(visitor.desk)
+
+    def rows(day: int) -> int:
+        named = _day(day)
+        return later.page(f"{path}?first_day={named}&last_day={named}").count("<tr>") - 1
+
+    of_one = 2 if path == "/log" else 1
+    assert (rows(midnight - 1), rows(midnight)) == (of_one, 2 * of_one)
 
 
 def _day(seconds: int) -> str:
