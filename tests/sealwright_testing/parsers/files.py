@@ -1,0 +1,81 @@
+"""Files: certificates, images, disks, an exported log; and the short texts of a command line."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from sealwright_appliance.binding import Slot, parse_slot, slot_bytes
+from sealwright_appliance.esp import parse_boot_sector, parse_directory
+from sealwright_client.pinning import parse_box_url, parse_fingerprint
+from sealwright_custody.locator import parse_locator
+from sealwright_image.config import parse_config
+from sealwright_licensing.audit_source import ENTRIES_FILE, ExportSource
+from sealwright_licensing.certificates import parse_certificate, parse_padded_certificate
+from sealwright_licensing.der import read_element
+from sealwright_licensing.maker_roots import parse_pem_certificates
+from sealwright_licensing.operators.api.pages import parse_cursor
+from sealwright_licensing.records import LogQueueItem
+from sealwright_policies.appraisal.pe import uki_sections
+from sealwright_policies.tcg.pcr import parse_selection
+from sealwright_policies.transparency.entries import parse_entry
+from sealwright_testing.fat32 import fat32_volume
+from sealwright_testing.image_inputs import product_text
+from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.maker_ca import pem
+from sealwright_testing.parsers.parser import Parser, of_text
+from sealwright_testing.synthetic_uki import build_uki
+
+
+def of_exports(world: LicenseWorld, folder: Path) -> Iterable[Parser]:
+    """The log as it is exported."""
+    export = folder / "export"
+    export.mkdir()
+
+    def entries(raw: bytes) -> object:
+        (export / ENTRIES_FILE).write_bytes(raw)
+        return list(ExportSource(export).entries())
+
+    with world.store.read() as transaction:
+        leaves = [one.leaf for one in transaction.find(LogQueueItem)]
+    yield Parser("log entry", parse_entry, tuple(leaves))
+    yield Parser("export", entries, (b"\n" + b"\n".join(leaves), *leaves))
+
+
+def of_certificates(world: LicenseWorld) -> Iterable[Parser]:
+    """Certificates, and the image that firmware boots."""
+    root = pem(world.maker.root)
+    der = parse_pem_certificates(root)[0].encoded
+    yield Parser("certificate", parse_certificate, (der,))
+    yield Parser("padded certificate", parse_padded_certificate, (der + bytes(64),))
+    yield Parser("DER", read_element, (der,))
+    yield Parser("PEM", parse_pem_certificates, (root,))
+    yield Parser("UKI", uki_sections, (build_uki(),))
+
+
+def of_texts() -> Iterable[Parser]:
+    """What stands on a command line, in an address or in a product file."""
+    yield Parser("cursor", of_text(parse_cursor), (b"1800000000.lic-0123456789ab",))
+    yield Parser("selection", of_text(parse_selection), (b"sha256:0,1,7-9",))
+    yield Parser("box URL", of_text(parse_box_url), (b"https://box.example:8443",))
+    yield Parser("fingerprint", of_text(parse_fingerprint), (b"sha256:" + b"5e" * 32,))
+    yield Parser("locator", of_text(parse_locator), (b"file:custodian.pem", b"pkcs11:token=x;object=y"))
+    config = product_text("medical").encode()
+    yield Parser(
+        "product.toml", lambda raw: parse_config(raw.decode("utf-8", "replace"), Path("product.toml")), (config,)
+    )
+
+
+def of_disks(folder: Path) -> Iterable[Parser]:
+    """What is read from a disk before anything is unsealed."""
+    yield Parser("binding slot", lambda raw: parse_slot(raw, 1), (slot_bytes(Slot(1, b"content")),))
+    yield Parser("FAT folder", lambda raw: list(parse_directory(raw)), (bytes(range(32)) * 8,))
+
+    def boot_sector(raw: bytes) -> object:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(raw)
+            file.flush()
+            return parse_boot_sector(file.fileno())
+
+    yield Parser("FAT boot sector", boot_sector, (fat32_volume(("EFI/x.json", b"{}"))[:512],))
