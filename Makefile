@@ -70,7 +70,7 @@ docs: host  ## check the links between the documents
 lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
-.PHONY: test test-all test-unit test-integration test-fuzz test-box-python test-leases test-vm
+.PHONY: test test-all test-unit test-integration test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm
 # First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
@@ -80,8 +80,12 @@ test:  ## all that a change must pass: lint, unit, vectors, integration, VM case
 test-all: test  ## everything, soaks apart (today the same as test)
 test-unit: python  ## unit tests and vectors
 	@$(PYTEST) tests/unit tests/vectors
-test-fuzz: python  ## fuzz every parser, ten minutes (MINUTES=60 for an hour); a short run is among the unit tests
-	@$(PYTHON) -m sealwright_testing.fuzz --minutes $${MINUTES:-10}
+test-fuzz: python  ## fuzz parsers and interfaces, ten minutes (MINUTES=60 for an hour); short runs are among the tests
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going fuzz-parsers fuzz-interfaces
+fuzz-parsers:
+	@$(PYTHON) -m sealwright_testing.fuzz --minutes $(or $(MINUTES),10)
+fuzz-interfaces:
+	@$(PYTHON) -m sealwright_testing.interfaces --minutes $(or $(MINUTES),10)
 test-box-python: tools  ## unit tests of policies and appliance under the box's Python and packages
 	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
 test-integration: python tools server wheel license-server debian-server  ## real swtpm, HTTPS, llama-server, PostgreSQL, servers that boot
