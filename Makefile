@@ -70,13 +70,14 @@ docs: host  ## check the links between the documents
 lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
-.PHONY: test test-all test-unit test-integration test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm
+.PHONY: test test-all test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm
 # First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
-	@$(MAKE) --no-print-directory --jobs=2 step-lint step-docs step-unit step-box-python step-integration step-models
+	@$(MAKE) --no-print-directory --jobs=2 step-lint step-docs step-unit step-box-python step-integration \
+		step-postgresql step-models
 	@$(MAKE) --no-print-directory step-vm
-	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration vm
+	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration postgresql vm
 test-all: test  ## everything, soaks apart (today the same as test)
 test-unit: python  ## unit tests and vectors
 	@$(PYTEST) tests/unit tests/vectors
@@ -90,6 +91,7 @@ test-box-python: tools  ## unit tests of policies and appliance under the box's 
 	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
 test-integration: python tools server wheel license-server debian-server  ## real swtpm, HTTPS, llama-server, PostgreSQL, servers that boot
 	@$(PYTEST) tests/integration
+test-postgresql: python  ## unit tests of the licence service on a real PostgreSQL
 	@$(PYTEST) --database postgresql tests/unit/licensing
 test-leases: python  ## drive leases in random order for MINUTES (10)
 	@$(PYTHON) -m sealwright_testing.leases --minutes $(or $(MINUTES),10)
@@ -99,6 +101,7 @@ test-vm: python tools server trained  ## boot the image and attack it (two boxes
 step-lint: python
 step-unit: python
 step-integration: python tools server wheel license-server debian-server
+step-postgresql: python
 step-box-python: tools
 step-models: python tools server training
 step-vm: python tools server trained

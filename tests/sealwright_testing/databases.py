@@ -1,6 +1,6 @@
 """pytest plugin: an empty database for each test: SQLite in a file, or a real PostgreSQL (``--database postgresql``).
 
-The unit tests of the licence service run on either; `make test-unit` takes SQLite, `make test-integration` PostgreSQL.
+The unit tests of the licence service run on either; `make test-unit` takes SQLite, `make test-postgresql` the other.
 """
 
 from __future__ import annotations
