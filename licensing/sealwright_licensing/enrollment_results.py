@@ -1,25 +1,33 @@
-"""Results of enrolments that are over, given again to the same TPM (policies/spec/enrollment.md, 5).
+"""Results of enrolments: stored, and given again to the same TPM (policies/spec/enrollment.md, 5).
 
 Called inside the deciding transaction; what they read still holds when it commits.
 """
 
 from __future__ import annotations
 
+from sealwright_licensing import journal
+from sealwright_licensing.baselines import pcrs_json
 from sealwright_licensing.endorsement import Tier
+from sealwright_licensing.firmware import firmware_events
+from sealwright_licensing.grants import PreparedGrant
 from sealwright_licensing.licenses import require_not_held, require_release, require_tier, require_usable
 from sealwright_licensing.manifest_keys import UntrustedReleaseError
 from sealwright_licensing.records import (
     ActivationCodeRecord,
     Device,
+    DeviceFirmware,
     DeviceRelease,
     DeviceStatus,
     EnrollmentReply,
     License,
+    PendingEnrollment,
     ReleaseRecord,
 )
 from sealwright_licensing.store import Transaction
 from sealwright_licensing.stored_releases import stored_release
+from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.wire.messages import EnrollmentProof, Purpose
 
 REPLY_KEPT_S = 14 * 86_400
 
@@ -63,3 +71,39 @@ def require_lasting(transaction: Transaction, reply: EnrollmentReply, *, now: in
             raise VerificationError(RejectionCode.RELEASE_NOT_ALLOWED, sentence) from error
         if record is not None:
             require_release(license_, record, stored_release(record).manifest)
+
+
+def store_result(
+    transaction: Transaction,
+    pending: PendingEnrollment,
+    proof: EnrollmentProof,
+    result: AttestationResult,
+    prepared: PreparedGrant,
+    *,
+    now: int,
+) -> None:
+    """Store what a proof has brought: the device with its leases, the result for the same TPM, and the decision."""
+    prepared.store(transaction)
+    transaction.put(DeviceFirmware(pending.device_id, firmware_events(proof.evidence.boot_log)))
+    transaction.add(
+        EnrollmentReply(
+            enrollment_id=pending.enrollment_id,
+            device_id=pending.device_id,
+            ak_public=pending.ak_public,
+            secret_hash=pending.secret_hash,
+            reply=prepared.reply,
+            expires_at=now + REPLY_KEPT_S,
+        )
+    )
+    transaction.delete(PendingEnrollment, code_hash=pending.code_hash)
+    unseal, opened = pcrs_json(result.unseal_pcrs), prepared.partitions(pending.release_id)
+    transaction.put(DeviceRelease(pending.device_id, pending.release_id, unseal, now, 0, opened))
+    journal.record_decision(
+        transaction,
+        device_id=pending.device_id,
+        license_id=pending.license_id,
+        purpose=Purpose.ENROLL,
+        denial=None,
+        result=result,
+        now=now,
+    )

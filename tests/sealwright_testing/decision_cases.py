@@ -9,7 +9,7 @@ import base64
 from dataclasses import replace
 from typing import Any
 
-from sealwright_licensing.enrollment import MOST_PENDING_PER_CODE
+from sealwright_licensing.enrollment_opening import MOST_PENDING_PER_CODE
 from sealwright_licensing.leases import DAY_S
 from sealwright_licensing.records import (
     ClockSighting,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sealwright_licensing import appraised_logs
-from sealwright_licensing.enrollment import PENDING_BY_FILE_S, PENDING_S
+from sealwright_licensing.enrollment_opening import PENDING_BY_FILE_S, PENDING_S
 from sealwright_licensing.operations.devices import resume_device, retire_device
 from sealwright_licensing.operations.licenses import revoke_license
 from sealwright_licensing.records import AppraisedLogs, DeviceStatus, RenewalReply

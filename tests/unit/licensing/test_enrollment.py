@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sealwright_licensing.decision_limit import DecisionLimit
-from sealwright_licensing.enrollment import PENDING_S
+from sealwright_licensing.enrollment_opening import PENDING_S
 from sealwright_licensing.enrollment_results import REPLY_KEPT_S
 from sealwright_licensing.journal import last_decision
 from sealwright_licensing.operations.devices import retire_device

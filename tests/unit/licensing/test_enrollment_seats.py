@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sealwright_licensing.enrollment import MOST_PENDING_PER_CODE, PENDING_S
+from sealwright_licensing.enrollment_opening import MOST_PENDING_PER_CODE, PENDING_S
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.licenses import add_activation_code, revoke_license, suspend_license
 from sealwright_licensing.records import Device, DeviceStatus

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sealwright_licensing.decision_limit import DecisionLimit
-from sealwright_licensing.enrollment import PENDING_S
+from sealwright_licensing.enrollment_opening import PENDING_S
 from sealwright_licensing.journal import KEPT_PER_DEVICE, MOST_PER_DEVICE, last_decision
 from sealwright_licensing.leases import DAY_S
 from sealwright_licensing.metering import MeteringService
