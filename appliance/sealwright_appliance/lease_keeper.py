@@ -93,7 +93,7 @@ class LeaseKeeper:
             self._guarded("LEASE", self.end_if_over)
             due = [tick_at] if tick_at > now else []
             due += [contact_at] if self.renewal is not None else []
-            self.stop.wait(max(0.1, min(now + self.look_every_s, *due) - self.steady()))
+            self.stop.wait(max(0.1, min([now + self.look_every_s, *due]) - self.steady()))
 
     def contact(self) -> float:
         """Renew once, act on the outcome, and return the seconds until the next contact."""
