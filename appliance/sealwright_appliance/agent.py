@@ -26,6 +26,7 @@ from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
 from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
+from sealwright_appliance.customer_approvals import CustomerApprovals, add_customer_approvals
 from sealwright_appliance.customer_evidence import CustomerEvidence, add_customer_evidence
 from sealwright_appliance.engines import Engines, open_models, restart_box
 from sealwright_appliance.handover import Handover
@@ -208,6 +209,7 @@ def agent_server(agent: Agent) -> uvicorn.Server:
     evidence = CustomerEvidence(agent.paths, agent.board, agent.keeper.renewal, agent.keeper.tpm_lock)
     app = create_agent_app(agent.board, agent.activation, agent.api_keys, by_file, agent.meter_keeper)
     add_customer_evidence(app, evidence)
+    add_customer_approvals(app, CustomerApprovals(agent.paths, agent.board, agent.keeper.actions.restart))
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 

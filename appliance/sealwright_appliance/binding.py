@@ -21,29 +21,18 @@ from sealwright_policies.wire.encoding import (
     Bytes4M,
     Document,
     NameHex,
-    PcrValues,
-    Sha256Hex,
     document_bytes,
     parse_json,
 )
 from sealwright_policies.wire.framing import BINDING_LABEL, framed_digest
 from sealwright_policies.wire.service import Pem
+from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval
 
 SLOT_SIZE = 8 * 1024 * 1024
 CONTENT_LIMIT = 4 * 1024 * 1024
 LAST_SEQUENCE = 2**63 - 1
 _HEAD = struct.Struct(">24sQI32s")
 _MAGIC = BINDING_LABEL.encode("ascii").ljust(24, b"\0")
-
-
-class StateApproval(Document):
-    """The customer's word that one boot state may open the state volume."""
-
-    release_id: Sha256Hex
-    pcrs: Annotated[PcrValues, Field(min_length=1)]
-    """Of the STATE_SET at the unseal point."""
-    signature: Bytes4K
-    """TPMT_SIGNATURE over aHash(PolicyPCR ∧ PolicyCommandCode(Unseal), state_reference)."""
 
 
 class StateBinding(Document):
@@ -56,7 +45,7 @@ class StateBinding(Document):
     public: Bytes4K
     private: Bytes4K
     """TPM2B_PUBLIC and TPM2B_PRIVATE of key ‖ SHA-256(header)."""
-    approvals: Annotated[list[StateApproval], Field(max_length=64)]
+    approvals: Annotated[list[StateApproval], Field(max_length=MOST_APPROVALS)]
     pending_header: Bytes4M | None
     """The state volume's header until it is written there (spec, 3)."""
 

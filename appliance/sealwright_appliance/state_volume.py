@@ -11,33 +11,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sealwright_appliance.binding import StateApproval, StateBinding, load_binding, store_binding
+from sealwright_appliance.binding import StateBinding, load_binding, store_binding
 from sealwright_appliance.state_header import StateVolumeError, complete_header, is_blank, make_header
 from sealwright_appliance.tpm_errors import TpmError
 from sealwright_appliance.tpm_provision import ProvisionedTpm
 from sealwright_appliance.tpm_unseal import Authorization, SealedObject, seal, state_assertions, unseal
-from sealwright_policies.appraisal.reference_values import STATE_SET
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.errors import RejectionCode, VerificationError
-from sealwright_policies.tcg.policy import (
-    EMPTY_POLICY,
-    CommandCode,
-    external_signing_key,
-    policy_authorize,
-    policy_command_code,
-    policy_pcr,
-    sign_policy,
-)
-from sealwright_policies.wire.encoding import pcr_bytes, pcr_values
+from sealwright_policies.tcg.policy import external_signing_key, policy_authorize
+from sealwright_policies.wire.encoding import pcr_bytes
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.framing import state_reference
+from sealwright_policies.wire.state_approval import StateApproval, approve_release, state_policy
 
 KEY_SIZE = 64
 """Bytes of the passphrase in the first key slot."""
@@ -70,33 +62,6 @@ class DrawnState:
     binding: StateBinding
     unsealed: UnsealedState
     """What was sealed."""
-
-
-def approved_states(release: Release) -> list[dict[int, bytes]]:
-    """Values of the STATE_SET at the unseal point of a release, one set per way through PCR 4."""
-    measurements = release.measurements
-    common = pcr_bytes(measurements.unseal)
-    return [
-        {pcr: bytes.fromhex(application.pcr4) if pcr == 4 else common[pcr] for pcr in STATE_SET}
-        for application in measurements.boot_applications
-    ]
-
-
-def state_policy(pcrs: Mapping[int, bytes]) -> bytes:
-    """PolicyPCR(STATE_SET) ∧ PolicyCommandCode(Unseal), 32 bytes."""
-    return policy_command_code(policy_pcr(EMPTY_POLICY, pcrs), CommandCode.UNSEAL)
-
-
-def approve_release(release: Release, customer_key: ec.EllipticCurvePrivateKey) -> list[StateApproval]:
-    """Approve every boot state of a release."""
-    return [
-        StateApproval(
-            release_id=release.release_id,
-            pcrs=pcr_values(pcrs),
-            signature=sign_policy(customer_key, state_policy(pcrs), state_reference()),
-        )
-        for pcrs in approved_states(release)
-    ]
 
 
 def load_bound_state(device: Path, binding: Path) -> StateBinding | None:

@@ -32,7 +32,6 @@ from sealwright_appliance.run import run
 from sealwright_appliance.state_header import checked_header, read_header
 from sealwright_appliance.state_volume import (
     UnsealedState,
-    approved_states,
     draw_state,
     load_bound_state,
     settle_header,
@@ -58,6 +57,7 @@ from sealwright_policies.errors import FormatError, OperationError, SealwrightEr
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.framing import UNLOCKED_WORD
+from sealwright_policies.wire.state_approval import approved_states
 
 PCR_EXTEND = "/usr/lib/systemd/systemd-pcrextend"
 FORMAT_TIMEOUT_S = 600.0

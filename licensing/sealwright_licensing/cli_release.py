@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sealwright_licensing.operations.releases import withdraw_release
 from sealwright_licensing.operators.views import view_operation, view_release
 from sealwright_licensing.records import Operation, ReleaseRecord, ReleaseShares
 from sealwright_licensing.release_import import import_release, read_build_output
+from sealwright_licensing.release_proofs import ReleaseProofs
 from sealwright_licensing.sequencer import Sequencer
 from sealwright_licensing.service_time import service_time
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
@@ -40,6 +42,11 @@ def add_commands(commands: Commands) -> None:
         example="sealwright-license release show /srv/license 3f1c…",
     )  # fmt: skip
     show.add_argument("release_id", metavar="RELEASE", help="its id, or the beginning of it")
+    proof = add_leaf(
+        group, "proof", _proof, help_="print the proof that a release is in the log, for customers without a network",
+        example="sealwright-license release proof /srv/license 3f1c… > proof.json",
+    )  # fmt: skip
+    proof.add_argument("release_id", metavar="RELEASE", help="its id, or the beginning of it")
     withdraw = add_leaf(
         group, "withdraw", _withdraw, help_="sign no more leases for a release",
         example="sealwright-license release withdraw /srv/license 3f1c…",
@@ -86,6 +93,13 @@ def _import(arguments: argparse.Namespace) -> None:
     if variants:
         words.append(f"Ways through PCR 4 signed after the build: {', '.join(variants)}.")
     print_result(result, words, as_json=arguments.json)
+
+
+def _proof(arguments: argparse.Namespace) -> None:
+    with open_command(arguments) as context:
+        proof = ReleaseProofs(context.store).of(arguments.release_id)
+    document = proof.model_dump(mode="json")
+    print_result(document, [json.dumps(document)], as_json=arguments.json)
 
 
 def _list(arguments: argparse.Namespace) -> None:

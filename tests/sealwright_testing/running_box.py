@@ -83,7 +83,6 @@ class RunningBox:
     def start_agent(self, state: BoxState, sentence: str = "", *, restart_after_s: float = WAIT_S) -> None:
         """Start an agent behind an unlock with this result, in the place of one that runs."""
         paths = self.simulated.paths
-        self._running.close()
         boot = BootResult(
             state=state,
             sentence=sentence,
@@ -95,6 +94,12 @@ class RunningBox:
         )
         write_durably(paths.boot_result, document_bytes(boot), mode=0o644)
         keep_signed_files(paths, self.simulated.vendor.release)
+        self.start_agent_behind_unlock(restart_after_s=restart_after_s)
+
+    def start_agent_behind_unlock(self, *, restart_after_s: float = WAIT_S) -> None:
+        """Start an agent that goes by what unlock has left, in the place of one that runs."""
+        paths = self.simulated.paths
+        self._running.close()
         self.agent = build_agent(paths, Console([self.console]), lambda: self.restarts.append(time.monotonic()))
         if self.agent.activation is not None:
             self.agent.activation.handover.restart_after_s = restart_after_s
@@ -157,6 +162,17 @@ def running_box(vendor: SimulatedVendor, directory: Path) -> Iterator[RunningBox
         stack.callback(box.tpm.kill)
         stack.callback(running.stop_agent)
         running.start_agent(BoxState.WAITING_FOR_ACTIVATION, "The box waits for its activation.")
+        running.port = stack.enter_context(_gateway(box.paths))
+        yield running
+
+
+@contextmanager
+def unlocked_box(box: SimulatedBox, fingerprint: str, console: Path) -> Iterator[RunningBox]:
+    """Agent and gateway of a box that has just gone through its unlock, whatever came of it."""
+    running = RunningBox(box, fingerprint, console)
+    with ExitStack() as stack:
+        stack.callback(running.stop_agent)
+        running.start_agent_behind_unlock()
         running.port = stack.enter_context(_gateway(box.paths))
         yield running
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ from sealwright_client.pinning import parse_box_url, pinned_context, shown_certi
 from sealwright_policies.appraisal.box_evidence import BOX_EVIDENCE_LIMIT, BoxEvidence
 from sealwright_policies.errors import OperationError, SealwrightError
 from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.state_approval import StateApproval
 
 TIMEOUT_S = 30.0
 ACTIVATION_TIMEOUT_S = 300.0
@@ -69,6 +70,14 @@ class Box:
         body = {"nonce": base64.b64encode(nonce).decode("ascii")}
         reply = self._ask("POST", "/evidence", body, timeout_s=FILE_TIMEOUT_S)
         return parse_json(BoxEvidence, json.dumps(reply).encode(), limit=BOX_EVIDENCE_LIMIT)
+
+    def approvals(self) -> dict[str, Any]:
+        """``releases`` that the customer has approved."""
+        return self._ask("GET", "/approvals")
+
+    def approve(self, approvals: Sequence[StateApproval]) -> dict[str, Any]:
+        """Bring approvals of one release; whether the box ``restarts`` by them."""
+        return self._ask("POST", "/approvals", {"approvals": [one.model_dump(mode="json") for one in approvals]})
 
     def activate(self, claim_code: str, activation_code: str) -> dict[str, Any]:
         """Activate, unless that is done; the reply holds the secrets, until they are acknowledged."""

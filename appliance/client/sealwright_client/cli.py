@@ -15,6 +15,8 @@ from sealwright_client.cli_keys import add_keys
 from sealwright_client.cli_metering import EXAMPLES as METERING_EXAMPLES
 from sealwright_client.cli_metering import add_metering
 from sealwright_client.cli_output import add_command
+from sealwright_client.cli_release import EXAMPLES as RELEASE_EXAMPLES
+from sealwright_client.cli_release import add_release
 from sealwright_client.cli_secrets import receive_secrets
 from sealwright_client.cli_status import EXAMPLE as STATUS_EXAMPLE
 from sealwright_client.cli_status import add_status
@@ -36,6 +38,7 @@ examples:
 {METERING_EXAMPLES}
 {AIR_GAP_EXAMPLES}
 {VERIFY_EXAMPLE}
+{RELEASE_EXAMPLES}
 
 exit codes: 0 done, 1 failed, 2 usage, 10 refused, 20 unsupported, 30 malformed
 """
@@ -76,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     add_metering(commands)
     add_air_gap(commands)
     add_verify(commands)
+    add_release(commands)
     return made
 
 

@@ -11,19 +11,16 @@ from typing import Any
 from sealwright_client.box import connected
 from sealwright_client.cli_output import Commands, add_command, print_result
 from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
+from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, VerifiedBox, verify_box
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import verify_release
 from sealwright_policies.appraisal.result import describe
-from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
-from sealwright_policies.wire.encoding import parse_json
-from sealwright_policies.wire.envelope import load_p256_public_key
-from sealwright_policies.wire.service import LicenseService
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 
 EXAMPLE = """\
   sealwright-box verify https://box.example:8443 --service license-service.json \\
       --manifest-key manifest-key.pem --pin box.pin"""
-SMALL_FILE = 64 * 1024
 
 
 def add_verify(commands: Commands) -> None:
@@ -34,17 +31,13 @@ def add_verify(commands: Commands) -> None:
         "and log of releases, device certificate, the measurements of this boot, and the certificate of this very "
         "connection. No key of yours is sent, and nobody else is asked.", fingerprint_needed=False,
     )  # fmt: skip
-    verify.add_argument("--service", required=True, type=Path, metavar="FILE", help="the vendor's license-service.json")
-    verify.add_argument("--manifest-key", required=True, type=Path, metavar="PEM", help="the vendor's manifest key")
+    add_trust_files(verify)
     verify.add_argument("--manifest", type=Path, metavar="FILE", help="manifest.json of the release that it has to be")
     verify.add_argument("--pin", type=Path, metavar="FILE", help="write the fingerprint here once all is proven")
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    anchors = TrustAnchors(
-        service=parse_json(LicenseService, _read(arguments.service, SMALL_FILE), limit=SMALL_FILE),
-        manifest_key=load_p256_public_key(_read(arguments.manifest_key, SMALL_FILE).decode("ascii", errors="replace")),
-    )
+    anchors = load_trust_files(arguments)
     fingerprint = _fingerprint(arguments)
     nonce = os.urandom(NONCE_SIZE)
     with connected(arguments.url, fingerprint) as box:
@@ -103,7 +96,7 @@ def lines(verified: VerifiedBox, fingerprint: str) -> list[str]:
 
 
 def _require_release(verified: VerifiedBox, path: Path, anchors: TrustAnchors) -> None:
-    wanted = verify_release(_read(path, MANIFEST_LIMIT), anchors.manifest_key)
+    wanted = verify_release(read_input(path, MANIFEST_LIMIT), anchors.manifest_key)
     if wanted.release_id != verified.release.release_id:
         raise VerificationError(
             RejectionCode.MANIFEST_MISMATCH,
@@ -116,11 +109,3 @@ def _pin(path: Path, fingerprint: str) -> None:
         path.write_text(fingerprint + "\n", "ascii")
     except OSError as error:
         raise OperationError(f"{path} cannot be written: {error.strerror}.") from None
-
-
-def _read(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None

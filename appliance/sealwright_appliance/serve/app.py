@@ -31,6 +31,7 @@ from sealwright_appliance.serve.relay import EventStream, while_connected
 from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
 
 WARNING_HEADER = "Sealwright-Warning"
+APPROVALS_LIMIT = 64 * 1024
 READY_S = 3.0
 """Longest wait for an engine's word that it is ready."""
 SECURITY_HEADERS = {
@@ -120,6 +121,14 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
     @app.get("/style.css")
     async def style() -> Response:
         return Response(pages.style(), media_type="text/css")
+
+    @app.get("/approvals")
+    async def approvals() -> Response:
+        return passed_on(await box.approvals())
+
+    @app.post("/approvals")
+    async def approve(request: Request) -> Response:
+        return passed_on(await box.approve(json_object(await read_body(request, APPROVALS_LIMIT))))
 
     @app.post("/evidence")
     async def evidence(request: Request) -> Response:

@@ -124,6 +124,14 @@ class Box:
         """Have the box's TPM answer a nonce (policies/spec/box-evidence.md)."""
         return await self._ask("POST", "/evidence", json={"nonce": nonce, "peer": peer}, timeout=FILE_TIMEOUT_S)
 
+    async def approvals(self) -> httpx.Response:
+        """Releases that the customer has approved."""
+        return await self._ask("GET", "/approvals")
+
+    async def approve(self, approvals: dict[str, Any]) -> httpx.Response:
+        """Bring approvals, which the agent checks itself."""
+        return await self._ask("POST", "/approvals", json=approvals)
+
     async def create_key(self, name: str, admin_key: str, *, admin: bool) -> httpx.Response:
         """Have the agent draw a key; it checks the administrator's itself."""
         return await self._change("POST", "/api-keys", json={"name": name, "admin": admin, "admin_key": admin_key})

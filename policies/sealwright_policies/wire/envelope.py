@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
+    load_pem_private_key,
     load_pem_public_key,
 )
 from joserfc import jws
@@ -182,6 +183,21 @@ def load_p256_public_key(pem: str) -> ec.EllipticCurvePublicKey:
     key = _load_public_key(pem)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise FormatError("Expected the PEM of a P-256 public key.")
+    return key
+
+
+def load_p256_private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    """A P-256 private key from PEM (PKCS #8, not encrypted).
+
+    Raises:
+        FormatError: anything else.
+    """
+    try:
+        key = load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise FormatError("Expected the PEM of a private key.") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise FormatError("Expected the PEM of a P-256 private key.")
     return key
 
 

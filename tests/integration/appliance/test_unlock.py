@@ -14,7 +14,6 @@ from tpm2_pytss.constants import ESYS_TR
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.license_client import DeniedError
-from sealwright_appliance.state_volume import approve_release
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_appliance.unlock import PCR_EXTEND, SECRETS_WAIT
@@ -23,6 +22,7 @@ from sealwright_image.cli import main as image_command
 from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.tcg.eventlog import EventType
+from sealwright_policies.wire.state_approval import approve_release
 from sealwright_testing.event_logs import LoggedEvent
 from sealwright_testing.evidence_factory import secure_boot_events
 from sealwright_testing.fat32 import fat32_volume

@@ -16,12 +16,12 @@ from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_release, root_hash, with_variants
 from sealwright_appliance.run import ENVIRONMENT, ToolError, run
-from sealwright_appliance.state_volume import approved_states
 from sealwright_appliance.tls import give_to_gateway, kept_tls_identity
 from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.wire.state_approval import approved_states
 from sealwright_testing.evidence_factory import SyntheticBox
 from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.image_inputs import make_service

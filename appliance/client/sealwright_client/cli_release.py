@@ -1,0 +1,191 @@
+"""``release approve | list``: which releases may open the customer's data, by the customer's own key."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import ssl
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from sealwright_client.box import Box, BoxRefusedError, connected
+from sealwright_client.cli_output import Commands, add_command, print_result
+from sealwright_client.pinning import parse_fingerprint
+from sealwright_client.secret_input import ask_code
+from sealwright_client.trust_files import SMALL_FILE, add_trust_files, load_trust_files, read_input
+from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
+from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, verify_box
+from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, Manifest, version_key
+from sealwright_policies.appraisal.release import Release, verify_release
+from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
+from sealwright_policies.transparency.release_proof import ReleaseProof, require_logged_as, verify_release_proof
+from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.envelope import load_p256_private_key
+from sealwright_policies.wire.state_approval import approve_release
+
+APPROVE_EXAMPLE = """\
+  sealwright-box release approve https://box.example:8443 --fingerprint @box.pin --manifest update/manifest.json \\
+      --customer-key box-secrets.json --service license-service.json --manifest-key manifest-key.pem"""
+LIST_EXAMPLE = "  sealwright-box release list https://box.example:8443 --fingerprint @box.pin"
+EXAMPLES = f"{APPROVE_EXAMPLE}\n{LIST_EXAMPLE}"
+NOT_SHOWN = "running   not known: the box has no evidence to show, as one that is locked"
+PROOF_LIMIT = 64 * 1024
+SERVICE_TIMEOUT_S = 30.0
+
+
+def add_release(commands: Commands) -> None:
+    """Add them to the command line."""
+    group = commands.add_parser(
+        "release", help="which releases may open your data",
+        description="A box opens your data under a release that you have approved, and under no other.",
+        epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter,
+    ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
+    approve = add_command(
+        group, "approve", _approve, help_="let a release open your data", example=APPROVE_EXAMPLE,
+        more="Shows what the release changes against the one that runs, and that it is in the vendor's log, where the "
+        "same entry is seen by all customers. Approve before you update; a box that was updated without an approval "
+        "stays locked, and this command opens it. Your key signs here and is not sent.",
+    )  # fmt: skip
+    add_trust_files(approve)
+    approve.add_argument("--manifest", required=True, type=Path, metavar="FILE", help="manifest.json of the release")
+    approve.add_argument(
+        "--customer-key", required=True, type=Path, metavar="FILE", help="PEM, or the file that `activate` saved"
+    )
+    approve.add_argument(
+        "--proof", type=Path, metavar="FILE", help="the log's proof; without it the licence service is asked for one"
+    )
+    approve.add_argument(
+        "--variants", type=Path, metavar="FILE", help="variants.json, for firmware that the manifest does not foresee"
+    )
+    approve.add_argument("--yes", action="store_true", help="do not ask")
+    add_command(group, "list", _list, help_="show which releases you have approved", example=LIST_EXAMPLE)
+
+
+def _approve(arguments: argparse.Namespace) -> None:
+    anchors, key = load_trust_files(arguments), load_p256_private_key(_customer_pem(arguments.customer_key))
+    release = verify_release(read_input(arguments.manifest, MANIFEST_LIMIT), anchors.manifest_key)
+    if arguments.variants is not None:
+        release = verify_variants(read_input(arguments.variants, VARIANTS_LIMIT), anchors.manifest_key, release)
+    entries = _logged(arguments, release, anchors)
+    fingerprint = parse_fingerprint(arguments.fingerprint)
+    with connected(arguments.url, fingerprint) as box:
+        running = _running(box, anchors, bytes.fromhex(fingerprint.removeprefix("sha256:")))
+        shown = [
+            f"release   {release.manifest.product} {release.manifest.product_version}, {release.release_id}",
+            f"log       in the vendor's log of {entries} entries",
+            *(
+                changes(running, release.manifest)
+                if running
+                else ["running   not known: the box shows no evidence now"]
+            ),
+        ]
+        if not arguments.yes:
+            print("\n".join(shown), file=sys.stderr)
+            if ask_code("Type the version to let this release open your data") != release.manifest.product_version:
+                raise UsageError("Not approved; nothing was sent.")
+        outcome = box.approve(approve_release(release, key))
+    done = "the box restarts with it" if outcome.get("restarts") else "good from the next boot of that release on"
+    print_result(arguments, outcome | {"release_id": release.release_id}, [*shown, f"approved  {done}"])
+
+
+def _logged(arguments: argparse.Namespace, release: Release, anchors: TrustAnchors) -> int:
+    """Entries of the log that has the release."""
+    raw = (
+        read_input(arguments.proof, PROOF_LIMIT)
+        if arguments.proof is not None
+        else _fetched_proof(release.release_id, anchors)
+    )
+    proof = parse_json(ReleaseProof, raw, limit=PROOF_LIMIT)
+    checkpoint = verify_release_proof(proof, release.release_id, anchors.service)
+    require_logged_as(proof, release.manifest.product, release.manifest.product_version)
+    if release.manifest.service_id != anchors.service.service_id:
+        raise VerificationError(RejectionCode.MANIFEST_MISMATCH, "The release belongs to another licence service.")
+    return checkpoint.size
+
+
+def _fetched_proof(release_id: str, anchors: TrustAnchors) -> bytes:
+    context = ssl.create_default_context(cadata=anchors.service.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    url = f"{anchors.service.url}/v1/log/proof/releases/{release_id}"
+    try:
+        reply = httpx.get(url, verify=context, timeout=SERVICE_TIMEOUT_S, trust_env=False)
+    except httpx.HTTPError as error:
+        raise OperationError(
+            f"The licence service does not answer: {error or type(error).__name__}.",
+            cure="Get the proof from the vendor and give it with --proof.",
+        ) from None
+    if not reply.is_success:
+        raise VerificationError(
+            RejectionCode.RELEASE_NOT_LOGGED, f"The licence service has no proof for release {release_id[:16]}."
+        )
+    return reply.content[: PROOF_LIMIT + 1]
+
+
+def _running(box: Box, anchors: TrustAnchors, fingerprint: bytes) -> Manifest | None:
+    """What runs now, proven; None where the box has nothing to show, as one that is locked."""
+    nonce = os.urandom(NONCE_SIZE)
+    try:
+        shown = box.evidence(nonce)
+    except BoxRefusedError:
+        return None
+    return verify_box(shown, anchors, nonce=nonce, fingerprint=fingerprint, now=int(time.time())).release.manifest
+
+
+def changes(old: Manifest, new: Manifest) -> list[str]:
+    """What differs for the customer, a line each."""
+    older = version_key(new.product_version) < version_key(old.product_version)
+    lines = [
+        f"running   {old.product} {old.product_version}, proven by its TPM",
+        *(["warning   the release is older than the one that runs"] if older else []),
+        *(["warning   it is another product"] if new.product != old.product else []),
+    ]
+    before, after = ({one.payload_id: one for one in manifest.payloads} for manifest in (old, new))
+    lines += [f"gone      payload {name}" for name in sorted(before.keys() - after.keys())]
+    lines += [
+        f"new       payload {name}: {after[name].kind.value} in domain {after[name].domain}"
+        for name in sorted(after.keys() - before.keys())
+    ]
+    lines += [
+        f"moved     payload {name} from domain {before[name].domain} to {after[name].domain}"
+        for name in sorted(before.keys() & after.keys())
+        if before[name].domain != after[name].domain
+    ]
+    return lines + _command_line_changes(old, new)
+
+
+def _command_line_changes(old: Manifest, new: Manifest) -> list[str]:
+    before, after = (
+        {word for word in manifest.os.kernel_command_line.split() if not word.startswith("roothash=")}
+        for manifest in (old, new)
+    )
+    return [
+        *(f"kernel    without {word}" for word in sorted(before - after)),
+        *(f"kernel    with {word}" for word in sorted(after - before)),
+    ]
+
+
+def _customer_pem(path: Path) -> bytes:
+    """The customer key's PEM: the file's content, or in what ``activate`` has saved."""
+    content = read_input(path, SMALL_FILE)
+    if content.lstrip().startswith(b"{"):
+        try:
+            document = json.loads(content)
+        except (ValueError, RecursionError):
+            document = None
+        pem = document.get("customer_key_pem") if isinstance(document, dict) else None
+        if not isinstance(pem, str):
+            raise UsageError(f"{path} holds no customer key.")
+        return pem.encode("ascii", errors="replace")
+    return content
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    with connected(arguments.url, parse_fingerprint(arguments.fingerprint)) as box:
+        approved, release = box.approvals(), box.status().get("release") or {}
+    running = release.get("release_id") if isinstance(release, dict) else None
+    lines = [f"approved  {one}{'  (running)' if one == running else ''}" for one in approved.get("releases", [])]
+    print_result(arguments, approved | {"running": running}, lines or ["No release is approved."])

@@ -1,0 +1,146 @@
+"""The customer's approvals of releases for the state volume, as they come in (policies/spec/binding.md, 2).
+
+They are signed by the customer key, which the box does not have, so whoever brings them needs no other right, and a box
+that is locked for want of one can take it. The TPM judges them once more, at the boot that they are for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from fastapi import FastAPI
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from sealwright_appliance.binding import StateBinding, load_binding, store_binding
+from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.status_board import StatusBoard
+from sealwright_policies.errors import OperationError, SealwrightError
+from sealwright_policies.wire.encoding import Document, Sha256Hex
+from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.wire.state_approval import (
+    MOST_APPROVALS,
+    StateApproval,
+    StateApprovals,
+    verify_state_approval,
+)
+
+
+class ApprovalError(SealwrightError):
+    """Approvals that this box does not take."""
+
+    exit_code = 10
+
+    def __init__(self, status: int, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.code = code
+
+
+class ApprovedReleases(Document):
+    """``GET /approvals``: releases that the customer has approved, the last approved one last."""
+
+    releases: list[Sha256Hex]
+
+
+class ApprovalOutcome(ApprovedReleases):
+    """``POST /approvals``."""
+
+    added: int
+    """Boot states that were not approved before."""
+    restarts: bool
+    """The box was locked for want of this, and restarts now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerApprovals:
+    """Reads and completes the binding record of a running box; nobody else writes it."""
+
+    paths: Paths
+    board: StatusBoard
+    restart: Callable[[], None]
+    _one: threading.Lock = field(default_factory=threading.Lock)
+
+    def known(self) -> ApprovedReleases:
+        """What is approved.
+
+        Raises:
+            OperationError: the disk refuses, or there is no record.
+        """
+        return ApprovedReleases(releases=_releases(self._load().approvals))
+
+    def add(self, brought: Sequence[StateApproval]) -> ApprovalOutcome:
+        """Take up approvals of one release.
+
+        Raises:
+            ApprovalError: they are of several releases.
+            FormatError: over other PCRs.
+            VerificationError: DOCUMENT_SIGNATURE: not by the customer key of this box.
+            OperationError: the disk refuses, or there is no record.
+        """
+        if len(_releases(brought)) != 1:
+            raise ApprovalError(400, "INVALID_REQUEST", "Approvals are brought for one release at a time.")
+        with self._one:
+            bound = self._load()
+            key = load_p256_public_key(bound.customer_key)
+            for approval in brought:
+                verify_state_approval(approval, key)
+            merged = merged_approvals(bound.approvals, brought, keep=self._running())
+            added = len([one for one in merged if one not in bound.approvals])
+            if added:
+                store_binding(self.paths.partition("binding"), bound.model_copy(update={"approvals": merged}))
+        helps = added > 0 and self._locked() and brought[0].release_id == self._running()
+        return ApprovalOutcome(releases=_releases(merged), added=added, restarts=helps)
+
+    def _running(self) -> str | None:
+        release = self.board.status.release
+        return None if release is None else release.release_id
+
+    def _locked(self) -> bool:
+        status = self.board.status
+        return status.state is BoxState.LOCKED and status.code == BoxCode.STATE_VOLUME
+
+    def _load(self) -> StateBinding:
+        bound = load_binding(self.paths.partition("binding"))
+        if bound is None:
+            raise OperationError("The box has no binding record.", cure="Install it anew.")
+        return bound
+
+
+def merged_approvals(
+    held: Sequence[StateApproval], brought: Sequence[StateApproval], *, keep: str | None
+) -> list[StateApproval]:
+    """The held and the brought ones, which come last; where that is too many, without the release approved longest ago.
+
+    Args:
+        keep: the running release, which is never left out.
+    """
+    states = {(one.release_id, tuple(sorted(one.pcrs.items()))) for one in held}
+    fresh = [one for one in brought if (one.release_id, tuple(sorted(one.pcrs.items()))) not in states]
+    merged = [*held, *fresh]
+    while len(merged) > MOST_APPROVALS:
+        oldest = next(one for one in _releases(merged) if one not in (keep, brought[0].release_id))
+        merged = [one for one in merged if one.release_id != oldest]
+    return merged
+
+
+def _releases(approvals: Sequence[StateApproval]) -> list[str]:
+    return list(dict.fromkeys(one.release_id for one in approvals))
+
+
+def add_customer_approvals(app: FastAPI, approvals: CustomerApprovals) -> None:
+    """Add the routes."""
+
+    @app.get("/approvals")
+    async def known() -> ApprovedReleases:
+        return await run_in_threadpool(approvals.known)
+
+    @app.post("/approvals")
+    async def add(brought: StateApprovals) -> JSONResponse:
+        outcome = await run_in_threadpool(approvals.add, brought.approvals)
+        restart = BackgroundTask(approvals.restart) if outcome.restarts else None
+        return JSONResponse(outcome.model_dump(mode="json"), background=restart)

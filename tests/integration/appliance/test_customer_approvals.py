@@ -1,0 +1,173 @@
+"""A release opens the customer's data once the customer has approved it, however well the vendor has signed it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.claim import Claim
+from sealwright_appliance.customer_approvals import merged_approvals
+from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval, approve_release
+from sealwright_testing.running_box import RunningBox, unlocked_box, wait_until
+from sealwright_testing.simulated_box import SimulatedVendor, license_command
+from sealwright_testing.simulated_disk import Disk
+
+
+@pytest.fixture
+def own_vendor(tmp_path: Path) -> SimulatedVendor:
+    """Whose releases change; its service does not run."""
+    return SimulatedVendor(tmp_path / "vendor")
+
+
+@pytest.fixture
+def own_disk(own_vendor: SimulatedVendor, tmp_path: Path) -> Disk:
+    return Disk.blank(own_vendor, tmp_path / "box")
+
+
+def customer_key(disk: Disk, directory: Path) -> Path:
+    """As the customer got it at the claim."""
+    code = Claim(disk.box.paths.claim).code()
+    assert code is not None
+    file = directory / "secrets.json"
+    file.write_text(json.dumps({"customer_key_pem": Claim(disk.box.paths.claim).opened_with(code).customer_key_pem}))
+    return file
+
+
+def proof_of(vendor: SimulatedVendor, directory: Path) -> Path:
+    """The log's proof for the vendor's present release, by file."""
+    file = directory / f"proof-{vendor.release.manifest.product_version}.json"
+    printed = license_command("release", "proof", vendor.license_directory, vendor.release.release_id)
+    file.write_text(printed)
+    return file
+
+
+def approve(
+    running: RunningBox, key: Path, proof: Path, *more: str, typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    vendor = running.simulated.vendor
+    arguments: dict[str, str | Path] = {
+        "fingerprint": running.fingerprint,
+        "customer-key": key,
+        "service": vendor.service_file,
+        "manifest-key": vendor.image / "manifest-key.pem",
+        "manifest": vendor.image / "manifest.json",
+        "proof": proof,
+    }
+    words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
+    return running.command("release", "approve", running.url, *words, *more, typed=typed)
+
+
+def test_an_update_opens_the_state_volume_once_the_customer_has_approved_it(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed, logged, booted with Secure Boot: locked all the same, until the customer's own key has signed."""
+    disk, first = own_disk, own_disk.boot(monkeypatch)
+    key, before = customer_key(disk, tmp_path), own_vendor.release.release_id
+    own_vendor.update("1.3.0")
+    disk.box.install()
+    locked = disk.boot(monkeypatch)
+    assert (locked.state, locked.code) == (BoxState.LOCKED, BoxCode.STATE_VOLUME)
+    assert "has not approved" in locked.sentence
+    assert disk.passphrases == []
+
+    assert locked.tls_fingerprint is not None
+    with unlocked_box(disk.box, locked.tls_fingerprint, disk.console) as running:
+        done = approve(running, key, proof_of(own_vendor, tmp_path), "--json", typed="1.3.0\n")
+        assert done.returncode == 0, done.stderr
+        said = json.loads(done.stdout)
+        assert said["releases"] == [before, own_vendor.release.release_id]
+        assert said["restarts"] is True
+        wait_until(lambda: len(running.restarts) == 1)
+        again = approve(running, key, proof_of(own_vendor, tmp_path), "--yes", "--json")
+        assert (json.loads(again.stdout)["added"], json.loads(again.stdout)["restarts"]) == (0, False)
+        listed = running.command("release", "list", running.url, "--fingerprint", running.fingerprint)
+        assert f"{own_vendor.release.release_id}  (running)" in listed.stdout
+
+    opened = disk.boot(monkeypatch)
+    assert opened.state is BoxState.WAITING_FOR_ACTIVATION, opened
+    assert opened.tls_fingerprint == first.tls_fingerprint
+    assert len(disk.passphrases) == 1
+
+
+def test_nobody_else_approves(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another key, another word than the version, a release that the log does not have: nothing is written."""
+    result = own_disk.boot(monkeypatch)
+    key = customer_key(own_disk, tmp_path)
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(
+        ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    old_proof = proof_of(own_vendor, tmp_path)
+    own_vendor.update("1.3.0")
+    record = own_disk.binding_device.read_bytes()
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running:
+        proof = proof_of(own_vendor, tmp_path)
+        by_stranger = approve(running, stranger, proof, "--yes")
+        refused = approve(running, key, proof, typed="1.2.0\n")
+        not_logged = approve(running, key, old_proof, "--yes")
+        several = [
+            *approve_release(own_vendor.release, _private(key)),
+            approve_release(own_vendor.release, _private(key))[0].model_copy(update={"release_id": "0" * 64}),
+        ]
+        with running.http() as client:
+            body = {"approvals": [one.model_dump(mode="json") for one in several]}
+            assert client.post("/approvals", json=body).status_code == 400
+            assert client.post("/approvals", json={"approvals": []}).status_code == 400
+            assert client.post("/approvals", content=b"x" * (1 << 17)).status_code == 413
+    assert (by_stranger.returncode, refused.returncode, not_logged.returncode) == (10, 2, 10)
+    assert "DOCUMENT_SIGNATURE" in by_stranger.stderr
+    assert "nothing was sent" in refused.stderr
+    assert "LOG_PROOF_INVALID" in not_logged.stderr
+    assert own_disk.binding_device.read_bytes() == record
+
+
+def test_an_approval_that_was_altered_is_not_taken(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signature is over the boot state, whatever release it is said to be for."""
+    result = own_disk.boot(monkeypatch)
+    approval = approve_release(own_vendor.release, _private(customer_key(own_disk, tmp_path)))[0]
+    pcrs = dict(approval.pcrs) | {"11": "00" * 32}
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running, running.http() as client:
+        for change in ({"pcrs": pcrs}, {"pcrs": {"11": pcrs["11"]}}, {"signature": b"\0" * 72}):
+            altered = approval.model_copy(update={"release_id": "1" * 64} | change)
+            reply = client.post("/approvals", json={"approvals": [altered.model_dump(mode="json")]})
+            assert 400 <= reply.status_code < 503, reply.text
+            assert reply.status_code != 200
+    assert {one.release_id for one in own_disk.binding.approvals} == {own_vendor.release.release_id}
+
+
+def _private(file: Path) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(json.loads(file.read_text())["customer_key_pem"].encode(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def _approvals(release: str, states: int) -> list[StateApproval]:
+    return [StateApproval(release_id=release, pcrs={"4": f"{state:064x}"}, signature=b"") for state in range(states)]
+
+
+def test_what_was_approved_longest_ago_makes_room() -> None:
+    """Never the running release, nor the one that is approved now."""
+    releases = [f"{number:064x}" for number in range(8)]
+    held = [one for release in releases for one in _approvals(release, 8)]
+    assert len(held) == MOST_APPROVALS
+    merged = merged_approvals(held, _approvals("f" * 64, 8), keep=releases[0])
+    kept = list(dict.fromkeys(one.release_id for one in merged))
+    assert kept == [releases[0], *releases[2:], "f" * 64]
+    assert merged_approvals(held, _approvals(releases[3], 8), keep=None) == held
