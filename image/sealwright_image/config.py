@@ -6,7 +6,6 @@ file. Nothing here reads a model or a key: that is checked before the build star
 
 from __future__ import annotations
 
-import tomllib
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from sealwright_image.toml_location import dotted, find_line
 from sealwright_policies.appraisal.reference_values import PayloadKind, ProductVersion
-from sealwright_policies.errors import UsageError
+from sealwright_policies.errors import FormatError, UsageError
+from sealwright_policies.toml_location import dotted, find_line, parse_toml
 from sealwright_policies.wire.encoding import Identifier
 
 PRODUCT_FILE_LIMIT = 1024 * 1024
@@ -125,9 +124,9 @@ def parse_config(text: str, product_file: Path) -> Config:
         UsageError: not TOML, a key missing, unknown or out of its range, an id used twice; names line and key.
     """
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{product_file}: not TOML: {error}") from error
+        document = parse_toml(text)
+    except FormatError as error:
+        raise UsageError(f"{product_file}: {error}") from error
     try:
         product = ProductFile.model_validate(document)
     except ValidationError as error:

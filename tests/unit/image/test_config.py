@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sealwright_image.config import load_config, parse_config
-from sealwright_image.toml_location import find_line
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import UsageError
+from sealwright_policies.toml_location import find_line
 from sealwright_testing.image_inputs import product_text
 
 FILE = Path("/srv/product/product.toml")

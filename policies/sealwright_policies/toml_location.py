@@ -1,20 +1,41 @@
-"""Where in a TOML text a key stands, so that an error about a value can name its line.
+"""Where in a TOML text a key stands, so that an error about a value can name its line; and reading TOML safely.
 
-``tomllib`` gives values without positions. Product files are flat, so a scan for table headers and ``key =`` is enough;
+``tomllib`` gives values without positions. Our files are flat, so a scan for table headers and ``key =`` is enough;
 a key written in another way (dotted, inside an inline table) is given the line of its table.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Sequence
+from typing import Any
+
+from sealwright_policies.errors import FormatError
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([A-Za-z0-9_.-]+)\s*\]\]?")
 _KEY = re.compile(r"""^\s*["']?([A-Za-z0-9_-]+)["']?\s*=""")
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """The values of a TOML text.
+
+    Raises:
+        FormatError: not TOML; with line and column where tomllib tells them.
+    """
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, and an int of thousands of digits
+        raise FormatError(f"not TOML: {error}") from error
+    except RecursionError as error:
+        raise FormatError("not TOML: nested too deep") from error
+
+
 def find_line(text: str, location: Sequence[str | int]) -> int:
-    """Line, from 1, of the value at a location such as ``("payload", 1, "kind")``; of its table if it is not there."""
+    """Line, from 1, of the value at a location such as ``("payload", 1, "kind")``; of its table if it is not there.
+
+    An array of tables, ``("payload",)``, is where its first table is.
+    """
     table: tuple[str | int, ...] = ()
     counts: dict[str, int] = {}
     wanted = tuple(location)
@@ -31,6 +52,8 @@ def find_line(text: str, location: Sequence[str | int]) -> int:
             here = (*table, key[1])
         else:
             continue
+        if here[:-1] == wanted and here[-1] == 0:
+            here = wanted
         depth = len(here)
         if depth > best_depth and here == wanted[:depth]:
             best, best_depth = number, depth
