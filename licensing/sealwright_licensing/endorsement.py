@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -30,6 +29,7 @@ from sealwright_licensing.certificates import (
 )
 from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
 from sealwright_policies.tcg.structures import Public
+from sealwright_policies.tpm_tier import TpmTier
 
 EK_CERTIFICATE_USAGE = "2.23.133.8.1"
 """tcg-kp-EKCertificate (TCG EK Credential Profile 2.x, 3.1)."""
@@ -48,12 +48,8 @@ _UNDERSTOOD = frozenset(
 """Extensions that may be critical. Policies: any is accepted, so their being critical changes nothing."""
 
 
-class Tier(StrEnum):
-    """Kind of TPM that an anchor vouches for; a licence lists the tiers it allows."""
-
-    SOFTWARE = "software"
-    FIRMWARE = "firmware"
-    DISCRETE = "discrete"
+Tier = TpmTier
+"""Kind of TPM that an anchor vouches for; a licence lists the tiers it allows."""
 
 
 @dataclass(frozen=True, slots=True)
