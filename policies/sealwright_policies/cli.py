@@ -15,7 +15,16 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from sealwright_policies import cli_eventlog, cli_verify_quote, cli_what_if
+from sealwright_policies import (
+    cli_check,
+    cli_compile,
+    cli_diff,
+    cli_eventlog,
+    cli_explain,
+    cli_schema,
+    cli_verify_quote,
+    cli_what_if,
+)
 from sealwright_policies.cli_version import add_version
 from sealwright_policies.errors import (
     FormatError,
@@ -27,7 +36,16 @@ from sealwright_policies.errors import (
 
 PROGRAM = "sealwright-policy"
 
-COMMANDS = (cli_eventlog, cli_verify_quote, cli_what_if)
+COMMANDS = (
+    cli_eventlog,
+    cli_verify_quote,
+    cli_what_if,
+    cli_check,
+    cli_compile,
+    cli_diff,
+    cli_explain,
+    cli_schema,
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -41,7 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all commands."""
     parser = _Parser(
         prog=PROGRAM,
-        description="Read boot event logs, check what a TPM has signed, judge a machine against a release.",
+        description="Read boot event logs, check what a TPM has signed, judge a machine against a release; judge,"
+        " compile, compare and explain security domains.",
         epilog="Exit codes: 0 done, 2 usage, 10 rejected, 20 unsupported, 30 malformed.",
         allow_abbrev=False,
     )

@@ -18,8 +18,12 @@ from sealwright_licensing.maker_roots import parse_pem_certificates
 from sealwright_licensing.operators.api.pages import parse_cursor
 from sealwright_licensing.records import LogQueueItem
 from sealwright_policies.appraisal.pe import uki_sections
+from sealwright_policies.domains.chain import find_problems
+from sealwright_policies.domains.reader import parse_domain
 from sealwright_policies.tcg.pcr import parse_selection
+from sealwright_policies.toml_location import parse_toml
 from sealwright_policies.transparency.entries import parse_entry
+from sealwright_testing.domain_texts import example_texts
 from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.image_inputs import product_text
 from sealwright_testing.license_world import LicenseWorld
@@ -55,12 +59,15 @@ def of_certificates(world: LicenseWorld) -> Iterable[Parser]:
 
 
 def of_texts() -> Iterable[Parser]:
-    """What stands on a command line, in an address or in a product file."""
+    """What stands on a command line, in an address, in a product or domain file."""
     yield Parser("cursor", of_text(parse_cursor), (b"1800000000.lic-0123456789ab",))
     yield Parser("selection", of_text(parse_selection), (b"sha256:0,1,7-9",))
     yield Parser("box URL", of_text(parse_box_url), (b"https://box.example:8443",))
     yield Parser("fingerprint", of_text(parse_fingerprint), (b"sha256:" + b"5e" * 32,))
     yield Parser("locator", of_text(parse_locator), (b"file:custodian.pem", b"pkcs11:token=x;object=y"))
+    domains = tuple(text.encode() for text in example_texts().values())
+    yield Parser("domain", lambda raw: find_problems([parse_domain(raw, "domain.toml")]), domains)
+    yield Parser("TOML", of_text(parse_toml), domains)
     config = product_text("medical").encode()
     yield Parser(
         "product.toml", lambda raw: parse_config(raw.decode("utf-8", "replace"), Path("product.toml")), (config,)

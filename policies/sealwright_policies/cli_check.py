@@ -1,0 +1,86 @@
+"""``sealwright-policy check``: are these domains good, alone and along their chains."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sealwright_policies.cli_domain_files import load_files
+from sealwright_policies.domains.canonical import domain_digest
+from sealwright_policies.domains.chain import Domains, find_problems, verify_domains
+from sealwright_policies.domains.problems import Problem
+from sealwright_policies.errors import VerificationError
+
+DESCRIPTION = """\
+Judge security domains (policies/spec/domain.md): each by its level and by all domains that it takes data from. A file
+is judged with those that it names, which stand beside it; a folder is judged whole. Every problem is told with file,
+line and key, and with the line upstream that forbids it.
+"""
+EPILOG = """\
+exit codes: 0 good, 10 refused, 2 usage, 30 malformed
+
+examples:
+  sealwright-policy check policies/domains
+  sealwright-policy check policies/domains/oncology-training.toml
+  sealwright-policy check policies/domains --json | jq '.problems[] | .file, .line, .sentence'
+"""
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "check",
+        help="judge security domains and their chains",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("path", type=Path, metavar="PATH", help="domain file, or folder of domain files")
+    parser.add_argument("--json", action="store_true", help="print JSON: domains, problems")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Judge and print."""
+    files = load_files(options.path)
+    problems = find_problems(files)
+    domains = None if problems else verify_domains(files)
+    if options.json:
+        print(json.dumps({"domains": _summaries(domains), "problems": [one.as_dict() for one in problems]}, indent=2))
+    else:
+        print("\n".join(_told(problems) if domains is None else _lines(domains)))
+    if problems:
+        raise VerificationError(problems[0].code, str(problems[0]))
+    return 0
+
+
+def _told(problems: Sequence[Problem]) -> list[str]:
+    return [f"{one.code.value}: {one}" for one in problems]
+
+
+def _summaries(domains: Domains | None) -> list[dict[str, Any]]:
+    if domains is None:
+        return []
+    return [
+        {
+            "name": one.domain.name,
+            "file": one.file,
+            "level": one.domain.level.value,
+            "owner": one.domain.owner.kind.value,
+            "digest": domain_digest(one.domain).hex(),
+            "upstream": [above.domain.name for above in domains.upstream(one.domain.name)],
+        }
+        for one in domains
+    ]
+
+
+def _lines(domains: Domains) -> list[str]:
+    lines = []
+    for one in _summaries(domains):
+        upstream = f", within {' and '.join(one['upstream'])}" if one["upstream"] else ""
+        lines.append(f"{one['name']}: {one['level']}, of the {one['owner']}{upstream}; digest {one['digest'][:16]}")
+    return [*lines, f"good: {len(lines)} domain{'s' if len(lines) != 1 else ''}."]

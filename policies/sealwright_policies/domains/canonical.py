@@ -1,0 +1,34 @@
+"""The canonical form of a domain, its digest, and the summary that a release manifest carries (spec/domain.md, 6)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sealwright_policies.domains.model import Domain
+from sealwright_policies.wire.framing import framed_digest
+
+DOMAIN_LABEL = "sealwright/v1/domain"
+
+
+def canonical_form(domain: Domain) -> bytes:
+    """The one encoding of what a domain says."""
+    return _encoded(_sorted(domain.model_dump(mode="json", by_alias=True))).encode("utf-8")
+
+
+def domain_digest(domain: Domain) -> bytes:
+    """SHA-256 over label and canonical form, 32 bytes."""
+    return framed_digest(DOMAIN_LABEL, canonical_form(domain))
+
+
+def _encoded(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _sorted(value: Any) -> Any:
+    """All lists of a domain are sets."""
+    if isinstance(value, dict):
+        return {key: _sorted(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return sorted((_sorted(each) for each in value), key=_encoded)
+    return value

@@ -1,0 +1,64 @@
+"""From domains to the files that enforce them in the box (policies/spec/domain.md, 7). Pure and deterministic."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sealwright_policies.domains.canonical import canonical_form
+from sealwright_policies.domains.chain import Domains
+from sealwright_policies.domains.compiler import apparmor, ipe, landlock, mounts, nftables, systemd
+from sealwright_policies.domains.compiler.units import units_of
+
+SHARE: Final = "/usr/share/sealwright"
+
+
+def compile_domain(domains: Domains, name: str) -> dict[str, bytes]:
+    """The files of one domain, by their paths in the image.
+
+    Args:
+        domains: verified together; what the domain takes from others is in its units.
+        name: one of them.
+    """
+    domain = domains.by_name[name].domain
+    files = {
+        f"{SHARE}/domains/{name}.json": canonical_form(domain),
+        f"{SHARE}/domains/{name}.mounts.json": _json(mounts.mounts(domain)),
+        f"{SHARE}/nftables.d/{name}.nft": nftables.rules(domain).encode(),
+    }
+    for unit in units_of(domains, name):
+        files |= {
+            f"/usr/lib/systemd/system/sealwright-{unit.name}.service.d/50-domain.conf": systemd.drop_in(unit).encode(),
+            f"/etc/apparmor.d/{unit.profile}": apparmor.profile(unit).encode(),
+            landlock.rules_file(unit): _json(landlock.rules(unit)),
+        }
+    return files
+
+
+def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> dict[str, bytes]:
+    """The files that all domains of a box share, by their paths in the image.
+
+    Args:
+        domains: all of the product.
+        workload_root_hashes: as :func:`sealwright_policies.domains.compiler.ipe.policy` takes them.
+
+    Raises:
+        UsageError: root hashes do not match the workloads that may run.
+    """
+    return {
+        f"{SHARE}/ipe/{ipe.POLICY_NAME}.pol": ipe.policy(domains, workload_root_hashes).encode(),
+        f"{SHARE}/nftables.d/00-base.nft": nftables.BASE.encode(),
+    }
+
+
+def compile_domains(domains: Domains, workload_root_hashes: Mapping[str, str]) -> dict[str, bytes]:
+    """Everything, by paths in the image, sorted; as :func:`compile_box` and :func:`compile_domain`."""
+    files = compile_box(domains, workload_root_hashes)
+    for source in domains:
+        files |= compile_domain(domains, source.domain.name)
+    return dict(sorted(files.items()))
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -1,0 +1,97 @@
+"""AppArmor profile of a unit. No abstraction is included: every path that may be touched stands in the profile.
+
+systemd changes to the profile as it executes the unit's first program. What no rule names is refused: other files,
+capabilities, mounts, ptrace, signals to others, networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sealwright_policies.domains.compiler.landlock import rules_file
+from sealwright_policies.domains.compiler.units import ENGINE, SCRATCH, Program, Unit
+from sealwright_policies.domains.endpoints import Transport
+
+LAUNCHER = "/usr/lib/sealwright/bin/sealwright-launch"
+LIBRARIES = (
+    "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 mr,",
+    "/usr/lib/x86_64-linux-gnu/**.so* mr,",
+    "/etc/ld.so.cache r,",
+    "/etc/localtime r,",
+    "/usr/share/zoneinfo/** r,",
+)
+"""The loader, shared libraries, and what the C library looks up."""
+KERNEL = (
+    "/dev/null rw,",
+    "/dev/zero r,",
+    "/dev/random r,",
+    "/dev/urandom r,",
+    "/proc/{cpuinfo,meminfo,stat} r,",
+    "/proc/sys/vm/overcommit_memory r,",
+    "/sys/devices/system/cpu/{,**} r,",
+    "/sys/devices/system/node/{,**} r,",
+    "owner /proc/[0-9]*/{exe,maps,stat,statm,status} r,",
+    "owner /proc/[0-9]*/task/[0-9]*/{comm,stat,status} r,",
+)
+"""How many CPUs, how much memory, and a process's own state."""
+
+
+def profile(unit: Unit) -> str:
+    """Text of the profile."""
+    groups = (
+        ("programs and libraries", _programs(unit)),
+        ("the kernel's word on CPUs and memory", KERNEL),
+        ("members", _members(unit)),
+        ("places to write", _places(unit)),
+        ("sockets", _sockets(unit)),
+        ("signals", ("signal receive peer=unconfined,", f"signal (send, receive) peer={unit.profile},")),
+    )
+    lines = [
+        f"# Compiled from the security domain {unit.domain.name}.",
+        "abi <abi/4.0>,",
+        "",
+        f"profile {unit.profile} flags=(attach_disconnected) {{",
+    ]
+    for title, rules in groups:
+        text = [f"  {rule}" for rule in rules]
+        lines += [f"  # {title}", *text] if text else []
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def _programs(unit: Unit) -> Iterator[str]:
+    yield f"{LAUNCHER} mr,"
+    yield f"{rules_file(unit)} r,"
+    if unit.program is Program.ENGINE:
+        yield f"{ENGINE} mrix,"
+    else:
+        yield f"{unit.image}/ r,"
+        yield f"{unit.image}/** mrix,"
+    yield from LIBRARIES
+
+
+def _members(unit: Unit) -> Iterator[str]:
+    for folder in unit.read_folders:
+        yield f"{folder}/ r,"
+        yield f"{folder}/** r,"
+
+
+def _places(unit: Unit) -> Iterator[str]:
+    if unit.program is Program.ENGINE:
+        yield f"{unit.socket_folder}/ r,"
+        yield f"{unit.socket_folder}/engine.sock rw,"
+    if unit.results:
+        yield f"{unit.results}/ r,"
+        yield f"{unit.results}/** rwk,"
+    if unit.scratch_mib:
+        yield f"{SCRATCH}/ r,"
+        yield f"owner {SCRATCH}/** rwk,"
+
+
+def _sockets(unit: Unit) -> Iterator[str]:
+    if unit.program is Program.ENGINE:
+        yield "unix (create, bind, listen, accept, getattr, getopt, setopt, send, receive, shutdown) type=stream,"
+    if unit.has_network:
+        for version in sorted({network.version for one in unit.domain.egress for network in one.networks}):
+            for transport in sorted({one.protocol for one in unit.domain.egress}):
+                family = "inet6" if version == 6 else "inet"
+                yield f"network {family} {'stream' if transport is Transport.TCP else 'dgram'},"

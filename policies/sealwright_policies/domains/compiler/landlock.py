@@ -1,0 +1,64 @@
+"""Landlock rules of a unit, as data for the launcher (policies/spec/domain.md, 7).
+
+Names of rights are those of linux/landlock.h in lower case, without LANDLOCK_ACCESS_FS_ and LANDLOCK_SCOPE_.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sealwright_policies.domains.compiler.units import ENGINE, SCRATCH, Program, Unit
+from sealwright_policies.domains.endpoints import Transport
+
+ABI: Final = 6
+"""Linux 6.12: file systems, TCP (4), ioctl on devices (5), scopes for signals and abstract sockets (6)."""
+
+READ: Final = ("read_dir", "read_file")
+RUN: Final = ("execute", *READ)
+WRITE: Final = ("make_dir", "make_reg", "read_dir", "read_file", "remove_dir", "remove_file", "truncate", "write_file")
+
+SYSTEM: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("/usr/lib/x86_64-linux-gnu", RUN),
+    ("/etc/ld.so.cache", ("read_file",)),
+    ("/etc/localtime", ("read_file",)),
+    ("/usr/share/zoneinfo", READ),
+    ("/proc", READ),
+    ("/sys/devices/system/cpu", READ),
+    ("/sys/devices/system/node", READ),
+    ("/dev/null", ("read_file", "write_file")),
+    ("/dev/zero", ("read_file",)),
+    ("/dev/random", ("read_file",)),
+    ("/dev/urandom", ("read_file",)),
+)
+"""What each unit needs of the root; other processes in /proc are hidden by its namespace."""
+
+
+def rules_file(unit: Unit) -> str:
+    """Where the launcher finds them; /usr/share/sealwright is hidden from units."""
+    return f"/usr/lib/sealwright/landlock/{unit.name}.json"
+
+
+def rules(unit: Unit) -> dict[str, Any]:
+    """The rules, JSON-ready."""
+    paths = [*SYSTEM, *((folder, READ) for folder in unit.read_folders)]
+    if unit.program is Program.ENGINE:
+        paths += [(ENGINE, ("execute", "read_file")), (unit.socket_folder, ("make_sock", "read_dir", "remove_file"))]
+    else:
+        paths += [(unit.image, RUN)]
+    if unit.results:
+        paths += [(unit.results, WRITE)]
+    if unit.scratch_mib:
+        paths += [(SCRATCH, WRITE)]
+    return {
+        "version": 1,
+        "abi": ABI,
+        "paths": [{"path": path, "access": list(access)} for path, access in sorted(paths)],
+        "connect_tcp": _ports(unit),
+        "scoped": ["abstract_unix_socket", "signal"],
+    }
+
+
+def _ports(unit: Unit) -> list[int]:
+    if not unit.has_network:
+        return []
+    return sorted({one.port for one in unit.domain.egress if one.protocol is Transport.TCP})

@@ -1,0 +1,109 @@
+"""The units of a domain: which programs run on its members, and what each may see (policies/spec/domain.md, 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sealwright_policies.domains.chain import Domains, readable
+from sealwright_policies.domains.model import Domain, MemberKind
+
+PAYLOADS: Final = "/run/sealwright/payloads"
+"""Each member lies in a folder of its id here, whatever volume it comes from."""
+RESULTS: Final = "/run/sealwright/results"
+SOCKETS: Final = "/run/sealwright/engine"
+ENGINE: Final = "/usr/lib/sealwright/bin/llama-server"
+SCRATCH: Final = "/tmp"  # noqa: S108
+"""Of the unit's own, by TemporaryFileSystem=."""
+
+
+class Program(StrEnum):
+    """What a unit executes."""
+
+    ENGINE = "engine"
+    WORKLOAD = "workload"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One unit of a domain."""
+
+    domain: Domain
+    program: Program
+    member: str
+    """Instance name: the payload id of a model, adapter or workload."""
+    reads: tuple[str, ...]
+    """Payload ids, sorted; a workload's own image is not among them."""
+
+    @property
+    def name(self) -> str:
+        """``engine@medical``."""
+        return f"{self.program.value}@{self.member}"
+
+    @property
+    def profile(self) -> str:
+        """Name of its AppArmor profile, and of the file that holds it."""
+        return f"sealwright-{self.program.value}-{self.member}"
+
+    @property
+    def image(self) -> str:
+        """Folder of a workload's image."""
+        return f"{PAYLOADS}/{self.member}"
+
+    @property
+    def socket_folder(self) -> str:
+        """Where an engine listens."""
+        return f"{SOCKETS}/{self.member}"
+
+    @property
+    def read_folders(self) -> tuple[str, ...]:
+        """Folders of the payloads that it reads."""
+        return tuple(f"{PAYLOADS}/{one}" for one in self.reads)
+
+    @property
+    def results(self) -> str | None:
+        """The domain's result volume, if this unit writes there."""
+        has_volume = self.program is Program.WORKLOAD and self.domain.resources.results_mib
+        return f"{RESULTS}/{self.domain.name}" if has_volume else None
+
+    @property
+    def scratch_mib(self) -> int:
+        """Memory for temporary files, MiB."""
+        return self.domain.resources.scratch_mib if self.program is Program.WORKLOAD else 0
+
+    @property
+    def has_network(self) -> bool:
+        """Whether it reaches anything; an engine never does."""
+        return self.program is Program.WORKLOAD and bool(self.domain.egress)
+
+    @property
+    def makes_code(self) -> bool:
+        """Whether it may map memory writable and executable."""
+        return self.program is Program.WORKLOAD and self.domain.run.writable_code
+
+
+def units_of(domains: Domains, name: str) -> tuple[Unit, ...]:
+    """The units of one domain, in a fixed order."""
+    return tuple(sorted(_units(domains, name), key=lambda unit: unit.name))
+
+
+def _units(domains: Domains, name: str) -> Iterator[Unit]:
+    domain = domains.by_name[name].domain
+    if domain.run.engine:
+        for model in domain.members(MemberKind.MODEL):
+            yield Unit(domain, Program.ENGINE, model.id, (model.id,))
+        for adapter in domain.members(MemberKind.ADAPTER):
+            yield Unit(domain, Program.ENGINE, adapter.id, tuple(sorted((adapter.id, str(adapter.base)))))
+    visible = tuple(
+        sorted(
+            member.id
+            for source in readable(domains.by_name, name)
+            for member in source.domain.member
+            if member.kind is not MemberKind.WORKLOAD
+        )
+    )
+    for workload in domain.members(MemberKind.WORKLOAD):
+        if workload.id in domain.run.workloads:
+            yield Unit(domain, Program.WORKLOAD, workload.id, visible)

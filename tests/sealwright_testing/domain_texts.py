@@ -1,0 +1,67 @@
+"""Texts of domain files for tests: a smallest one, changes to one key, and the shipped examples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sealwright_policies.domains.chain import Domains, verify_domains
+from sealwright_policies.domains.reader import DomainFile, parse_domain
+
+EXAMPLES = Path(__file__).parents[2] / "policies/domains"
+ROOT_HASHES = {"lora-training": "1a" * 32, "document-index": "2b" * 32}
+"""Stand-ins for those of the examples' workload images."""
+
+SMALLEST = """\
+schema = 1
+name = "{name}"
+level = "{level}"
+
+[owner]
+kind = "vendor"
+name = "somebody"
+
+[open]
+from_version = "1.0"
+below_version = "2.0"
+tiers = ["discrete"]
+features = []
+"""
+
+
+def domain_text(name: str = "small", level: str = "internal", more: str = "") -> str:
+    """A domain that permits nothing but what ``more`` adds."""
+    return SMALLEST.format(name=name, level=level) + more
+
+
+def parse(text: str) -> DomainFile:
+    """A domain file under the name that it should have."""
+    name = re.search(r'^name = "(.*)"', text, re.MULTILINE)
+    return parse_domain(text.encode(), f"{name[1] if name else 'x'}.toml")
+
+
+def example_texts() -> dict[str, str]:
+    """The shipped examples by file name."""
+    return {path.name: path.read_text("utf-8") for path in sorted(EXAMPLES.glob("*.toml"))}
+
+
+def parse_texts(texts: Mapping[str, str]) -> list[DomainFile]:
+    """Texts by file name, parsed."""
+    return [parse_domain(text.encode(), name) for name, text in texts.items()]
+
+
+def verified(texts: Iterable[str]) -> Domains:
+    """Texts, parsed and judged together."""
+    return verify_domains([parse(text) for text in texts])
+
+
+def examples() -> Domains:
+    """The shipped examples, judged."""
+    return verify_domains(parse_texts(example_texts()))
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    """Replace what stands exactly once."""
+    assert text.count(old) == 1, (old, text.count(old))
+    return text.replace(old, new)

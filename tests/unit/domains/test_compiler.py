@@ -1,0 +1,205 @@
+"""What the compiled files grant, whatever the domain says, and that they follow from the domains alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from sealwright_policies.domains.chain import verify_domains
+from sealwright_policies.domains.compiler import compile_box, compile_domain, compile_domains
+from sealwright_policies.domains.compiler.units import Program, Unit, units_of
+from sealwright_policies.errors import UsageError
+from sealwright_testing.domain_texts import (
+    ROOT_HASHES,
+    domain_text,
+    example_texts,
+    examples,
+    parse_texts,
+    verified,
+)
+
+DOMAINS = examples()
+FILES = {path: content.decode() for path, content in compile_domains(DOMAINS, ROOT_HASHES).items()}
+UNITS = [unit for source in DOMAINS for unit in units_of(DOMAINS, source.domain.name)]
+ENGINES = [unit for unit in UNITS if unit.program is Program.ENGINE]
+
+
+def drop_in(unit: Unit) -> dict[str, list[str]]:
+    text = FILES[f"/usr/lib/systemd/system/sealwright-{unit.name}.service.d/50-domain.conf"]
+    found: dict[str, list[str]] = {}
+    for key, value in re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE):
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def profile(unit: Unit) -> str:
+    return FILES[f"/etc/apparmor.d/{unit.profile}"]
+
+
+def landlock(unit: Unit) -> dict[str, Any]:
+    rules: dict[str, Any] = json.loads(FILES[f"/usr/lib/sealwright/landlock/{unit.name}.json"])
+    return rules
+
+
+def rights(unit: Unit) -> dict[str, set[str]]:
+    return {one["path"]: set(one["access"]) for one in landlock(unit)["paths"]}
+
+
+def test_same_domains_same_bytes() -> None:
+    again = verify_domains(list(reversed(parse_texts(example_texts()))))
+    assert compile_domains(again, dict(reversed(ROOT_HASHES.items()))) == compile_domains(DOMAINS, ROOT_HASHES)
+
+
+def test_the_examples_have_the_expected_units() -> None:
+    assert sorted(unit.name for unit in UNITS) == [
+        "engine@finance",
+        "engine@medical",
+        "engine@oncology-adapter",
+        "workload@document-index",
+        "workload@lora-training",
+    ]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_nothing_writable_is_executable(unit: Unit) -> None:
+    writing = {"write_file", "make_reg", "make_dir", "remove_file", "truncate", "make_sock"}
+    for path, access in rights(unit).items():
+        assert not ("execute" in access and access & writing), path
+    for rule in re.findall(r"^  (?:owner )?\S+ ([a-z]+),$", profile(unit), re.MULTILINE):
+        assert not ("w" in rule and ("x" in rule or "m" in rule)), rule
+    writable = [path for value in drop_in(unit).get("BindPaths", []) for path in value.split()]
+    closed = drop_in(unit)["NoExecPaths"][0].split()
+    assert {"/", "/tmp", *writable} <= set(closed)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_sees_its_own_payloads_only(unit: Unit) -> None:
+    seen = {*unit.reads, *([unit.member] if unit.program is Program.WORKLOAD else [])}
+    for text in (profile(unit), json.dumps(landlock(unit)), json.dumps(drop_in(unit))):
+        assert set(re.findall(r"/run/sealwright/payloads/([a-z0-9-]+)", text)) == seen
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_changes_no_payload(unit: Unit) -> None:
+    for access in re.findall(r"/run/sealwright/payloads/\S+ ([a-z]+),", profile(unit)):
+        assert set(access) <= set("mrix")
+    for path, access in rights(unit).items():
+        if path.startswith("/run/sealwright/payloads/"):
+            assert access <= {"read_file", "read_dir", "execute"}
+    assert not any("payloads" in value for value in drop_in(unit).get("BindPaths", []))
+
+
+@pytest.mark.parametrize(("form", "seen"), [("raw", ("m",)), ("adapter", ()), ("results", ())])
+def test_members_of_another_domain_are_seen_where_they_are_taken_raw(form: str, seen: tuple[str, ...]) -> None:
+    above = domain_text(
+        "above",
+        more='\n[[member]]\nkind = "model"\nid = "m"\n\n[run]\nworkloads = ["w"]\n'
+        f'\n[[flow]]\nto = "below"\nforms = ["{form}"]\n',
+    )
+    below = domain_text(
+        "below",
+        more='\n[[member]]\nkind = "workload"\nid = "w"\n\n[run]\nworkloads = ["w"]\n'
+        f'\n[[chain]]\nfrom = "above"\nforms = ["{form}"]\n',
+    )
+    (unit,) = units_of(verified([above, below]), "below")
+    assert unit.reads == seen
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_no_unit_has_what_none_needs(unit: Unit) -> None:
+    lines = drop_in(unit)
+    assert lines["CapabilityBoundingSet"] == lines["AmbientCapabilities"] == [""]
+    for key in ("NoNewPrivileges", "PrivateDevices", "RestrictNamespaces", "ProtectKernelModules", "PrivatePIDs"):
+        assert lines[key] == ["yes"]
+    assert (lines["LimitCORE"], lines["MemorySwapMax"]) == (["0"], ["0"])
+    assert not re.search(r"capability|mount|ptrace|/usr/s?bin/|python|include", profile(unit))
+    assert landlock(unit)["scoped"] == ["abstract_unix_socket", "signal"]
+
+
+@pytest.mark.parametrize("unit", ENGINES, ids=lambda unit: unit.name)
+def test_an_engine_has_no_network_and_makes_no_code(unit: Unit) -> None:
+    lines = drop_in(unit)
+    assert lines["PrivateNetwork"] == ["yes"]
+    assert lines["RestrictAddressFamilies"] == ["AF_UNIX"]
+    assert lines["MemoryDenyWriteExecute"] == ["yes"]
+    assert "NFTSet" not in lines
+    assert "network" not in profile(unit)
+    assert landlock(unit)["connect_tcp"] == []
+    assert [path for path, access in rights(unit).items() if access & {"make_reg", "write_file"}] == ["/dev/null"]
+
+
+def test_not_even_where_the_domain_has_egress() -> None:
+    text = domain_text(
+        more='\n[[member]]\nkind = "model"\nid = "m"\n\n[run]\nengine = true\nwritable_code = true\n'
+        '\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n'
+    )
+    (unit,) = units_of(verified([text]), "small")
+    assert not unit.has_network
+    assert not unit.makes_code
+
+
+def test_a_workload_reaches_what_its_domain_names() -> None:
+    (unit,) = units_of(DOMAINS, "clinic")
+    assert drop_in(unit)["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
+    assert drop_in(unit)["NFTSet"] == ["user:inet:sealwright:u_clinic"]
+    assert drop_in(unit)["Requires"] == ["nftables.service"]
+    assert landlock(unit)["connect_tcp"] == [443, 6514]
+
+
+def test_what_may_be_executed_is_listed_by_root_hash() -> None:
+    lines = FILES["/usr/share/sealwright/ipe/sealwright.pol"].splitlines()
+    assert lines[1] == "DEFAULT action=DENY"
+    assert {line.split()[1] for line in lines[2:] if "roothash" in line} == {
+        f"dmverity_roothash=sha256:{one}" for one in ROOT_HASHES.values()
+    }
+    assert {line.split()[1] for line in lines[2:] if "roothash" not in line} == {
+        "boot_verified=TRUE",
+        "dmverity_signature=TRUE",
+    }
+    assert all(line.endswith("action=ALLOW") for line in lines[2:])
+
+
+@pytest.mark.parametrize("hashes", [{}, {"lora-training": "1a" * 32}, ROOT_HASHES | {"other": "3c" * 32}])
+def test_root_hashes_are_those_of_the_workloads_that_may_run(hashes: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"document-index, lora-training run, and root hashes are given of"):
+        compile_box(DOMAINS, hashes)
+
+
+def test_a_workload_that_may_not_run_has_no_unit_and_is_mounted_noexec() -> None:
+    domains = verified([domain_text(more='\n[[member]]\nkind = "workload"\nid = "w"\n')])
+    files = compile_domain(domains, "small")
+    assert units_of(domains, "small") == ()
+    mounts = json.loads(files["/usr/share/sealwright/domains/small.mounts.json"])["mounts"]
+    assert mounts[0]["options"] == ["ro", "nodev", "nosuid", "noexec"]
+    assert "w" not in compile_box(domains, {})["/usr/share/sealwright/ipe/sealwright.pol"].decode().split("roothash")
+
+
+def test_every_mount_is_nodev_and_nosuid_and_executable_for_workloads_only() -> None:
+    for path, text in FILES.items():
+        if path.endswith(".mounts.json"):
+            for mount in json.loads(text)["mounts"]:
+                options = set(mount["options"])
+                assert options >= {"nodev", "nosuid"}
+                assert ("noexec" in options) == (mount.get("kind") != "workload")
+                assert ("rw" in options) == mount["path"].startswith("/run/sealwright/results/")
+
+
+def test_addresses_that_two_hosts_share_are_taken_once() -> None:
+    text = domain_text(
+        more="".join(
+            f'\n[[egress]]\nhost = "{host}.example"\nport = 443\naddresses = ["{network}"]\n'
+            for host, network in (("a", "192.0.2.0/24"), ("b", "192.0.2.16/28"), ("c", "192.0.2.0/24"))
+        )
+    )
+    rules = compile_domain(verified([text]), "small")["/usr/share/sealwright/nftables.d/small.nft"].decode()
+    assert "elements = { 192.0.2.0/24 . 443 }" in rules
+
+
+def test_the_longest_names_stay_within_the_kernel_s_and_systemd_s_limits() -> None:
+    name = "d" * 28
+    text = domain_text(name, more='\n[[member]]\nkind = "model"\nid = "' + "m" * 28 + '"\n\n[run]\nengine = true\n')
+    for path in compile_domain(verified([text]), name):
+        assert all(len(part) <= 255 for part in path.split("/"))
