@@ -26,8 +26,8 @@ from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
 from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
-from sealwright_appliance.customer_approvals import CustomerApprovals, add_customer_approvals
 from sealwright_appliance.customer_evidence import CustomerEvidence, add_customer_evidence
+from sealwright_appliance.customer_orders import CustomerOrders, add_customer_orders
 from sealwright_appliance.engines import Engines, open_models, restart_box
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_calendar import CALENDAR_FILE, LeaseCalendar
@@ -209,7 +209,7 @@ def agent_server(agent: Agent) -> uvicorn.Server:
     evidence = CustomerEvidence(agent.paths, agent.board, agent.keeper.renewal, agent.keeper.tpm_lock)
     app = create_agent_app(agent.board, agent.activation, agent.api_keys, by_file, agent.meter_keeper)
     add_customer_evidence(app, evidence)
-    add_customer_approvals(app, CustomerApprovals(agent.paths, agent.board, agent.keeper.actions.restart))
+    add_customer_orders(app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart))
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 

@@ -18,8 +18,8 @@ from sealwright_appliance.air_gap import AirGapError
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, KeyFile, KeyName
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
-from sealwright_appliance.customer_approvals import ApprovalError
 from sealwright_appliance.customer_evidence import EvidenceError
+from sealwright_appliance.customer_orders import OrderError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
 from sealwright_appliance.metering.endpoints import ReportingMeter, add_metering
 from sealwright_appliance.status import BoxStatus
@@ -157,7 +157,7 @@ def _add_api_keys(app: FastAPI, board: StatusBoard, api_keys: ApiKeys) -> None:
 def _meaning(error: SealwrightError) -> tuple[int, str, str]:
     """Status, code and sentence of an error."""
     match error:
-        case ClaimError() | ApiKeyError() | AirGapError() | EvidenceError() | ApprovalError():
+        case ClaimError() | ApiKeyError() | AirGapError() | EvidenceError() | OrderError():
             return error.status, error.code, str(error)
         case DeniedError():
             return error.status, error.code, error.sentence

@@ -27,6 +27,7 @@ from sealwright_policies.wire.encoding import (
 from sealwright_policies.wire.framing import BINDING_LABEL, framed_digest
 from sealwright_policies.wire.service import Pem
 from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval
+from sealwright_policies.wire.wipe_order import WipeOrder
 
 SLOT_SIZE = 8 * 1024 * 1024
 CONTENT_LIMIT = 4 * 1024 * 1024
@@ -48,6 +49,8 @@ class StateBinding(Document):
     approvals: Annotated[list[StateApproval], Field(max_length=MOST_APPROVALS)]
     pending_header: Bytes4M | None
     """The state volume's header until it is written there (spec, 3)."""
+    wipe_order: WipeOrder | None = None
+    """To be carried out at the next unlock (spec, 4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,18 @@ def store_binding(device: Path, binding: StateBinding) -> None:
     if sequence > LAST_SEQUENCE or len(content) > CONTENT_LIMIT:
         raise OperationError(f"{device} cannot take another record.")
     overwrite(device, sequence % 2 * SLOT_SIZE, slot_bytes(Slot(sequence, content)))
+
+
+def erase_binding(device: Path) -> None:
+    """Leave no record, the older one first: after a power cut meanwhile the newer one is found, as before.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
+    newest = _newest(device)
+    last = newest.sequence % 2 if newest is not None else 0
+    for place in (1 - last, last):
+        overwrite(device, place * SLOT_SIZE, bytes(_HEAD.size + CONTENT_LIMIT))
 
 
 def _newest(device: Path) -> Slot | None:

@@ -3,7 +3,8 @@
 It runs after the boot phase ``sysinit`` is in PCR 11 and before ``ready`` and any network, in this order:
 
 (1) the release manifest on the ESP is verified and must be of the running root; (2) the TPM's keys and counters are
-found or made, and the tick counter is incremented; (3) the state volume is opened, at the first boot made; (4) stored
+found or made, and the tick counter is incremented; what the customer has ordered to be destroyed is; (3) the state
+volume is opened, at the first boot made; (4) stored
 leases are tried, and each opens its payloads; (5) whatever happened, PCR 15 is closed and the result is written down.
 
 Nothing here trusts what it reads from a disk: the TPM refuses to unseal, or a signature is checked. Whether Secure
@@ -18,11 +19,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
-from sealwright_appliance.binding import store_binding
+from sealwright_appliance.binding import load_binding, store_binding
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, nearest_pcr_obstacles
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.claim_counter import note_claim_counter, settle_claim
 from sealwright_appliance.console import Console, release_line, state_line
+from sealwright_appliance.customer_wipe import carry_out, is_ordered
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import MAPPER, Paths
@@ -128,6 +130,8 @@ def _unlock(paths: Paths, console: Console, progress: Progress) -> Obstacle | No
         release = _load_release(paths, console, progress)  # (1)
         with open_tpm(paths.tcti) as tpm:
             provisioned = _prepare_tpm(tpm, progress, console)  # (2)
+            if _wiped(paths, provisioned, console):
+                provisioned = _prepare_tpm(tpm, progress, console)
             _open_state(paths, provisioned, release, console)  # (3)
             progress.state_volume_open = True
             _settle_claim(paths, provisioned, console)
@@ -166,11 +170,25 @@ def _prepare_tpm(tpm: TpmDevice, progress: Progress, console: Console) -> Provis
     return provisioned
 
 
-def _open_state(paths: Paths, tpm: ProvisionedTpm, release: Release, console: Console) -> None:
+def _wiped(paths: Paths, tpm: ProvisionedTpm, console: Console) -> bool:
+    """Whether the customer had ordered the end of their data, which has come now."""
     state, binding = paths.partition("state"), paths.partition("binding")
     try:
         run(volumes.wait_for(state))
         run(volumes.wait_for(binding))
+        bound = load_binding(binding)
+        if bound is None or not is_ordered(bound):
+            return False
+        carry_out(tpm, bound, state=state, binding=binding)
+    except (FormatError, OperationError) as error:
+        raise LockedError(Obstacle(BoxCode.STATE_VOLUME, str(error))) from None
+    console.say("wipe: done as the customer ordered; this is a new box")
+    return True
+
+
+def _open_state(paths: Paths, tpm: ProvisionedTpm, release: Release, console: Console) -> None:
+    state, binding = paths.partition("state"), paths.partition("binding")
+    try:
         bound = load_bound_state(state, binding)
         obstacles = _boot_obstacles(paths, tpm.device, release)
         if bound is None:

@@ -106,6 +106,8 @@ class Disk:
             raise self.failure or ToolError(argv[0], 1, "it is not there")
         if argv[0] == PCR_EXTEND and self.measures:
             self.box.measure(15, argv[2])
+        if argv[0].endswith("mkfs.ext4"):
+            shutil.rmtree(self.box.paths.state, ignore_errors=True)  # what is on the volume
         if argv[1] == "open":
             self._map(argv)
         if "plain" in argv:

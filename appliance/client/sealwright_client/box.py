@@ -16,6 +16,7 @@ from sealwright_policies.appraisal.box_evidence import BOX_EVIDENCE_LIMIT, BoxEv
 from sealwright_policies.errors import OperationError, SealwrightError
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.state_approval import StateApproval
+from sealwright_policies.wire.wipe_order import WipeOrder
 
 TIMEOUT_S = 30.0
 ACTIVATION_TIMEOUT_S = 300.0
@@ -72,12 +73,16 @@ class Box:
         return parse_json(BoxEvidence, json.dumps(reply).encode(), limit=BOX_EVIDENCE_LIMIT)
 
     def approvals(self) -> dict[str, Any]:
-        """``releases`` that the customer has approved."""
+        """``releases`` that the customer has approved, and the ``volume_id`` of their data."""
         return self._ask("GET", "/approvals")
 
     def approve(self, approvals: Sequence[StateApproval]) -> dict[str, Any]:
         """Bring approvals of one release; whether the box ``restarts`` by them."""
         return self._ask("POST", "/approvals", {"approvals": [one.model_dump(mode="json") for one in approvals]})
+
+    def wipe(self, order: WipeOrder) -> None:
+        """Have the box destroy what it keeps, at a restart that it makes now."""
+        self._ask("POST", "/wipe", order.model_dump(mode="json"))
 
     def activate(self, claim_code: str, activation_code: str) -> dict[str, Any]:
         """Activate, unless that is done; the reply holds the secrets, until they are acknowledged."""

@@ -22,6 +22,8 @@ from sealwright_client.cli_status import EXAMPLE as STATUS_EXAMPLE
 from sealwright_client.cli_status import add_status
 from sealwright_client.cli_verify import EXAMPLE as VERIFY_EXAMPLE
 from sealwright_client.cli_verify import add_verify
+from sealwright_client.cli_wipe import EXAMPLE as WIPE_EXAMPLE
+from sealwright_client.cli_wipe import add_wipe
 from sealwright_client.pinning import parse_fingerprint
 from sealwright_client.secret_input import ask_code
 from sealwright_client.secrets_file import SecretsFile
@@ -39,6 +41,7 @@ examples:
 {AIR_GAP_EXAMPLES}
 {VERIFY_EXAMPLE}
 {RELEASE_EXAMPLES}
+{WIPE_EXAMPLE}
 
 exit codes: 0 done, 1 failed, 2 usage, 10 refused, 20 unsupported, 30 malformed
 """
@@ -80,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     add_air_gap(commands)
     add_verify(commands)
     add_release(commands)
+    add_wipe(commands)
     return made
 
 

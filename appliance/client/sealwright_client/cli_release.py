@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import ssl
 import sys
@@ -14,9 +13,10 @@ import httpx
 
 from sealwright_client.box import Box, BoxRefusedError, connected
 from sealwright_client.cli_output import Commands, add_command, print_result
+from sealwright_client.customer_key import add_customer_key, read_customer_key
 from sealwright_client.pinning import parse_fingerprint
 from sealwright_client.secret_input import ask_code
-from sealwright_client.trust_files import SMALL_FILE, add_trust_files, load_trust_files, read_input
+from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, verify_box
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, Manifest, version_key
@@ -52,9 +52,7 @@ def add_release(commands: Commands) -> None:
     )  # fmt: skip
     add_trust_files(approve)
     approve.add_argument("--manifest", required=True, type=Path, metavar="FILE", help="manifest.json of the release")
-    approve.add_argument(
-        "--customer-key", required=True, type=Path, metavar="FILE", help="PEM, or the file that `activate` saved"
-    )
+    add_customer_key(approve)
     approve.add_argument(
         "--proof", type=Path, metavar="FILE", help="the log's proof; without it the licence service is asked for one"
     )
@@ -66,7 +64,7 @@ def add_release(commands: Commands) -> None:
 
 
 def _approve(arguments: argparse.Namespace) -> None:
-    anchors, key = load_trust_files(arguments), load_p256_private_key(_customer_pem(arguments.customer_key))
+    anchors, key = load_trust_files(arguments), load_p256_private_key(read_customer_key(arguments.customer_key))
     release = verify_release(read_input(arguments.manifest, MANIFEST_LIMIT), anchors.manifest_key)
     if arguments.variants is not None:
         release = verify_variants(read_input(arguments.variants, VARIANTS_LIMIT), anchors.manifest_key, release)
@@ -166,21 +164,6 @@ def _command_line_changes(old: Manifest, new: Manifest) -> list[str]:
         *(f"kernel    without {word}" for word in sorted(before - after)),
         *(f"kernel    with {word}" for word in sorted(after - before)),
     ]
-
-
-def _customer_pem(path: Path) -> bytes:
-    """The customer key's PEM: the file's content, or in what ``activate`` has saved."""
-    content = read_input(path, SMALL_FILE)
-    if content.lstrip().startswith(b"{"):
-        try:
-            document = json.loads(content)
-        except (ValueError, RecursionError):
-            document = None
-        pem = document.get("customer_key_pem") if isinstance(document, dict) else None
-        if not isinstance(pem, str):
-            raise UsageError(f"{path} holds no customer key.")
-        return pem.encode("ascii", errors="replace")
-    return content
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -130,6 +130,10 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
     async def approve(request: Request) -> Response:
         return passed_on(await box.approve(json_object(await read_body(request, APPROVALS_LIMIT))))
 
+    @app.post("/wipe")
+    async def wipe(request: Request) -> Response:
+        return passed_on(await box.wipe(json_object(await read_body(request, FORM_LIMIT))))
+
     @app.post("/evidence")
     async def evidence(request: Request) -> Response:
         asked = json_object(await read_body(request, FORM_LIMIT))

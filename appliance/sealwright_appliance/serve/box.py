@@ -132,6 +132,10 @@ class Box:
         """Bring approvals, which the agent checks itself."""
         return await self._ask("POST", "/approvals", json=approvals)
 
+    async def wipe(self, order: dict[str, Any]) -> httpx.Response:
+        """Bring the customer's order to destroy their data, which the agent checks itself."""
+        return await self._ask("POST", "/wipe", json=order)
+
     async def create_key(self, name: str, admin_key: str, *, admin: bool) -> httpx.Response:
         """Have the agent draw a key; it checks the administrator's itself."""
         return await self._change("POST", "/api-keys", json={"name": name, "admin": admin, "admin_key": admin_key})

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.claim import Claim
-from sealwright_appliance.customer_approvals import merged_approvals
+from sealwright_appliance.customer_orders import merged_approvals
 from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval, approve_release
 from sealwright_testing.running_box import RunningBox, unlocked_box, wait_until
 from sealwright_testing.simulated_box import SimulatedVendor, license_command

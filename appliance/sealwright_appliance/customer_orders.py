@@ -1,13 +1,15 @@
-"""The customer's approvals of releases for the state volume, as they come in (policies/spec/binding.md, 2).
+"""What the customer orders by their own key: approvals of releases, and the end of their data.
 
-They are signed by the customer key, which the box does not have, so whoever brings them needs no other right, and a box
-that is locked for want of one can take it. The TPM judges them once more, at the boot that they are for.
+Orders (policies/spec/binding.md) are signed by the customer key, which the box does not have, so whoever brings them
+needs no other right, and a box that is locked for want of one can take it. The TPM judges approvals once more, at the
+boot that they are for.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from fastapi import FastAPI
@@ -19,7 +21,7 @@ from sealwright_appliance.binding import StateBinding, load_binding, store_bindi
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status_board import StatusBoard
-from sealwright_policies.errors import OperationError, SealwrightError
+from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
 from sealwright_policies.wire.encoding import Document, Sha256Hex
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.state_approval import (
@@ -28,10 +30,11 @@ from sealwright_policies.wire.state_approval import (
     StateApprovals,
     verify_state_approval,
 )
+from sealwright_policies.wire.wipe_order import WipeOrder, verify_wipe_order, volume_id
 
 
-class ApprovalError(SealwrightError):
-    """Approvals that this box does not take."""
+class OrderError(SealwrightError):
+    """Something that this box does not take."""
 
     exit_code = 10
 
@@ -45,6 +48,8 @@ class ApprovedReleases(Document):
     """``GET /approvals``: releases that the customer has approved, the last approved one last."""
 
     releases: list[Sha256Hex]
+    volume_id: Sha256Hex
+    """Of the state volume that they are for."""
 
 
 class ApprovalOutcome(ApprovedReleases):
@@ -57,7 +62,7 @@ class ApprovalOutcome(ApprovedReleases):
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerApprovals:
+class CustomerOrders:
     """Reads and completes the binding record of a running box; nobody else writes it."""
 
     paths: Paths
@@ -71,30 +76,47 @@ class CustomerApprovals:
         Raises:
             OperationError: the disk refuses, or there is no record.
         """
-        return ApprovedReleases(releases=_releases(self._load().approvals))
+        bound = self._load()
+        return ApprovedReleases(releases=_releases(bound.approvals), volume_id=volume_id(bound.public))
 
     def add(self, brought: Sequence[StateApproval]) -> ApprovalOutcome:
         """Take up approvals of one release.
 
         Raises:
-            ApprovalError: they are of several releases.
+            OrderError: they are of several releases, or not by the customer key of this box.
             FormatError: over other PCRs.
-            VerificationError: DOCUMENT_SIGNATURE: not by the customer key of this box.
             OperationError: the disk refuses, or there is no record.
         """
         if len(_releases(brought)) != 1:
-            raise ApprovalError(400, "INVALID_REQUEST", "Approvals are brought for one release at a time.")
+            raise OrderError(400, "INVALID_REQUEST", "Approvals are brought for one release at a time.")
         with self._one:
             bound = self._load()
             key = load_p256_public_key(bound.customer_key)
-            for approval in brought:
-                verify_state_approval(approval, key)
+            with _refusing():
+                for approval in brought:
+                    verify_state_approval(approval, key)
             merged = merged_approvals(bound.approvals, brought, keep=self._running())
             added = len([one for one in merged if one not in bound.approvals])
             if added:
                 store_binding(self.paths.partition("binding"), bound.model_copy(update={"approvals": merged}))
         helps = added > 0 and self._locked() and brought[0].release_id == self._running()
-        return ApprovalOutcome(releases=_releases(merged), added=added, restarts=helps)
+        return ApprovalOutcome(
+            releases=_releases(merged), volume_id=volume_id(bound.public), added=added, restarts=helps
+        )
+
+    def order_wipe(self, order: WipeOrder) -> None:
+        """Keep an order, which the restart that has to follow carries out.
+
+        Raises:
+            OrderError: it is not by the customer key of this box, or of another volume.
+            OperationError: the disk refuses, or there is no record.
+        """
+        with self._one:
+            bound = self._load()
+            with _refusing():
+                verify_wipe_order(order, volume_id(bound.public), load_p256_public_key(bound.customer_key))
+            store_binding(self.paths.partition("binding"), bound.model_copy(update={"wipe_order": order}))
+        self.board.say("wipe: the customer has ordered it; the box restarts and destroys what it keeps")
 
     def _running(self) -> str | None:
         release = self.board.status.release
@@ -109,6 +131,14 @@ class CustomerApprovals:
         if bound is None:
             raise OperationError("The box has no binding record.", cure="Install it anew.")
         return bound
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except VerificationError as error:
+        raise OrderError(403, error.code, str(error).removeprefix(f"{error.code}: ")) from error
 
 
 def merged_approvals(
@@ -132,15 +162,20 @@ def _releases(approvals: Sequence[StateApproval]) -> list[str]:
     return list(dict.fromkeys(one.release_id for one in approvals))
 
 
-def add_customer_approvals(app: FastAPI, approvals: CustomerApprovals) -> None:
+def add_customer_orders(app: FastAPI, orders: CustomerOrders) -> None:
     """Add the routes."""
 
     @app.get("/approvals")
     async def known() -> ApprovedReleases:
-        return await run_in_threadpool(approvals.known)
+        return await run_in_threadpool(orders.known)
 
     @app.post("/approvals")
     async def add(brought: StateApprovals) -> JSONResponse:
-        outcome = await run_in_threadpool(approvals.add, brought.approvals)
-        restart = BackgroundTask(approvals.restart) if outcome.restarts else None
+        outcome = await run_in_threadpool(orders.add, brought.approvals)
+        restart = BackgroundTask(orders.restart) if outcome.restarts else None
         return JSONResponse(outcome.model_dump(mode="json"), background=restart)
+
+    @app.post("/wipe")
+    async def wipe(order: WipeOrder) -> JSONResponse:
+        await run_in_threadpool(orders.order_wipe, order)
+        return JSONResponse({"restarts": True}, background=BackgroundTask(orders.restart))
