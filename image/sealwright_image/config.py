@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import ErrorDetails
 
 from sealwright_policies.appraisal.reference_values import PayloadKind, ProductVersion
+from sealwright_policies.domains.fields import Name as DomainName
 from sealwright_policies.errors import FormatError, UsageError
 from sealwright_policies.toml_location import dotted, find_line, parse_toml
 from sealwright_policies.wire.encoding import Identifier
@@ -55,12 +56,11 @@ class PayloadTable(_Table):
 
     id: PayloadId
     kind: PayloadKind = PayloadKind.MODEL
-    domain: Identifier
+    domain: DomainName
+    """Security domain that it lies in: one of ``domains``."""
     path: Path
     license: Path
     """Text file: the licence of the payload, shown to the customer."""
-    policy: Path | None = None
-    """Security-domain policy; reserved."""
 
 
 class ProductFile(_Table):
@@ -72,6 +72,8 @@ class ProductFile(_Table):
     flavour: Literal["production", "test"] = "production"
     keys: Path
     license_service: Path
+    domains: Annotated[tuple[Path, ...], Field(min_length=1, max_length=64)]
+    """Domain files, each called by the name of its domain (policies/spec/domain.md)."""
     os: OsTable = OsTable()
     state: StateTable = StateTable()
     payload: Annotated[tuple[PayloadTable, ...], Field(min_length=1, max_length=64)]
@@ -86,7 +88,6 @@ class PayloadConfig:
     domain: str
     path: Path
     license: Path
-    policy: Path | None
 
     @property
     def partition_label(self) -> str:
@@ -104,6 +105,7 @@ class Config:
     flavour: Literal["production", "test"]
     keys: Path
     license_service: Path
+    domains: tuple[Path, ...]
     packages: tuple[str, ...]
     mirror: str | None
     extra_tree: Path | None
@@ -132,6 +134,7 @@ def parse_config(text: str, product_file: Path) -> Config:
     except ValidationError as error:
         raise UsageError(_schema_problems(error, text, product_file)) from error
     _refuse_duplicates(product, text, product_file)
+    _refuse_unknown_domains(product, text, product_file)
     _refuse_test_keys(product, text, product_file)
     base = product_file.resolve().parent
     return Config(
@@ -142,6 +145,7 @@ def parse_config(text: str, product_file: Path) -> Config:
         flavour=product.flavour,
         keys=_absolute(base, product.keys),
         license_service=_absolute(base, product.license_service),
+        domains=tuple(_absolute(base, path) for path in product.domains),
         packages=product.os.packages,
         mirror=product.os.mirror,
         extra_tree=_absolute(base, product.os.extra_tree) if product.os.extra_tree else None,
@@ -154,7 +158,6 @@ def parse_config(text: str, product_file: Path) -> Config:
                 domain=payload.domain,
                 path=_absolute(base, payload.path),
                 license=_absolute(base, payload.license),
-                policy=_absolute(base, payload.policy) if payload.policy else None,
             )
             for payload in product.payload
         ),
@@ -216,6 +219,19 @@ def _refuse_duplicates(product: ProductFile, text: str, product_file: Path) -> N
                 f" in line {first[payload.id]}; each needs its own."
             )
         first[payload.id] = line
+
+
+def _refuse_unknown_domains(product: ProductFile, text: str, product_file: Path) -> None:
+    names = [path.stem for path in product.domains]
+    line = find_line(text, ("domains",))
+    if len(names) != len(set(names)):
+        raise UsageError(f"{product_file}: line {line}: domains: two files of one name; domains are called by it.")
+    for index, payload in enumerate(product.payload):
+        if payload.domain not in names:
+            raise UsageError(
+                f"{product_file}: line {find_line(text, ('payload', index, 'domain'))}: payload[{index}].domain:"
+                f" no {payload.domain}.toml is among the domains in line {line}."
+            )
 
 
 def _refuse_test_keys(product: ProductFile, text: str, product_file: Path) -> None:

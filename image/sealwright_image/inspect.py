@@ -33,6 +33,14 @@ def summary(folder: ImageFolder) -> str:
             f"    partition {payload.verity.root_hash}",
             f"    licence   {first_line}",
         ]
+    lines += ["", "domains"]
+    for domain in manifest.domains:
+        lines += [
+            f"  {domain.name}: {domain.level}, of {domain.owner}",
+            f"    digest    {domain.digest}",
+            *(f"    egress    {one}" for one in domain.egress),
+            *(f"    flow      {one}" for one in domain.flows),
+        ]
     lines += ["", "expected measurements (SHA-256)"]
     lines += [f"  PCR  4  {one.pcr4}  {one.name}" for one in manifest.measurements.boot_applications]
     lines += [f"  PCR  4  {one.pcr4}  {one.name}, signed after the build" for one in folder.release.variants]

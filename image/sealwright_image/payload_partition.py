@@ -24,7 +24,6 @@ from sealwright_policies.wire.volume_key import key_check
 
 MIB = 1024 * 1024
 MODEL_FILE = "model.gguf"
-POLICY_FILE = "policy"
 LICENSE_LIMIT = 256 * 1024
 """Bytes of the longest licence text."""
 
@@ -73,8 +72,6 @@ def build_plain_partition(context: Context, payload: PayloadConfig, identity: uu
     image = context.work / f"{payload.payload_id}.plain"
     stage.mkdir()
     stage_file(payload.path, stage / MODEL_FILE)
-    if payload.policy:
-        stage_file(payload.policy, stage / POLICY_FILE)
     size = payload.path.stat().st_size
     with context.progress.step(f"{payload.payload_id}: file system", size):
         digest = FileDigest(stage / MODEL_FILE)

@@ -219,6 +219,7 @@ def _manifest(
         config,
         os_build,
         [partition.payload for partition in sealed],
+        inputs.domains,
         inputs.keys,
         artefacts=artefacts,
         sbom=artefact(names.SBOM, partial / names.SBOM),

@@ -10,10 +10,12 @@ from pathlib import Path
 from sealwright_image.config import Config, PayloadConfig
 from sealwright_image.context import Context
 from sealwright_image.custodians import Custodians, load_custodians
+from sealwright_image.domains import load_domains
 from sealwright_image.gguf import Gguf, read_gguf
 from sealwright_image.keys import BuildKeys, load_keys
 from sealwright_image.payload_partition import LICENSE_LIMIT, MIB, predicted_size
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.domains.chain import Domains
 from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, UsageError
 
 OS_IN_OUTPUT = 1024 * MIB
@@ -30,6 +32,8 @@ class Inputs:
     custodians: Custodians
     models: Mapping[str, Gguf]
     """By payload id."""
+    domains: Domains
+    """Judged together."""
 
 
 def check_inputs(config: Config) -> Inputs:
@@ -37,12 +41,14 @@ def check_inputs(config: Config) -> Inputs:
 
     Raises:
         UsageError, FormatError, UnsupportedError: with the file that is wrong, and why.
+        VerificationError: the domains are refused.
     """
     keys = load_keys(config.keys)
     custodians = load_custodians(config.license_service)
     if config.extra_tree and not config.extra_tree.is_dir():
         raise UsageError(f"{config.extra_tree}: no such folder (os.extra_tree).")
-    return Inputs(keys, custodians, {payload.payload_id: _check_payload(payload) for payload in config.payloads})
+    models = {payload.payload_id: _check_payload(payload) for payload in config.payloads}
+    return Inputs(keys, custodians, models, load_domains(config))
 
 
 def _check_payload(payload: PayloadConfig) -> Gguf:
@@ -54,8 +60,6 @@ def _check_payload(payload: PayloadConfig) -> Gguf:
         if not payload.path.is_file():
             raise UsageError(f"Payload {payload.payload_id!r}: {payload.path} is missing or not a file.")
         model = read_gguf(payload.path)
-        if payload.policy and not payload.policy.is_file():
-            raise UsageError(f"Payload {payload.payload_id!r}: {payload.policy} is missing or not a file.")
         text = payload.license.read_bytes()
     except OSError as error:
         raise UsageError(
@@ -133,7 +137,7 @@ def check_tools(context: Context) -> None:
 
 
 def _payload_bytes(payload: PayloadConfig) -> int:
-    return payload.path.stat().st_size + (payload.policy.stat().st_size if payload.policy else 0)
+    return payload.path.stat().st_size
 
 
 def _existing(folder: Path) -> Path:

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sealwright_policies.cli_domain_files import load_files
 from sealwright_policies.domains.canonical import domain_digest
 from sealwright_policies.domains.chain import Domains, find_problems, verify_domains
+from sealwright_policies.domains.files import load_files
 from sealwright_policies.domains.problems import Problem
 from sealwright_policies.errors import VerificationError
 

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sealwright_policies.cli_domain_files import load_verified
 from sealwright_policies.domains.compiler import compile_domains
+from sealwright_policies.domains.files import load_verified
 from sealwright_policies.errors import OperationError, UsageError
 
 DESCRIPTION = """\

@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from sealwright_policies.cli_domain_files import by_name, load_domain, load_folder
 from sealwright_policies.domains.difference import Change, Direction, compare
+from sealwright_policies.domains.files import by_name, load_domain, load_folder
 from sealwright_policies.domains.reader import DomainFile
 from sealwright_policies.errors import UsageError
 

@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from sealwright_policies.cli_domain_files import load_domain, load_verified
 from sealwright_policies.domains.explanation import USAGE, Explanation, explain
+from sealwright_policies.domains.files import load_domain, load_verified
 from sealwright_policies.errors import RejectionCode, VerificationError
 
 _QUESTIONS = "".join(f"  {verb} {words}\n" for verb, words in USAGE.items())

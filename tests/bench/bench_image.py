@@ -32,7 +32,7 @@ from sealwright_image.sector_cipher import SectorCipher
 from sealwright_image.shares import draw_shares
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_testing.bench import Figure, figure, in_turns, ratio
-from sealwright_testing.image_inputs import product_text, write_model, write_service
+from sealwright_testing.image_inputs import write_model, write_product, write_service
 
 MODEL_BYTES = 512 * 1024 * 1024
 ROUNDS = 5
@@ -50,7 +50,7 @@ def measure() -> Iterator[Figure]:
 def _partitions(scratch: Path) -> Iterator[Figure]:
     model = write_model(scratch / "model.gguf", MODEL_BYTES)
     (scratch / "license").write_text("bench\n")
-    payload = PayloadConfig("bench", PayloadKind.MODEL, "bench", model, scratch / "license", None)
+    payload = PayloadConfig("bench", PayloadKind.MODEL, "bench", model, scratch / "license")
     encryption: list[float] = []
 
     def partition() -> float:
@@ -106,7 +106,7 @@ def _whole_build(scratch: Path) -> Iterator[Figure]:
     write_service(folder / "license-service.json")
     (scratch / "model.gguf").rename(folder / "bench.gguf")
     (folder / "LICENSE.txt").write_text("bench\n")
-    (folder / "product.toml").write_text(product_text("bench"))
+    write_product(folder, "bench")
     config = load_config(folder / "product.toml")
     for name, refresh in (("build", True), ("build_os_cached", False)):
         progress = Progress(io.StringIO())

@@ -35,6 +35,44 @@ def domain_text(name: str = "small", level: str = "internal", more: str = "") ->
     return SMALLEST.format(name=name, level=level) + more
 
 
+SERVING = """
+[run]
+engine = true
+
+[api]
+completions = true
+embeddings = true
+logprobs = 5
+tokens_per_request = 1000000
+tokens_per_day = 1000000000
+requests_per_minute = 1000000
+pad_stream = false
+
+[metering]
+counters = ["requests", "prompt_tokens", "completion_tokens", "busy_ms", "lease_ms"]
+by_key = true
+"""
+"""What the tests' boxes are asked for."""
+
+
+def serving_text(name: str, models: Iterable[str]) -> str:
+    """A domain whose models are served on any box, software TPMs included."""
+    text = replaced(domain_text(name, "confidential"), '["discrete"]', '["software", "firmware", "discrete"]')
+    text = replaced(replaced(text, '"1.0"', '"0"'), '"2.0"', '"1000"')
+    return text + "".join(f'\n[[member]]\nkind = "model"\nid = "{one}"\n' for one in models) + SERVING
+
+
+def write_serving(folder: Path, models: Mapping[str, str]) -> list[Path]:
+    """Write the domain files of models, given as payload id and domain; returns their paths."""
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for name in sorted(set(models.values())):
+        path = folder / f"{name}.toml"
+        path.write_text(serving_text(name, [model for model, domain in models.items() if domain == name]))
+        paths.append(path)
+    return paths
+
+
 def parse(text: str) -> DomainFile:
     """A domain file under the name that it should have."""
     name = re.search(r'^name = "(.*)"', text, re.MULTILINE)

@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
+from sealwright_testing.domain_texts import write_serving
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -107,14 +108,23 @@ def write_service(path: Path) -> ServiceKeys:
     return keys
 
 
+def write_product(folder: Path, *payloads: str, head: str = "") -> Path:
+    """Write a product file and its domain; returns its path."""
+    write_serving(folder / "domains", dict.fromkeys(payloads, "medical"))
+    path = folder / "product.toml"
+    path.write_text(product_text(*payloads, head=head))
+    return path
+
+
 def product_text(*payloads: str, head: str = "") -> str:
-    """A product file with a payload table for each id; ``head`` adds lines before them."""
+    """A product file with a payload table for each id, all of one domain; ``head`` adds lines before them."""
     lines = [
         'vendor = "Example Vendor"',
         'product = "sealed-advisor"',
         'version = "1.0"',
         'keys = "keys"',
         'license_service = "license-service.json"',
+        'domains = ["domains/medical.toml"]',
         head,
     ]
     for payload in payloads:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sealwright_testing.domain_texts import write_serving
 from sealwright_testing.machine import HOST_ADDRESS
 from sealwright_testing.models import ModelStore
 from sealwright_testing.swtpm import SoftwareTpm
@@ -117,6 +118,7 @@ class Vendor:
         extra_command_line: Sequence[str] = (),
     ) -> Path:
         """Write product.toml; returns its path."""
+        domains = write_serving(self.directory / "domains", {one.payload_id: one.domain for one in models})
         planted = [f'extra_tree = "{extra_tree}"'] if extra_tree else []
         planted += [f"extra_command_line = {json.dumps(list(extra_command_line))}"] if extra_command_line else []
         lines = [
@@ -126,6 +128,7 @@ class Vendor:
             f'flavour = "{flavour}"',
             'keys = "keys"',
             'license_service = "license/license-service.json"',
+            f"domains = {json.dumps([f'domains/{path.name}' for path in domains])}",
             *(["", "[os]", *planted] if planted else []),
         ]
         for model in models:

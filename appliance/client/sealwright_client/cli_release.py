@@ -19,7 +19,7 @@ from sealwright_client.secret_input import ask_code
 from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, verify_box
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, Manifest, version_key
+from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, DomainSummary, Manifest, version_key
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_policies.transparency.release_proof import ReleaseProof, require_logged_as, verify_release_proof
@@ -152,7 +152,28 @@ def changes(old: Manifest, new: Manifest) -> list[str]:
         for name in sorted(before.keys() & after.keys())
         if before[name].domain != after[name].domain
     ]
-    return lines + _command_line_changes(old, new)
+    return lines + _domain_changes(old, new) + _command_line_changes(old, new)
+
+
+def _domain_changes(old: Manifest, new: Manifest) -> list[str]:
+    """What domains came and went, and what may leave those that stay; another digest alone is told, too."""
+    before, after = ({one.name: one for one in manifest.domains} for manifest in (old, new))
+    lines = [f"gone      domain {name}" for name in sorted(before.keys() - after.keys())]
+    for name in sorted(after.keys()):
+        one, earlier = after[name], before.get(name)
+        ways, known = _ways_out(one), _ways_out(earlier) if earlier else set()
+        if earlier is None:
+            lines.append(f"new       domain {name}: {one.level}, of {one.owner}")
+        elif earlier.digest != one.digest:
+            lines.append(f"changed   domain {name}: {one.level}, digest {one.digest[:16]}")
+        lines += [f"opened    domain {name}: {way}" for way in sorted(ways - known)]
+        lines += [f"closed    domain {name}: {way}" for way in sorted(known - ways)]
+    return lines
+
+
+def _ways_out(domain: DomainSummary) -> set[str]:
+    flows = (f"{form} to {flow.to}" for flow in domain.flows for form in flow.forms)
+    return {*(f"egress to {one}" for one in domain.egress), *(f"flow of {one}" for one in flows)}
 
 
 def _command_line_changes(old: Manifest, new: Manifest) -> list[str]:

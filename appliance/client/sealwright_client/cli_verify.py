@@ -75,6 +75,7 @@ def document(verified: VerifiedBox, fingerprint: str) -> dict[str, Any]:
         "payloads": [
             {"payload_id": one.payload_id, "kind": one.kind.value, "domain": one.domain} for one in manifest.payloads
         ],
+        "domains": [one.model_dump(mode="json") for one in manifest.domains],
         "boot": {"firmware": result.boot.firmware_version, "phases": list(result.boot.phases)} if result.boot else None,
         "pcrs": {str(number): value.hex() for number, value in sorted(result.pcrs.items())},
     }
@@ -91,6 +92,9 @@ def lines(verified: VerifiedBox, fingerprint: str) -> list[str]:
         f"root {verified.checkpoint.root.hex()[:16]}…",
         f"TLS       {fingerprint}: the key of this connection is the box's",
         *(f"payload   {one.payload_id}: {one.kind.value} in domain {one.domain}" for one in manifest.payloads),
+        *(f"domain    {one.name}: {one.level}, digest {one.digest}" for one in manifest.domains),
+        *(f"egress    domain {one.name}: {way}" for one in manifest.domains for way in one.egress),
+        *(f"flow      domain {one.name}: {way}" for one in manifest.domains for way in one.flows),
         *(f"          {line}" for line in describe(verified.result)[1:]),
     ]
 

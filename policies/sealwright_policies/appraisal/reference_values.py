@@ -163,6 +163,41 @@ class Measurements(Document):
         return found
 
 
+class DomainEndpoint(Document):
+    """A host that workloads of a domain may reach (policies/spec/domain.md, 5)."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    protocol: Literal["tcp", "udp"]
+    addresses: Annotated[list[str], Field(max_length=16)]
+
+    def __str__(self) -> str:
+        where = f" at {', '.join(self.addresses)}" if self.addresses else ""
+        return f"{self.host} port {self.port}/{self.protocol}{where}"
+
+
+class DomainFlow(Document):
+    """Where data of a domain may go."""
+
+    to: Identifier
+    forms: Annotated[list[str], Field(min_length=1, max_length=8)]
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.forms)} to {self.to}"
+
+
+class DomainSummary(Document):
+    """A security domain of the release: what it is, and what may leave it."""
+
+    name: Identifier
+    level: Literal["internal", "confidential", "sealed"]
+    owner: str
+    digest: Sha256Hex
+    """Of its canonical form (policies/spec/domain.md, 6)."""
+    egress: Annotated[list[DomainEndpoint], Field(max_length=32)]
+    flows: Annotated[list[DomainFlow], Field(max_length=32)]
+
+
 class OsImage(Document):
     """The verity-protected root and the kernel image."""
 
@@ -214,6 +249,8 @@ class Manifest(Document):
     tools: Tools
     service_file: Sha256Hex | None = None
     """SHA-256 of the licence-service file in the root: by which of its keys the image knows the service."""
+    domains: Annotated[list[DomainSummary], Field(max_length=64, default_factory=list)]
+    """Of the payloads, and those that these name. Empty in releases from before there were any."""
 
 
 class Subject(Document):

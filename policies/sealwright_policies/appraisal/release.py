@@ -46,7 +46,7 @@ def verify_release(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey) -> 
     Raises:
         FormatError: not an envelope, or its payload is no statement about a manifest.
         VerificationError: ``DOCUMENT_TYPE``, ``DOCUMENT_SIGNATURE``; ``MANIFEST_MISMATCH`` if the statement's subject
-            is not the list of the manifest's artefacts.
+            is not the list of the manifest's artefacts, or the manifest lists domains and a payload is of none of them.
     """
     payload = verify_dsse(envelope, PAYLOAD_TYPE, manifest_key, limit=MANIFEST_LIMIT)
     statement = parse_json(Statement, payload, limit=MANIFEST_LIMIT)
@@ -54,7 +54,20 @@ def verify_release(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey) -> 
         raise VerificationError(
             RejectionCode.MANIFEST_MISMATCH, "The statement's subject is not the list of the manifest's artefacts."
         )
+    _check_domains(statement.predicate)
     return Release(hashlib.sha256(payload).hexdigest(), statement.predicate)
+
+
+def _check_domains(manifest: Manifest) -> None:
+    names = [one.name for one in manifest.domains]
+    if len(names) != len(set(names)):
+        raise VerificationError(RejectionCode.MANIFEST_MISMATCH, "The manifest lists a domain twice.")
+    for payload in manifest.payloads:
+        if names and payload.domain not in names:
+            raise VerificationError(
+                RejectionCode.MANIFEST_MISMATCH,
+                f"Payload {payload.payload_id} is of domain {payload.domain}, which the manifest does not list.",
+            )
 
 
 def find_release(release_id: str, releases: Mapping[str, Release]) -> Release:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sealwright_policies.appraisal.reference_values import DomainEndpoint, DomainFlow, DomainSummary
 from sealwright_policies.domains.model import Domain
 from sealwright_policies.wire.framing import framed_digest
 
@@ -19,6 +20,19 @@ def canonical_form(domain: Domain) -> bytes:
 def domain_digest(domain: Domain) -> bytes:
     """SHA-256 over label and canonical form, 32 bytes."""
     return framed_digest(DOMAIN_LABEL, canonical_form(domain))
+
+
+def summarise(domain: Domain) -> DomainSummary:
+    """What a release manifest says about a domain; lists in canonical order."""
+    values = json.loads(canonical_form(domain))
+    return DomainSummary(
+        name=domain.name,
+        level=domain.level.value,
+        owner=domain.owner.name,
+        digest=domain_digest(domain).hex(),
+        egress=[DomainEndpoint(**one) for one in values["egress"]],
+        flows=[DomainFlow(**one) for one in values["flow"]],
+    )
 
 
 def _encoded(value: Any) -> str:

@@ -95,7 +95,7 @@ Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,6
 D = TypeVar("D", bound=BaseModel)
 
 MAX_DEPTH = 16
-"""Nested objects and arrays in a document. The deepest of ours is the manifest, with 6."""
+"""Nested objects and arrays in a document. The deepest of ours is the manifest, with 7."""
 
 
 def parse_json(kind: type[D], data: bytes, *, limit: int) -> D:

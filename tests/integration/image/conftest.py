@@ -13,7 +13,7 @@ from sealwright_image.cli import main
 from sealwright_image.config import Config, load_config
 from sealwright_image.pipeline import BuiltImage, build_image
 from sealwright_image.progress import Progress
-from sealwright_testing.image_inputs import ServiceKeys, product_text, write_model, write_service
+from sealwright_testing.image_inputs import ServiceKeys, write_model, write_product, write_service
 from sealwright_testing.small_os import cache_with_tools, small_os
 
 PAYLOADS = ("medical", "finance")
@@ -45,7 +45,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
     for payload in PAYLOADS:
         write_model(folder / f"{payload}.gguf", 2_000_000)
     (folder / "LICENSE.txt").write_text("Apache-2.0, see the model card\n")
-    (folder / "product.toml").write_text(product_text(*PAYLOADS, head="[state]\nsize_mib = 128"))
+    write_product(folder, *PAYLOADS, head="[state]\nsize_mib = 128")
     return Product(folder, service, cache_with_tools(folder))
 
 

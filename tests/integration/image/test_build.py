@@ -21,6 +21,8 @@ from sealwright_image.esp import UKI_ON_ESP
 from sealwright_image.run import Tools
 from sealwright_image.verity import verify_tree
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP, Payload, WrappedShare
+from sealwright_policies.domains.canonical import summarise
+from sealwright_policies.domains.files import load_domain
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.custodian_wrap import ShareName, unwrap_share
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -106,6 +108,12 @@ def test_no_plaintext_of_a_model_is_on_the_disk(product: Product, image: Path) -
         model = (product.folder / f"{payload_id}.gguf").read_bytes()
         assert model[1_000_000:1_000_064] not in disk
     assert b"general.architecture" not in disk
+
+
+def test_the_manifest_lists_the_domains(product: Product, image: Path) -> None:
+    manifest = load_folder(image).release.manifest
+    assert manifest.domains == [summarise(load_domain(product.folder / "domains/medical.toml").domain)]
+    assert {payload.domain for payload in manifest.payloads} == {"medical"}
 
 
 def test_partitions_never_share_id_or_key(product: Product, image: Path, tmp_path: Path) -> None:

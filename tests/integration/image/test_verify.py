@@ -241,6 +241,7 @@ def test_the_commands_tell_people_and_machines(
     shown = capsys.readouterr().out
     assert "sealed-advisor 1.0 by Example Vendor" in shown
     assert "medical: model in domain medical" in shown
+    assert "medical: confidential, of somebody" in shown
     assert main(["inspect", str(image), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["manifest"]["product"] == "sealed-advisor"
     flip(copy, "payload-medical")

@@ -29,6 +29,7 @@ def test_paths_are_relative_to_the_file() -> None:
         Path("/srv/product/finance.gguf"),
     ]
     assert config.payloads[0].kind is PayloadKind.MODEL
+    assert config.domains == (Path("/srv/product/domains/medical.toml"),)
     assert config.payloads[0].partition_label == "payload-medical"
     assert config.flavour == "production"
     assert config.state_bytes == 512 * 1024 * 1024
@@ -44,6 +45,11 @@ def test_a_syntax_error_names_its_line() -> None:
     assert "line 3" in problem_of('vendor = "x"\nproduct = "y"\nversion = \n')
 
 
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000 + "]" * 5000])
+def test_what_tomllib_stumbles_over_is_no_toml(value: str) -> None:
+    assert "not TOML" in problem_of(f"vendor = {value}\n")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -51,10 +57,14 @@ def test_a_syntax_error_names_its_line() -> None:
         ('version = "1.0"', 'version = "1.0-beta"', "line 3: version: "),
         ('version = "1.0"', 'version = "1.0"\nflavor = "test"', "line 4: flavor: no such key"),
         ('product = "sealed-advisor"', 'product = "Sealed Advisor"', "line 2: product: "),
-        ('kind = "model"', 'kind = "modle"', "line 9: payload[0].kind: "),
-        ('id = "medical"', 'id = "Medical Model"', "line 8: payload[0].id: "),
-        ('id = "medical"\n', "", "line 7: payload[0].id: this key is missing"),
-        ('domain = "medical"', "domain = 7", "line 10: payload[0].domain: "),
+        ('kind = "model"', 'kind = "modle"', "line 10: payload[0].kind: "),
+        ('id = "medical"', 'id = "Medical Model"', "line 9: payload[0].id: "),
+        ('id = "medical"\n', "", "line 8: payload[0].id: this key is missing"),
+        ('domain = "medical"', "domain = 7", "line 11: payload[0].domain: "),
+        ('domains = ["domains/medical.toml"]\n', "", "line 1: domains: this key is missing"),
+        ("domains/medical.toml", "domains/finance.toml", "line 11: payload[0].domain: no medical.toml is among"),
+        ('toml"]', 'toml", "old/medical.toml"]', "line 6: domains: two files of one name"),
+        ('kind = "model"', 'kind = "model"\npolicy = "x"', "line 11: payload[0].policy: no such key"),
     ],
 )
 def test_a_schema_error_names_line_and_key(old: str, new: str, told: str) -> None:
@@ -78,7 +88,7 @@ def test_an_error_in_the_second_payload_names_the_second_payload() -> None:
 
 def test_an_id_used_twice_names_both_lines() -> None:
     told = problem_of(product_text("medical", "medical"))
-    assert "line 15: payload[1].id: 'medical' is already the id of the payload in line 8" in told
+    assert "line 16: payload[1].id: 'medical' is already the id of the payload in line 9" in told
 
 
 def test_no_payload_at_all_is_refused() -> None:

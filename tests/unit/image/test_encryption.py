@@ -120,7 +120,7 @@ def test_a_sealed_partition_says_which_key_it_was_sealed_with(tmp_path: Path) ->
         (tmp_path / name).write_bytes(bytes(4096))
     (tmp_path / "disk").touch()
     verity = Verity(**payload_fields(PARTITION_ID.hex())["verity"])
-    payload = PayloadConfig("medical", PayloadKind.MODEL, "medical", tmp_path, tmp_path / "license", None)
+    payload = PayloadConfig("medical", PayloadKind.MODEL, "medical", tmp_path, tmp_path / "license")
     shares = draw_shares()
     sealed = seal_partition(
         PlainPartition(tmp_path / "plain", 4096, verity, ""),

@@ -14,8 +14,16 @@ from sealwright_image.context import build_epoch, cache_directory, make_context
 from sealwright_image.keys import generate_keys
 from sealwright_image.preflight import Space, check_inputs, check_space, check_tools, space_needed
 from sealwright_image.progress import Progress
-from sealwright_policies.errors import FormatError, OperationError, SealwrightError, UnsupportedError, UsageError
-from sealwright_testing.image_inputs import product_text, write_model, write_service
+from sealwright_policies.errors import (
+    FormatError,
+    OperationError,
+    SealwrightError,
+    UnsupportedError,
+    UsageError,
+    VerificationError,
+)
+from sealwright_testing.domain_texts import serving_text
+from sealwright_testing.image_inputs import write_model, write_product, write_service
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +40,7 @@ def product(tmp_path: Path, keys: Path) -> Path:
     write_service(tmp_path / "license-service.json")
     write_model(tmp_path / "medical.gguf", 4096)
     (tmp_path / "LICENSE.txt").write_text("Apache-2.0\n")
-    (tmp_path / "product.toml").write_text(product_text("medical"))
+    write_product(tmp_path, "medical")
     return tmp_path
 
 
@@ -43,6 +51,11 @@ def config_of(product: Path) -> Config:
 def test_a_good_product_passes(product: Path) -> None:
     inputs = check_inputs(config_of(product))
     assert inputs.models["medical"].name == "tiny"
+    assert [one.domain.name for one in inputs.domains] == ["medical"]
+
+
+def domain_of(product: Path) -> Path:
+    return product / "domains/medical.toml"
 
 
 def edit(product: Path, old: str, new: str) -> None:
@@ -64,7 +77,30 @@ def edit(product: Path, old: str, new: str) -> None:
         (lambda p: edit(p, '"model"', '"workload"'), UnsupportedError, "kind 'workload' is reserved"),
         (lambda p: (p / "license-service.json").unlink(), UsageError, "sealwright-license init"),
         (lambda p: shutil.rmtree(p / "keys"), UsageError, "sealwright-image keygen"),
-        (lambda p: edit(p, 'kind = "model"', 'kind = "model"\npolicy = "none"'), UsageError, "none is missing"),
+        (lambda p: domain_of(p).unlink(), UsageError, "medical.toml: No such file"),
+        (lambda p: domain_of(p).write_text("x = 1"), FormatError, "medical.toml: line 1: x: no such key"),
+        (
+            lambda p: domain_of(p).write_text(serving_text("finance", ["medical"])),
+            FormatError,
+            "name: domain finance stands in finance.toml",
+        ),
+        (
+            lambda p: domain_of(p).write_text(serving_text("medical", ["other"])),
+            UsageError,
+            r"'medical': domain medical has no such member of kind model \(.*medical.toml: line 15\)",
+        ),
+        (
+            lambda p: domain_of(p).write_text(serving_text("medical", ["medical"]).replace('"1000"', '"1.0"')),
+            UsageError,
+            r"domain medical opens for releases from 0 on and below 1.0, and this is 1.0 \(.*medical.toml: line 9\)",
+        ),
+        (
+            lambda p: domain_of(p).write_text(
+                serving_text("medical", ["medical"]).replace("logprobs = 5", "logprobs = 6")
+            ),
+            VerificationError,
+            "DOMAIN_EXCEEDS_LEVEL: .*medical.toml: line 25: api.logprobs",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(

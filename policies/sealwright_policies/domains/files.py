@@ -1,4 +1,4 @@
-"""Domain files that are named on the command line: one with all that it names, or a folder."""
+"""Domain files on disk: one with all that it names, or a folder."""
 
 from __future__ import annotations
 

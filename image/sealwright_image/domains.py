@@ -1,0 +1,38 @@
+"""The security domains of a product: read, judged together, and held against the payloads that lie in them."""
+
+from __future__ import annotations
+
+from sealwright_image.config import Config, PayloadConfig
+from sealwright_policies.appraisal.reference_values import version_key
+from sealwright_policies.domains.chain import Domains, verify_domains
+from sealwright_policies.domains.files import load_domain
+from sealwright_policies.domains.reader import DomainFile
+from sealwright_policies.errors import UsageError
+
+
+def load_domains(config: Config) -> Domains:
+    """Read the domain files of a product.
+
+    Raises:
+        UsageError: one cannot be read; a payload is no member of the domain that it names, or no box could open it.
+        FormatError: malformed, with file, line and key.
+        VerificationError: refused as a set.
+    """
+    domains = verify_domains([load_domain(path) for path in config.domains])
+    for payload in config.payloads:
+        _check_payload(payload, domains.by_name[payload.domain], config.version)
+    return domains
+
+
+def _check_payload(payload: PayloadConfig, source: DomainFile, version: str) -> None:
+    if not any((one.id, one.kind.value) == (payload.payload_id, payload.kind.value) for one in source.domain.member):
+        raise UsageError(
+            f"Payload {payload.payload_id!r}: domain {payload.domain} has no such member of kind {payload.kind.value}"
+            f" ({source.place(('member',))})."
+        )
+    opening = source.domain.open
+    if not version_key(opening.from_version) <= version_key(version) < version_key(opening.below_version):
+        raise UsageError(
+            f"Payload {payload.payload_id!r}: domain {payload.domain} opens for releases from {opening.from_version} on"
+            f" and below {opening.below_version}, and this is {version} ({source.place(('open',))})."
+        )
