@@ -187,6 +187,14 @@ def test_every_mount_is_nodev_and_nosuid_and_executable_for_workloads_only() -> 
                 assert ("rw" in options) == mount["path"].startswith("/run/sealwright/results/")
 
 
+def test_every_hook_drops_what_no_rule_accepts() -> None:
+    base = FILES["/usr/share/sealwright/nftables.d/00-base.nft"]
+    hooks = re.findall(r"type filter hook (\w+) priority filter; policy (\w+);", base)
+    assert hooks == [("input", "drop"), ("forward", "drop"), ("output", "drop")]
+    for path, text in FILES.items():
+        assert ("policy" in text) == (path.endswith("/00-base.nft")) or not path.endswith(".nft")
+
+
 def test_addresses_that_two_hosts_share_are_taken_once() -> None:
     text = domain_text(
         more="".join(
