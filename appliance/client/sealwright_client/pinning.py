@@ -46,8 +46,9 @@ def _read_pin(path: Path) -> str:
     try:
         with path.open(encoding="ascii", errors="replace") as file:
             return file.read(PIN_LIMIT)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
+    except (OSError, ValueError) as error:  # ValueError: no file has such a name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path} cannot be read: {reason}.") from None
 
 
 def parse_box_url(url: str) -> tuple[str, int]:

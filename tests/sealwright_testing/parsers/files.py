@@ -63,7 +63,7 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("cursor", of_text(parse_cursor), (b"1800000000.lic-0123456789ab",))
     yield Parser("selection", of_text(parse_selection), (b"sha256:0,1,7-9",))
     yield Parser("box URL", of_text(parse_box_url), (b"https://box.example:8443",))
-    yield Parser("fingerprint", of_text(parse_fingerprint), (b"sha256:" + b"5e" * 32,))
+    yield Parser("fingerprint", of_text(parse_fingerprint), (b"sha256:" + b"5e" * 32, b"@file", b"@\0"))
     yield Parser("locator", of_text(parse_locator), (b"file:custodian.pem", b"pkcs11:token=x;object=y"))
     domains = tuple(text.encode() for text in example_texts().values())
     yield Parser("domain", lambda raw: find_problems([parse_domain(raw, "domain.toml")]), domains)

@@ -54,6 +54,8 @@ def test_a_file_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture
     code, line = refused(capsys, "status", "https://127.0.0.1:1", "--fingerprint", f"@{absent}")
     assert code == 2
     assert absent in line
+    with pytest.raises(UsageError, match="null byte"):
+        parse_fingerprint("@\0")
     files = ("--service", absent, "--manifest-key", absent)
     code, line = refused(capsys, "verify", "https://127.0.0.1:1", "--fingerprint", FINGERPRINT, *files)
     assert code == 2
