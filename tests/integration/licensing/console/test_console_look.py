@@ -130,6 +130,13 @@ def test_every_page(visitor: Visitor, screenshots: Path, language: str, width: i
     for name, path in pages(visitor.fleet).items():
         visitor.goto(path)
         be_looked_at(visitor, screenshots / f"{name}-{language}-{width}.png", language)
+    for name, product in (("refused", "two words"), ("codes", "synthetic-box")):
+        visitor.goto("/licenses/issue")
+        visitor.page.locator("#field-product").fill(product)
+        visitor.page.locator("#field-seats").fill("3")
+        visitor.page.locator("main button.main").click()
+        visitor.page.wait_for_selector(".problem" if name == "refused" else ".codes")
+        be_looked_at(visitor, screenshots / f"{name}-{language}-{width}.png", language)
 
 
 def test_tab_reaches_everything_and_shows_where_it_is(visitor: Visitor) -> None:
