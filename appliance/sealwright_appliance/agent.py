@@ -38,12 +38,14 @@ from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.meter_keeper import MeterKeeper
 from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.metering.reporting import Reporting
+from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.release_files import load_service
+from sealwright_appliance.release_files import load_outflow, load_service
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import OperationError, SealwrightError
 
 CLEAN_EVERY_S = 2.0
@@ -61,6 +63,7 @@ class Agent:
     activation: Activation | None
     """None while the state volume is closed: there is nothing to claim, and nowhere to keep it."""
     api_keys: ApiKeys
+    outflow: BoxOutflow
     meter_keeper: MeterKeeper | None = None
     """None before activation: nothing is served, and nobody is told."""
     clean_every_s: float = CLEAN_EVERY_S
@@ -146,7 +149,18 @@ def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = re
     if boot.state_volume_open and release_id:
         claim, handover = Claim(paths.claim), Handover(board, restart)
         activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
-    return Agent(paths, board, keeper, engines, activation, api_keys, meter_keeper)
+    return Agent(paths, board, keeper, engines, activation, api_keys, _outflow(paths, board), meter_keeper)
+
+
+def _outflow(paths: Paths, board: StatusBoard) -> BoxOutflow:
+    """Budgets, by a calendar that only the licence service and running time move on."""
+
+    def service_time() -> int:
+        lease = board.status.lease
+        return lease.issued_at if lease is not None else 0
+
+    models = frozenset(one.payload_id for one in board.status.payloads if one.kind == PayloadKind.MODEL)
+    return BoxOutflow(paths.outflow_used, load_outflow(paths), models, service_time)
 
 
 def _meter_keeper(board: StatusBoard, renewal: Renewal, tpm_lock: threading.Lock) -> MeterKeeper:
@@ -207,7 +221,9 @@ def agent_server(agent: Agent) -> uvicorn.Server:
     """The server of the agent's endpoints."""
     by_file = ByFile.of(agent.keeper, agent.activation, agent.paths.pending_requests)
     evidence = CustomerEvidence(agent.paths, agent.board, agent.keeper.renewal, agent.keeper.tpm_lock)
-    app = create_agent_app(agent.board, agent.activation, agent.api_keys, by_file, agent.meter_keeper)
+    app = create_agent_app(
+        agent.board, agent.activation, agent.api_keys, by_file, agent.outflow, meter=agent.meter_keeper
+    )
     add_customer_evidence(app, evidence)
     add_customer_orders(app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart))
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))

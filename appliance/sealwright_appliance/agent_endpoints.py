@@ -22,6 +22,8 @@ from sealwright_appliance.customer_evidence import EvidenceError
 from sealwright_appliance.customer_orders import OrderError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
 from sealwright_appliance.metering.endpoints import ReportingMeter, add_metering
+from sealwright_appliance.outflow.box_outflow import BoxOutflow
+from sealwright_appliance.outflow.endpoints import add_outflow
 from sealwright_appliance.status import BoxStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.errors import FormatError, SealwrightError, UsageError, VerificationError
@@ -78,12 +80,15 @@ def create_agent_app(
     activation: Activation | None,
     api_keys: ApiKeys,
     by_file: ByFile,
+    outflow: BoxOutflow,
+    *,
     meter: ReportingMeter | None = None,
 ) -> FastAPI:
     """Build the endpoints.
 
     Args:
         activation: None while the state volume is closed.
+        outflow: budgets of the models.
         meter: None before activation.
     """
     app = FastAPI(title="Sealwright agent", docs_url=None, redoc_url=None, openapi_url=None)
@@ -115,6 +120,7 @@ def create_agent_app(
 
     _add_api_keys(app, board, api_keys)
     add_renewal_by_file(app, by_file.renewal, api_keys)
+    add_outflow(app, outflow)
     if meter is not None:
         add_metering(app, api_keys, meter)
     return app

@@ -14,6 +14,7 @@ from typing import Any
 from sealwright_appliance.serve.engine_http import BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
+from sealwright_appliance.serve.logprobs import rounded_events
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.usage_events import EVENT_END, count_events
 from sealwright_appliance.serve.whole_reply import WholeReply
@@ -61,7 +62,10 @@ class LlamaServer:
         """The engine's events as they come; leaving the loop closes the connection, which stops the generation."""
         last = b""
         show_usage = bool(request.get("stream_options", {}).get("include_usage"))
-        body = json.dumps(request | COUNTED, ensure_ascii=False).encode()
+        top = request.get("top_logprobs", 0)
+        # Without a number llama-server takes 20, and of 0 it makes none at all.
+        numbers = {"top_logprobs": max(1, top)} if request.get("logprobs") else {}
+        body = json.dumps(request | COUNTED | numbers, ensure_ascii=False).encode()
         try:
             async with http_request(self._socket, "POST", CHAT_PATH, body) as reply:
                 if reply.status != OK:
@@ -71,7 +75,7 @@ class LlamaServer:
                         if ERROR in last:
                             raise engine_unavailable()
                         if shown := count_events(last, tally, show_usage=show_usage):
-                            yield shown
+                            yield rounded_events(shown, top) if numbers else shown
         except BrokenReplyError:
             raise engine_unavailable() from None
         if not last.endswith(DONE):
@@ -96,6 +100,8 @@ def _translated(status: int, body: bytes) -> ApiError:
         return engine_unavailable()
     if kind == "exceed_context_size_error":
         asked, window = error.get("n_prompt_tokens"), error.get("n_ctx")
+        if not isinstance(asked, int) or not isinstance(window, int):
+            return engine_unavailable()
         return ApiError(
             400,
             "context_length_exceeded",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.release_files import load_outflow
 from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.serve.main import GatewayConfig, run_gateway
 from sealwright_appliance.status import PayloadState
@@ -31,4 +32,5 @@ def gateway_config(paths: Paths, *, host: str, port: int, limits: Limits = LIMIT
         host=host,
         port=port,
         limits=limits,
+        outflow=load_outflow(paths),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sealwright_policies.outflow import OUTFLOW_FILE
 from sealwright_policies.wire.service import MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
 
 TCTI = "device:/dev/tpmrm0"
@@ -38,6 +39,11 @@ class Paths:
     def release_key(self) -> Path:
         """PEM of the key that approves boot states for share B."""
         return self._under(RELEASE_KEY_FILE)
+
+    @property
+    def outflow(self) -> Path:
+        """What may leave each model (policies/spec/outflow.md)."""
+        return self._under(OUTFLOW_FILE)
 
     # Of this boot.
     @property
@@ -119,6 +125,11 @@ class Paths:
     def metering(self) -> Path:
         """What was served and has not been acknowledged by the service."""
         return self.state / "metering"
+
+    @property
+    def outflow_used(self) -> Path:
+        """What has left the models: budgets, and marks on keys."""
+        return self.state / "outflow"
 
     @property
     def api_keys(self) -> Path:

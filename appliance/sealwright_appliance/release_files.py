@@ -13,6 +13,7 @@ from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, VARIANTS
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, MANIFEST_ON_ESP
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.outflow import NOTHING_SAID, OUTFLOW_LIMIT, ReleaseOutflow, parse_outflow
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.service import LicenseService
@@ -80,6 +81,16 @@ def load_service(paths: Paths) -> LicenseService:
     """The licence service that this image knows."""
     content = _required(read_file(paths.service, SMALL_FILE), "The licence service file")
     return parse_json(LicenseService, content, limit=SMALL_FILE)
+
+
+def load_outflow(paths: Paths) -> ReleaseOutflow:
+    """What may leave the models of this image, which is measured; the strictest where it says nothing.
+
+    Raises:
+        FormatError: it cannot be understood, so nothing may leave.
+    """
+    content = read_file(paths.outflow, OUTFLOW_LIMIT)
+    return NOTHING_SAID if content is None else parse_outflow(content)
 
 
 def root_hash(command_line: str) -> str:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ from sealwright_appliance.gateway import run_box_gateway
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.meter_store import MeterStore
+from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
@@ -46,6 +47,7 @@ from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, make_tls_identity
 from sealwright_policies.errors import OperationError
 from sealwright_policies.metering.receipt import Point
+from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.engine_process import EngineProcess
@@ -53,6 +55,8 @@ from sealwright_testing.engine_process import EngineProcess
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
+LONG_REPLIES = OutflowPolicy(answer_tokens=1_000_000, budgets=())
+"""For tests of other things."""
 
 
 @dataclass
@@ -69,6 +73,8 @@ class ServingBox:
     meter: BoxMeter
     reports_ordered: list[bool]
     """One for each report that somebody has ordered; the agent here has no service."""
+    outflow: BoxOutflow
+    _start_gateway: Callable[[], subprocess.Popen[bytes]]
 
     @property
     def url(self) -> str:
@@ -85,6 +91,12 @@ class ServingBox:
         """Everything that the gateway has printed."""
         return (self.paths.root / "gateway.log").read_text(errors="replace")
 
+    def restart_gateway(self) -> None:
+        """Kill it, and start it anew, as systemd would."""
+        self.gateway.kill()
+        self.gateway.wait(STOP_TIMEOUT_S)
+        self.gateway = self._start_gateway()
+
     def http(self) -> httpx.Client:
         """A plain client that shows the key."""
         headers = {"Authorization": f"Bearer {self.api_key}"}
@@ -97,12 +109,15 @@ class ServingBox:
 
 
 @contextmanager
-def serving_box(models: Mapping[str, Path | None], limits: Limits = LIMITS) -> Iterator[ServingBox]:
+def serving_box(
+    models: Mapping[str, Path | None], limits: Limits = LIMITS, policy: OutflowPolicy = LONG_REPLIES
+) -> Iterator[ServingBox]:
     """Serve model files under their payload ids until the block ends.
 
     Args:
         models: by payload id; None where the caller listens on the engine's socket itself.
         limits: on connections.
+        policy: what may leave each model.
     """
     with ExitStack() as stack:
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
@@ -110,9 +125,12 @@ def serving_box(models: Mapping[str, Path | None], limits: Limits = LIMITS) -> I
         stack.callback(shutil.rmtree, root)
         paths = Paths(root=root, gateway_group=None)
         payloads = [_mounted(paths, name, model) for name, model in models.items()]
+        release = ReleaseOutflow(version=1, models=dict.fromkeys(models, policy))
+        write_durably(paths.outflow, document_bytes(release))
         meter = _meter(paths, payloads)
+        outflow = BoxOutflow(paths.outflow_used, release, frozenset(models))
         ordered: list[bool] = []
-        board = _agent(stack, paths, payloads, _Keeper(meter, ordered))
+        board = _agent(stack, paths, payloads, _Keeper(meter, ordered), outflow)
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
         engines = {
@@ -123,7 +141,11 @@ def serving_box(models: Mapping[str, Path | None], limits: Limits = LIMITS) -> I
         give_to_gateway(make_tls_identity("d" * 52), paths.tls, None)
         port = _free_port()
         gateway = _gateway(stack, paths, port, limits)
-        yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway, meter, ordered)
+
+        def again() -> subprocess.Popen[bytes]:
+            return _gateway(stack, paths, port, limits)
+
+        yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway, meter, ordered, outflow, again)
 
 
 def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
@@ -156,7 +178,9 @@ def _meter(paths: Paths, payloads: list[PayloadStatus]) -> BoxMeter:
     return meter
 
 
-def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter: _Keeper) -> StatusBoard:
+def _agent(
+    stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter: _Keeper, outflow: BoxOutflow
+) -> StatusBoard:
     """The agent's endpoints in a thread, saying that the box serves."""
     boot = BootResult(state=BoxState.UNLOCKED, sentence="Unlocked.", at=0, device_id="d" * 52, payloads=payloads)
     listener = listen(paths)
@@ -165,7 +189,7 @@ def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter:
     board.change(BoxState.SERVING, "The models answer.")
     keeper = LeaseKeeper(board, Actions(lambda _: None, lambda: None, lambda _: None), threading.Lock(), "", None)
     by_file = ByFile.of(keeper, None, paths.pending_requests)
-    app = create_agent_app(board, None, ApiKeys(paths.api_keys), by_file, meter)
+    app = create_agent_app(board, None, ApiKeys(paths.api_keys), by_file, outflow, meter=meter)
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
@@ -180,7 +204,7 @@ def _agent(stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter:
 
 
 def _gateway(stack: ExitStack, paths: Paths, port: int, limits: Limits) -> subprocess.Popen[bytes]:
-    log = stack.enter_context((paths.root / "gateway.log").open("wb"))
+    log = stack.enter_context((paths.root / "gateway.log").open("ab"))
     process = subprocess.Popen(
         [
             "setpriv",

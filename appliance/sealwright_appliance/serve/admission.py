@@ -13,6 +13,7 @@ from typing import Any
 from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import busy
 from sealwright_appliance.serve.meter import Tally
+from sealwright_appliance.serve.quota import Quota
 
 RETRY_AFTER_S = 5
 
@@ -48,11 +49,12 @@ class Admission:
 
 
 class QueuedEngine:
-    """An engine behind its queue."""
+    """An engine behind its queue; what leaves it is within the budgets."""
 
-    def __init__(self, engine: Engine, admission: Admission) -> None:
+    def __init__(self, engine: Engine, admission: Admission, quota: Quota) -> None:
         self._engine = engine
         self._admission = admission
+        self._quota = quota
 
     @property
     def model_id(self) -> str:
@@ -65,13 +67,17 @@ class QueuedEngine:
 
     async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, when it is this request's turn."""
-        async with self._admission.slot():
+        async with self._admission.slot(), self._quota.spending(request, tally) as allowed:
             with tally:
-                return await self._engine.chat(request, tally)
+                return await self._engine.chat(allowed, tally)
 
     async def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A streamed reply, when it is this request's turn; the place is held until the stream is closed."""
-        async with self._admission.slot(), aclosing(self._engine.stream_chat(request, tally)) as events:
+        async with (
+            self._admission.slot(),
+            self._quota.spending(request, tally) as allowed,
+            aclosing(self._engine.stream_chat(allowed, tally)) as events,
+        ):
             with tally:
                 async for chunk in events:
                     yield chunk

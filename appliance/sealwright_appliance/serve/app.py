@@ -27,8 +27,10 @@ from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unkn
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
 from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
+from sealwright_appliance.serve.padding import padded_document
 from sealwright_appliance.serve.relay import EventStream, while_connected
 from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
+from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
 
 WARNING_HEADER = "Sealwright-Warning"
 APPROVALS_LIMIT = 64 * 1024
@@ -43,12 +45,13 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(box: Box, engines: Mapping[str, Engine]) -> FastAPI:
+def create_app(box: Box, engines: Mapping[str, Engine], outflow: ReleaseOutflow = NOTHING_SAID) -> FastAPI:
     """Build the gateway.
 
     Args:
         box: the agent's socket.
         engines: by model id, for every payload that this boot has opened.
+        outflow: what may leave each of them.
     """
 
     meter = Meter()
@@ -68,7 +71,7 @@ def create_app(box: Box, engines: Mapping[str, Engine]) -> FastAPI:
     _add_key_routes(app, box)
     _add_metering_routes(app, box)
     add_air_gap_routes(app, box)
-    _add_openai_routes(app, box, engines, meter)
+    _add_openai_routes(app, box, engines, meter, outflow)
     return app
 
 
@@ -95,12 +98,12 @@ def _add_errors(app: FastAPI) -> None:
         return error.response()
 
     @app.exception_handler(404)
-    async def no_route(request: Request, _: Exception) -> JSONResponse:
-        return ApiError(404, "not_found", f"No such address: {request.url.path[:128]}.").response()
+    async def no_route(_: Request, __: Exception) -> JSONResponse:
+        return ApiError(404, "not_found", "There is no such address.").response()
 
     @app.exception_handler(405)
-    async def no_method(request: Request, _: Exception) -> JSONResponse:
-        return ApiError(405, "method_not_allowed", f"{request.method[:16]} is not possible here.").response()
+    async def no_method(_: Request, __: Exception) -> JSONResponse:
+        return ApiError(405, "method_not_allowed", "This method is not possible here.").response()
 
     app.add_middleware(SecurityHeaders)
 
@@ -252,7 +255,9 @@ def _add_metering_routes(app: FastAPI, box: Box) -> None:
         return passed_on(await box.order_report(shown_key(request.headers.get("authorization"))))
 
 
-def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], meter: Meter) -> None:
+def _add_openai_routes(
+    app: FastAPI, box: Box, engines: Mapping[str, Engine], meter: Meter, outflow: ReleaseOutflow
+) -> None:
     started = int(time.time())
     names = sorted(engines)
 
@@ -274,15 +279,18 @@ def _add_openai_routes(app: FastAPI, box: Box, engines: Mapping[str, Engine], me
         max_request_s = await box.require_serving()
         engine = engines.get(asked.model)
         if engine is None:
-            raise unknown_model(asked.model, names)
+            raise unknown_model(names)
+        policy = outflow.of(asked.model)
+        asked.require_permitted(policy)
+        request_of_engine = asked.for_engine(asked.answer_tokens(policy))
         tally = meter.tally(engine.model_id, key.name)
         until = asyncio.get_running_loop().time() + max_request_s
         if not asked.stream:
-            work = engine.chat(asked.for_engine(), tally)
-            return Response(await while_connected(request.receive, work, until=until), media_type="application/json")
-        events = engine.stream_chat(asked.for_engine(), tally)
+            reply = await while_connected(request.receive, engine.chat(request_of_engine, tally), until=until)
+            return Response(padded_document(reply, policy.padding), media_type="application/json")
+        events = engine.stream_chat(request_of_engine, tally)
         first = await while_connected(request.receive, _first(events), until=until)
-        return EventStream(first, events, until=until)
+        return EventStream(first, events, until=until, padding=policy.padding)
 
 
 async def _first(events: AsyncGenerator[bytes, None]) -> bytes:

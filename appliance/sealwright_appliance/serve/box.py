@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import httpx
 
-from sealwright_appliance.serve.errors import ApiError, keys_unreadable, not_serving
+from sealwright_appliance.serve.errors import ApiError, budgets_unreadable, keys_unreadable, not_serving
 from sealwright_appliance.serve.keys import ApiKey
+from sealwright_appliance.serve.quota import Allowance, Lacking
 
 REMEMBER_S = 1.0
 """How old an answer of the agent may be; a lease that ends is noticed within this time."""
@@ -165,6 +167,17 @@ class Box:
     async def order_report(self, admin_key: str) -> httpx.Response:
         """Have the agent report soon; it checks the administrator's key itself."""
         return await self._ask("POST", "/metering/report", json={"admin_key": admin_key})
+
+    async def allowance(self, lacking: Lacking) -> Allowance:
+        """Have the agent hand out tokens of the budgets.
+
+        Raises:
+            ApiError: 503, it cannot.
+        """
+        reply = await self._ask("POST", "/outflow/allowance", json=dataclasses.asdict(lacking))
+        if not reply.is_success:
+            raise budgets_unreadable()
+        return Allowance(**reply.json())
 
     async def close(self) -> None:
         """Close the connection to the agent."""

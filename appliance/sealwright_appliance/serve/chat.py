@@ -11,16 +11,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.refused_parameters import explain
+from sealwright_policies.outflow import OutflowPolicy
 
 BODY_LIMIT = 1024 * 1024
 """Bytes of the longest request body."""
 MESSAGES_LIMIT = 1024
 """Messages in one conversation."""
-REFUSED = {
-    "logit_bias": "logit_bias is off on a sealed box: it would help to copy the model.",
-    "logprobs": "logprobs are off on a sealed box: they would help to copy the model.",
-    "top_logprobs": "top_logprobs are off on a sealed box: they would help to copy the model.",
-}
+SAMPLING_STEPS = {"temperature": 10, "top_p": 20, "presence_penalty": 2, "frequency_penalty": 2}
+"""Steps in one, to which what steers the sampling is rounded.
+
+A penalty shifts the logits of tokens that were there before, and a greedy reply shows where the order turns round; a
+fixed seed and ``top_p`` show where a token falls out. With numbers of any fineness both measure logits.
+"""
 
 
 class _Part(BaseModel):
@@ -78,41 +81,52 @@ class ChatRequest(_Part):
     frequency_penalty: Annotated[FiniteFloat, Field(ge=-2, le=2)] | None = None
     response_format: ResponseFormat | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
-    def for_engine(self) -> dict[str, Any]:
-        """The request as the engine gets it: defaults left out, ``user`` kept back."""
+    def require_permitted(self, policy: OutflowPolicy) -> None:
+        """Refuse numbers that the model's policy keeps back.
+
+        Raises:
+            ApiError: 400 with the parameter.
+        """
+        most = policy.top_logprobs
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ApiError(400, "invalid_parameter", "top_logprobs: only with logprobs.", param="top_logprobs")
+        if self.logprobs and most is None:
+            raise ApiError(400, "unsupported_parameter", "logprobs: not given out by this model.", param="logprobs")
+        if most is not None and (self.top_logprobs or 0) > most:
+            message = f"top_logprobs: this model gives out at most {most}."
+            raise ApiError(400, "unsupported_parameter", message, param="top_logprobs")
+
+    def answer_tokens(self, policy: OutflowPolicy) -> int:
+        """The longest reply, of one choice, in tokens."""
+        return min(self.max_completion_tokens or self.max_tokens or policy.answer_tokens, policy.answer_tokens)
+
+    def for_engine(self, answer_tokens: int) -> dict[str, Any]:
+        """The request as the engine gets it: defaults left out, numbers rounded, ``user`` kept back.
+
+        Args:
+            answer_tokens: where each choice ends at the latest.
+        """
         body = self.model_dump(exclude_none=True, exclude={"messages", "user", "max_completion_tokens"})
-        body["messages"] = [message.for_engine() for message in self.messages]
-        limit = self.max_completion_tokens or self.max_tokens
-        if limit is not None:
-            body["max_tokens"] = limit
-        return body
+        body |= {name: round(body[name] * steps) / steps for name, steps in SAMPLING_STEPS.items() if name in body}
+        if "top_p" in body:
+            body["top_p"] = max(body["top_p"], 1 / SAMPLING_STEPS["top_p"])
+        if not self.logprobs:
+            body.pop("logprobs", None)
+        return body | {"messages": [message.for_engine() for message in self.messages], "max_tokens": answer_tokens}
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
     """Parse a request body.
 
     Raises:
-        ApiError: 400 with the parameter that is wrong, unknown or switched off.
+        ApiError: 400 with the parameter that is wrong, or that this API does not take.
     """
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise explain(error) from None
     except (ValueError, RecursionError):
         raise ApiError(400, "invalid_json", "The body is not valid JSON.") from None
-
-
-def _explain(error: ValidationError) -> ApiError:
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    for problem in problems:
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        if problem["type"] == "extra_forbidden" and name in REFUSED and len(problem["loc"]) == 1:
-            return ApiError(400, "unsupported_parameter", REFUSED[name], param=name)
-    first = problems[0]
-    where = ".".join(str(part)[:64] for part in first["loc"])
-    if first["type"] == "json_invalid":
-        return ApiError(400, "invalid_json", "The body is not valid JSON.")
-    if first["type"] == "extra_forbidden":
-        return ApiError(400, "unknown_parameter", f"Unknown parameter: {where}.", param=where)
-    return ApiError(400, "invalid_parameter", f"{where or 'body'}: {first['msg']}.", param=where or None)

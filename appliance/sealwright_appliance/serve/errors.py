@@ -1,6 +1,7 @@
 """Errors of the OpenAI-compatible API, in OpenAI's shape, with texts from this file only.
 
-Engine and library texts never reach a client: they could carry prompts or paths.
+Engine and library texts never reach a client: they could carry prompts or paths. Nor does what the client itself has
+sent come back in one, since programs log errors.
 """
 
 from __future__ import annotations
@@ -8,6 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi.responses import JSONResponse
+
+INSUFFICIENT_QUOTA = "insufficient_quota"
+DO_NOT_RETRY = {"x-should-retry": "false"}
+"""OpenAI's clients go by it."""
 
 
 class ApiError(Exception):
@@ -25,15 +30,20 @@ class ApiError(Exception):
 
     def response(self) -> JSONResponse:
         """The reply on the wire."""
-        headers = {"Retry-After": str(self.retry_after_s)} if self.retry_after_s is not None else None
+        headers = {"Retry-After": str(self.retry_after_s)} if self.retry_after_s is not None else {}
+        if self.code == INSUFFICIENT_QUOTA:
+            headers |= DO_NOT_RETRY
         return JSONResponse(self.body(), status_code=self.status, headers=headers)
 
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
-        kind = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
+        kind = INSUFFICIENT_QUOTA if self.code == INSUFFICIENT_QUOTA else self._kind()
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+
+    def _kind(self) -> str:
+        return {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(
             self.status, "invalid_request_error" if self.status < 500 else "server_error"
         )
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
 def invalid_key() -> ApiError:
@@ -46,11 +56,9 @@ def keys_unreadable() -> ApiError:
     return ApiError(503, "api_keys_unreadable", "The box cannot read its API keys.")
 
 
-def unknown_model(name: str, known: list[str]) -> ApiError:
-    """The model is not on this box. ``name`` came from the client and is shortened."""
-    return ApiError(
-        404, "model_not_found", f"No model {name[:64]!r} here; there is: {', '.join(known)}.", param="model"
-    )
+def unknown_model(known: list[str]) -> ApiError:
+    """The model is not on this box."""
+    return ApiError(404, "model_not_found", f"No such model here; there is: {', '.join(known)}.", param="model")
 
 
 def engine_unavailable() -> ApiError:
@@ -66,6 +74,23 @@ def not_serving(code: str, sentence: str) -> ApiError:
 def busy(retry_after_s: int) -> ApiError:
     """The queue is full."""
     return ApiError(429, "queue_full", "Too many requests are waiting; try again later.", retry_after_s=retry_after_s)
+
+
+def insufficient_quota(retry_after_s: int | None) -> ApiError:
+    """A budget is used up."""
+    message = "A budget of this model or of this key is used up; the box's administrator can see which."
+    return ApiError(429, INSUFFICIENT_QUOTA, message, retry_after_s=retry_after_s)
+
+
+def quota_held(retry_after_s: int) -> ApiError:
+    """The rest of a budget is held by requests that run."""
+    message = "Running requests hold what is left of a budget; try again when they are over."
+    return ApiError(429, "rate_limit_exceeded", message, retry_after_s=retry_after_s)
+
+
+def budgets_unreadable() -> ApiError:
+    """The file of the budgets is damaged: nothing may leave."""
+    return ApiError(503, "budgets_unreadable", "The box cannot read or write its budgets.")
 
 
 def client_gone() -> ApiError:

@@ -11,10 +11,13 @@ import uvicorn
 
 from sealwright_appliance.engine_llama_server import LlamaServer
 from sealwright_appliance.engines import PARALLEL_REQUESTS
+from sealwright_appliance.log_lines import write_allowed_lines_only
 from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.connections import LIMITS, GuardedServer, Limits, listen
+from sealwright_appliance.serve.quota import Quota
+from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
 
 WAITING_REQUESTS = 256
 """For each engine; as many as it has slots run."""
@@ -34,12 +37,16 @@ class GatewayConfig:
     """Empty: every address, IPv4 and IPv6."""
     port: int = 8443
     limits: Limits = LIMITS
+    outflow: ReleaseOutflow = NOTHING_SAID
 
 
 def run_gateway(config: GatewayConfig) -> None:
     """Serve until told to stop; running replies are finished first, each within its own time."""
-    engines = {name: _engine(name, socket) for name, socket in config.engine_sockets.items()}
-    app = create_app(Box(config.agent_socket), engines)
+    write_allowed_lines_only()
+    box = Box(config.agent_socket)
+    quota = Quota(box.allowance)
+    engines = {name: _engine(name, socket, quota) for name, socket in config.engine_sockets.items()}
+    app = create_app(box, engines, config.outflow)
     settings = uvicorn.Config(
         app,
         http="h11",
@@ -50,7 +57,7 @@ def run_gateway(config: GatewayConfig) -> None:
         # The limit on claim attempts counts addresses: nobody may name another one.
         proxy_headers=False,
         access_log=False,
-        log_level="warning",
+        log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
@@ -60,6 +67,6 @@ def run_gateway(config: GatewayConfig) -> None:
     GuardedServer(settings, listen(config.host, config.port), config.limits).run()
 
 
-def _engine(name: str, socket: Path) -> QueuedEngine:
+def _engine(name: str, socket: Path, quota: Quota) -> QueuedEngine:
     server = LlamaServer(name, socket)
-    return QueuedEngine(server, Admission(active=PARALLEL_REQUESTS, waiting=WAITING_REQUESTS))
+    return QueuedEngine(server, Admission(active=PARALLEL_REQUESTS, waiting=WAITING_REQUESTS), quota)

@@ -74,6 +74,11 @@ class Tally:
         self._used = 0
         self._taken = Counts()
 
+    @property
+    def completion_tokens(self) -> int:
+        """Of the reply, as far as it has come."""
+        return max(self._used, self.tokens_seen)
+
     def used(self, prompt_tokens: int, completion_tokens: int) -> None:
         """The engine's own count of one choice; the choices of a request share one prompt."""
         self._prompt = max(self._prompt, prompt_tokens)
@@ -97,7 +102,7 @@ class Tally:
         now = Counts(
             requests=1,
             prompt_tokens=self._prompt or self.prompt_seen,
-            completion_tokens=max(self._used, self.tokens_seen),
+            completion_tokens=self.completion_tokens,
             busy_ms=int((until - self._began) * 1000),
         )
         new = now.more_than(self._taken)

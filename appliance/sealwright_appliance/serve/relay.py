@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from sealwright_appliance.serve.errors import ApiError, client_gone, request_too_long
+from sealwright_appliance.serve.padding import padded_events
 
 STALLED_S = 60.0
 """Seconds for which a client may read nothing of a stream; then it loses the connection."""
@@ -62,17 +63,19 @@ class EventStream(Response):
         first: the first events; they are known before the status is sent.
         rest: the others; closed at the end, whatever ends it.
         until: latest end, by the clock of the event loop.
+        padding: bytes to a multiple of which each event is filled up (:mod:`.padding`).
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], *, until: float) -> None:
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None], *, until: float, padding: int) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers()
         self._first = first
         self._rest = rest
         self._until = until
+        self._padding = padding
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream. Returning without its end makes the server close the connection."""
@@ -82,14 +85,18 @@ class EventStream(Response):
                     await while_connected(receive, self._pass_on(send), until=self._until)
             except ApiError as error:
                 event = b"data: " + json.dumps(error.body()).encode() + b"\n\n"
-                await _send(send, {"type": "http.response.body", "body": event, "more_body": True})
+                await self._send_events(send, event)
             await _send(send, {"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pass_on(self, send: Send) -> None:
         await _send(send, {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        await _send(send, {"type": "http.response.body", "body": self._first, "more_body": True})
+        await self._send_events(send, self._first)
         async for events in self._rest:
-            await _send(send, {"type": "http.response.body", "body": events, "more_body": True})
+            await self._send_events(send, events)
+
+    async def _send_events(self, send: Send, events: bytes) -> None:
+        body = padded_events(events, self._padding)
+        await _send(send, {"type": "http.response.body", "body": body, "more_body": True})
 
 
 class _StalledError(Exception):

@@ -23,6 +23,7 @@ class WholeReply:
         self._head: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
         self._usage: dict[str, Any] = {}
+        self._numbers: dict[int, list[Any]] = {}
 
     def add(self, events: bytes) -> None:
         """Add whole server-sent events, each one line of data."""
@@ -34,6 +35,8 @@ class WholeReply:
         self._head = self._head or {name: chunk.get(name) for name in ("id", "created", "model", "system_fingerprint")}
         for part in chunk["choices"]:
             choice = self._choices.setdefault(part["index"], {"role": "assistant", "content": ""})
+            if numbers := part.get("logprobs"):
+                self._numbers.setdefault(part["index"], []).extend(numbers["content"])
             for name, text in part["delta"].items():
                 if isinstance(text, str) and name != "role":
                     choice[name] = choice.get(name, "") + text
@@ -49,6 +52,7 @@ class WholeReply:
         choices = []
         for index, message in sorted(self._choices.items()):
             reason = message.pop("finish_reason", None)
-            choices.append({"index": index, "message": message, "finish_reason": reason, "logprobs": None})
+            numbers = {"content": self._numbers[index]} if index in self._numbers else None
+            choices.append({"index": index, "message": message, "finish_reason": reason, "logprobs": numbers})
         reply = self._head | {"object": "chat.completion", "choices": choices, "usage": self._usage}
         return json.dumps(reply, ensure_ascii=False).encode()

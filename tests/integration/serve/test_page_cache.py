@@ -19,9 +19,11 @@ from sealwright_appliance.boot import BoxState
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
+from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_policies.outflow import NOTHING_SAID
 from sealwright_testing.engine_process import EngineProcess, unit_command
 from sealwright_testing.running_box import wait_until
 
@@ -79,7 +81,8 @@ def test_what_an_engine_that_was_started_again_has_read_is_dropped(paths: Paths)
     board = StatusBoard(boot, Console([]), time.time)
     board.set_payload("random", PayloadState.SERVING)
     keeper = LeaseKeeper(board, Actions(Engines(paths).stop, lambda: None, lambda _: None), threading.Lock(), "", None)
-    agent = Agent(paths, board, keeper, Engines(paths), None, ApiKeys(paths.api_keys), clean_every_s=0.1)
+    outflow = BoxOutflow(paths.outflow_used, NOTHING_SAID, frozenset())
+    agent = Agent(paths, board, keeper, Engines(paths), None, ApiKeys(paths.api_keys), outflow, clean_every_s=0.1)
     model = paths.payloads / "random/model.gguf"
     model.read_bytes()
     assert cached_pages(model) > 0

@@ -21,10 +21,12 @@ from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
+from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_policies.outflow import NOTHING_SAID
 
 PROGRAM = """
 import sys, threading
@@ -49,7 +51,8 @@ def test_a_box_whose_state_volume_is_closed_says_why_it_takes_no_claim(path: str
     boot = BootResult(state=BoxState.LOCKED, code=BoxCode.STATE_VOLUME, sentence="It is closed.", at=0, payloads=[])
     board = StatusBoard(boot, Console(()), lambda: 0.0)
     keeper = LeaseKeeper(board, Actions(lambda _: None, lambda: None, lambda _: None), threading.Lock(), "", None)
-    app = create_agent_app(board, None, ApiKeys(tmp_path / "api-keys.json"), ByFile.of(keeper, None, tmp_path))
+    outflow = BoxOutflow(tmp_path, NOTHING_SAID, frozenset())
+    app = create_agent_app(board, None, ApiKeys(tmp_path / "api-keys.json"), ByFile.of(keeper, None, tmp_path), outflow)
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://agent") as client:
@@ -81,7 +84,15 @@ def agent_of_a_broken_payload(root: Path, devices: str) -> Agent:
     board = StatusBoard(boot, Console([root / "console"]), lambda: 0.0)
     engines = Engines(paths, execute=execute, sleep=lambda _: None)
     keeper = LeaseKeeper(board, Actions(engines.stop, lambda: None, lambda _: None), threading.Lock(), "", None)
-    return Agent(paths, board, keeper, engines, None, ApiKeys(paths.api_keys))
+    return Agent(
+        paths,
+        board,
+        keeper,
+        engines,
+        None,
+        ApiKeys(paths.api_keys),
+        BoxOutflow(paths.outflow_used, NOTHING_SAID, frozenset()),
+    )
 
 
 @pytest.mark.parametrize(("devices", "said"), [(STILL_OPEN, True), ("root\n", False)])

@@ -7,9 +7,19 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from sealwright_appliance.serve.chat import parse_chat_request
+from sealwright_appliance.serve.chat import (
+    ChatRequest,
+    Message,
+    ResponseFormat,
+    StreamOptions,
+    TextPart,
+    parse_chat_request,
+)
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.refused_parameters import REASONS, TAKEN
+from sealwright_policies.outflow import STRICTEST, OutflowPolicy
 
 HELLO = {"model": "medical", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -20,16 +30,122 @@ def refusal(**change: object) -> ApiError:
     return caught.value
 
 
-@pytest.mark.parametrize("name", ["logit_bias", "logprobs", "top_logprobs"])
+@pytest.mark.parametrize("name", sorted(REASONS))
 def test_parameters_that_help_extraction_are_refused_with_the_reason(name: str) -> None:
     error = refusal(**{name: True})
     assert (error.status, error.code, error.param) == (400, "unsupported_parameter", name)
     assert "sealed" in error.message
 
 
-@pytest.mark.parametrize("name", ["grammar", "id_slot", "cache_prompt", "n_probs", "post_sampling_probs", "samplers"])
+NESTED: list[dict[str, object]] = [
+    {"messages": [{"role": "user", "content": "x", "logit_bias": {}}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "logit_bias": {}}]}]},
+    {"stream_options": {"logit_bias": {}}},
+    {"response_format": {"type": "json_object", "logit_bias": {}}},
+    {"response_format": {"type": "json_object", "grammar": "root ::= 'a'"}},
+]
+
+
+@pytest.mark.parametrize("change", NESTED)
+def test_nowhere_in_a_body_is_there_room_for_them(change: dict[str, object]) -> None:
+    error = refusal(**change)
+    assert error.code == "unsupported_parameter"
+    assert error.param in {
+        "messages.0.logit_bias",
+        "messages.0.content.0.logit_bias",
+        "stream_options.logit_bias",
+        "response_format.logit_bias",
+        "response_format.grammar",
+    }
+
+
+@pytest.mark.parametrize("name", ["dry_base", "xtc_threshold", "reasoning_budget_tokens", "speculative.type", "n_cmpl"])
 def test_the_engines_own_parameters_cannot_be_reached(name: str) -> None:
     assert refusal(**{name: 1}).code == "unknown_parameter"
+
+
+def test_every_name_that_is_taken_is_the_schemas() -> None:
+    """So that an error calls by name what is in the schema, and nothing else."""
+    models: list[type[BaseModel]] = [ChatRequest, Message, TextPart, StreamOptions, ResponseFormat]
+    assert {name for model in models for name in model.model_fields} == TAKEN
+    assert not TAKEN & set(REASONS) - {"json_schema"}
+
+
+def test_a_name_that_was_mistyped_is_guessed_and_not_repeated() -> None:
+    error = refusal(temperatur=1)
+    assert (error.code, error.param) == ("unknown_parameter", None)
+    assert error.message.endswith("Is temperature meant?")
+
+
+CANARY = "canary of a patient"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {CANARY: 1},
+        {"temperature": CANARY},
+        {"stop": {CANARY: CANARY}},
+        {"messages": [{"role": CANARY, "content": "x"}]},
+        {"messages": [{"role": "user", "content": {CANARY: 1}}]},
+        {"messages": [{"role": "user", "content": [{"type": CANARY}]}]},
+        {"messages": [{"role": "user", "content": "x", CANARY: 1}]},
+        {"response_format": {"type": CANARY}},
+        {"response_format": {"type": "json_object", "schema": {CANARY: 1}}},
+        {"stream_options": {CANARY: True}},
+        {"stream_options": CANARY},
+        {"user": CANARY * 20},
+        {"model": CANARY * 20},
+        {"logit_bias": {CANARY: 1}},
+    ],
+)
+def test_nothing_that_was_sent_comes_back_in_a_refusal(change: dict[str, object]) -> None:
+    assert "canary" not in json.dumps(refusal(**change).body())
+
+
+def permitted(policy: OutflowPolicy, **change: object) -> ChatRequest:
+    request = parse_chat_request(json.dumps(HELLO | change).encode())
+    request.require_permitted(policy)
+    return request
+
+
+def test_numbers_are_off_unless_the_policy_lets_them_out() -> None:
+    for off in ({}, {"logprobs": False}, {"logprobs": None, "top_logprobs": None}):
+        assert "logprobs" not in permitted(STRICTEST, **off).for_engine(8)
+    with pytest.raises(ApiError) as caught:
+        permitted(STRICTEST, logprobs=True)
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "logprobs")
+
+
+def test_no_more_numbers_than_the_policy_lets_out() -> None:
+    policy = OutflowPolicy(top_logprobs=2)
+    assert permitted(policy, logprobs=True, top_logprobs=2).for_engine(8)["top_logprobs"] == 2
+    assert permitted(policy, logprobs=True).for_engine(8)["logprobs"] is True
+    for change, code in (({"logprobs": True, "top_logprobs": 3}, "unsupported_parameter"),
+                         ({"top_logprobs": 1}, "invalid_parameter")):  # fmt: skip
+        with pytest.raises(ApiError) as caught:
+            permitted(policy, **change)
+        assert (caught.value.code, caught.value.param) == (code, "top_logprobs")
+
+
+def test_a_reply_is_no_longer_than_the_policy_says() -> None:
+    policy = OutflowPolicy(answer_tokens=50)
+    assert permitted(policy).answer_tokens(policy) == 50
+    assert permitted(policy, max_tokens=60).answer_tokens(policy) == 50
+    assert permitted(policy, max_tokens=60, max_completion_tokens=7).answer_tokens(policy) == 7
+
+
+def test_what_steers_the_sampling_is_rounded() -> None:
+    """Two values between which nothing can be measured."""
+    fine = {"temperature": 0.7123, "top_p": 0.8912, "presence_penalty": 0.4871, "frequency_penalty": -1.2601}
+    asked = permitted(STRICTEST, **fine).for_engine(8)
+    assert {name: asked[name] for name in fine} == {
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "presence_penalty": 0.5,
+        "frequency_penalty": -1.5,
+    }
+    assert permitted(STRICTEST, top_p=0.001).for_engine(8)["top_p"] == 0.05
 
 
 @pytest.mark.parametrize(
@@ -86,7 +202,7 @@ def test_the_engine_gets_plain_text_and_no_user_name() -> None:
             }
         ).encode()
     )
-    assert request.for_engine() == {
+    assert request.for_engine(5) == {
         "model": "m",
         "stream": False,
         "max_tokens": 5,

@@ -25,6 +25,8 @@ from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import REMEMBER_S, Box
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.meter import Tally
+from sealwright_appliance.serve.quota import Allowance, Lacking, Quota
+from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 
 KEY = "sw-" + "k" * 43
 ADMIN_KEY = "sw-" + "a" * 43
@@ -43,6 +45,7 @@ SERVING = {
     "lease": {"expires_at": 0, "number": 1, "warnings": [], "max_request_s": 60},
     "secrets_waiting": False,
 }
+AS_IT_IS = OutflowPolicy(padding=0)
 
 
 class ScriptedEngine:
@@ -131,8 +134,14 @@ class KeyRing:
         return {"revoked": name}
 
 
+async def unlimited(lacking: Lacking) -> Allowance:
+    return Allowance(lacking.requests, lacking.tokens, None)
+
+
 @asynccontextmanager
-async def scene(directory: Path, *, active: int = 4, waiting: int = 4, **status: Any) -> AsyncIterator[Scene]:
+async def scene(
+    directory: Path, *, active: int = 4, waiting: int = 4, policy: OutflowPolicy = AS_IT_IS, **status: Any
+) -> AsyncIterator[Scene]:
     said = SERVING | status
     agent = FastAPI()
     ring = KeyRing()
@@ -148,7 +157,8 @@ async def scene(directory: Path, *, active: int = 4, waiting: int = 4, **status:
     engine = ScriptedEngine()
     box = Box(directory / "agent.sock")
     admission = Admission(active=active, waiting=waiting)
-    app = create_app(box, {"medical": QueuedEngine(engine, admission)})
+    outflow = ReleaseOutflow(version=1, models={"medical": policy})
+    app = create_app(box, {"medical": QueuedEngine(engine, admission, Quota(unlimited))}, outflow)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield Scene(client, admission, engine, said, ring)
     await box.close()
@@ -189,6 +199,22 @@ def test_every_model_route_wants_a_key(short_tmp: Path) -> None:
             assert reply.status_code == 401
             assert reply.json()["error"]["code"] == "invalid_api_key"
             assert s.engine.asked == []
+
+    asyncio.run(run())
+
+
+def test_whole_replies_and_pieces_of_streams_have_round_sizes(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp, policy=OutflowPolicy(padding=256)) as s:
+            whole = await s.chat()
+            assert whole.json() == {"choices": []}
+            assert len(whole.content) == 256
+            events = (await s.chat(stream=True)).content
+            assert len(events) == 2 * 256
+            assert [line for line in events.split(b"\n") if line and not line.startswith(b":")] == [
+                b"data: 1",
+                b"data: [DONE]",
+            ]
 
     asyncio.run(run())
 

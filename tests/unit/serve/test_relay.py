@@ -63,7 +63,7 @@ class Source:
 async def streamed(client: Client, source: Source, *, seconds: float = 60) -> None:
     """Send a stream to the client."""
     until = asyncio.get_running_loop().time() + seconds
-    await EventStream(FIRST, source.events, until=until)({"type": "http"}, client.receive, client.send)
+    await EventStream(FIRST, source.events, until=until, padding=0)({"type": "http"}, client.receive, client.send)
 
 
 def test_a_stream_passes_whole() -> None:

@@ -1,0 +1,84 @@
+"""The agent's keeper of budgets and of marks on keys. Every change is on the disk before it is told.
+
+    outflow/ledger.json     what is used of each budget
+    outflow/marks.json      keys whose requests look like copying
+
+Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sealwright_appliance.files import read_file, write_durably
+from sealwright_appliance.outflow.ledger import Asked, Grant, Ledger, LedgerRow, advanced, grant, used
+from sealwright_policies.errors import UsageError
+from sealwright_policies.outflow import ReleaseOutflow
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+
+LEDGER_LIMIT = 4 * 1024 * 1024
+
+
+@dataclass
+class BoxOutflow:
+    """Budgets of the running release."""
+
+    folder: Path
+    policy: ReleaseOutflow
+    models: frozenset[str]
+    """Payload ids: the gateway's word alone makes no row."""
+    service_time: Callable[[], int] = lambda: 0
+    """Latest time of which the licence service has told, seconds since the epoch; 0 for none."""
+    steady: Callable[[], float] = time.monotonic
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _ledger: Ledger | None = None
+    _advanced_at: float = 0.0
+
+    def allow(self, asked: Asked) -> Grant:
+        """Hand out what is asked for and some more, or what is left.
+
+        Raises:
+            UsageError: there is no such model.
+            FormatError, OperationError: the ledger cannot be read or written; then nothing is handed out.
+        """
+        if asked.model not in self.models:
+            raise UsageError("The running release has no such model.")
+        with self._lock:
+            changed, given = grant(self._now(), self.policy.of(asked.model), asked)
+            if changed is not self._ledger:
+                self._write(changed)
+            return given
+
+    def ledger(self) -> Ledger:
+        """What is used. Raises like :meth:`allow`."""
+        with self._lock:
+            return self._now()
+
+    def used(self) -> list[LedgerRow]:
+        """What is used in the windows of now, of the models of this release. Raises like :meth:`allow`."""
+        ledger = self.ledger()
+        return [used(ledger, row.model, row.key) for row in ledger.rows if row.model in self.models]
+
+    def _now(self) -> Ledger:
+        """The ledger, its calendar gone on."""
+        if self._ledger is None:
+            content = read_file(self._file, LEDGER_LIMIT)
+            # One that is damaged is not begun anew: whoever can damage it would get the budgets again.
+            self._ledger = Ledger() if content is None else parse_json(Ledger, content, limit=LEDGER_LIMIT)
+            self._advanced_at = self.steady()
+        passed = int(self.steady() - self._advanced_at)
+        self._advanced_at += passed
+        self._ledger = advanced(self._ledger, passed, self.service_time())
+        return self._ledger
+
+    def _write(self, ledger: Ledger) -> None:
+        write_durably(self._file, document_bytes(ledger))
+        self._ledger = ledger
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "ledger.json"

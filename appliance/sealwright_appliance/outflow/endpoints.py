@@ -1,0 +1,64 @@
+"""Budgets on the agent's socket: what the gateway may let out, and what the customer's administrator sees of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import FastAPI
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from sealwright_appliance.api_keys import KeyName
+from sealwright_appliance.outflow.box_outflow import BoxOutflow
+from sealwright_appliance.outflow.ledger import Asked, LedgerRow
+from sealwright_policies.outflow import OutflowPolicy
+from sealwright_policies.wire.encoding import Document, Identifier
+
+
+class AllowanceRequest(Document):
+    """``POST /outflow/allowance``."""
+
+    model: Identifier
+    key: KeyName
+    requests: Annotated[int, Field(ge=0, le=1)]
+    tokens: Annotated[int, Field(ge=0, le=2**32)]
+
+
+class AllowanceReply(Document):
+    """What the gateway may let out (:class:`.ledger.Grant`)."""
+
+    requests: int
+    tokens: int
+    retry_after_s: int | None
+
+
+class OutflowView(Document):
+    """``GET /outflow``: policies, and what is used of the budgets in the windows of now."""
+
+    at_s: int
+    """The budgets' calendar."""
+    policies: dict[str, OutflowPolicy]
+    used: list[LedgerRow]
+    """Of all keys together under an empty name."""
+
+
+def add_outflow(app: FastAPI, outflow: BoxOutflow) -> None:
+    """Add the routes."""
+
+    @app.post("/outflow/allowance")
+    async def allow(request: AllowanceRequest) -> AllowanceReply:
+        given = await run_in_threadpool(outflow.allow, Asked(**request.model_dump()))
+        return AllowanceReply(requests=given.requests, tokens=given.tokens, retry_after_s=given.retry_after_s)
+
+    @app.get("/outflow")
+    async def view() -> OutflowView:
+        return await run_in_threadpool(_view, outflow)
+
+
+def _view(outflow: BoxOutflow) -> OutflowView:
+    ledger = outflow.ledger()
+    return OutflowView(
+        at_s=ledger.at_s,
+        policies={model: outflow.policy.of(model) for model in sorted(outflow.models)},
+        used=outflow.used(),
+    )

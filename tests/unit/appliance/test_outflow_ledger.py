@@ -1,0 +1,125 @@
+"""Budgets: nobody gets more than them, whatever is restarted, cut off or set."""
+
+from __future__ import annotations
+
+import calendar
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwright_appliance.outflow.box_outflow import BoxOutflow
+from sealwright_appliance.outflow.ledger import (
+    ALL_KEYS,
+    DAY_S,
+    OTHER_KEYS,
+    ROWS_MOST,
+    Asked,
+    Ledger,
+    advanced,
+    grant,
+    used,
+)
+from sealwright_policies.errors import FormatError, UsageError
+from sealwright_policies.outflow import BudgetScope, BudgetWindow, OutflowBudget, OutflowPolicy, ReleaseOutflow
+
+KEY_DAY = OutflowBudget(scope=BudgetScope.KEY, window=BudgetWindow.DAY, requests=3, tokens=1000)
+MODEL_MONTH = OutflowBudget(scope=BudgetScope.MODEL, window=BudgetWindow.MONTH, tokens=1500)
+POLICY = OutflowPolicy(budgets=(KEY_DAY, MODEL_MONTH))
+JANUARY_30 = calendar.timegm((2027, 1, 30, 6, 0, 0))
+
+
+def asked(key: str, tokens: int = 100) -> Asked:
+    return Asked("medical", key, 1, tokens)
+
+
+def draw(ledger: Ledger, key: str, *, most: int = 200) -> tuple[Ledger, int, int]:
+    """Requests and tokens that a key gets until it gets none."""
+    requests = tokens = 0
+    for _ in range(most):
+        ledger, given = grant(ledger, POLICY, asked(key))
+        requests, tokens = requests + given.requests, tokens + given.tokens
+        if given.retry_after_s is not None:
+            break
+    return ledger, requests, tokens
+
+
+def test_a_key_gets_its_day_and_all_keys_their_month() -> None:
+    ledger, requests, tokens = draw(Ledger(at_s=JANUARY_30), "ward")
+    assert (requests, tokens <= 1000) == (3, True)
+    ledger, _, _ = draw(ledger, "second")
+    ledger = advanced(ledger, DAY_S, 0)
+    for key in ("ward", "second", "third", "fourth", "fifth"):
+        ledger, _, _ = draw(ledger, key)
+    assert used(ledger, "medical", ALL_KEYS).month_tokens == 1500
+    ledger, given = grant(ledger, POLICY, asked("sixth"))
+    assert given.tokens == 0
+    assert given.retry_after_s == calendar.timegm((2027, 2, 1, 0, 0, 0)) - ledger.at_s
+
+
+def test_a_window_that_is_over_begins_with_nothing() -> None:
+    ledger, _, _ = draw(Ledger(at_s=JANUARY_30), "ward")
+    assert draw(ledger, "ward")[1] == 0
+    assert draw(advanced(ledger, 18 * 3600 - 1, 0), "ward")[1] == 0
+    assert draw(advanced(ledger, 18 * 3600, 0), "ward")[1] == 3
+
+
+def test_another_model_has_budgets_of_its_own() -> None:
+    ledger, _, _ = draw(Ledger(at_s=JANUARY_30), "ward")
+    assert grant(ledger, POLICY, Asked("finance", "ward", 1, 100))[1].requests > 0
+
+
+def test_the_calendar_goes_on_with_running_time_and_the_services_and_never_back() -> None:
+    ledger = advanced(Ledger(at_s=JANUARY_30), 10, JANUARY_30 - 5)
+    assert ledger.at_s == JANUARY_30 + 10
+    assert advanced(ledger, -5, 0).at_s == ledger.at_s
+    assert advanced(ledger, 1, JANUARY_30 + 500).at_s == JANUARY_30 + 500
+
+
+def test_keys_beyond_the_most_share_a_row() -> None:
+    rows = tuple(used(Ledger(), "medical", f"key-{number}") for number in range(ROWS_MOST))
+    ledger, _, _ = draw(Ledger(rows=rows), "new")
+    assert used(ledger, "medical", "new").day_requests == 0
+    assert used(ledger, "medical", OTHER_KEYS).day_requests == 3
+    assert draw(ledger, "newer")[1] == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3000), st.integers(0, 40_000)), max_size=60))
+def test_no_order_of_requests_overdraws_a_budget(wishes: list[tuple[str, int, int]]) -> None:
+    ledger = Ledger(at_s=JANUARY_30)
+    by_day: dict[tuple[str, int], list[int]] = {}
+    by_month: dict[int, int] = {}
+    for key, tokens, passed in wishes:
+        ledger = advanced(ledger, passed, 0)
+        ledger, given = grant(ledger, POLICY, asked(key, tokens))
+        row = by_day.setdefault((key, ledger.at_s // DAY_S), [0, 0])
+        row[0], row[1] = row[0] + given.requests, row[1] + given.tokens
+        month = used(ledger, "medical", ALL_KEYS).month
+        by_month[month] = by_month.get(month, 0) + given.tokens
+    assert all(requests <= 3 and tokens <= 1000 for requests, tokens in by_day.values())
+    assert all(tokens <= 1500 for tokens in by_month.values())
+
+
+def keeper(folder: Path) -> BoxOutflow:
+    release = ReleaseOutflow(version=1, models={"medical": POLICY})
+    return BoxOutflow(folder, release, frozenset({"medical"}), lambda: JANUARY_30, lambda: 0.0)
+
+
+def test_what_is_used_is_on_the_disk_before_it_is_handed_out(tmp_path: Path) -> None:
+    """A process that is killed at once, or a power cut, gives nothing back."""
+    for _ in range(3):
+        assert keeper(tmp_path).allow(asked("ward")).requests == 1
+    assert keeper(tmp_path).allow(asked("ward")).requests == 0
+
+
+def test_a_damaged_ledger_lets_nothing_out(tmp_path: Path) -> None:
+    keeper(tmp_path).allow(asked("ward"))
+    (tmp_path / "ledger.json").write_bytes(b"{")
+    with pytest.raises(FormatError):
+        keeper(tmp_path).allow(asked("ward"))
+
+
+def test_a_model_that_the_release_has_not_makes_no_row(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        keeper(tmp_path).allow(Asked("elsewhere", "ward", 1, 100))
