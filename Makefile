@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PACKAGES := policies/sealwright_policies licensing/custody/sealwright_custody image/sealwright_image appliance/sealwright_appliance \
 	appliance/client/sealwright_client licensing/sealwright_licensing ansible/sealwright_ansible
-BENCHES := image licensing custody serving sealing
+BENCHES := image licensing custody serving outflow sealing
 # One file at a time to a worker: fixtures with a TPM or a server are made once for it.
 PYTEST := $(PYTHON) -m pytest --numprocesses 2 --dist loadfile
 
@@ -119,6 +119,7 @@ bench-memory: python  ## renewals end to end, 50 000 of them: does the service g
 	@$(PYTHON) -m sealwright_testing.bench memory
 bench-custody: ## keys in a PKCS#11 token against keys in files
 bench-serving: ## the gateway against llama-server alone
+bench-outflow: ## whether the copying of a model through its API is seen
 bench-sealing: ## unsealing and evidence in the TPM, and a boot from power to the first token
 $(BENCHES:%=bench-%): bench-%: python tools server trained
 	@$(PYTHON) -m sealwright_testing.bench $*

@@ -160,7 +160,14 @@ def _outflow(paths: Paths, board: StatusBoard) -> BoxOutflow:
         return lease.issued_at if lease is not None else 0
 
     models = frozenset(one.payload_id for one in board.status.payloads if one.kind == PayloadKind.MODEL)
-    return BoxOutflow(paths.outflow_used, load_outflow(paths), models, service_time)
+    outflow = BoxOutflow(
+        paths.outflow_used, load_outflow(paths), models, service_time, alarm=board.extraction_alarm,
+        alarms=board.set_extraction_alarms,
+    )  # fmt: skip
+    if board.status.state in (BoxState.UNLOCKED, BoxState.SERVING):
+        with suppress(SealwrightError):  # the gateway is told so, and serves nobody
+            board.set_extraction_alarms(sum(one.level > 0 for one in outflow.states().states))
+    return outflow
 
 
 def _meter_keeper(board: StatusBoard, renewal: Renewal, tpm_lock: threading.Lock) -> MeterKeeper:

@@ -120,7 +120,7 @@ def create_agent_app(
 
     _add_api_keys(app, board, api_keys)
     add_renewal_by_file(app, by_file.renewal, api_keys)
-    add_outflow(app, outflow)
+    add_outflow(app, outflow, api_keys)
     if meter is not None:
         add_metering(app, api_keys, meter)
     return app

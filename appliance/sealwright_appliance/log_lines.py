@@ -20,7 +20,6 @@ class Event(StrEnum):
     """What our own lines can be about."""
 
     EXTRACTION_ALARM = "extraction-alarm"
-    EXTRACTION_CLEARED = "extraction-cleared"
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,8 @@ class BoxStatus(Document):
     """Outcome of the last contact with the licence service, in words."""
     metering: str = ""
     """Outcome of the last metering report, in words."""
+    extraction_alarms: int = 0
+    """API keys whose requests look like the copying of a model; their names are the administrator's to see."""
     tls_fingerprint: str | None
 
 

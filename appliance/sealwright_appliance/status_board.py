@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, next_state
 from sealwright_appliance.console import Console, state_line
+from sealwright_appliance.log_lines import Event, Notice, tell
+from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_appliance.status import BootResult, BoxStatus, BudgetStatus, LeaseStatus, PayloadState, PayloadStatus
 
 NO_CONTACT = "No contact with the licence service in this boot yet."
@@ -123,6 +125,19 @@ class StatusBoard:
             if code != "ok" and said != self._status.metering:
                 self._console.say(f"metering: {said}")
             self._status = self._status.model_copy(update={"metering": said})
+
+    def extraction_alarm(self, state: KeyState) -> None:
+        """Say on console and in the journal that a key's requests look like the copying of a model, and which model."""
+        if state.sign is None:
+            return
+        tell(Notice(Event.EXTRACTION_ALARM, state.model, state.sign, state.level))
+        with self._lock:
+            self._console.say(f"extraction {state.model}: {state.sign}: level {state.level}")
+
+    def set_extraction_alarms(self, count: int) -> None:
+        """Note how many keys there are of that kind."""
+        with self._lock:
+            self._status = self._status.model_copy(update={"extraction_alarms": count})
 
     def payloads_in(self, *states: PayloadState) -> list[PayloadStatus]:
         """Payloads that are in one of these states."""

@@ -1,4 +1,4 @@
-"""Runs the benchmarks: ``python -m sealwright_testing.bench image licensing memory custody serving sealing``.
+"""Runs the benchmarks: ``python -m sealwright_testing.bench image licensing memory custody serving outflow sealing``.
 
 Each ``tests/bench/bench_<name>.py`` has ``measure() -> Iterable[Figure]``. The figures go to
 ``tests/bench/results/<name>.json`` and, as a table, to the terminal. Ratios are measured within one run, both sides
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
-NAMES = ("image", "licensing", "memory", "custody", "serving", "sealing")
+NAMES = ("image", "licensing", "memory", "custody", "serving", "outflow", "sealing")
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ def serving_box(
         outflow = BoxOutflow(paths.outflow_used, release, frozenset(models))
         ordered: list[bool] = []
         board = _agent(stack, paths, payloads, _Keeper(meter, ordered), outflow)
+        outflow.alarm, outflow.alarms = board.extraction_alarm, board.set_extraction_alarms
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
         engines = {

@@ -142,6 +142,14 @@ class Box:
         """Have keys reported by name, or by pseudonym."""
         return self._ask("PUT", "/admin/metering", {"names": names}, admin_key=admin_key)
 
+    def outflow(self, admin_key: str) -> dict[str, Any]:
+        """What may leave the models, how much of it has left, and keys whose requests look like copying."""
+        return self._ask("GET", "/admin/outflow", admin_key=admin_key)
+
+    def clear_key(self, admin_key: str, name: str) -> dict[str, Any]:
+        """Have the box begin anew with a key that it slows down or refuses."""
+        return self._ask("POST", "/admin/outflow/clear", {"name": name}, admin_key=admin_key)
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()

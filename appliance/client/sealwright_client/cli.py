@@ -14,6 +14,8 @@ from sealwright_client.cli_keys import EXAMPLES as KEYS_EXAMPLES
 from sealwright_client.cli_keys import add_keys
 from sealwright_client.cli_metering import EXAMPLES as METERING_EXAMPLES
 from sealwright_client.cli_metering import add_metering
+from sealwright_client.cli_outflow import EXAMPLES as OUTFLOW_EXAMPLES
+from sealwright_client.cli_outflow import add_outflow
 from sealwright_client.cli_output import add_command
 from sealwright_client.cli_release import EXAMPLES as RELEASE_EXAMPLES
 from sealwright_client.cli_release import add_release
@@ -38,6 +40,7 @@ examples:
 {ACTIVATE_EXAMPLE}
 {KEYS_EXAMPLES}
 {METERING_EXAMPLES}
+{OUTFLOW_EXAMPLES}
 {AIR_GAP_EXAMPLES}
 {VERIFY_EXAMPLE}
 {RELEASE_EXAMPLES}
@@ -80,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_keys(commands)
     add_metering(commands)
+    add_outflow(commands)
     add_air_gap(commands)
     add_verify(commands)
     add_release(commands)

@@ -50,6 +50,8 @@ def status_lines(status: Mapping[str, Any], now: int) -> list[str]:
     budget = status.get("budget")
     if isinstance(budget, dict) and budget.get("level_days"):
         lines.append(f"warning   {budget.get('warning')}: {budget.get('sentence')}")
+    if status.get("extraction_alarms"):
+        lines.append(f"warning   {status['extraction_alarms']} API keys look like copying: sealwright-box outflow show")
     lines.append(f"renewal   {status.get('renewal')}")
     if status.get("secrets_waiting"):
         lines.append("secrets   wait to be fetched: sealwright-box activate with the claim code on the console")

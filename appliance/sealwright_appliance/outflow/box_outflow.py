@@ -1,7 +1,7 @@
-"""The agent's keeper of budgets and of marks on keys. Every change is on the disk before it is told.
+"""The agent's keeper of budgets and of what is known of keys. Every change is on the disk before it is told.
 
     outflow/ledger.json     what is used of each budget
-    outflow/marks.json      keys whose requests look like copying
+    outflow/keys.json       what is counted of the requests of each key
 
 Safe to use from several threads.
 """
@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sealwright_appliance.files import read_file, write_durably
+from sealwright_appliance.outflow.key_states import KeyState, KeyStates, with_cleared, with_counted
 from sealwright_appliance.outflow.ledger import Asked, Grant, Ledger, LedgerRow, advanced, grant, used
 from sealwright_policies.errors import UsageError
 from sealwright_policies.outflow import ReleaseOutflow
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 
 LEDGER_LIMIT = 4 * 1024 * 1024
+STATES_LIMIT = 1024 * 1024
 
 
 @dataclass
@@ -34,6 +36,10 @@ class BoxOutflow:
     service_time: Callable[[], int] = lambda: 0
     """Latest time of which the licence service has told, seconds since the epoch; 0 for none."""
     steady: Callable[[], float] = time.monotonic
+    alarm: Callable[[KeyState], None] = lambda _: None
+    """Told of each key that has come to a higher level."""
+    alarms: Callable[[int], None] = lambda _: None
+    """Told how many there are, whenever it may have changed."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _ledger: Ledger | None = None
     _advanced_at: float = 0.0
@@ -52,6 +58,33 @@ class BoxOutflow:
             if changed is not self._ledger:
                 self._write(changed)
             return given
+
+    def states(self) -> KeyStates:
+        """What is kept of the requests of keys.
+
+        Raises:
+            FormatError, OperationError: it cannot be read.
+        """
+        with self._lock:
+            return self._states()
+
+    def count(self, counted: Sequence[KeyState]) -> None:
+        """Keep what the gateway has counted; higher levels are told. Raises like :meth:`states`."""
+        if any(one.model not in self.models for one in counted):
+            raise UsageError("The running release has no such model.")
+        with self._lock:
+            kept, raised = with_counted(self._states(), counted, self._now().at_s)
+            self._keep(kept)
+        for one in raised:
+            self.alarm(one)
+
+    def clear(self, key: str) -> int:
+        """Begin anew with a key; at how many models it had come to a level. Raises like :meth:`states`."""
+        with self._lock:
+            kept = self._states()
+            had = sum(one.key == key and one.level > 0 for one in kept.states)
+            self._keep(with_cleared(kept, key))
+            return had
 
     def ledger(self) -> Ledger:
         """What is used. Raises like :meth:`allow`."""
@@ -74,6 +107,14 @@ class BoxOutflow:
         self._advanced_at += passed
         self._ledger = advanced(self._ledger, passed, self.service_time())
         return self._ledger
+
+    def _states(self) -> KeyStates:
+        content = read_file(self.folder / "keys.json", STATES_LIMIT)
+        return KeyStates() if content is None else parse_json(KeyStates, content, limit=STATES_LIMIT)
+
+    def _keep(self, states: KeyStates) -> None:
+        write_durably(self.folder / "keys.json", document_bytes(states))
+        self.alarms(sum(one.level > 0 for one in states.states))
 
     def _write(self, ledger: Ledger) -> None:
         write_durably(self._file, document_bytes(ledger))

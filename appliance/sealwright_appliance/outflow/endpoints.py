@@ -8,8 +8,9 @@ from fastapi import FastAPI
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from sealwright_appliance.api_keys import KeyName
+from sealwright_appliance.api_keys import ApiKeys, KeyName
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
+from sealwright_appliance.outflow.key_states import KeyState, KeyStates
 from sealwright_appliance.outflow.ledger import Asked, LedgerRow
 from sealwright_policies.outflow import OutflowPolicy
 from sealwright_policies.wire.encoding import Document, Identifier
@@ -38,11 +39,20 @@ class OutflowView(Document):
     at_s: int
     """The budgets' calendar."""
     policies: dict[str, OutflowPolicy]
+    keys: list[KeyState]
+    """Whose requests look like copying."""
     used: list[LedgerRow]
     """Of all keys together under an empty name."""
 
 
-def add_outflow(app: FastAPI, outflow: BoxOutflow) -> None:
+class ClearOrder(Document):
+    """``POST /outflow/clear``."""
+
+    key: KeyName
+    admin_key: Annotated[str, Field(max_length=64)]
+
+
+def add_outflow(app: FastAPI, outflow: BoxOutflow, api_keys: ApiKeys) -> None:
     """Add the routes."""
 
     @app.post("/outflow/allowance")
@@ -54,10 +64,25 @@ def add_outflow(app: FastAPI, outflow: BoxOutflow) -> None:
     async def view() -> OutflowView:
         return await run_in_threadpool(_view, outflow)
 
+    @app.get("/outflow/keys")
+    async def states() -> KeyStates:
+        return await run_in_threadpool(outflow.states)
+
+    @app.post("/outflow/keys")
+    async def count(counted: KeyStates) -> dict[str, int]:
+        await run_in_threadpool(outflow.count, counted.states)
+        return {"counted": len(counted.states)}
+
+    @app.post("/outflow/clear")
+    async def clear(order: ClearOrder) -> dict[str, int]:
+        await run_in_threadpool(api_keys.require_admin, order.admin_key)
+        return {"cleared": await run_in_threadpool(outflow.clear, order.key)}
+
 
 def _view(outflow: BoxOutflow) -> OutflowView:
     ledger = outflow.ledger()
     return OutflowView(
+        keys=[one for one in outflow.states().states if one.level],
         at_s=ledger.at_s,
         policies={model: outflow.policy.of(model) for model in sorted(outflow.models)},
         used=outflow.used(),

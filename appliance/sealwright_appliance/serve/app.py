@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -30,6 +31,7 @@ from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
 from sealwright_appliance.serve.padding import padded_document
 from sealwright_appliance.serve.relay import EventStream, while_connected
 from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
+from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
 
 WARNING_HEADER = "Sealwright-Warning"
@@ -55,10 +57,11 @@ def create_app(box: Box, engines: Mapping[str, Engine], outflow: ReleaseOutflow 
     """
 
     meter = Meter()
+    watch = Watch(box.report_counted)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with MeterSender(meter, box.report_usage).running():
+        async with MeterSender(meter, box.report_usage).running(), watch.running():
             yield
         await box.close()
 
@@ -71,7 +74,9 @@ def create_app(box: Box, engines: Mapping[str, Engine], outflow: ReleaseOutflow 
     _add_key_routes(app, box)
     _add_metering_routes(app, box)
     add_air_gap_routes(app, box)
-    _add_openai_routes(app, box, engines, meter, outflow)
+    _add_outflow_routes(app, box)
+    _add_models(app, box, engines)
+    _add_chat(app, box, engines, Counting(meter, watch, outflow))
     return app
 
 
@@ -255,11 +260,23 @@ def _add_metering_routes(app: FastAPI, box: Box) -> None:
         return passed_on(await box.order_report(shown_key(request.headers.get("authorization"))))
 
 
-def _add_openai_routes(
-    app: FastAPI, box: Box, engines: Mapping[str, Engine], meter: Meter, outflow: ReleaseOutflow
-) -> None:
+def _add_outflow_routes(app: FastAPI, box: Box) -> None:
+    """For administrators: what is used of the budgets, and keys whose requests look like the copying of a model."""
+
+    @app.get("/admin/outflow")
+    async def view(request: Request) -> Response:
+        require_admin(await _authenticated(request, box))
+        return passed_on(await box.outflow())
+
+    @app.post("/admin/outflow/clear")
+    async def clear(request: Request) -> Response:
+        require_admin(await _authenticated(request, box))
+        name = _key_name(json_object(await read_body(request, FORM_LIMIT)).get("name"))
+        return passed_on(await box.clear_key(name, shown_key(request.headers.get("authorization"))))
+
+
+def _add_models(app: FastAPI, box: Box, engines: Mapping[str, Engine]) -> None:
     started = int(time.time())
-    names = sorted(engines)
 
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
@@ -272,6 +289,19 @@ def _add_openai_routes(
             ],
         }
 
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What counts a request, and by what it is judged."""
+
+    meter: Meter
+    watch: Watch
+    outflow: ReleaseOutflow
+
+
+def _add_chat(app: FastAPI, box: Box, engines: Mapping[str, Engine], counting: Counting) -> None:
+    names = sorted(engines)
+
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         key = await _authenticated(request, box)
@@ -280,17 +310,29 @@ def _add_openai_routes(
         engine = engines.get(asked.model)
         if engine is None:
             raise unknown_model(names)
-        policy = outflow.of(asked.model)
+        policy, name = counting.outflow.of(asked.model), (engine.model_id, key.name)
         asked.require_permitted(policy)
-        request_of_engine = asked.for_engine(asked.answer_tokens(policy))
-        tally = meter.tally(engine.model_id, key.name)
         until = asyncio.get_running_loop().time() + max_request_s
+        admitted = counting.watch.admit(name, policy, await box.key_states())
+        await while_connected(request.receive, admitted, until=until)
+        request_of_engine, tally = asked.for_engine(asked.answer_tokens(policy)), counting.meter.tally(*name)
+        watched = counting.watch.over(name, asked.turns(), tally)
         if not asked.stream:
-            reply = await while_connected(request.receive, engine.chat(request_of_engine, tally), until=until)
+            async with watched:
+                reply = await while_connected(request.receive, engine.chat(request_of_engine, tally), until=until)
             return Response(padded_document(reply, policy.padding), media_type="application/json")
-        events = engine.stream_chat(request_of_engine, tally)
+        events = _within(watched, engine.stream_chat(request_of_engine, tally))
         first = await while_connected(request.receive, _first(events), until=until)
         return EventStream(first, events, until=until, padding=policy.padding)
+
+
+async def _within(
+    watched: AbstractAsyncContextManager[None], events: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """The same events, until whose end the request is watched."""
+    async with watched, aclosing(events):
+        async for block in events:
+            yield block
 
 
 async def _first(events: AsyncGenerator[bytes, None]) -> bytes:

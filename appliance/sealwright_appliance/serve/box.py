@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from sealwright_appliance.outflow.key_states import KeyState, KeyStates
 from sealwright_appliance.serve.errors import ApiError, budgets_unreadable, keys_unreadable, not_serving
 from sealwright_appliance.serve.keys import ApiKey
 from sealwright_appliance.serve.quota import Allowance, Lacking
+from sealwright_policies.wire.encoding import document_bytes
 
 REMEMBER_S = 1.0
 """How old an answer of the agent may be; a lease that ends is noticed within this time."""
@@ -31,6 +34,8 @@ class _Seen:
     status: dict[str, Any]
     keys: tuple[ApiKey, ...] | None
     """None where the agent cannot read them."""
+    states: Mapping[tuple[str, str], KeyState] | None
+    """Likewise; by model and name of the key."""
 
 
 class Box:
@@ -179,6 +184,35 @@ class Box:
             raise budgets_unreadable()
         return Allowance(**reply.json())
 
+    async def key_states(self) -> Mapping[tuple[str, str], KeyState]:
+        """What is known of the requests of each key, by model and name.
+
+        Raises:
+            ApiError: 503, the agent cannot read it.
+        """
+        states = (await self._look()).states
+        if states is None:
+            raise budgets_unreadable()
+        return states
+
+    async def report_counted(self, counted: Sequence[KeyState]) -> None:
+        """Have the agent keep what was counted of keys.
+
+        Raises:
+            ApiError: it has not.
+        """
+        reply = await self._ask("POST", "/outflow/keys", content=document_bytes(KeyStates(states=tuple(counted))))
+        if not reply.is_success:
+            raise budgets_unreadable()
+
+    async def outflow(self) -> httpx.Response:
+        """What is used of the budgets, and whose requests look like copying."""
+        return await self._ask("GET", "/outflow")
+
+    async def clear_key(self, key: str, admin_key: str) -> httpx.Response:
+        """Have the agent begin anew with a key; it checks the administrator's itself."""
+        return await self._change("POST", "/outflow/clear", json={"key": key, "admin_key": admin_key})
+
     async def close(self) -> None:
         """Close the connection to the agent."""
         await self._client.aclose()
@@ -189,7 +223,10 @@ class Box:
             status = (await self._ask("GET", "/status")).json()
             reply = await self._ask("GET", "/api-keys")
             keys = tuple(ApiKey(**key) for key in reply.json()["keys"]) if reply.is_success else None
-            self._seen = _Seen(now, status, keys)
+            reply = await self._ask("GET", "/outflow/keys")
+            counted = KeyStates.model_validate_json(reply.content).states if reply.is_success else None
+            states = None if counted is None else {(one.model, one.key): one for one in counted}
+            self._seen = _Seen(now, status, keys, states)
         return self._seen
 
     async def _change(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -84,6 +84,10 @@ class ChatRequest(_Part):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
+    def turns(self) -> list[tuple[str, str]]:
+        """Role and text of each message."""
+        return [(one["role"], one["content"]) for one in (message.for_engine() for message in self.messages)]
+
     def require_permitted(self, policy: OutflowPolicy) -> None:
         """Refuse numbers that the model's policy keeps back.
 
@@ -94,7 +98,12 @@ class ChatRequest(_Part):
         if self.top_logprobs is not None and not self.logprobs:
             raise ApiError(400, "invalid_parameter", "top_logprobs: only with logprobs.", param="top_logprobs")
         if self.logprobs and most is None:
-            raise ApiError(400, "unsupported_parameter", "logprobs: not given out by this model.", param="logprobs")
+            raise ApiError(
+                400,
+                "unsupported_parameter",
+                "logprobs are off for a sealed model: they help to copy it.",
+                param="logprobs",
+            )
         if most is not None and (self.top_logprobs or 0) > most:
             message = f"top_logprobs: this model gives out at most {most}."
             raise ApiError(400, "unsupported_parameter", message, param="top_logprobs")

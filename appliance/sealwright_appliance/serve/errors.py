@@ -11,6 +11,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 INSUFFICIENT_QUOTA = "insufficient_quota"
+_LOOKS_LIKE = "What this key asks looks like the copying of a model (the box's administrator can clear it)"
 DO_NOT_RETRY = {"x-should-retry": "false"}
 """OpenAI's clients go by it."""
 
@@ -86,6 +87,16 @@ def quota_held(retry_after_s: int) -> ApiError:
     """The rest of a budget is held by requests that run."""
     message = "Running requests hold what is left of a budget; try again when they are over."
     return ApiError(429, "rate_limit_exceeded", message, retry_after_s=retry_after_s)
+
+
+def extraction_slowed(retry_after_s: int) -> ApiError:
+    """A key's requests look like the copying of a model, and too many of them wait."""
+    return ApiError(429, "rate_limit_exceeded", f"{_LOOKS_LIKE}: it is slowed down.", retry_after_s=retry_after_s)
+
+
+def extraction_refused(retry_after_s: int) -> ApiError:
+    """A key's requests look more like the copying of a model."""
+    return ApiError(429, "rate_limit_exceeded", f"{_LOOKS_LIKE}: it is refused.", retry_after_s=retry_after_s)
 
 
 def budgets_unreadable() -> ApiError:

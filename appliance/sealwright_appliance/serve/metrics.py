@@ -26,6 +26,8 @@ def metrics_text(status: Mapping[str, Any]) -> str:
             lines += _gauge(f"sealwright_{name}_seconds", what, budget[f"{name}_s"])
         what = "Days ahead of the nearest end that is warned of: 30, 7 or 1; 0: none."
         lines += _gauge("sealwright_warning_level_days", what, budget["level_days"] or 0)
+    what = "API keys whose requests look like the copying of a model."
+    lines += _gauge("sealwright_extraction_alarms", what, status["extraction_alarms"])
     if lease is not None:
         lines += _gauge("sealwright_lease_number", "Number of the lease.", lease["number"])
     lines += ["# HELP sealwright_payload_open 1 for a payload that is open.", "# TYPE sealwright_payload_open gauge"]

@@ -12,7 +12,10 @@ import httpx
 import openai
 import pytest
 
+from sealwright_appliance.outflow.extraction import SWEEPS_MOST
+from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_policies.outflow import BudgetScope, BudgetWindow, OutflowBudget, OutflowPolicy
+from sealwright_testing.running_box import wait_until
 from sealwright_testing.serving import ServingBox, serving_box
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -161,7 +164,7 @@ def test_no_refusal_says_what_was_sent(telling_box: ServingBox) -> None:
             ASKED | {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
             for schema in ({"$ref": canary}, {"type": canary}, {"type": "string", "pattern": f"^({canary}$"})
         ),
-        ASKED | {"messages": [{"role": "user", "content": f"{canary} " * 20_000}]},
+        ASKED | {"messages": [{"role": "user", "content": f"{canary} " * 4_000}]},
     ]  # fmt: skip
     with telling_box.http() as client:
         replies = [client.post("/v1/chat/completions", json=body) for body in bodies]
@@ -182,3 +185,37 @@ def test_the_log_has_lines_of_the_allowed_form_alone(telling_box: ServingBox) ->
     for line in telling_box.gateway_log.splitlines():
         assert form.fullmatch(line), line
         assert "canary" not in line
+
+
+@pytest.fixture
+def throttling_box(random_model: Path) -> Iterator[ServingBox]:
+    """A box that slows down and refuses, with no budget in the way."""
+    with serving_box({"random": random_model}, policy=OutflowPolicy(budgets=())) as running:
+        yield running
+
+
+def test_a_sweep_is_told_refused_and_cleared(throttling_box: ServingBox) -> None:
+    """From the first prompt to the administrator's word; the gateway is killed in between."""
+    box, beginning = throttling_box, "a beginning that all of these prompts have in common, " * 4
+    known = KeyState(model="random", key="ward", sweeps=2 * SWEEPS_MOST - 0.5, requests=300)
+    box.outflow.count([known])
+    with box.http() as client:
+        for number in range(20):
+            asked = ASKED | {"max_tokens": 1, "messages": [{"role": "user", "content": f"{beginning}{number}"}]}
+            reply = client.post("/v1/chat/completions", json=asked)
+            if reply.status_code == 429:
+                break
+    assert reply.json()["error"]["code"] == "rate_limit_exceeded"
+    wait_until(lambda: box.board.status.extraction_alarms == 1)
+    box.restart_gateway()
+    admin = {"Authorization": f"Bearer {box.admin_key}"}
+    with box.http() as client:
+        assert client.post("/v1/chat/completions", json=ASKED).status_code == 429
+        assert client.post("/admin/outflow/clear", json={"name": "ward"}).status_code == 403
+        assert client.get("/admin/outflow", headers=admin).json()["keys"][0]["sign"] == "PREFIX_SWEEP"
+        assert "sealwright_extraction_alarms 1" in client.get("/metrics", headers=admin).text
+        assert "looks like the copying" in client.get("/").text
+        assert "ward" not in client.get("/status").text
+        assert client.post("/admin/outflow/clear", json={"name": "ward"}, headers=admin).json() == {"cleared": 1}
+        assert client.post("/v1/chat/completions", json=ASKED).is_success
+        assert client.get("/status").json()["extraction_alarms"] == 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ from sealwright_appliance.serve.box import REMEMBER_S, Box
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.quota import Allowance, Lacking, Quota
-from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
+from sealwright_policies.outflow import OutflowPolicy, Reaction, ReleaseOutflow
 
 KEY = "sw-" + "k" * 43
 ADMIN_KEY = "sw-" + "a" * 43
@@ -44,8 +44,10 @@ SERVING = {
     "budget": None,
     "lease": {"expires_at": 0, "number": 1, "warnings": [], "max_request_s": 60},
     "secrets_waiting": False,
+    "extraction_alarms": 0,
 }
 AS_IT_IS = OutflowPolicy(padding=0)
+LOOPING = {"requests": 9.0, "loops": 9.0}
 
 
 class ScriptedEngine:
@@ -140,15 +142,24 @@ async def unlimited(lacking: Lacking) -> Allowance:
 
 @asynccontextmanager
 async def scene(
-    directory: Path, *, active: int = 4, waiting: int = 4, policy: OutflowPolicy = AS_IT_IS, **status: Any
+    directory: Path,
+    *,
+    active: int = 4,
+    waiting: int = 4,
+    policy: OutflowPolicy = AS_IT_IS,
+    keys_known: Sequence[dict[str, Any]] = (),
+    **status: Any,
 ) -> AsyncIterator[Scene]:
     said = SERVING | status
+    states: dict[str, Any] = {"version": 1, "states": list(keys_known)}
     agent = FastAPI()
     ring = KeyRing()
     agent.get("/status")(lambda: said)
     agent.get("/api-keys")(ring.all)
     agent.post("/api-keys")(_new_key)
     agent.delete("/api-keys")(ring.revoke)
+    agent.get("/outflow/keys")(lambda: states)
+    agent.post("/outflow/keys")(lambda: {"counted": 0})
     agent.post("/activation")(lambda: {"api_key": "sw-1", "customer_key_pem": "PEM", "recovery_key": "R"})
     server = uvicorn.Server(uvicorn.Config(agent, uds=str(directory / "agent.sock"), log_level="error"))
     running = asyncio.create_task(server.serve())
@@ -177,7 +188,8 @@ def test_an_agent_that_closes_what_was_kept_open_is_asked_all_the_same(short_tmp
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.readuntil(b"\r\n\r\n")
-        body = b'{"keys": []}' if b"/api-keys" in asked else json.dumps(SERVING).encode()
+        kept = {b"/api-keys": b'{"keys": []}', b"/outflow": b"{}"}
+        body = next((kept[path] for path in kept if path in asked), json.dumps(SERVING).encode())
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
         await reader.read(1)
         writer.close()
@@ -201,6 +213,30 @@ def test_every_model_route_wants_a_key(short_tmp: Path) -> None:
             assert s.engine.asked == []
 
     asyncio.run(run())
+
+
+def test_a_key_that_looks_like_copying_is_refused_where_the_policy_says_so(short_tmp: Path) -> None:
+    known = {
+        "model": "medical",
+        "key": "ward",
+        "level": 2,
+        "sign": "HARVEST",
+        "harvest": 1e7,
+        "requests": 9,
+        "loops": 9,
+    }
+
+    async def run(policy: OutflowPolicy) -> int:
+        async with scene(short_tmp, policy=policy, keys_known=[known]) as s:
+            reply = await s.chat()
+            if reply.status_code == 429:
+                assert reply.json()["error"]["code"] == "rate_limit_exceeded"
+                assert reply.headers["Retry-After"] == "3600"
+                assert s.engine.asked == []
+            return reply.status_code
+
+    assert asyncio.run(run(OutflowPolicy())) == 429
+    assert asyncio.run(run(OutflowPolicy(on_extraction=Reaction.ALERT))) == 200
 
 
 def test_whole_replies_and_pieces_of_streams_have_round_sizes(short_tmp: Path) -> None:

@@ -1,0 +1,152 @@
+"""What is remembered of prompts: keyed hashes of their pieces, in filters of fixed size. Nothing can be read back.
+
+The key is drawn by the gateway at its start and is in its memory alone. Text is cut into words, and where
+a script has no spaces into single characters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+KEY_BYTES = 16
+FRONT = 1024
+"""Characters of the last message whose pieces are compared."""
+PIECES_MOST = 64
+BACK = 512
+"""Characters in which its last words are looked for."""
+SHINGLE = 3
+"""Words whose sequence is one piece."""
+TAILS = (1, 2, 3)
+"""Words without which a prompt is compared with others."""
+SHORT = max(TAILS)
+STEM_WORDS = 16
+LONG = 96
+"""From so many words, or characters of earlier turns, on a beginning is long."""
+OWN_WORDS = 8
+"""So many words of the last message are in it then, unless the message as a whole is the tail."""
+FILTER_BITS = 19
+"""Binary logarithm of the size of a filter."""
+PLACES = 6
+DIGEST = 16
+"""Bytes; more than 19 bits for each place."""
+PIECES_KNOWN = 2**16
+"""Pieces of one generation: 8 bits each, of new ones one in 40 is taken for known."""
+PROMPTS_KNOWN = 2**14
+"""Prompts and beginnings of one generation: 32 bits each, of new ones one in 40 000."""
+_PIECE = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFeatures:
+    """One prompt against those before it; numbers only."""
+
+    opens: bool
+    """Begins a conversation: nothing in it was said by the model."""
+    novelty: float
+    """Share of the last message's pieces that were not seen before, 0 to 1."""
+    novel_words: float
+    """Words of the last message times that share."""
+    sweeps: bool
+    """New, and but for its last words the same as an earlier one behind a long beginning."""
+
+
+class _Filter:
+    """A Bloom filter in two generations: what is oldest is forgotten, and it never fills up."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._count = most, 0
+        self._new, self._old = bytearray(2**FILTER_BITS // 8), bytearray(2**FILTER_BITS // 8)
+
+    def add(self, digest: bytes) -> bool:
+        """Remember; whether it was known."""
+        places = _places(digest)
+        is_new = not _holds(self._new, places)
+        known = not is_new or _holds(self._old, places)
+        if is_new:
+            if self._count >= self._most:
+                self._new, self._old, self._count = bytearray(len(self._new)), self._new, 0
+            for place in places:
+                self._new[place >> 3] |= 1 << (place & 7)
+            self._count += 1
+        return known
+
+    def has(self, digest: bytes) -> bool:
+        """Whether it was known."""
+        places = _places(digest)
+        return _holds(self._new, places) or _holds(self._old, places)
+
+
+@dataclass(slots=True)
+class PromptMemory:
+    """What is remembered of the prompts of one key to one model: 256 KiB."""
+
+    secret: bytes = field(repr=False)
+    _pieces: _Filter = field(default_factory=lambda: _Filter(PIECES_KNOWN), repr=False)
+    _prompts: _Filter = field(default_factory=lambda: _Filter(PROMPTS_KNOWN), repr=False)
+
+    def compare(self, messages: Sequence[tuple[str, str]]) -> PromptFeatures:
+        """Compare a conversation with what is remembered, and remember it.
+
+        Args:
+            messages: role and text of each turn.
+        """
+        role, last = messages[-1]
+        words = _PIECE.findall(last[:FRONT])
+        known = [self._pieces.add(self._digest(piece)) for piece in _shingles(words)]
+        novelty = 1 - sum(known) / len(known) if known else 0.0
+        return PromptFeatures(
+            opens=all(turn != "assistant" for turn, _ in messages),
+            novelty=novelty,
+            novel_words=novelty * len(words) * max(1.0, len(last) / FRONT),
+            sweeps=self._sweeps([*messages[:-1], (role, "")], last),
+        )
+
+    def _sweeps(self, before: Sequence[tuple[str, str]], last: str) -> bool:
+        """Whether the prompt differs from an earlier one in its last words alone; remembers it."""
+        head = hashlib.blake2b(key=self.secret, digest_size=DIGEST)
+        length = 0
+        for role, text in before:
+            head.update(f"{role}\0{text}\0".encode("utf-8", "surrogatepass"))
+            length += len(text)
+        at = max(0, len(last) - BACK)
+        ends = [match.end() for match in _PIECE.finditer(last, at)]
+        whole, stems = self._after(head, last), []
+        for tail in TAILS:
+            own = len(ends) - tail
+            has_own_beginning = own >= STEM_WORDS or at > 0
+            is_short_tail = own >= OWN_WORDS or (own >= 0 and len(ends) <= SHORT)
+            if has_own_beginning or (length >= LONG and is_short_tail):
+                stems.append(self._after(head, last[: ends[own - 1] if own else 0]))
+        is_new = not self._prompts.has(whole)
+        known = [self._prompts.add(stem) for stem in stems]
+        self._prompts.add(whole)
+        return is_new and True in known
+
+    @staticmethod
+    def _after(head: hashlib.blake2b, text: str) -> bytes:
+        made = head.copy()
+        made.update(text.encode("utf-8", "surrogatepass"))
+        return made.digest()
+
+    def _digest(self, words: Sequence[str]) -> bytes:
+        text = "\0".join(words).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, key=self.secret, digest_size=DIGEST).digest()
+
+
+def _places(digest: bytes) -> list[int]:
+    number, mask = int.from_bytes(digest, "big"), 2**FILTER_BITS - 1
+    return [number >> FILTER_BITS * at & mask for at in range(PLACES)]
+
+
+def _holds(bits: bytearray, places: Sequence[int]) -> bool:
+    return all(bits[place >> 3] >> (place & 7) & 1 for place in places)
+
+
+def _shingles(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    if len(words) <= SHINGLE:
+        yield words
+    for at in range(min(PIECES_MOST, len(words) - SHINGLE + 1) if len(words) > SHINGLE else 0):
+        yield words[at : at + SHINGLE]

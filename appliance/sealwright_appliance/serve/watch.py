@@ -1,0 +1,178 @@
+"""Watches for the copying of a model: counts what each key asks, and slows down or refuses a key that looks like it.
+
+The rules are :mod:`sealwright_appliance.outflow.extraction`. Counting comes behind a reply, so that nothing waits for
+it; prompts are compared and forgotten. The agent keeps the sums, and an administrator clears them there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from sealwright_appliance.outflow.extraction import (
+    REFUSED,
+    SLOWED,
+    Observed,
+    Profile,
+    Sign,
+    level,
+    score_together,
+    scores,
+)
+from sealwright_appliance.outflow.key_states import KeyState
+from sealwright_appliance.outflow.prompt_sketch import KEY_BYTES, PromptMemory
+from sealwright_appliance.serve.errors import ApiError, extraction_refused, extraction_slowed
+from sealwright_appliance.serve.meter import Tally
+from sealwright_policies.outflow import OutflowPolicy, Reaction
+
+KEYS_MOST = 256
+"""Whose prompts are remembered: those that have asked last. 64 MiB."""
+SLOW_EVERY_S = 10.0
+"""Between two requests of a key that is slowed down."""
+SLOW_QUEUE_S = 60.0
+"""Longest wait; who asks further ahead is refused."""
+REFUSED_RETRY_S = 3600
+SEND_EVERY_S = 60.0
+
+Name = tuple[str, str]
+"""Model, and name of the key."""
+Report = Callable[[Sequence[KeyState]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Watched:
+    memory: PromptMemory
+    profile: Profile
+    cleared: int = 0
+    level: int = 0
+    sign: Sign | None = None
+    next_s: float = 0.0
+    """When a slowed key may ask again."""
+
+
+@dataclass
+class Watch:
+    """Of one gateway."""
+
+    report: Report
+    """Tells the agent; raises ApiError."""
+    steady: Callable[[], float] = time.monotonic
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES), repr=False)
+    _watched: OrderedDict[Name, _Watched] = field(default_factory=OrderedDict)
+    _changed: set[Name] = field(default_factory=set)
+    _soon: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def admit(self, name: Name, policy: OutflowPolicy, states: Mapping[Name, KeyState]) -> None:
+        """Let a request wait, if its key is slowed down.
+
+        Args:
+            states: what the agent keeps.
+
+        Raises:
+            ApiError: 429, the key is refused, or has too many requests that wait.
+        """
+        watched, now = self._of(name, states), self.steady()
+        watched.profile.pass_time(now)
+        self._judge(name, watched)
+        if policy.on_extraction is not Reaction.THROTTLE or watched.level < SLOWED:
+            return
+        if watched.level >= REFUSED:
+            raise extraction_refused(REFUSED_RETRY_S)
+        wait = max(0.0, watched.next_s - now)
+        if wait > SLOW_QUEUE_S:
+            raise extraction_slowed(int(wait))
+        watched.next_s = now + wait + SLOW_EVERY_S
+        await asyncio.sleep(wait)
+
+    @asynccontextmanager
+    async def over(self, name: Name, messages: Sequence[tuple[str, str]], tally: Tally) -> AsyncIterator[None]:
+        """Count a request when it is over, however it ends."""
+        arrived_s = self.steady()
+        try:
+            yield
+        finally:
+            self.observe(name, messages, arrived_s, tally.completion_tokens)
+
+    def observe(self, name: Name, messages: Sequence[tuple[str, str]], arrived_s: float, answer_tokens: int) -> None:
+        """Count a request that is over."""
+        watched = self._watched.get(name)
+        if watched is None:
+            return
+        features = watched.memory.compare(messages)
+        watched.profile.observe(Observed(arrived_s, self.steady(), features, answer_tokens))
+        self._changed.add(name)
+        self._judge(name, watched)
+
+    def _judge(self, name: Name, watched: _Watched) -> None:
+        """Bring a key to its level; the agent is told of another one at once."""
+        sign, highest = max(scores(watched.profile).items(), key=lambda one: one[1])
+        if watched.profile.is_programmed:
+            together = score_together([one.profile for (model, _), one in self._watched.items() if model == name[0]])
+            if together > highest:
+                sign, highest = Sign.SEVERAL_KEYS, together
+        reached = level(highest, watched.level)
+        if reached != watched.level:
+            watched.level, watched.sign = reached, sign if reached else None
+            self._changed.add(name)
+            self._soon.set()
+
+    async def send(self) -> None:
+        """Tell the agent what has changed."""
+        names = [name for name in self._changed if name in self._watched]
+        self._changed.clear()
+        try:
+            await self.report([self._state(name) for name in names])
+        except ApiError:
+            self._changed.update(names)
+            raise
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Tell from time to time, and at the end once more."""
+        sending = asyncio.create_task(self._keep_sending())
+        try:
+            yield
+        finally:
+            sending.cancel()
+            with suppress(asyncio.CancelledError):
+                await sending
+            with suppress(ApiError):
+                await self.send()
+
+    async def _keep_sending(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SEND_EVERY_S):
+                    await self._soon.wait()
+            self._soon.clear()
+            if self._changed:
+                with suppress(ApiError):  # it is told with the next counts
+                    await self.send()
+
+    def _of(self, name: Name, states: Mapping[Name, KeyState]) -> _Watched:
+        """What is known of a key; of one that was not watched yet or was cleared, what the agent keeps."""
+        state, watched = states.get(name), self._watched.get(name)
+        if watched is None or (state is not None and state.cleared > watched.cleared):
+            memory = PromptMemory(self.secret) if watched is None else watched.memory
+            watched = _Watched(memory, Profile(at_s=self.steady()))
+            if state is not None:
+                watched.profile = state.profile(self.steady())
+                watched.cleared, watched.level, watched.sign = state.cleared, state.level, state.sign
+        self._watched[name] = watched
+        self._watched.move_to_end(name)
+        while len(self._watched) > KEYS_MOST:
+            self._watched.popitem(last=False)
+        return watched
+
+    def _state(self, name: Name) -> KeyState:
+        watched, (model, key) = self._watched[name], name
+        sums: dict[str, Any] = {
+            one: getattr(watched.profile, one) for one in ("harvest", "harvest_slow", "sweeps", "requests", "loops")
+        }
+        return KeyState(model=model, key=key, sign=watched.sign, level=watched.level, cleared=watched.cleared, **sums)

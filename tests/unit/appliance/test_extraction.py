@@ -1,0 +1,139 @@
+"""The rules over made-up traces: a few of each kind here, many in tests/bench/bench_outflow.py."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sealwright_appliance.outflow.extraction import (
+    DAY_S,
+    HARVEST_MOST,
+    HOUR_S,
+    Observed,
+    Profile,
+    Sign,
+    level,
+    score_together,
+    scores,
+)
+from sealwright_appliance.outflow.prompt_sketch import PromptFeatures, PromptMemory
+from sealwright_testing.extraction_scores import score
+from sealwright_testing.extraction_traces import COPYING, EVADING, NORMAL, trace
+
+SEED = 40_000
+NEW = PromptFeatures(opens=True, novelty=1.0, novel_words=20.0, sweeps=False)
+LONG = "this is a beginning of more than sixteen words which all of the prompts in this test have in common"
+
+
+@pytest.mark.parametrize("kind", NORMAL)
+def test_who_uses_a_model_gives_no_alarm(kind: str) -> None:
+    assert score(trace(NORMAL[kind], SEED, 1)).highest < 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in COPYING if kind != "distillation, slow"])
+def test_who_copies_it_gives_one(kind: str) -> None:
+    found = score(trace(COPYING[kind], SEED, 2))
+    assert found.highest >= 1
+    assert found.tokens_before < found.tokens
+
+
+@pytest.mark.parametrize("kind", EVADING)
+def test_who_does_it_like_people_do_is_not_seen(kind: str) -> None:
+    """A limit that is stated: if the rules learn to see it, SECURITY.md says less than is true."""
+    assert score(trace(EVADING[kind], SEED, 1)).highest < 1
+
+
+def compared(*prompts: list[tuple[str, str]]) -> list[PromptFeatures]:
+    memory = PromptMemory(b"0" * 16)
+    return [memory.compare(prompt) for prompt in prompts]
+
+
+def test_novelty_is_what_was_not_asked_before() -> None:
+    first, again, half = compared(
+        [("user", "one two three four five six")],
+        [("user", "one two three four five six")],
+        [("user", "one two three four five seven eight nine ten")],
+    )
+    assert (first.novelty, again.novelty) == (1, 0)
+    assert 0 < half.novelty < 1
+    assert half.novel_words == pytest.approx(half.novelty * 9)
+
+
+def test_a_conversation_that_goes_on_opens_nothing() -> None:
+    first, second = compared([("user", "hello")], [("user", "hello"), ("assistant", "good day"), ("user", "why")])
+    assert (first.opens, second.opens) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        [[("user", f"{LONG} {word}")] for word in ("red", "blue pale")],
+        [[("user", LONG)], [("user", f"{LONG} red")], [("user", f"{LONG} red and")]],
+        [[("system", LONG), ("user", word)] for word in ("red", "blue")],
+        [[("user", f"{'高血压是什么' * 5}{word}")] for word in "甲乙"],
+        [[("user", LONG), ("assistant", f"{LONG} {word}")] for word in ("red", "blue")],
+    ],
+)
+def test_another_end_behind_a_long_beginning_is_a_sweep(prompts: list[list[tuple[str, str]]]) -> None:
+    found = [one.sweeps for one in compared(*prompts)]
+    assert found == [False] + [True] * (len(prompts) - 1)
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        [[("user", f"{LONG} red")]] * 3,
+        [[("user", f"what is {word}")] for word in ("red", "blue")],
+        [[("system", LONG), ("user", f"what is the dose of {word}")] for word in ("red", "blue")],
+        [[("user", f"{LONG} {word} is what I want to know of you now")] for word in ("red", "blue")],
+    ],
+    ids=["repeated", "short", "short behind an instruction", "in the middle"],
+)
+def test_what_people_and_programs_ask_is_none(prompts: list[list[tuple[str, str]]]) -> None:
+    assert not any(one.sweeps for one in compared(*prompts))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(max_size=2000)), min_size=1, max_size=4))
+def test_any_conversation_has_features(messages: list[tuple[str, str]]) -> None:
+    found = compared(messages)[0]
+    assert 0 <= found.novelty <= 1
+    assert found.novel_words >= 0
+
+
+def harvest(pause_s: float, days: float, tokens: int = 300, *, nights: bool = True) -> Profile:
+    """One new question behind the other."""
+    profile, now = Profile(), 0.0
+    while now < days * DAY_S:
+        if nights or 8 <= now / HOUR_S % 24 < 18:
+            profile.observe(Observed(now, now + 10, NEW, tokens))
+        now += 10 + pause_s
+    return profile
+
+
+def test_a_loop_is_seen_in_a_day_and_pauses_by_their_evenness() -> None:
+    assert scores(harvest(1, 0.5))[Sign.HARVEST] > 1
+    assert scores(harvest(30, 0.9))[Sign.HARVEST] == 0
+    assert scores(harvest(30, 2))[Sign.HARVEST] > 1
+    assert scores(harvest(30, 2, nights=False))[Sign.HARVEST] < 0.1
+    assert scores(harvest(170, 10))[Sign.SLOW_HARVEST] > 1
+
+
+def test_keys_count_together_only_if_they_are_programs_and_several() -> None:
+    loop, people = harvest(1, 0.12), harvest(30, 0.5)
+    assert scores(loop)[Sign.HARVEST] < 3
+    assert score_together([loop]) == score_together([loop, people]) == 0
+    assert score_together([loop] * 3) == pytest.approx(3 * loop.harvest / 300_000, rel=0.05)
+
+
+def test_a_level_rises_at_its_most_and_falls_at_half_of_it() -> None:
+    assert [level(score, 0) for score in (0.99, 1.0, 1.99, 2.0)] == [0, 1, 1, 2]
+    assert [level(score, 2) for score in (1.0, 0.99, 0.5, 0.49)] == [2, 1, 1, 0]
+
+
+def test_what_is_older_weighs_less() -> None:
+    profile = harvest(1, 0.5)
+    before = profile.harvest
+    profile.pass_time(profile.at_s + DAY_S)
+    assert profile.harvest == pytest.approx(before / 2.71828, rel=1e-3)
+    assert before > HARVEST_MOST
