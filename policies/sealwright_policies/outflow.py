@@ -17,6 +17,8 @@ OUTFLOW_FILE = "/usr/share/sealwright/outflow.json"
 OUTFLOW_LIMIT = 64 * 1024
 """Bytes of the longest document."""
 MODELS_MOST = 64
+TOKENS_MOST = 1_000_000
+RATE_MOST = 100_000
 BUDGETS_MOST = 4
 TOP_LOGPROBS_MOST = 5
 """OpenAI allows 20. Each further one makes copying a model's last layer cheaper (Carlini et al., 2024, section 5)."""
@@ -73,11 +75,15 @@ distilled with in a week."""
 class OutflowPolicy(Document):
     """What may leave one model."""
 
+    completions: bool = True
+    """Whether it answers through the API at all."""
     top_logprobs: Annotated[int, Field(ge=0, le=TOP_LOGPROBS_MOST)] | None = None
     """Most alternatives to a token whose log probabilities are told; 0: of the token itself; None: no numbers."""
     embeddings: bool = False
-    answer_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    answer_tokens: Annotated[int, Field(ge=1, le=TOKENS_MOST)] = 4096
     """Longest reply."""
+    requests_per_minute: Annotated[int, Field(ge=1, le=RATE_MOST)] | None = None
+    """Of one key; None is no limit."""
     padding: Literal[0, 256, 512, 1024] = 512
     """Bytes to a multiple of which each piece of a reply is filled up; 0: as it is."""
     on_extraction: Reaction = Reaction.THROTTLE

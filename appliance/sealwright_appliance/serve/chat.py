@@ -92,9 +92,11 @@ class ChatRequest(_Part):
         """Refuse numbers that the model's policy keeps back.
 
         Raises:
-            ApiError: 400 with the parameter.
+            ApiError: 400 with the parameter; 403, the model does not answer.
         """
         most = policy.top_logprobs
+        if not policy.completions:
+            raise ApiError(403, "completions_off", "This model gives no answers through the API.", param="model")
         if self.top_logprobs is not None and not self.logprobs:
             raise ApiError(400, "invalid_parameter", "top_logprobs: only with logprobs.", param="top_logprobs")
         if self.logprobs and most is None:

@@ -99,6 +99,12 @@ def extraction_refused(retry_after_s: int) -> ApiError:
     return ApiError(429, "rate_limit_exceeded", f"{_LOOKS_LIKE}: it is refused.", retry_after_s=retry_after_s)
 
 
+def rate_exceeded(retry_after_s: int) -> ApiError:
+    """More in a minute than the policy lets one key ask."""
+    message = "This key has asked as often as it may in a minute."
+    return ApiError(429, "rate_limit_exceeded", message, retry_after_s=retry_after_s)
+
+
 def budgets_unreadable() -> ApiError:
     """The file of the budgets is damaged: nothing may leave."""
     return ApiError(503, "budgets_unreadable", "The box cannot read or write its budgets.")

@@ -7,6 +7,7 @@ it; prompts are compared and forgotten. The agent keeps the sums, and an adminis
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import OrderedDict
@@ -27,7 +28,7 @@ from sealwright_appliance.outflow.extraction import (
 )
 from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_appliance.outflow.prompt_sketch import KEY_BYTES, PromptMemory
-from sealwright_appliance.serve.errors import ApiError, extraction_refused, extraction_slowed
+from sealwright_appliance.serve.errors import ApiError, extraction_refused, extraction_slowed, rate_exceeded
 from sealwright_appliance.serve.meter import Tally
 from sealwright_policies.outflow import OutflowPolicy, Reaction
 
@@ -39,6 +40,7 @@ SLOW_QUEUE_S = 60.0
 """Longest wait; who asks further ahead is refused."""
 REFUSED_RETRY_S = 3600
 SEND_EVERY_S = 60.0
+MINUTE_S = 60.0
 
 Name = tuple[str, str]
 """Model, and name of the key."""
@@ -52,6 +54,8 @@ class _Watched:
     cleared: int = 0
     level: int = 0
     sign: Sign | None = None
+    rate_full_s: float = 0.0
+    """When a whole minute's requests will have been regained."""
     next_s: float = 0.0
     """When a slowed key may ask again."""
 
@@ -80,6 +84,7 @@ class Watch:
         watched, now = self._of(name, states), self.steady()
         watched.profile.pass_time(now)
         self._judge(name, watched)
+        self._require_rate(watched, policy, now)
         if policy.on_extraction is not Reaction.THROTTLE or watched.level < SLOWED:
             return
         if watched.level >= REFUSED:
@@ -89,6 +94,17 @@ class Watch:
             raise extraction_slowed(int(wait))
         watched.next_s = now + wait + SLOW_EVERY_S
         await asyncio.sleep(wait)
+
+    @staticmethod
+    def _require_rate(watched: _Watched, policy: OutflowPolicy, now: float) -> None:
+        """Take one request of this minute's, which are regained evenly."""
+        if policy.requests_per_minute is None:
+            return
+        every_s = MINUTE_S / policy.requests_per_minute
+        full_s = max(watched.rate_full_s, now) + every_s
+        if full_s - now > MINUTE_S:
+            raise rate_exceeded(math.ceil(full_s - now - MINUTE_S))
+        watched.rate_full_s = full_s
 
     @asynccontextmanager
     async def over(self, name: Name, messages: Sequence[tuple[str, str]], tally: Tally) -> AsyncIterator[None]:

@@ -117,6 +117,12 @@ def test_numbers_are_off_unless_the_policy_lets_them_out() -> None:
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "logprobs")
 
 
+def test_a_model_that_gives_no_answers_says_so() -> None:
+    with pytest.raises(ApiError) as caught:
+        permitted(OutflowPolicy(completions=False))
+    assert (caught.value.status, caught.value.code) == (403, "completions_off")
+
+
 def test_no_more_numbers_than_the_policy_lets_out() -> None:
     policy = OutflowPolicy(top_logprobs=2)
     assert permitted(policy, logprobs=True, top_logprobs=2).for_engine(8)["top_logprobs"] == 2

@@ -79,6 +79,21 @@ def test_a_sweep_comes_to_alarm_and_then_to_refusal(monkeypatch: pytest.MonkeyPa
     asyncio.run(run())
 
 
+def test_a_key_asks_so_often_in_a_minute() -> None:
+    async def run() -> None:
+        scene = Scene()
+        watch, policy = scene.watch(), OutflowPolicy(requests_per_minute=3)
+        for _ in range(3):
+            await scene.admit(watch, policy)
+        with pytest.raises(ApiError) as caught:
+            await scene.admit(watch, policy)
+        assert (caught.value.code, caught.value.retry_after_s) == ("rate_limit_exceeded", 20)
+        scene.now += 20
+        await scene.admit(watch, policy)
+
+    asyncio.run(run())
+
+
 def test_it_outlives_the_gateway_and_ends_when_it_is_cleared() -> None:
     async def run() -> None:
         scene = Scene()

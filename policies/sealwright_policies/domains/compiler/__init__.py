@@ -9,7 +9,10 @@ from typing import Any, Final
 from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler import apparmor, ipe, landlock, mounts, nftables, systemd
+from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.domains.compiler.units import units_of
+from sealwright_policies.outflow import OUTFLOW_FILE
+from sealwright_policies.wire.encoding import document_bytes
 
 SHARE: Final = "/usr/share/sealwright"
 
@@ -49,6 +52,7 @@ def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> di
     return {
         f"{SHARE}/ipe/{ipe.POLICY_NAME}.pol": ipe.policy(domains, workload_root_hashes).encode(),
         f"{SHARE}/nftables.d/00-base.nft": nftables.BASE.encode(),
+        OUTFLOW_FILE: document_bytes(outflow(domains)),
     }
 
 
