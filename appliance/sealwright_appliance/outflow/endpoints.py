@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
 from sealwright_appliance.api_keys import ApiKeys, KeyName
-from sealwright_appliance.outflow.box_outflow import BoxOutflow
+from sealwright_appliance.outflow.box_outflow import STATES_LIMIT, BoxOutflow
 from sealwright_appliance.outflow.key_states import KeyState, KeyStates
 from sealwright_appliance.outflow.ledger import Asked, LedgerRow
 from sealwright_policies.outflow import OutflowPolicy
-from sealwright_policies.wire.encoding import Document, Identifier
+from sealwright_policies.wire.encoding import Document, Identifier, parse_json
 
 
 class AllowanceRequest(Document):
@@ -69,7 +69,8 @@ def add_outflow(app: FastAPI, outflow: BoxOutflow, api_keys: ApiKeys) -> None:
         return await run_in_threadpool(outflow.states)
 
     @app.post("/outflow/keys")
-    async def count(counted: KeyStates) -> dict[str, int]:
+    async def count(request: Request) -> dict[str, int]:
+        counted = parse_json(KeyStates, await request.body(), limit=STATES_LIMIT)
         await run_in_threadpool(outflow.count, counted.states)
         return {"counted": len(counted.states)}
 
