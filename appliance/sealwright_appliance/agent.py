@@ -232,7 +232,9 @@ def agent_server(agent: Agent) -> uvicorn.Server:
         agent.board, agent.activation, agent.api_keys, by_file, agent.outflow, meter=agent.meter_keeper
     )
     add_customer_evidence(app, evidence)
-    add_customer_orders(app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart))
+    add_customer_orders(
+        app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart, agent.keeper.tpm_lock)
+    )
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
 
 

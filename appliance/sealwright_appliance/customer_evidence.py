@@ -25,7 +25,7 @@ from sealwright_policies.errors import SealwrightError
 from sealwright_policies.wire.messages import Purpose
 
 EACH = Rate(at_once=3, every_s=20.0)
-ALL = Rate(at_once=10, every_s=6.0)
+ALL = Rate(at_once=30, every_s=3.0)
 """A quote and two certified counters keep a discrete TPM busy for about a second, and renewals need it too."""
 
 

@@ -8,19 +8,24 @@ boot that they are for.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
+from sealwright_appliance.attempt_limiter import AttemptLimiter, Rate
 from sealwright_appliance.binding import StateBinding, load_binding, store_binding
 from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.customer_wipe import clear_tpm
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.tpm_device import open_tpm
 from sealwright_policies.errors import OperationError, SealwrightError, VerificationError
 from sealwright_policies.wire.encoding import Document, Sha256Hex
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -31,6 +36,12 @@ from sealwright_policies.wire.state_approval import (
     verify_state_approval,
 )
 from sealwright_policies.wire.wipe_order import WipeOrder, verify_wipe_order, volume_id
+
+EACH = Rate(at_once=10, every_s=6.0)
+ALL = Rate(at_once=100, every_s=0.5)
+"""Each reads the disk and may verify sixteen signatures, by the agent, which has leases to keep."""
+
+PeerAddress = Annotated[str, Query(max_length=64)]
 
 
 class OrderError(SealwrightError):
@@ -58,7 +69,7 @@ class ApprovalOutcome(ApprovedReleases):
     added: int
     """Boot states that were not approved before."""
     restarts: bool
-    """The box was locked for want of this, and restarts now."""
+    """The box is locked, perhaps for want of this, and restarts now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +79,19 @@ class CustomerOrders:
     paths: Paths
     board: StatusBoard
     restart: Callable[[], None]
+    tpm_lock: threading.Lock
+    limiter: AttemptLimiter = field(default_factory=lambda: AttemptLimiter(each=EACH, everybody=ALL))
+    steady: Callable[[], float] = time.monotonic
     _one: threading.Lock = field(default_factory=threading.Lock)
+
+    def admit(self, peer: str) -> None:
+        """Let a peer ask, by its address as the gateway saw it.
+
+        Raises:
+            OrderError: it has asked too often.
+        """
+        if not self.limiter.admit(peer, self.steady()):
+            raise OrderError(429, "RATE_LIMITED", "The box was asked this too often; ask again in a minute.")
 
     def known(self) -> ApprovedReleases:
         """What is approved.
@@ -77,7 +100,7 @@ class CustomerOrders:
             OperationError: the disk refuses, or there is no record.
         """
         bound = self._load()
-        return ApprovedReleases(releases=_releases(bound.approvals), volume_id=volume_id(bound.public))
+        return ApprovedReleases(releases=_releases(bound.approvals), volume_id=volume_id(bound.public, bound.private))
 
     def add(self, brought: Sequence[StateApproval]) -> ApprovalOutcome:
         """Take up approvals of one release.
@@ -99,24 +122,31 @@ class CustomerOrders:
             added = len([one for one in merged if one not in bound.approvals])
             if added:
                 store_binding(self.paths.partition("binding"), bound.model_copy(update={"approvals": merged}))
-        helps = added > 0 and self._locked() and brought[0].release_id == self._running()
+        helps = self._locked() and brought[0].release_id == self._running()
         return ApprovalOutcome(
-            releases=_releases(merged), volume_id=volume_id(bound.public), added=added, restarts=helps
+            releases=_releases(merged), volume_id=volume_id(bound.public, bound.private), added=added, restarts=helps
         )
 
     def order_wipe(self, order: WipeOrder) -> None:
-        """Keep an order, which the restart that has to follow carries out.
+        """Keep an order, and clear the TPM: from here on the data are lost. The restart that follows does the rest.
 
         Raises:
-            OrderError: it is not by the customer key of this box, or of another volume.
+            OrderError: it is not by the customer key of this box, or of another volume; or the TPM refuses.
             OperationError: the disk refuses, or there is no record.
         """
         with self._one:
             bound = self._load()
             with _refusing():
-                verify_wipe_order(order, volume_id(bound.public), load_p256_public_key(bound.customer_key))
+                verify_wipe_order(
+                    order, volume_id(bound.public, bound.private), load_p256_public_key(bound.customer_key)
+                )
             store_binding(self.paths.partition("binding"), bound.model_copy(update={"wipe_order": order}))
         self.board.say("wipe: the customer has ordered it; the box restarts and destroys what it keeps")
+        try:
+            with self.tpm_lock, open_tpm(self.paths.tcti) as tpm:
+                clear_tpm(tpm, bound)
+        except OperationError as error:
+            raise OrderError(409, "TPM_NOT_CLEARED", str(error)) from None
 
     def _running(self) -> str | None:
         release = self.board.status.release
@@ -148,12 +178,17 @@ def merged_approvals(
 
     Args:
         keep: the running release, which is never left out.
+
+    Raises:
+        OrderError: the two alone are too many.
     """
     states = {(one.release_id, tuple(sorted(one.pcrs.items()))) for one in held}
     fresh = [one for one in brought if (one.release_id, tuple(sorted(one.pcrs.items()))) not in states]
     merged = [*held, *fresh]
     while len(merged) > MOST_APPROVALS:
-        oldest = next(one for one in _releases(merged) if one not in (keep, brought[0].release_id))
+        oldest = next((one for one in _releases(merged) if one not in (keep, brought[0].release_id)), None)
+        if oldest is None:
+            raise OrderError(409, "TOO_MANY_APPROVALS", f"A box keeps {MOST_APPROVALS} approved boot states at most.")
         merged = [one for one in merged if one.release_id != oldest]
     return merged
 
@@ -166,16 +201,19 @@ def add_customer_orders(app: FastAPI, orders: CustomerOrders) -> None:
     """Add the routes."""
 
     @app.get("/approvals")
-    async def known() -> ApprovedReleases:
+    async def known(peer: PeerAddress) -> ApprovedReleases:
+        orders.admit(peer)
         return await run_in_threadpool(orders.known)
 
     @app.post("/approvals")
-    async def add(brought: StateApprovals) -> JSONResponse:
+    async def add(brought: StateApprovals, peer: PeerAddress) -> JSONResponse:
+        orders.admit(peer)
         outcome = await run_in_threadpool(orders.add, brought.approvals)
         restart = BackgroundTask(orders.restart) if outcome.restarts else None
         return JSONResponse(outcome.model_dump(mode="json"), background=restart)
 
     @app.post("/wipe")
-    async def wipe(order: WipeOrder) -> JSONResponse:
+    async def wipe(order: WipeOrder, peer: PeerAddress) -> JSONResponse:
+        orders.admit(peer)
         await run_in_threadpool(orders.order_wipe, order)
         return JSONResponse({"restarts": True}, background=BackgroundTask(orders.restart))

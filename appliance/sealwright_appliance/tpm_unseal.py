@@ -108,6 +108,18 @@ def seal(tpm: TpmDevice, srk: StorageKey, secret: bytes, auth_policy: bytes) -> 
         return SealedObject(public.marshal(), private.marshal())
 
 
+def load_sealed(tpm: TpmDevice, parent: ESYS_TR, sealed: SealedObject) -> ESYS_TR:
+    """TPM2_Load; the caller flushes.
+
+    Raises:
+        FormatError: it is no such object.
+        TpmError: it is of another parent, or was changed.
+    """
+    public = unmarshalled(TPM2B_PUBLIC, sealed.public_2b)
+    private = unmarshalled(TPM2B_PRIVATE, sealed.private_2b)
+    return tpm.call("load a sealed object", tpm.esapi.load, parent_handle=parent, in_private=private, in_public=public)
+
+
 def unseal(
     tpm: TpmDevice,
     srk: StorageKey,
@@ -132,11 +144,7 @@ def unseal(
             RejectionCode.SRK_NAME_MISMATCH,
             "The TPM's storage key is another one than at activation: the TPM was cleared or changed.",
         )
-    public = unmarshalled(TPM2B_PUBLIC, sealed.public_2b)
-    private = unmarshalled(TPM2B_PRIVATE, sealed.private_2b)
-    item = tpm.call(
-        "load a sealed object", tpm.esapi.load, parent_handle=srk.handle, in_private=private, in_public=public
-    )
+    item = load_sealed(tpm, srk.handle, sealed)
     with tpm.flushed(item), _encrypted_session(tpm, srk, TPM2_SE.POLICY) as session:
         for attempt in range(1, ATTEMPTS + 1):
             try:

@@ -179,7 +179,7 @@ def _wiped(paths: Paths, tpm: ProvisionedTpm, console: Console) -> bool:
         bound = load_binding(binding)
         if bound is None or not is_ordered(bound):
             return False
-        carry_out(tpm, bound, state=state, binding=binding)
+        carry_out(tpm.device, bound, state=state, binding=binding)
     except (FormatError, OperationError) as error:
         raise LockedError(Obstacle(BoxCode.STATE_VOLUME, str(error))) from None
     console.say("wipe: done as the customer ordered; this is a new box")

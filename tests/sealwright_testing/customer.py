@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import openai
 
-from sealwright_testing.vendor import command
+from sealwright_testing.vendor import Vendor, command
 from sealwright_testing.virtual_box import VirtualBox
 
 ANSWER_TOKENS = 160
@@ -61,6 +61,27 @@ def activate(box: VirtualBox, placard: Placard, activation_code: str) -> dict[st
         )
         secrets: dict[str, Any] = json.loads(file.read_bytes())
     return secrets
+
+
+def verify(box: VirtualBox, placard: Placard, vendor: Vendor) -> None:
+    """Have its TPM prove what runs, and that the certificate of its console is its own."""
+    files = (
+        *("--service", vendor.license_directory / "license-service.json"),
+        *("--manifest-key", vendor.image / "manifest-key.pem"),
+    )
+    known = ("--device", placard.device_id, "--tier", "software", *files)
+    said = json.loads(command("sealwright-box", "verify", f"https://127.0.0.1:{box.port}", *known, "--json"))
+    assert (said["result"], said["device_id"]) == ("verified", placard.device_id)
+    assert said["fingerprint"] == placard.tls_fingerprint
+
+
+def wipe(box: VirtualBox, placard: Placard, secrets: dict[str, Any]) -> None:
+    """Order the end of the customer's data; the box restarts."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "secrets.json"
+        file.write_text(json.dumps(secrets))
+        known = ("--fingerprint", placard.tls_fingerprint, "--customer-key", file)
+        command("sealwright-box", "wipe", f"https://127.0.0.1:{box.port}", *known, "--yes")
 
 
 def wait_for_https(box: VirtualBox) -> None:

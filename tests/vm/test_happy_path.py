@@ -1,4 +1,4 @@
-"""A box straight from the build: boots sealed, attests, unlocks, answers; and nobody logs in."""
+"""A box straight from the build: boots sealed, attests, unlocks, answers, ends; and nobody logs in."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ def test_a_fresh_box_is_activated_and_its_models_answer(scene: Scene) -> None:
     # The claim is spent: whoever has the codes now gets nothing.
     again = customer.post_activation(box, placard.claim_code, issued.activation_code)
     assert (again.status_code, again.json()["code"]) == (409, "CLAIM_SPENT")
+    customer.verify(box, placard, scene.vendor)
     console = box.console.text
     assert "login:" not in console
     assert secrets["api_key"] not in console
+
+    customer.wipe(box, placard, secrets)
+    box.expect("sealwright: wipe: done as the customer ordered")
+    anew = customer.read_placard(box)
+    assert anew.device_id == placard.device_id
+    assert anew.tls_fingerprint != placard.tls_fingerprint
+    assert anew.claim_code != placard.claim_code

@@ -50,7 +50,14 @@ def add_command(
 
 def print_result(arguments: argparse.Namespace, document: Mapping[str, Any], lines: Sequence[str]) -> None:
     """The document where ``--json`` asks for it, else the lines."""
-    print(json.dumps(document, indent=2) if arguments.json else "\n".join(lines))
+    print(json.dumps(document, indent=2) if arguments.json else shown(lines))
+
+
+def shown(lines: Sequence[str]) -> str:
+    """Lines as a terminal shows them: what a vendor or a box says moves no cursor and turns no text around."""
+    return "\n".join(
+        "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line.replace("\n", " ")) for line in lines
+    )
 
 
 def moment(seconds: object) -> str:

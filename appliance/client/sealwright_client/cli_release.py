@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 
 from sealwright_client.box import Box, BoxRefusedError, connected
-from sealwright_client.cli_output import Commands, add_command, print_result
+from sealwright_client.cli_output import Commands, add_command, print_result, shown
 from sealwright_client.customer_key import add_customer_key, read_customer_key
 from sealwright_client.pinning import parse_fingerprint
 from sealwright_client.secret_input import ask_code
 from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
-from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, verify_box
+from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, require_for_customers, verify_box
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, DomainSummary, Manifest, version_key
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
@@ -32,7 +32,8 @@ APPROVE_EXAMPLE = """\
       --customer-key box-secrets.json --service license-service.json --manifest-key manifest-key.pem"""
 LIST_EXAMPLE = "  sealwright-box release list https://box.example:8443 --fingerprint @box.pin"
 EXAMPLES = f"{APPROVE_EXAMPLE}\n{LIST_EXAMPLE}"
-NOT_SHOWN = "running   not known: the box has no evidence to show, as one that is locked"
+NOTHING_TO_SHOW = "NO_EVIDENCE"
+"""Code of a box that is locked or not activated; any other refusal is not passed over."""
 PROOF_LIMIT = 64 * 1024
 SERVICE_TIMEOUT_S = 30.0
 
@@ -46,9 +47,9 @@ def add_release(commands: Commands) -> None:
     ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
     approve = add_command(
         group, "approve", _approve, help_="let a release open your data", example=APPROVE_EXAMPLE,
-        more="Shows what the release changes against the one that runs, and that it is in the vendor's log, where the "
-        "same entry is seen by all customers. Approve before you update; a box that was updated without an approval "
-        "stays locked, and this command opens it. Your key signs here and is not sent.",
+        more="Shows what the release changes against the one that runs, and that it is in the vendor's log. Approve "
+        "before you update; a box that was updated without an approval stays locked, and this command opens it. Your "
+        "key signs here and is not sent.",
     )  # fmt: skip
     add_trust_files(approve)
     approve.add_argument("--manifest", required=True, type=Path, metavar="FILE", help="manifest.json of the release")
@@ -68,26 +69,23 @@ def _approve(arguments: argparse.Namespace) -> None:
     release = verify_release(read_input(arguments.manifest, MANIFEST_LIMIT), anchors.manifest_key)
     if arguments.variants is not None:
         release = verify_variants(read_input(arguments.variants, VARIANTS_LIMIT), anchors.manifest_key, release)
+    require_for_customers(release)
     entries = _logged(arguments, release, anchors)
     fingerprint = parse_fingerprint(arguments.fingerprint)
     with connected(arguments.url, fingerprint) as box:
         running = _running(box, anchors, bytes.fromhex(fingerprint.removeprefix("sha256:")))
-        shown = [
+        lines = [
             f"release   {release.manifest.product} {release.manifest.product_version}, {release.release_id}",
             f"log       in the vendor's log of {entries} entries",
-            *(
-                changes(running, release.manifest)
-                if running
-                else ["running   not known: the box shows no evidence now"]
-            ),
+            *changes(running, release.manifest),
         ]
         if not arguments.yes:
-            print("\n".join(shown), file=sys.stderr)
+            print(shown(lines), file=sys.stderr)
             if ask_code("Type the version to let this release open your data") != release.manifest.product_version:
                 raise UsageError("Not approved; nothing was sent.")
         outcome = box.approve(approve_release(release, key))
     done = "the box restarts with it" if outcome.get("restarts") else "good from the next boot of that release on"
-    print_result(arguments, outcome | {"release_id": release.release_id}, [*shown, f"approved  {done}"])
+    print_result(arguments, outcome | {"release_id": release.release_id}, [*lines, f"approved  {done}"])
 
 
 def _logged(arguments: argparse.Namespace, release: Release, anchors: TrustAnchors) -> int:
@@ -127,37 +125,47 @@ def _running(box: Box, anchors: TrustAnchors, fingerprint: bytes) -> Manifest | 
     """What runs now, proven; None where the box has nothing to show, as one that is locked."""
     nonce = os.urandom(NONCE_SIZE)
     try:
-        shown = box.evidence(nonce)
-    except BoxRefusedError:
+        answer = box.evidence(nonce)
+    except BoxRefusedError as error:
+        if error.code != NOTHING_TO_SHOW:
+            raise
         return None
-    return verify_box(shown, anchors, nonce=nonce, fingerprint=fingerprint, now=int(time.time())).release.manifest
+    return verify_box(answer, anchors, nonce=nonce, fingerprint=fingerprint, now=int(time.time())).release.manifest
 
 
-def changes(old: Manifest, new: Manifest) -> list[str]:
-    """What differs for the customer, a line each."""
-    older = version_key(new.product_version) < version_key(old.product_version)
-    lines = [
-        f"running   {old.product} {old.product_version}, proven by its TPM",
-        *(["warning   the release is older than the one that runs"] if older else []),
-        *(["warning   it is another product"] if new.product != old.product else []),
+def changes(old: Manifest | None, new: Manifest) -> list[str]:
+    """What differs for the customer, a line each; all of the new release where nothing is known of the running one."""
+    lines = ["running   not known: the box has no evidence to show now, so all of the release is new"]
+    if old is not None:
+        lines = [f"running   {old.product} {old.product_version}, proven by its TPM"]
+        if version_key(new.product_version) < version_key(old.product_version):
+            lines.append("warning   the release is older than the one that runs")
+        if new.product != old.product:
+            lines.append("warning   it is another product")
+    return lines + _payload_changes(old, new) + _domain_changes(old, new) + _command_line_changes(old, new)
+
+
+def _payload_changes(old: Manifest | None, new: Manifest) -> list[str]:
+    before = {one.payload_id: one for one in old.payloads} if old else {}
+    after = {one.payload_id: one for one in new.payloads}
+    return [
+        *(f"gone      payload {name}" for name in sorted(before.keys() - after.keys())),
+        *(
+            f"new       payload {name}: {after[name].kind.value} in domain {after[name].domain}"
+            for name in sorted(after.keys() - before.keys())
+        ),
+        *(
+            f"moved     payload {name} from domain {before[name].domain} to {after[name].domain}"
+            for name in sorted(before.keys() & after.keys())
+            if before[name].domain != after[name].domain
+        ),
     ]
-    before, after = ({one.payload_id: one for one in manifest.payloads} for manifest in (old, new))
-    lines += [f"gone      payload {name}" for name in sorted(before.keys() - after.keys())]
-    lines += [
-        f"new       payload {name}: {after[name].kind.value} in domain {after[name].domain}"
-        for name in sorted(after.keys() - before.keys())
-    ]
-    lines += [
-        f"moved     payload {name} from domain {before[name].domain} to {after[name].domain}"
-        for name in sorted(before.keys() & after.keys())
-        if before[name].domain != after[name].domain
-    ]
-    return lines + _domain_changes(old, new) + _command_line_changes(old, new)
 
 
-def _domain_changes(old: Manifest, new: Manifest) -> list[str]:
+def _domain_changes(old: Manifest | None, new: Manifest) -> list[str]:
     """What domains came and went, and what may leave those that stay; another digest alone is told, too."""
-    before, after = ({one.name: one for one in manifest.domains} for manifest in (old, new))
+    before = {one.name: one for one in old.domains} if old else {}
+    after = {one.name: one for one in new.domains}
     lines = [f"gone      domain {name}" for name in sorted(before.keys() - after.keys())]
     for name in sorted(after.keys()):
         one, earlier = after[name], before.get(name)
@@ -176,15 +184,16 @@ def _ways_out(domain: DomainSummary) -> set[str]:
     return {*(f"egress to {one}" for one in domain.egress), *(f"flow of {one}" for one in flows)}
 
 
-def _command_line_changes(old: Manifest, new: Manifest) -> list[str]:
-    before, after = (
-        {word for word in manifest.os.kernel_command_line.split() if not word.startswith("roothash=")}
-        for manifest in (old, new)
-    )
+def _command_line_changes(old: Manifest | None, new: Manifest) -> list[str]:
+    before, after = (_command_line(old) if old else set(), _command_line(new))
     return [
         *(f"kernel    without {word}" for word in sorted(before - after)),
         *(f"kernel    with {word}" for word in sorted(after - before)),
     ]
+
+
+def _command_line(manifest: Manifest) -> set[str]:
+    return {word for word in manifest.os.kernel_command_line.split() if not word.startswith("roothash=")}
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from sealwright_client.cli_output import Commands, add_command, print_result
 from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
 from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, VerifiedBox, verify_box
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
+from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, VERSION_PATTERN, version_key
 from sealwright_policies.appraisal.release import verify_release
 from sealwright_policies.appraisal.result import describe
-from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
+from sealwright_policies.tpm_tier import TpmTier
 
 EXAMPLE = """\
-  sealwright-box verify https://box.example:8443 --service license-service.json \\
+  sealwright-box verify https://box.example:8443 --device oxw4… --service license-service.json \\
       --manifest-key manifest-key.pem --pin box.pin"""
 
 
@@ -32,18 +34,34 @@ def add_verify(commands: Commands) -> None:
         "connection. No key of yours is sent, and nobody else is asked.", fingerprint_needed=False,
     )  # fmt: skip
     add_trust_files(verify)
+    verify.add_argument(
+        "--device", metavar="ID", help="its device id, as on its console; or --fingerprint or --license"
+    )
+    verify.add_argument("--license", metavar="ID", help="licence under which it was activated")
+    verify.add_argument(
+        "--tier", action="append", choices=[one.value for one in TpmTier],
+        help="kind of TPM that is believed; may be given again (default: all but software, whose host is believed)",
+    )  # fmt: skip
+    verify.add_argument("--at-least", type=_version, metavar="VERSION", help="oldest version that will do")
     verify.add_argument("--manifest", type=Path, metavar="FILE", help="manifest.json of the release that it has to be")
     verify.add_argument("--pin", type=Path, metavar="FILE", help="write the fingerprint here once all is proven")
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     anchors = load_trust_files(arguments)
+    if arguments.fingerprint is None and arguments.device is None and arguments.license is None:
+        raise UsageError(
+            "Say which box it has to be, by --device, --license or --fingerprint: other boxes of this vendor are "
+            "genuine, too, and whoever is in between may own one."
+        )
     fingerprint = _fingerprint(arguments)
+    _require_pinned(arguments, fingerprint)
     nonce = os.urandom(NONCE_SIZE)
     with connected(arguments.url, fingerprint) as box:
         shown = box.evidence(nonce)
     digest = bytes.fromhex(fingerprint.removeprefix("sha256:"))
     verified = verify_box(shown, anchors, nonce=nonce, fingerprint=digest, now=int(time.time()))
+    _require_wanted(arguments, verified)
     if arguments.manifest is not None:
         _require_release(verified, arguments.manifest, anchors)
     if arguments.pin is not None:
@@ -90,13 +108,49 @@ def lines(verified: VerifiedBox, fingerprint: str) -> list[str]:
         f"release   {verified.release.release_id}",
         f"log       the release is under the vendor's log of {verified.checkpoint.size} entries, "
         f"root {verified.checkpoint.root.hex()[:16]}…",
-        f"TLS       {fingerprint}: the key of this connection is the box's",
+        f"TLS       {fingerprint}: the TPM vouches for this connection's certificate",
         *(f"payload   {one.payload_id}: {one.kind.value} in domain {one.domain}" for one in manifest.payloads),
         *(f"domain    {one.name}: {one.level}, digest {one.digest}" for one in manifest.domains),
         *(f"egress    domain {one.name}: {way}" for one in manifest.domains for way in one.egress),
         *(f"flow      domain {one.name}: {way}" for one in manifest.domains for way in one.flows),
+        *([] if manifest.domains else ["domain    the release declares no domains"]),
         *(f"          {line}" for line in describe(verified.result)[1:]),
     ]
+
+
+def _require_wanted(arguments: argparse.Namespace, verified: VerifiedBox) -> None:
+    """It is a genuine box; demand that it is the wanted one, on a TPM and of a version that will do."""
+    device, version = verified.device, verified.release.manifest.product_version
+    wanted = {"device": (arguments.device, device.device_id), "licence": (arguments.license, device.license_id)}
+    for what, (expected, found) in wanted.items():
+        if expected not in (None, found):
+            raise VerificationError(
+                RejectionCode.DEVICE_UNKNOWN, f"This is another genuine box: its {what} is {found}, not {expected}."
+            )
+    tiers = arguments.tier or [one.value for one in TpmTier if one is not TpmTier.SOFTWARE]
+    if device.tier not in tiers:
+        raise VerificationError(
+            RejectionCode.TIER_NOT_ALLOWED,
+            f"The box has a TPM of the tier {device.tier}, and {', '.join(tiers)} will do. A software TPM proves "
+            "nothing against whoever runs it.",
+        )
+    if arguments.at_least is not None and version_key(version) < version_key(arguments.at_least):
+        raise VerificationError(
+            RejectionCode.VERSION_BELOW_FLOOR,
+            f"The box runs version {version}, and {arguments.at_least} is the oldest that will do.",
+        )
+
+
+def _version(text: str) -> str:
+    if not re.fullmatch(VERSION_PATTERN, text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version such as 1.2.0")
+    return text
+
+
+def _require_pinned(arguments: argparse.Namespace, fingerprint: str) -> None:
+    """Demand that a pin that is there already is of the same certificate."""
+    if arguments.pin is not None and arguments.pin.exists() and parse_fingerprint(f"@{arguments.pin}") != fingerprint:
+        raise UsageError(f"{arguments.pin} is of another certificate. Delete it if the box has got a new one.")
 
 
 def _require_release(verified: VerifiedBox, path: Path, anchors: TrustAnchors) -> None:

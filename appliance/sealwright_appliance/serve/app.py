@@ -131,16 +131,16 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
         return Response(pages.style(), media_type="text/css")
 
     @app.get("/approvals")
-    async def approvals() -> Response:
-        return passed_on(await box.approvals())
+    async def approvals(request: Request) -> Response:
+        return passed_on(await box.approvals(peer(request)))
 
     @app.post("/approvals")
     async def approve(request: Request) -> Response:
-        return passed_on(await box.approve(json_object(await read_body(request, APPROVALS_LIMIT))))
+        return passed_on(await box.approve(json_object(await read_body(request, APPROVALS_LIMIT)), peer(request)))
 
     @app.post("/wipe")
     async def wipe(request: Request) -> Response:
-        return passed_on(await box.wipe(json_object(await read_body(request, FORM_LIMIT))))
+        return passed_on(await box.wipe(json_object(await read_body(request, FORM_LIMIT)), peer(request)))
 
     @app.post("/evidence")
     async def evidence(request: Request) -> Response:

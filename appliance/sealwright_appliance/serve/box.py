@@ -131,17 +131,17 @@ class Box:
         """Have the box's TPM answer a nonce (policies/spec/box-evidence.md)."""
         return await self._ask("POST", "/evidence", json={"nonce": nonce, "peer": peer}, timeout=FILE_TIMEOUT_S)
 
-    async def approvals(self) -> httpx.Response:
+    async def approvals(self, peer: str) -> httpx.Response:
         """Releases that the customer has approved."""
-        return await self._ask("GET", "/approvals")
+        return await self._ask("GET", "/approvals", params={"peer": peer})
 
-    async def approve(self, approvals: dict[str, Any]) -> httpx.Response:
+    async def approve(self, approvals: dict[str, Any], peer: str) -> httpx.Response:
         """Bring approvals, which the agent checks itself."""
-        return await self._ask("POST", "/approvals", json=approvals)
+        return await self._ask("POST", "/approvals", json=approvals, params={"peer": peer})
 
-    async def wipe(self, order: dict[str, Any]) -> httpx.Response:
+    async def wipe(self, order: dict[str, Any], peer: str) -> httpx.Response:
         """Bring the customer's order to destroy their data, which the agent checks itself."""
-        return await self._ask("POST", "/wipe", json=order)
+        return await self._ask("POST", "/wipe", json=order, params={"peer": peer}, timeout=FILE_TIMEOUT_S)
 
     async def create_key(self, name: str, admin_key: str, *, admin: bool) -> httpx.Response:
         """Have the agent draw a key; it checks the administrator's itself."""

@@ -127,8 +127,17 @@ def verify_box(shown: BoxEvidence, anchors: TrustAnchors, *, nonce: bytes, finge
         now=now,
     )
     result.require_affirming()
-    if manifest.flavour != "production":  # (7)
-        raise VerificationError(
-            RejectionCode.RELEASE_NOT_ALLOWED, "The box runs a test image, which carries a planted payload."
-        )
+    require_for_customers(release)  # (7)
     return VerifiedBox(release, device, checkpoint, result)
+
+
+def require_for_customers(release: Release) -> None:
+    """Refuse what no customer has bought.
+
+    Raises:
+        VerificationError: ``RELEASE_NOT_ALLOWED``: a test image.
+    """
+    if release.manifest.flavour != "production":
+        raise VerificationError(
+            RejectionCode.RELEASE_NOT_ALLOWED, "The release is a test image, which carries a planted payload."
+        )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_policies.errors import RejectionCode, VerificationError
@@ -20,9 +18,12 @@ class WipeOrder(Document):
     """TPMT_SIGNATURE of the customer key."""
 
 
-def volume_id(sealed_public: bytes) -> str:
-    """Which state volume an order is for: SHA-256 of the public area of its sealed key, hex. No two have the same."""
-    return hashlib.sha256(sealed_public).hexdigest()
+def volume_id(sealed_public: bytes, sealed_private: bytes) -> str:
+    """Which state volume an order is for, hex: the digest of its sealed key, both parts. No two have the same.
+
+    Both, so that an order holds for no record whose sealed key was damaged to have it taken for dead.
+    """
+    return framed_digest(WIPE_LABEL, sealed_public, sealed_private).hex()
 
 
 def sign_wipe_order(volume: str, customer_key: ec.EllipticCurvePrivateKey) -> WipeOrder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.claim import Claim
-from sealwright_appliance.customer_orders import merged_approvals
+from sealwright_appliance.customer_orders import OrderError, merged_approvals
 from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval, approve_release
 from sealwright_testing.running_box import RunningBox, unlocked_box, wait_until
 from sealwright_testing.simulated_box import SimulatedVendor, license_command
@@ -88,9 +89,11 @@ def test_an_update_opens_the_state_volume_once_the_customer_has_approved_it(
         said = json.loads(done.stdout)
         assert said["releases"] == [before, own_vendor.release.release_id]
         assert said["restarts"] is True
+        assert "new       payload finance: model in domain finance" in done.stderr  # nothing of it is known as running
+        assert "kernel    with lockdown=confidentiality" in done.stderr
         wait_until(lambda: len(running.restarts) == 1)
         again = approve(running, key, proof_of(own_vendor, tmp_path), "--yes", "--json")
-        assert (json.loads(again.stdout)["added"], json.loads(again.stdout)["restarts"]) == (0, False)
+        assert (json.loads(again.stdout)["added"], json.loads(again.stdout)["restarts"]) == (0, True)
         listed = running.command("release", "list", running.url, "--fingerprint", running.fingerprint)
         assert f"{own_vendor.release.release_id}  (running)" in listed.stdout
 
@@ -135,6 +138,23 @@ def test_nobody_else_approves(
     assert own_disk.binding_device.read_bytes() == record
 
 
+def test_a_test_image_is_not_approved(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logged and signed by the vendor, with a planted payload in it."""
+    result = own_disk.boot(monkeypatch)
+    key = customer_key(own_disk, tmp_path)
+    own_vendor.synthetic = replace(
+        own_vendor.synthetic, manifest_changes=dict(own_vendor.synthetic.manifest_changes) | {"flavour": "test"}
+    )
+    own_vendor.update("1.4.0")
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running:
+        refused = approve(running, key, proof_of(own_vendor, tmp_path), "--yes")
+    assert refused.returncode == 10
+    assert "RELEASE_NOT_ALLOWED" in refused.stderr
+
+
 def test_an_approval_that_was_altered_is_not_taken(
     own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,3 +191,6 @@ def test_what_was_approved_longest_ago_makes_room() -> None:
     kept = list(dict.fromkeys(one.release_id for one in merged))
     assert kept == [releases[0], *releases[2:], "f" * 64]
     assert merged_approvals(held, _approvals(releases[3], 8), keep=None) == held
+    of_one = _approvals(releases[0], 60)
+    with pytest.raises(OrderError, match="at most"):
+        merged_approvals(of_one, [one for one in _approvals(releases[0], 68) if one not in of_one], keep=releases[0])

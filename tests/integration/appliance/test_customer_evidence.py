@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from sealwright_appliance import customer_evidence
+from sealwright_appliance.attempt_limiter import Rate
 from sealwright_appliance.boot import BoxState
-from sealwright_appliance.customer_evidence import EACH
 from sealwright_appliance.tls import make_tls_identity
 from sealwright_policies.appraisal.box_evidence import (
     NONCE_SIZE,
@@ -42,10 +44,12 @@ YEAR = 365 * 86_400
 
 @pytest.fixture(scope="module")
 def activated(vendor: SimulatedVendor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBox]:
-    """A box that serves under a lease; not to be changed."""
-    with running_box(vendor, tmp_path_factory.mktemp("box")) as box:
+    """A box that serves under a lease; not to be changed. All tests ask it from one address."""
+    with pytest.MonkeyPatch.context() as patched, running_box(vendor, tmp_path_factory.mktemp("box")) as box:
         reply = box.post("/activation", claim_code=box.claim_code, activation_code=vendor.issue().activation_code)
         assert reply.status_code == 200, reply.text
+        patched.setattr(customer_evidence, "EACH", Rate(at_once=20, every_s=20.0))
+        patched.setattr(customer_evidence, "ALL", Rate(at_once=200, every_s=1.0))
         box.start_agent(BoxState.UNLOCKED, "The payloads are open.")
         yield box
 
@@ -54,6 +58,18 @@ def vendor_files(box: RunningBox) -> tuple[str, ...]:
     """What the customer has from the vendor, as arguments."""
     vendor = box.simulated.vendor
     return ("--service", str(vendor.service_file), "--manifest-key", str(vendor.image / "manifest-key.pem"))
+
+
+def device_id(box: RunningBox) -> str:
+    """As the console shows it."""
+    identity = box.simulated.store.load_identity()
+    assert identity is not None
+    return identity.device_id
+
+
+def verify(box: RunningBox, *more: str | Path, url: str = "") -> subprocess.CompletedProcess[str]:
+    """Run `sealwright-box verify`; the TPM of a test is a software TPM."""
+    return box.command("verify", url or box.url, *vendor_files(box), "--tier", "software", *more)
 
 
 @contextmanager
@@ -67,23 +83,20 @@ def test_a_customer_verifies_a_box_and_pins_it(activated: RunningBox, tmp_path: 
     """Without its fingerprint: the TPM vouches for the connection."""
     pin = tmp_path / "box.pin"
     manifest = activated.simulated.vendor.image / "manifest.json"
-    done = activated.command(
-        "verify", activated.url, *vendor_files(activated), "--manifest", manifest, "--pin", pin, "--json"
-    )
+    known = ("--device", device_id(activated), "--at-least", "1.2")
+    done = verify(activated, *known, "--manifest", manifest, "--pin", pin, "--json")
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     release = activated.simulated.vendor.release
     assert (said["result"], said["release_id"], said["tier"]) == ("verified", release.release_id, "software")
     assert said["fingerprint"] == activated.fingerprint == pin.read_text().strip()
     assert [one["domain"] for one in said["payloads"]] == [one.domain for one in release.manifest.payloads]
-    identity = activated.simulated.store.load_identity()
-    assert identity is not None
-    assert said["device_id"] == identity.device_id
+    assert said["device_id"] == device_id(activated)
     assert activated.command("status", activated.url, "--fingerprint", f"@{pin}").returncode == 0
 
 
 def test_a_box_that_nobody_vouches_for_has_nothing_to_show(running: RunningBox) -> None:
-    refused = running.command("verify", running.url, *vendor_files(running))
+    refused = verify(running, "--fingerprint", running.fingerprint)
     assert refused.returncode == 10
     assert "NO_EVIDENCE" in refused.stderr
 
@@ -95,19 +108,58 @@ def test_another_release_than_the_wanted_one_is_refused(activated: RunningBox, t
         vendor.synthetic, manifest_changes=dict(vendor.synthetic.manifest_changes) | {"product_version": "9.9.9"}
     )
     (tmp_path / "manifest.json").write_bytes(other.release_envelope)
-    refused = activated.command(
-        "verify", activated.url, *vendor_files(activated), "--manifest", tmp_path / "manifest.json"
-    )
+    refused = verify(activated, "--device", device_id(activated), "--manifest", tmp_path / "manifest.json")
     assert refused.returncode == 10
     assert "MANIFEST_MISMATCH" in refused.stderr
     assert other.release.release_id in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"),
+    [
+        (("--device", "a" * 52), "DEVICE_UNKNOWN"),
+        (("--license", "another-licence"), "DEVICE_UNKNOWN"),
+        (("--at-least", "1.2.1"), "VERSION_BELOW_FLOOR"),
+    ],
+)
+def test_a_genuine_box_that_is_not_the_wanted_one_is_refused(
+    activated: RunningBox, wanted: tuple[str, str], code: str, tmp_path: Path
+) -> None:
+    """Whoever is in between may own one, or have yours with an old release."""
+    pin = tmp_path / "box.pin"
+    known = () if wanted[0] == "--device" else ("--device", device_id(activated))
+    refused = verify(activated, *known, *wanted, "--pin", pin)
+    assert refused.returncode == 10
+    assert code in refused.stderr
+    assert not pin.exists()
+
+
+def test_which_box_it_has_to_be_must_be_said(activated: RunningBox) -> None:
+    refused = verify(activated)
+    assert refused.returncode == 2
+    assert "--device" in refused.stderr
+
+
+def test_a_software_tpm_is_believed_only_where_it_is_asked_for(activated: RunningBox) -> None:
+    known = ("--device", device_id(activated), *vendor_files(activated))
+    refused = activated.command("verify", activated.url, *known)
+    assert refused.returncode == 10
+    assert "TIER_NOT_ALLOWED" in refused.stderr
+
+
+def test_a_pin_of_another_certificate_is_kept(activated: RunningBox, tmp_path: Path) -> None:
+    pin = tmp_path / "box.pin"
+    pin.write_text("sha256:" + "ab" * 32 + "\n")
+    refused = verify(activated, "--device", device_id(activated), "--pin", pin)
+    assert refused.returncode == 2
+    assert pin.read_text() == "sha256:" + "ab" * 32 + "\n"
 
 
 def test_somebody_in_between_is_found_without_a_fingerprint(activated: RunningBox, tmp_path: Path) -> None:
     """He passes everything on to the true box, and has another certificate."""
     pin = tmp_path / "box.pin"
     with man_in_the_middle(activated, tmp_path) as url:
-        refused = activated.command("verify", url, *vendor_files(activated), "--pin", pin)
+        refused = verify(activated, "--device", device_id(activated), "--pin", pin, url=url)
     assert refused.returncode == 10
     assert "somebody is in between" in refused.stderr
     assert not pin.exists()
@@ -129,8 +181,9 @@ def test_who_asks_too_often_waits_and_others_do_not(activated: RunningBox) -> No
     """The TPM is needed for renewals too."""
     asked = {"nonce": base64.b64encode(bytes(NONCE_SIZE)).decode()}
     with unlimited(activated, 1) as greedy, unlimited(activated, 2) as other:
-        codes = [greedy.post("/evidence", json=asked).status_code for _ in range(EACH.at_once + 1)]
-        assert codes == [200] * EACH.at_once + [429]
+        most = customer_evidence.EACH.at_once
+        codes = [greedy.post("/evidence", json=asked).status_code for _ in range(most + 1)]
+        assert codes == [200] * most + [429]
         assert other.post("/evidence", json=asked).status_code == 200
 
 
@@ -252,7 +305,7 @@ def test_a_box_that_was_changed_after_its_activation_is_found(
         assert box.post("/activation", claim_code=box.claim_code, activation_code=code).status_code == 200
         box.start_agent(BoxState.UNLOCKED)
         box.simulated.measure(12, "systemd.debug-shell=1")
-        refused = box.command("verify", box.url, *vendor_files(box))
+        refused = verify(box, "--device", device_id(box))
     assert refused.returncode == 10
     assert "PCR" in refused.stderr
 

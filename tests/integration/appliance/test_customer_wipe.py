@@ -14,8 +14,11 @@ from sealwright_appliance import customer_wipe
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.files import overwrite
+from sealwright_appliance.tpm_device import TpmDevice, open_tpm
+from sealwright_appliance.tpm_keys import make_storage_key, storage_key
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.errors import RejectionCode
+from sealwright_policies.tcg.srk import SrkTemplate
 from sealwright_policies.wire.envelope import load_p256_private_key
 from sealwright_policies.wire.wipe_order import sign_wipe_order, volume_id
 from sealwright_testing.running_box import RunningBox, unlocked_box, wait_until
@@ -39,9 +42,13 @@ def wipe(running: RunningBox, key: Path, *more: str, typed: str = "") -> subproc
     return running.command("wipe", running.url, *known, *more, typed=typed)
 
 
+def own_volume(disk: Disk) -> str:
+    return volume_id(disk.binding.public, disk.binding.private)
+
+
 def order(disk: Disk, key: Path) -> None:
     """Keep an order in the record, as the agent does."""
-    disk.bind(wipe_order=sign_wipe_order(volume_id(disk.binding.public), customer_key(key)))
+    disk.bind(wipe_order=sign_wipe_order(own_volume(disk), customer_key(key)))
 
 
 def test_a_wiped_box_is_new_and_no_copy_of_its_disk_opens(
@@ -79,6 +86,73 @@ def test_a_wiped_box_is_new_and_no_copy_of_its_disk_opens(
     lied = disk.boot(monkeypatch)
     assert (lied.state, lied.code) == (BoxState.LOCKED, BoxCode.STATE_VOLUME)
     assert disk.passphrases == []
+
+
+@pytest.mark.parametrize("way", ["name", "storage key", "sealed key"])
+def test_whoever_has_disk_and_tpm_does_not_keep_the_key_from_its_end(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """He copies the disk, then lies about the TPM before the wipe, and puts both back behind it."""
+    disk.boot(monkeypatch)
+    order(disk, secrets_file(disk, tmp_path))
+    state, binding = disk.state_device.read_bytes(), disk.binding_device.read_bytes()
+    if way == "name":
+        disk.bind(srk_name="000b" + "11" * 32)
+    elif way == "sealed key":
+        disk.bind(private=b"\0\x10" + bytes(16))
+    else:
+        with open_tpm(disk.box.paths.tcti) as tpm:
+            persistent = evicted(tpm)
+            make_storage_key(tpm, persistent, SrkTemplate.RSA_2048)
+    done = disk.boot(monkeypatch)
+    assert (done.state is BoxState.LOCKED) == (way == "sealed key"), done
+    assert ("wipe: done" in disk.console.read_text()) == (way != "sealed key")
+    if way == "sealed key":
+        return  # nothing was wiped and nothing says so: the record's owner sees a locked box
+    with open_tpm(disk.box.paths.tcti) as tpm:
+        evicted(tpm)
+    disk.state_device.write_bytes(state)
+    disk.binding_device.write_bytes(binding)
+    disk.bind(wipe_order=None)
+    with open_provisioned_tpm(disk.box.paths.tcti) as tpm_again:
+        disk.bind(srk_name=tpm_again.srk.public.name.hex())
+    again = disk.boot(monkeypatch)
+    assert (again.state, again.code) == (BoxState.LOCKED, BoxCode.STATE_VOLUME)
+    assert disk.passphrases == []
+
+
+def evicted(tpm: TpmDevice) -> int:
+    """Take the storage key away, as any system on the machine can; where it was."""
+    srk = storage_key(tpm)
+    tpm.esapi.evict_control(auth=ESYS_TR.OWNER, object_handle=srk.handle, persistent_handle=srk.persistent_handle)
+    return srk.persistent_handle
+
+
+@pytest.mark.parametrize("cleared", [False, True], ids=["refused", "in the firmware"])
+def test_a_tpm_that_cannot_be_cleared_by_the_box(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, cleared: bool
+) -> None:
+    """Said, and nothing is destroyed by half; once it was cleared otherwise, the wipe is completed."""
+    first = disk.boot(monkeypatch)
+    key = secrets_file(disk, tmp_path)
+    header = disk.header
+    with open_provisioned_tpm(disk.box.paths.tcti) as tpm:
+        if cleared:
+            tpm.device.esapi.clear(ESYS_TR.LOCKOUT)
+        tpm.device.esapi.clear_control(ESYS_TR.LOCKOUT, disable=True)
+    assert first.tls_fingerprint is not None
+    with unlocked_box(disk.box, first.tls_fingerprint, disk.console) as running:
+        refused = wipe(running, key, "--yes")
+        assert (refused.returncode == 0) == cleared, refused.stderr
+        assert ("TPM_NOT_CLEARED" in refused.stderr) != cleared
+    result = disk.boot(monkeypatch)
+    if cleared:
+        assert result.state is BoxState.WAITING_FOR_ACTIVATION, result
+        assert "wipe: done" in disk.console.read_text()
+    else:
+        assert (result.state, result.code) == (BoxState.LOCKED, BoxCode.STATE_VOLUME)
+        assert "does not let itself be cleared" in result.sentence
+        assert disk.header == header
 
 
 @pytest.mark.parametrize("cut_at", range(4))
@@ -129,7 +203,7 @@ def test_nobody_else_wipes(disk: Disk, tmp_path: Path, monkeypatch: pytest.Monke
     """Another key, over the network or written on the disk; and an order that has been carried out once."""
     result = disk.boot(monkeypatch)
     key = secrets_file(disk, tmp_path)
-    mine, volume = customer_key(key), volume_id(disk.binding.public)
+    mine, volume = customer_key(key), own_volume(disk)
     stranger = ec.generate_private_key(ec.SECP256R1())
     assert result.tls_fingerprint is not None
     with unlocked_box(disk.box, result.tls_fingerprint, disk.console) as running, running.http() as client:
@@ -140,16 +214,16 @@ def test_nobody_else_wipes(disk: Disk, tmp_path: Path, monkeypatch: pytest.Monke
         assert running.restarts == []
     disk.bind(wipe_order=sign_wipe_order(volume, stranger))
     assert disk.boot(monkeypatch).state is BoxState.WAITING_FOR_ACTIVATION
-    assert volume_id(disk.binding.public) == volume
+    assert own_volume(disk) == volume
 
     spent = sign_wipe_order(volume, mine)
     disk.bind(wipe_order=spent)
     disk.boot(monkeypatch)
     disk.bind(wipe_order=spent)
-    new = volume_id(disk.binding.public)
+    new = own_volume(disk)
     assert new != volume
     disk.boot(monkeypatch)
-    assert volume_id(disk.binding.public) == new
+    assert own_volume(disk) == new
 
 
 def test_a_box_whose_tpm_was_cleared_can_be_wiped(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from sealwright_client.cli import EPILOG, main, parser
 from sealwright_client.cli_keys import admin_key
-from sealwright_client.cli_output import distance, moment
+from sealwright_client.cli_output import distance, moment, shown
 from sealwright_client.cli_status import status_lines
 from sealwright_client.pinning import parse_fingerprint
 from sealwright_policies.errors import UsageError
@@ -121,3 +121,10 @@ def test_distances_are_told_in_their_largest_unit(away: int, words: str) -> None
 @pytest.mark.parametrize("seconds", [None, "soon", 10**30, float("nan")])
 def test_a_time_that_is_none_is_shown_as_it_is(seconds: object) -> None:
     assert moment(seconds) == f"unknown ({seconds})"
+
+
+def test_what_a_vendor_says_moves_no_cursor_and_turns_no_text_around() -> None:
+    """The dialogue of an approval is all that the customer has to go by."""
+    assert shown(["owner     x\x1b[2K\x1b[1A", "egress\u202e\r\n\tnone", "äöü 中文"]) == (
+        "owner     x\\u001b[2K\\u001b[1A\negress\\u202e\\u000d \\u0009none\näöü 中文"
+    )
