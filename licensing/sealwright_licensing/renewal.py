@@ -7,24 +7,21 @@ while the database is locked.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing import journal
 from sealwright_licensing.alarms import raise_alarm
-from sealwright_licensing.appraised_logs import keep_denied_logs, keep_logs
-from sealwright_licensing.baselines import affirmed, device_baseline, pcrs_json, stored_pcrs, with_baseline
+from sealwright_licensing.appraised_logs import keep_denied_logs
+from sealwright_licensing.baselines import affirmed, device_baseline, with_baseline
 from sealwright_licensing.clock_histories import Finding, find_histories, store_sightings
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.enrollment_identity import require_allowed_tpm
 from sealwright_licensing.expiry import Expiry
-from sealwright_licensing.firmware import keep_shown_firmware, pin_shown_firmware
-from sealwright_licensing.grants import GrantedRelease, Grantor, PreparedGrant
+from sealwright_licensing.firmware import keep_shown_firmware
+from sealwright_licensing.grants import GrantedRelease, Grantor
 from sealwright_licensing.leases import TICK_INTERVAL_S
 from sealwright_licensing.licenses import (
-    covered,
-    joined,
     require_not_held,
     require_release,
     require_tier,
@@ -33,25 +30,17 @@ from sealwright_licensing.licenses import (
 from sealwright_licensing.locks import device_name
 from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_licensing.records import (
-    ClockSighting,
     Device,
-    DeviceRelease,
-    DeviceStatus,
-    EnrollmentReply,
-    License,
-    NextNonce,
-    ReleaseRecord,
-    ReleaseShares,
     RenewalReply,
-    SpentNonce,
 )
-from sealwright_licensing.store import Store, Transaction, query, query_named
+from sealwright_licensing.renewal_basis import Held, given_release, look_up_held, require_known, still_allowed
+from sealwright_licensing.renewal_results import Verdict, store_renewal
+from sealwright_licensing.store import Store
 from sealwright_licensing.stored_releases import stored_release
 from sealwright_licensing.stranger_denials import named_claims, record_stranger_denial
 from sealwright_licensing.tpm_floor import TpmFloor
 from sealwright_policies.appraisal.appraise import appraise
-from sealwright_policies.appraisal.clock import PINNED_PCRS, ClockReading, DeviceBaseline
-from sealwright_policies.appraisal.reference_values import UNSEAL_SET
+from sealwright_policies.appraisal.clock import ClockReading, DeviceBaseline
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.tcg.structures import parse_public
@@ -60,46 +49,8 @@ from sealwright_policies.wire.messages import CounterNames, Nonce, NonceRequest,
 
 ATTEMPTS = 4
 """How often a decision is made again because another one about the same device came between."""
-MOST_OPEN_REPLIES = 16
-"""Stored replies for one N; a box that asks more often without counting on gets no repetition of the older ones."""
 
 _CLOCK_CODES = {RejectionCode.CLOCK_WENT_BACK, RejectionCode.ROLLED_BACK}
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What the store knows when a request comes in."""
-
-    device: Device
-    license_: License
-    record: ReleaseRecord
-    replies: tuple[RenewalReply, ...]
-    """Stored replies to this nonce."""
-    open_replies: tuple[int, ...]
-    """N of every stored reply."""
-    next_nonce: NextNonce | None
-    spent: bool
-    provisioned: DeviceRelease | None
-    """The release, if the device has been given its shares."""
-    others: tuple[tuple[DeviceRelease, ReleaseRecord], ...]
-    """Further releases that it has been given shares for, newest first."""
-    untrusted: tuple[str, ...]
-    """Ids of further releases that are not believed any more; a grant forgets that the device had them."""
-    shares: tuple[ReleaseShares, ...]
-    sightings: tuple[ClockSighting, ...]
-    """Of a device that is held."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A granted renewal, not yet stored."""
-
-    result: AttestationResult
-    proved: Device
-    """The device as the evidence shows it."""
-    prepared: PreparedGrant
-    nonce_expires_at: int | None
-    """Of a stateless nonce; None for a lease's next_nonce."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +96,7 @@ class RenewalService:
         with self._store.read_once() as transaction:
             devices = transaction.find(Device, device_id=request.device_id)
         if request.purpose is Purpose.RENEW or not devices:
-            _require_known(devices)
+            require_known(devices)
         nonce = self._nonces.issue(request.device_id, request.purpose, now=now)
         expires_at = self._nonces.verify(nonce, request.device_id, request.purpose, now=now)
         return Nonce(nonce=nonce, expires_at=expires_at)
@@ -233,7 +184,7 @@ class RenewalService:
             VerificationError: DEVICE_UNKNOWN, LICENSE_UNKNOWN, RELEASE_UNKNOWN.
         """
         with self._store.read_once() as transaction:
-            return _look_up(transaction, request)
+            return look_up_held(transaction, request)
 
     def _check_nonce(self, request: RenewalRequest, held: Held, *, now: int) -> int | None:
         """Accept a nonce of a stored reply, of a lease, or an unused one of ours; returns when the last runs out."""
@@ -263,12 +214,12 @@ class RenewalService:
             boot_logs_digest=result.boot_logs_digest,
         )
         unseal = pcr_values(result.unseal_pcrs)
-        shares = held.shares if _given(held, baseline.lease_number).lease_number == baseline.lease_number else ()
+        shares = held.shares if given_release(held, baseline.lease_number).lease_number == baseline.lease_number else ()
         attested = GrantedRelease(held.record, stored_release(held.record), unseal, shares)
         prepared = self._grantor.prepare(
             held.license_,
             proved,
-            [attested, *_still_allowed(held, unseal)],
+            [attested, *still_allowed(held, unseal)],
             number=proved.lease_number + 1,
             resets=proved.reset_count - device.reset_count,
             elapsed_s=now - device.seen_at,
@@ -279,9 +230,9 @@ class RenewalService:
     def _commit(self, request: RenewalRequest, held: Held, verdict: Verdict, *, now: int) -> bool:
         """Store the verdict, unless what it was made from has changed."""
         with self._store.write(device_name(held.device.device_id)) as transaction:
-            if _look_up(transaction, request) != held:
+            if look_up_held(transaction, request) != held:
                 return False
-            _store_renewal(transaction, request, held, verdict, now=now)
+            store_renewal(transaction, request, held, verdict, now=now)
         self._expiry.prune(now=now)
         return True
 
@@ -334,62 +285,6 @@ def _made_after(held: Held, nonce_expires_at: int | None) -> bool:
     return held.next_nonce.lease_number > device.lease_number or device.seen_at == device.enrolled_at
 
 
-def _require_known(found: Sequence[Device]) -> Device:
-    if not found or found[0].status is DeviceStatus.RETIRED:
-        raise VerificationError(RejectionCode.DEVICE_UNKNOWN, "the device is not enrolled")
-    return found[0]
-
-
-def _look_up(transaction: Transaction, request: RenewalRequest) -> Held:
-    device_id, nonce, release_id = request.device_id, request.nonce, request.release_id
-    # One round trip: the decisions of all boxes pass here, each of them twice.
-    devices, licenses, provisioned, replies, next_nonces, spent, shares, releases, sightings = transaction.find_each(
-        query(Device, device_id=device_id),
-        query(License, license_id=request.license_id),
-        query(DeviceRelease, device_id=device_id),
-        query(RenewalReply, device_id=device_id),
-        query(NextNonce, device_id=device_id, nonce=nonce),
-        query(SpentNonce, nonce=nonce),
-        query(ReleaseShares, release_id=release_id),
-        query_named(ReleaseRecord, {"release_id": release_id}, DeviceRelease, device_id=device_id),
-        query(ClockSighting, device_id=device_id),
-    )
-    device = _require_known(devices)
-    if not licenses or device.license_id != request.license_id:
-        raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the device is enrolled under another licence")
-    newest_first = sorted(provisioned, key=lambda one: (-one.seen_at, one.release_id))
-    others = [one for one in newest_first if one.release_id != release_id]
-    record = _require_release_known(releases.pop(release_id, None), release_id)
-    untrusted = tuple(one.release_id for one in others if isinstance(releases.get(one.release_id), OperationError))
-    return Held(
-        device=device,
-        license_=licenses[0],
-        record=record,
-        # Stored replies may hold leases for releases that are not believed any more.
-        replies=() if untrusted else tuple(one for one in replies if one.nonce == nonce),
-        open_replies=tuple(sorted(one.lease_number for one in replies)),
-        next_nonce=next_nonces[0] if next_nonces else None,
-        spent=bool(spent),
-        provisioned=next((one for one in provisioned if one.release_id == release_id), None),
-        others=tuple(
-            (one, release) for one in others if isinstance(release := releases.get(one.release_id), ReleaseRecord)
-        ),
-        untrusted=untrusted,
-        shares=tuple(shares),
-        sightings=tuple(sightings) if device.status is DeviceStatus.HELD else (),
-    )
-
-
-def _require_release_known(found: ReleaseRecord | OperationError | None, release_id: str) -> ReleaseRecord:
-    if isinstance(found, OperationError):
-        raise found
-    if found is None:
-        raise VerificationError(
-            RejectionCode.RELEASE_UNKNOWN, f"release {release_id[:16]} has not been imported into this service"
-        )
-    return found
-
-
 def _appraise(request: RenewalRequest, held: Held, *, now: int) -> AttestationResult:
     return appraise(
         request.evidence,
@@ -426,73 +321,3 @@ def _check_next_nonce(held: Held, lease_number: int, nonce_expires_at: int | Non
         raise VerificationError(
             RejectionCode.NONCE_INVALID, "the nonce belongs to another lease than the lease counter stands at"
         )
-
-
-def _still_allowed(held: Held, unseal: Mapping[str, str]) -> Sequence[GrantedRelease]:
-    """Other releases on the device, e.g. the one before an update, as far as the licence still allows them.
-
-    Their boot applications and keys are as they last were. The firmware is the machine's: a lease for firmware that was
-    there before the one that is pinned now would open under what an update has mended.
-    """
-    firmware = {str(pcr): unseal[str(pcr)] for pcr in PINNED_PCRS if pcr in UNSEAL_SET}
-    allowed = []
-    for provisioned, record in held.others:
-        release = stored_release(record)
-        try:
-            require_release(held.license_, record, release.manifest)
-        except VerificationError:
-            continue
-        allowed.append(GrantedRelease(record, release, stored_pcrs(provisioned.unseal_pcrs) | firmware, ()))
-    return allowed
-
-
-def _given(held: Held, proved: int) -> DeviceRelease:
-    """The attested release as the device has it after this grant: its shares are given at the N in there.
-
-    That is now if the release is new to the device, or if the licence has come to cover more of it.
-    """
-    payloads = covered(held.license_, stored_release(held.record).manifest.payloads)
-    names = {payload.payload_id for payload in payloads}
-    known = held.provisioned
-    if known is None:
-        return DeviceRelease(held.device.device_id, held.record.release_id, "", 0, proved, joined(names))
-    had = set(filter(None, known.partitions.split(",")))
-    if names <= had:
-        return known
-    return replace(known, lease_number=proved, partitions=joined(names | had))
-
-
-def _store_renewal(
-    transaction: Transaction, request: RenewalRequest, held: Held, verdict: Verdict, *, now: int
-) -> None:
-    device, prepared = verdict.proved, verdict.prepared
-    proved = device.lease_number
-    for release_id in held.untrusted:
-        transaction.delete(DeviceRelease, device_id=device.device_id, release_id=release_id)
-        transaction.delete(EnrollmentReply, device_id=device.device_id)
-        transaction.delete(RenewalReply, device_id=device.device_id)
-    for kind in (RenewalReply, NextNonce):  # N is proved: what was kept for lower numbers is spent
-        transaction.delete_below(kind, "lease_number", proved, device_id=device.device_id)
-    if sum(number >= proved for number in held.open_replies) >= MOST_OPEN_REPLIES:
-        transaction.delete(RenewalReply, device_id=device.device_id)
-        transaction.delete(NextNonce, device_id=device.device_id, lease_number=proved + 1)
-    if verdict.nonce_expires_at is not None:
-        transaction.add(SpentNonce(request.nonce, verdict.nonce_expires_at))
-    transaction.add(RenewalReply(device.device_id, proved, request.nonce, prepared.reply))
-    prepared.store(transaction)
-    logs = verdict.result.boot_logs_digest
-    keep_logs(transaction, device.device_id, request.evidence, logs, before=held.device.boot_logs_digest)
-    unseal = pcrs_json(verdict.result.unseal_pcrs)
-    transaction.put(replace(_given(held, proved), unseal_pcrs=unseal, seen_at=now))
-    if device.pinned_pcrs != held.device.pinned_pcrs:
-        pin_shown_firmware(transaction, device)
-    journal.record_decision(
-        transaction,
-        device_id=device.device_id,
-        license_id=device.license_id,
-        purpose=Purpose.RENEW,
-        denial=None,
-        result=verdict.result,
-        now=now,
-        revision=device.revision,
-    )

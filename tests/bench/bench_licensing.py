@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sealwright_licensing.config import DEFAULT_DATABASE
-from sealwright_licensing.renewal import Verdict
+from sealwright_licensing.renewal_results import Verdict
 from sealwright_policies.appraisal.appraise import KNOWN_BOOTS, appraise
 from sealwright_policies.appraisal.reference_values import QUOTE_SET
 from sealwright_policies.tcg.attestation import verify_quote

@@ -22,7 +22,7 @@ from sealwright_licensing.records import (
     RenewalReply,
     SpentNonce,
 )
-from sealwright_licensing.renewal import MOST_OPEN_REPLIES
+from sealwright_licensing.renewal_results import MOST_OPEN_REPLIES
 from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.lease import verify_lease
 from sealwright_policies.wire.messages import NonceRequest, Purpose
