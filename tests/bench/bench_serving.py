@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sealwright_policies.outflow import STRICTEST
 from sealwright_testing.bench import Figure, figure, in_turns, ratio
 from sealwright_testing.models.random_gguf import SHAPES, RandomShape, write_random_gguf
 from sealwright_testing.serving import ServingBox, serving_box
@@ -118,7 +119,7 @@ def measure() -> Iterator[Figure]:
 
 @contextmanager
 def _sides(model: str, path: Path) -> Iterator[tuple[Side, Side]]:
-    with serving_box({model: path}) as box:
+    with serving_box({model: path}, policy=STRICTEST) as box:
         gateway, direct = Side(box, model, box.trust), Side(box, model, None)
         for side in (gateway, direct):
             side.throughput(8)
