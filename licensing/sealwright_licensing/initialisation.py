@@ -100,6 +100,7 @@ def _fill(
     folder: ServiceFolder, configuration: str, *, url: str, service_id: str, token: TokenLocator | None, now: int
 ) -> None:
     folder.keys.mkdir(mode=0o700)
+    folder.manifest_keys.mkdir(mode=0o700)
     keeper = Keeper(folder.keys)
     made: list[KeyLocator] = []
     try:

@@ -106,11 +106,12 @@ def test_check_mode_on_a_fresh_host_changes_nothing(scene: Scene) -> None:
 
 
 def test_the_first_run_deploys(scene: Scene) -> None:
-    """Every unit runs, none has failed."""
+    """Every unit runs, none has failed; and it can be backed up before it has any release."""
     assert scene.fleet.run("deploy-license-server")["license-1"] > 0
     for unit in (*PROCESSES, "sealwright-license.socket", "sealwright-license-backup.timer", "nftables.service"):
         assert scene.server.run("systemctl", "is-active", unit).strip() == "active"
         assert scene.server.run("systemctl", "is-enabled", unit).strip() == "enabled"
+    scene.server.run("systemctl", "start", "sealwright-license-backup.service")
     assert scene.server.run("systemctl", "list-units", "--failed", "--plain", "--no-legend") == ""
 
 
