@@ -63,7 +63,7 @@ def test_init_makes_keys_that_only_the_owner_reads(tmp_path: Path, capsys: Captu
     assert len(secrets) == 9
     for path in secrets:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    for folder in (service, service / "keys", service / "manifest-keys"):  # a backup takes the last before it has a file
+    for folder in (service, service / "keys", service / "manifest-keys"):  # a backup takes the last, empty or not
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     public = parse_json(LicenseService, (service / "license-service.json").read_bytes(), limit=65536)
     assert public.url == "https://license.example:8444"
