@@ -15,7 +15,7 @@ TRAILER = "TRAILER!!!"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file, directory or symbolic link."""
+    """A file, directory, symbolic link or device."""
 
     path: str
     """Relative, without a leading slash."""
@@ -23,6 +23,8 @@ class Entry:
     """File type and permissions."""
     data: bytes = b""
     """Content, or the target of a link."""
+    device: tuple[int, int] = (0, 0)
+    """Major and minor number, of a device."""
 
 
 def directory(path: str, permissions: int = 0o755) -> Entry:
@@ -54,7 +56,7 @@ def archive(entries: Iterable[Entry], mtime: int) -> Iterator[bytes]:
 def _record(entry: Entry, number: int, mtime: int) -> bytes:
     name = entry.path.encode() + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
-    fields = (number, entry.mode, 0, 0, links, mtime, len(entry.data), 0, 0, 0, 0, len(name), 0)
+    fields = (number, entry.mode, 0, 0, links, mtime, len(entry.data), 0, 0, *entry.device, len(name), 0)
     header = b"070701" + b"".join(b"%08X" % field for field in fields) + name
     return _padded(header) + _padded(entry.data)
 

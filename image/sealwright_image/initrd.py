@@ -55,12 +55,32 @@ class InitrdLists:
         return cls(read("files.txt"), read("libraries.txt"), read("modules.txt"))
 
 
-def build_initrd(tree: RootTree, lists: InitrdLists, tools: Tools, *, work: Path, output: Path, epoch: int) -> None:
-    """Write the zstd-compressed initrd to ``output``; ``work`` is an empty scratch folder."""
+def build_initrd(
+    tree: RootTree,
+    lists: InitrdLists,
+    additions: Iterable[cpio.Entry],
+    tools: Tools,
+    *,
+    work: Path,
+    output: Path,
+    epoch: int,
+) -> None:
+    """Write the zstd-compressed initrd to ``output``.
+
+    Args:
+        tree: The root.
+        lists: What to pick from it.
+        additions: What is not in it: /init and the policies of the kernel.
+        tools: The tools root.
+        work: An empty scratch folder.
+        output: The file.
+        epoch: Time stamp of every file in it.
+    """
     paths = select_files(tree, lists)
     version = kernel_version(tree)
     entries = [entry_of(tree, path) for path in sorted(paths)]
     entries += fixed_entries(tree)
+    entries += additions
     entries += module_entries(tree, version, lists.modules, tools, work)
     plain = work / "initrd.cpio"
     with plain.open("wb") as stream:
@@ -133,12 +153,11 @@ def entry_of(tree: RootTree, path: str) -> cpio.Entry:
 
 
 def fixed_entries(tree: RootTree) -> list[cpio.Entry]:
-    """What makes it an initrd: /init, /etc/initrd-release, merged folders, the loader's path, mount points."""
+    """What makes it an initrd: /etc/initrd-release, merged folders, the loader's path, mount points."""
     release = tree.read("/usr/lib/os-release")
     return [
         *(cpio.directory(name) for name in EMPTY_FOLDERS),
         *(cpio.link(name, target) for name, target in MERGED.items()),
-        cpio.link("init", "usr/lib/systemd/systemd"),
         cpio.link("usr/lib64/ld-linux-x86-64.so.2", "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
         cpio.Entry("etc/initrd-release", stat.S_IFREG | 0o644, release),
         cpio.Entry("etc/machine-id", stat.S_IFREG | 0o444, b""),

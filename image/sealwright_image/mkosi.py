@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealwright_image.apt_sources import debian_sources
+from sealwright_image.confinement import initrd_additions
 from sealwright_image.context import Context
 from sealwright_image.initrd import InitrdLists, build_initrd, kernel_version
 from sealwright_image.lists import parse_list
@@ -29,6 +30,7 @@ DEFINITIONS = Path(__file__).resolve().parents[1] / "mkosi"
 IMAGE_ID = "sealwright"
 SHARED_FOLDER = "usr/share/sealwright"
 PYTHON_FOLDER = "usr/lib/sealwright/python"
+FIREWALL_PATH = "usr/lib/sealwright/firewall.nft"
 ENGINE_PATH = "usr/lib/sealwright/bin/llama-server"
 
 
@@ -82,8 +84,7 @@ def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
     executables = check_executables(tree.executables(), config)
     check_privileged(tree.privileged(), config)
     root, verity, root_hash = _take_partitions(context, folders.output, output)
-    command = (*parse_list((DEFINITIONS / "command-line.txt").read_text()), *config.extra_command_line)
-    parts = _boot_parts(tree, context, folders.output, command_line(root_hash, command))
+    parts = _boot_parts(tree, context, folders.output, root_hash, config)
     uki = output / "uki.efi"
     with context.progress.step("unified kernel image"):
         build_uki(parts, config.signer, context.tools, uki, context.epoch)
@@ -119,23 +120,28 @@ def _take_partitions(context: Context, made: Path, output: Path) -> tuple[Path, 
     return root, verity, root_hash
 
 
-def _boot_parts(tree: RootTree, context: Context, made: Path, command: str) -> UkiParts:
+def _boot_parts(tree: RootTree, context: Context, made: Path, root_hash: str, config: OsConfig) -> UkiParts:
     """The UKI's sections: what mkosi.finalize exported, and the initrd."""
-    os_release = made / "os-release"
+    os_release, initrd, kernel = made / "os-release", made / "initrd", made / "vmlinuz"
     os_release.write_bytes(tree.read("/usr/lib/os-release"))
-    scratch = made / "initrd-work"
-    scratch.mkdir()
-    initrd = made / "initrd"
-    lists = InitrdLists.load(DEFINITIONS / "initrd")
+    words = (*parse_list((DEFINITIONS / "command-line.txt").read_text()), *config.extra_command_line)
+    scratch, policies = made / "initrd-work", made / "policies"
+    for folder in (scratch, policies):
+        folder.mkdir()
+    with context.progress.step("policies"):
+        added = initrd_additions(
+            DEFINITIONS, kernel, root_hash, words, signer=config.signer, context=context, work=policies
+        )
     with context.progress.step("initrd"):
-        build_initrd(tree, lists, context.tools, work=scratch, output=initrd, epoch=context.epoch)
+        lists = InitrdLists.load(DEFINITIONS / "initrd")
+        build_initrd(tree, lists, added, context.tools, work=scratch, output=initrd, epoch=context.epoch)
     return UkiParts(
-        kernel=made / "vmlinuz",
+        kernel=kernel,
         kernel_version=kernel_version(tree),
         initrd=initrd,
         stub=made / "linux.efi.stub",
         os_release=os_release,
-        command_line=command,
+        command_line=command_line(root_hash, words),
     )
 
 
@@ -175,7 +181,7 @@ def stage_apt_sources(config: OsConfig, context: Context, sandbox: Path) -> None
 
 
 def stage_extra_tree(config: OsConfig, extra: Path) -> None:
-    """Our packages, the engine, and the files that tie the image to its licence service."""
+    """Our packages, the engine, the firewall, and the files that tie the image to its licence service."""
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "py.typed")
     for package in config.python_packages:
         shutil.copytree(package, extra / PYTHON_FOLDER / package.name, ignore=ignored)
@@ -183,6 +189,7 @@ def stage_extra_tree(config: OsConfig, extra: Path) -> None:
     engine.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config.engine, engine)
     engine.chmod(0o755)
+    (extra / FIREWALL_PATH).write_text(config.firewall)
     for name, data in config.shared_files.items():
         target = extra / SHARED_FOLDER / name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,8 @@ class OsConfig:
     """llama-server, copied to /usr/lib/sealwright/bin."""
     shared_files: Mapping[str, bytes]
     """Files of /usr/share/sealwright by name: license-service.json, manifest-key.pem, product.json."""
+    firewall: str
+    """The packet filter's rules, /usr/lib/sealwright/firewall.nft."""
     signer: SecureBootSigner
     packages: tuple[str, ...] = ()
     """Debian packages beside the base; one that starts with linux-image- takes the place of the default kernel."""

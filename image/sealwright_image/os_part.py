@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from sealwright_image.config import Config
+from sealwright_image.confinement import POLICIES
 from sealwright_image.context import Context
 from sealwright_image.custodians import Custodians
 from sealwright_image.fingerprint import fingerprint
+from sealwright_image.firewall import firewall_rules
 from sealwright_image.keys import BuildKeys
 from sealwright_image.mkosi import DEFINITIONS, build_os
 from sealwright_image.os_build import OsBuild, OsConfig, SecureBootSigner
@@ -30,9 +32,13 @@ PYTHON_PACKAGES = (
     REPOSITORY / "policies" / "sealwright_policies",
     REPOSITORY / "appliance" / "sealwright_appliance",
 )
-_MODULES = ("os_build", "mkosi", "apt_sources", "root_tree", "initrd", "lists", "uki", "cpio", "elf")
-RECIPE = (DEFINITIONS, *(Path(__file__).with_name(f"{name}.py") for name in _MODULES))
-"""The modules of this package that decide what the OS part is, and mkosi's configuration: a change makes it anew."""
+_MODULES = (
+    *("os_build", "mkosi", "apt_sources", "root_tree", "initrd", "lists", "uki", "cpio", "elf"),
+    *("confinement", "ipe", "apparmor", "compiler", "firewall"),
+)
+RECIPE = (DEFINITIONS, POLICIES, *(Path(__file__).with_name(f"{name}.py") for name in _MODULES))
+"""The modules of this package that decide what the OS part is, mkosi's configuration and the hand-written policies: a
+change makes it anew."""
 FACTS = "facts.json"
 _PATH_FIELDS = ("root", "verity", "verity_signature", "uki", "package_manifest")
 _DAY_S = 86_400
@@ -78,6 +84,7 @@ def os_config(config: Config, keys: BuildKeys, custodians: Custodians, source: O
             "release-key.pem": keys.release_pem.encode("ascii"),
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },
+        firewall=firewall_rules((POLICIES / "firewall.nft").read_text(), custodians.service.url),
         signer=SecureBootSigner(keys.db.key, keys.db.certificate_file),
         packages=config.packages,
         mirror=config.mirror,
@@ -140,6 +147,7 @@ def cache_key(config: OsConfig, context: Context, source: OsSource) -> str:
         "version": config.version,
         "packages": " ".join(config.packages),
         "mirror": config.mirror or "",
+        "firewall": config.firewall,
         "command line": " ".join(config.extra_command_line),
         "epoch": str(context.epoch),
         "tools": (context.cache / "tools-root").resolve().name,

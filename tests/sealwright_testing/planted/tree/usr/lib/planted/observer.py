@@ -5,6 +5,11 @@ It prints, besides the lines of intruder.py,
     cache STAGE MODEL PLACE PAGES   pages of the model file, 4096 bytes each, that are in the page cache: of the file
                                     itself, of the verity device, of the dm-crypt device; "none", or as in "0-3,7"
     left intruder PATHS             what the intruder has made and is still there after its end; or "none"
+    filters MODE                    the seccomp mode of process 1, which all have inherited; 2 is a filter (proc(5))
+    confined UNIT PROFILE           the AppArmor profile that a unit's process is in
+    interpreter UNIT RESULT STATUS  how an engine's unit ended that was to start an interpreter
+    knock listening                 somebody may now connect to port 9998
+    knock dropped|ACCEPTED          what the packet filter did with that
     planted end
 """
 
@@ -17,6 +22,8 @@ import itertools
 import json
 import mmap
 import os
+import re
+import select
 import socket
 import subprocess
 import sys
@@ -32,6 +39,11 @@ CLEANED_S = 5.0
 """The agent drops cached pages every 2 s."""
 REMOVED_S = 20.0
 """systemd removes a unit's folders behind its end."""
+KNOCKED = 9998
+"""A port that no service of the box has."""
+UNITS = ("sealwright-agent.service", "sealwright-gateway.service", "sealwright-engine@medical.service")
+INTERPRETERS = ("by-path", "by-profile")
+"""Instances of the engine's unit that are to start an interpreter; each lacks the other's defence, see its drop-in."""
 OTHER = "medical"
 """The engine that the intruder is after, as its unit says too."""
 
@@ -66,7 +78,11 @@ def is_loaded(model: str) -> bool:
 
 
 def main_process(model: str) -> str:
-    return systemctl("show", "--property=MainPID", "--value", f"sealwright-engine@{model}.service")
+    return shown("MainPID", f"sealwright-engine@{model}.service")
+
+
+def shown(name: str, unit: str) -> str:
+    return systemctl("show", f"--property={name}", "--value", unit)
 
 
 def systemctl(*arguments: str) -> str:
@@ -122,25 +138,65 @@ def report_cache(stage: str, models: list[str]) -> None:
             print(f"cache {stage} {model} {name or 'verity-'}device {ranges(found)} of {len(cached[name])}", flush=True)
 
 
-def control() -> None:
-    """The intruder as root, in no sandbox."""
-    (RUN / "engine/control").mkdir()
-    subprocess.run([sys.executable, "-I", INTRUDER, "control", "control", OTHER], check=True)
-    for path in marks("control"):
+def control(label: str, *profile: str) -> None:
+    """The intruder as root, in no sandbox, or in none but an AppArmor profile."""
+    (RUN / "engine" / label).mkdir()
+    subprocess.run([sys.executable, "-I", INTRUDER, label, label, OTHER, *profile], check=True)
+    for path in marks(label):
         path.unlink()
+
+
+def report_confinement() -> None:
+    status = Path("/proc/1/status").read_text().splitlines()
+    print("filters", *(line.split()[1] for line in status if line.startswith("Seccomp:")))
+    for unit in UNITS:
+        label = Path(f"/proc/{shown('MainPID', unit)}/attr/apparmor/current").read_text().strip()
+        print("confined", unit, label, flush=True)
+
+
+def start_interpreter(name: str) -> None:
+    unit = f"sealwright-engine@{name}.service"
+    prepare(name)
+    systemctl("start", unit)
+    wait_until(lambda: systemctl("is-active", unit) not in ("active", "activating", "deactivating"))
+    print("interpreter", unit, shown("Result", unit), shown("ExecMainStatus", unit), flush=True)
+
+
+def await_knock() -> None:
+    """Let somebody connect. A table of our own before the box's counts what arrives: a second packet is a first one
+    that nobody has answered."""
+    table = "table inet planted { chain input { type filter hook input priority -1; tcp dport 9998 counter; }; }"
+    subprocess.run(["nft", "--file", "-"], input=table, text=True, check=True)
+    with socket.create_server(("", KNOCKED)) as listener:
+        print("knock listening", flush=True)
+        while True:
+            accepted, _, _ = select.select([listener], [], [], POLL_S)
+            if accepted or knocks() > 1:
+                break
+    print("knock", "ACCEPTED" if accepted else "dropped", flush=True)
+
+
+def knocks() -> int:
+    listed = subprocess.run(["nft", "list", "table", "inet", "planted"], capture_output=True, text=True, check=True)
+    return int(re.findall(r"packets (\d+)", listed.stdout)[0])
 
 
 def intrude() -> None:
     """The intruder in the place of an engine: started by the unit that starts every engine, and nothing of it changed
     but the program."""
-    (RUN / "payloads/intruder").mkdir(mode=0o755)
-    (RUN / "engine-environment/intruder").write_text(f"SEALWRIGHT_MODEL={OTHER}\n")
+    prepare("intruder")
     unit = "sealwright-engine@intruder.service"
     systemctl("start", unit)
     wait_until(lambda: systemctl("is-active", unit) not in ("active", "activating", "deactivating"))
     deadline = time.monotonic() + REMOVED_S
     wait_until(lambda: not marks("intruder") or time.monotonic() > deadline)
     print("left intruder", " ".join(map(str, marks("intruder"))) or "none", flush=True)
+
+
+def prepare(instance: str) -> None:
+    """What the agent makes for an engine."""
+    (RUN / "payloads" / instance).mkdir(mode=0o755)
+    (RUN / "engine-environment" / instance).write_text(f"SEALWRIGHT_MODEL={OTHER}\n")
 
 
 def marks(own: str) -> list[Path]:
@@ -164,8 +220,14 @@ def main() -> None:
         kill_engine(model)
     time.sleep(CLEANED_S)
     report_cache("restarted", models)
-    control()
+    report_confinement()
+    control("control")
+    for profile in ("sealwright-gateway", "sealwright-agent"):
+        control(profile, profile)
     intrude()
+    for name in INTERPRETERS:
+        start_interpreter(name)
+    await_knock()
     print("planted end", flush=True)
 
 

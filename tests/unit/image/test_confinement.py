@@ -1,0 +1,108 @@
+"""Policies for the kernel: what the IPE policy and the packet filter say, and how their tools are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sealwright_image.apparmor import parse_features, parser_argv, qemu_argv
+from sealwright_image.compiler import freestanding_argv
+from sealwright_image.confinement import APPARMOR_PROFILES, POLICIES
+from sealwright_image.firewall import firewall_rules
+from sealwright_image.ipe import POLICY_FILE, policy_text, sign_argv
+from sealwright_image.lists import parse_list
+from sealwright_image.mkosi import DEFINITIONS
+from sealwright_image.os_build import SecureBootSigner
+from sealwright_policies.errors import OperationError
+
+ROOT_HASH = "5a" * 32
+UNITS = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system"
+
+
+def test_code_comes_from_initrd_and_root_alone() -> None:
+    head, default, *rules = policy_text(ROOT_HASH).splitlines()
+    assert head == "policy_name=sealwright policy_version=1.0.0"
+    assert default == "DEFAULT action=DENY"
+    assert set(rules) == {
+        f"op={operation} {origin} action=ALLOW"
+        for operation in ("EXECUTE", "KMODULE", "FIRMWARE", "POLICY", "X509_CERT")
+        for origin in ("boot_verified=TRUE", f"dmverity_roothash=sha256:{ROOT_HASH}")
+    }
+    assert POLICY_FILE == "usr/lib/ipe/sealwright.p7b"
+
+
+def test_a_policys_signature_has_no_time_and_holds_the_policy() -> None:
+    argv = sign_argv(SecureBootSigner(Path("/keys/db.key"), Path("/keys/db.pem")))
+    assert {"-noattr", "-nodetach", "-binary"} <= set(argv)
+    assert argv[argv.index("-inkey") + 1] == "/keys/db.key"
+
+
+def test_the_kernel_is_asked_for_its_features() -> None:
+    printed = "noise\nfeature policy/versions/v9 7965730a\nfeature caps/mask 63\nfeatures end\n[ 3.9] reboot\n"
+    assert parse_features(printed) == {"policy/versions/v9": b"yes\n", "caps/mask": b"c"}
+    assert "console=ttyS0 quiet panic=-1 lsm=apparmor" in qemu_argv(Path("/k"), Path("/i"), "lsm=apparmor")
+
+
+def test_a_kernel_that_does_not_answer_to_the_end_ends_the_build() -> None:
+    with pytest.raises(OperationError, match=r"AppArmor features it has: .*Kernel panic"):
+        parse_features("feature caps/mask 63\nKernel panic")
+
+
+def test_a_profile_with_a_rule_that_the_kernel_does_not_keep_is_no_profile() -> None:
+    argv = parser_argv(Path("/f"), Path("/p"), Path("/c"), [Path("/p/engine")])
+    assert {"--Werror", "--skip-kernel-load", "--write-cache"} <= set(argv)
+    assert argv[argv.index("--features-file") + 1] == "/f"
+
+
+def test_the_first_program_needs_nothing() -> None:
+    argv = freestanding_argv(Path("/init.c"), Path("/init"), 'NEXT="/x"')
+    assert {"-static", "-nostdlib", "-Werror", '-DNEXT="/x"'} <= set(argv)
+
+
+@pytest.mark.parametrize("name", ["agent", "engine@", "gateway", "unlock"])
+def test_each_unit_is_started_in_its_profile(name: str) -> None:
+    profile = f"sealwright-{name.rstrip('@')}"
+    assert f"AppArmorProfile={profile}" in (UNITS / f"sealwright-{name}.service").read_text().splitlines()
+    (line,) = [line for line in (APPARMOR_PROFILES / profile).read_text().splitlines() if line.startswith("profile ")]
+    assert line.split()[1] == profile
+    assert "complain" not in line
+
+
+def test_an_engine_runs_its_own_program_and_no_other() -> None:
+    profile = (APPARMOR_PROFILES / "sealwright-engine").read_text()
+    rules = [line.strip() for line in profile.splitlines() if line.startswith("\t/")]
+    assert not [rule for rule in rules if "x" in rule.rstrip(",").split()[-1]]
+    assert "include" not in profile
+    unit = (UNITS / "sealwright-engine@.service").read_text().splitlines()
+    assert [line for line in unit if line.startswith("ExecPaths=")] == [
+        "ExecPaths=/usr/lib/sealwright/bin/llama-server"
+    ]
+
+
+@pytest.mark.parametrize(("url", "port"), [("https://license.example:8443", 8443), ("https://license.example", 443)])
+def test_the_packet_filter_knows_the_port_of_the_licence_service(url: str, port: int) -> None:
+    rules = firewall_rules((POLICIES / "firewall.nft").read_text(), url)
+    assert rules.startswith(f"define license_service_port = {port}\n")
+    assert rules.count("policy drop;") == 3
+
+
+def test_there_is_no_network_without_the_packet_filter() -> None:
+    filtering = (UNITS / "sealwright-firewall.service").read_text().splitlines()
+    assert {"Before=network-pre.target", "OnFailure=emergency.target"} <= set(filtering)
+    networkd = DEFINITIONS / "mkosi.extra/etc/systemd/system/systemd-networkd.service.d/10-firewall.conf"
+    assert "Requires=sealwright-firewall.service" in networkd.read_text().splitlines()
+
+
+def test_no_module_is_loaded_once_everything_runs() -> None:
+    closing = (UNITS / "sealwright-modules-off.service").read_text().splitlines()
+    assert any("systemd-sysctl --strict" in line for line in closing)
+    assert "OnFailure=emergency.target" in closing
+    settings = (DEFINITIONS / "mkosi.extra/usr/lib/sealwright/modules-off.conf").read_text()
+    assert "kernel.modules_disabled = 1" in settings.splitlines()
+    preset = (DEFINITIONS / "mkosi.extra/usr/lib/systemd/system-preset/10-sealwright.preset").read_text()
+    assert {"enable sealwright-modules-off.service", "enable sealwright-firewall.service"} <= set(preset.splitlines())
+
+
+def test_nobody_makes_a_user_namespace() -> None:
+    assert "sysctl.user.max_user_namespaces=0" in parse_list((DEFINITIONS / "command-line.txt").read_text())
