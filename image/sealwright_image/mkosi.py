@@ -22,6 +22,7 @@ from sealwright_image.initrd import InitrdLists, build_initrd, kernel_version
 from sealwright_image.lists import parse_list
 from sealwright_image.os_build import DEFAULT_KERNEL, OsBuild, OsConfig
 from sealwright_image.root_tree import RootTree
+from sealwright_image.trusted_base import measure
 from sealwright_image.uki import UkiParts, build_uki, command_line
 from sealwright_policies.errors import OperationError
 
@@ -90,6 +91,8 @@ def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
         build_uki(parts, config.signer, context.tools, uki, context.epoch)
     manifest = output / "packages.json"
     shutil.move(folders.output / f"{IMAGE_ID}.manifest", manifest)
+    trusted_base = output / "trusted-base.json"
+    _write_trusted_base(tree, config, manifest, trusted_base)
     halves = uuid.UUID(root_hash[:32]), uuid.UUID(root_hash[32:])
     return OsBuild(
         root=root,
@@ -104,8 +107,15 @@ def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
         systemd_version=package_version(manifest.read_text(), "systemd"),
         mkosi_version=context.tools.run(["mkosi", "--version"]).decode().split()[-1],
         package_manifest=manifest,
+        trusted_base=trusted_base,
         executables=executables,
     )
+
+
+def _write_trusted_base(tree: RootTree, config: OsConfig, manifest: Path, target: Path) -> None:
+    packages = len(json.loads(manifest.read_text())["packages"])
+    measured = measure(tree, config.firewall, packages, (DEFINITIONS / "initrd/init.c").read_text())
+    target.write_text(json.dumps(measured, indent=1) + "\n")
 
 
 def _take_partitions(context: Context, made: Path, output: Path) -> tuple[Path, Path, str]:

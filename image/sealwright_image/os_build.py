@@ -70,5 +70,7 @@ class OsBuild:
     mkosi_version: str
     package_manifest: Path
     """mkosi's manifest, JSON: every package with its version."""
+    trusted_base: Path
+    """JSON: how much there is to trust in it (trusted_base.py)."""
     executables: tuple[str, ...]
     """Every executable file of the root, absolute paths, sorted; equal to ``image/mkosi/executables.txt``."""

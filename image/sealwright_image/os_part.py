@@ -34,13 +34,13 @@ PYTHON_PACKAGES = (
 )
 _MODULES = (
     *("os_build", "mkosi", "apt_sources", "root_tree", "initrd", "lists", "uki", "cpio", "elf"),
-    *("confinement", "ipe", "apparmor", "compiler", "firewall"),
+    *("confinement", "ipe", "apparmor", "compiler", "firewall", "trusted_base"),
 )
 RECIPE = (DEFINITIONS, POLICIES, *(Path(__file__).with_name(f"{name}.py") for name in _MODULES))
 """The modules of this package that decide what the OS part is, mkosi's configuration and the hand-written policies: a
 change makes it anew."""
 FACTS = "facts.json"
-_PATH_FIELDS = ("root", "verity", "verity_signature", "uki", "package_manifest")
+_PATH_FIELDS = ("root", "verity", "verity_signature", "uki", "package_manifest", "trusted_base")
 _DAY_S = 86_400
 KEPT_DAYS = 14
 """An OS part takes about 170 MB of the cache; one that no build took for so long is removed."""

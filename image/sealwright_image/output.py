@@ -24,11 +24,25 @@ SBOM = "sbom.json"
 UKI = "uki.efi"
 SECURE_BOOT = "secure-boot"
 BUILD = "build.json"
+TRUSTED_BASE = "trusted-base.json"
 VARIANTS = "variants.json"
 """Written by `approve-boot`, not by a build."""
 APPROVAL_REQUEST = "approval-request.json"
 """Where the release key is elsewhere: what it is asked to sign."""
-FILES = (DISK, MANIFEST, MANIFEST_KEY, SHARES, APPROVALS, SBOM, UKI, SECURE_BOOT, BUILD, VARIANTS, APPROVAL_REQUEST)
+FILES = (
+    DISK,
+    MANIFEST,
+    MANIFEST_KEY,
+    SHARES,
+    APPROVALS,
+    SBOM,
+    UKI,
+    SECURE_BOOT,
+    BUILD,
+    TRUSTED_BASE,
+    VARIANTS,
+    APPROVAL_REQUEST,
+)
 
 
 def refuse_existing(output: Path, *, force: bool) -> None:

@@ -118,6 +118,7 @@ def _build_into(partial: Path, config: Config, inputs: Inputs, context: Context,
     _add_os(layout, config, os_build)
     sealed = _add_payloads(layout, config, inputs, context)  # (3)
     shutil.copyfile(os_build.uki, partial / names.UKI)
+    shutil.copyfile(os_build.trusted_base, partial / names.TRUSTED_BASE)
     write_sbom(  # (4)
         config, _components(config, inputs, os_part, sealed), context.epoch, partial / names.SBOM
     )

@@ -31,6 +31,7 @@ def build_small_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
     build_uki(parts, config.signer, context.tools, output / "uki.efi", context.epoch)
     packages = {"manifest_version": 1, "config": {"distribution": "debian", "release": "trixie"}, "packages": []}
     (output / "packages.json").write_text(json.dumps(packages))
+    (output / "trusted-base.json").write_text(json.dumps({"executables": 0}))
     identities = root_identities(root_hash)
     return OsBuild(
         root=output / "root.raw",
@@ -45,6 +46,7 @@ def build_small_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
         systemd_version="257.9-1",
         mkosi_version="25.3",
         package_manifest=output / "packages.json",
+        trusted_base=output / "trusted-base.json",
         executables=(),
     )
 

@@ -26,7 +26,7 @@ class Builder:
 
     def __call__(self, config: OsConfig, context: Context, output: Path) -> OsBuild:
         self.builds += 1
-        for name in ("root", "verity", "uki", "packages"):
+        for name in ("root", "verity", "uki", "packages", "trusted"):
             (output / name).write_text(f"{name} {self.builds}")
         if self.fails:
             raise OperationError("mkosi failed")
@@ -43,6 +43,7 @@ class Builder:
             systemd_version="257",
             mkosi_version="25.3",
             package_manifest=output / "packages",
+            trusted_base=output / "trusted",
             executables=("/usr/bin/python3",),
         )
 
