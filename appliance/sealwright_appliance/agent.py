@@ -1,7 +1,8 @@
-"""The agent: the box's long-running root process.
+"""The agent: the box's long-running process, a user of its own with the TPM and the state volume.
 
-It starts what :mod:`.unlock` has opened, keeps the lease, activates, and answers the gateway on a UNIX socket. It holds
-no plaintext of any payload: engines read their models themselves, as another user.
+It waits for the engines of what :mod:`.unlock` has opened, keeps the lease, activates, and answers the gateway on a
+UNIX socket. It holds no plaintext of any payload: engines read their models themselves, as other users, and what takes
+root is done by :mod:`.volume_service`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
 from sealwright_appliance.customer_evidence import CustomerEvidence, add_customer_evidence
 from sealwright_appliance.customer_orders import CustomerOrders, add_customer_orders
-from sealwright_appliance.engines import Engines, open_models, restart_box
+from sealwright_appliance.engines import Engines, open_models
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_calendar import CALENDAR_FILE, LeaseCalendar
-from sealwright_appliance.lease_keeper import NOT_CLOSED, Actions, LeaseKeeper
+from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.metering.box_meter import BoxMeter
@@ -39,17 +40,15 @@ from sealwright_appliance.metering.meter_keeper import MeterKeeper
 from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.metering.reporting import Reporting
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
-from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_outflow, load_service
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.volume_client import VolumeClient
+from sealwright_appliance.volume_service import Volumes
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import OperationError, SealwrightError
-
-CLEAN_EVERY_S = 2.0
-"""Longest that plaintext of weights is in the page cache, in seconds."""
 
 
 @dataclass
@@ -60,13 +59,13 @@ class Agent:
     board: StatusBoard
     keeper: LeaseKeeper
     engines: Engines
+    volumes: Volumes
     activation: Activation | None
     """None while the state volume is closed: there is nothing to claim, and nowhere to keep it."""
     api_keys: ApiKeys
     outflow: BoxOutflow
     meter_keeper: MeterKeeper | None = None
     """None before activation: nothing is served, and nobody is told."""
-    clean_every_s: float = CLEAN_EVERY_S
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -78,11 +77,9 @@ class Agent:
             self._spawn(self.meter_keeper.run)
         if self.board.status.state is BoxState.UNLOCKED:
             self._spawn(self.watch_engines)
-        if self.board.payloads_in(*NOT_CLOSED):
-            self._spawn(self.keep_page_cache_clean)
 
     def watch_engines(self) -> None:
-        """Wait until each engine serves or has failed; :func:`.engines.start_models` has started them."""
+        """Wait until each engine serves or has failed; :mod:`.volume_service` has started them."""
         models = open_models(self.board.status.payloads)
         for model in models:
             self.board.set_payload(model.payload_id, PayloadState.LOADING)
@@ -96,17 +93,10 @@ class Agent:
         if self.board.status.state is BoxState.ENDED:
             self.keeper.keep_status()
 
-    def keep_page_cache_clean(self) -> None:
-        """Drop what engines have read through the page cache, also those that systemd has started again."""
-        while not self.keeper.stop.wait(self.clean_every_s):
-            for payload in self.board.payloads_in(*NOT_CLOSED):
-                with suppress(OSError):  # it is just being closed
-                    drop_cached_pages((self.paths.payloads / payload.payload_id).iterdir())
-
     def _given_up(self, payload_id: str, failure: Obstacle) -> Obstacle:
         """Stop an engine that will never answer, or systemd starts it again for ever; what to say of it."""
         try:
-            self.engines.stop(payload_id)
+            self.volumes.close(payload_id)
         except OperationError as error:
             return replace(failure, sentence=f"{failure.sentence} {error}")
         return failure
@@ -125,7 +115,7 @@ class Agent:
         self._threads.append(thread)
 
 
-def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = restart_box) -> Agent:
+def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
     """Wire an agent from what :mod:`.unlock` left behind.
 
     Raises:
@@ -136,20 +126,20 @@ def build_agent(paths: Paths, console: Console, restart: Callable[[], None] = re
     board = StatusBoard(boot, console, time.time)
     store = LeaseStore(paths.leases, paths.shares, paths.identity, service, boot.release)
     client = LicenseClient(service)
-    engines = Engines(paths)
+    engines = Engines(paths, volumes.is_corrupted)
     tpm_lock = threading.Lock()
     identity = _load_identity(store, board) if boot.state_volume_open else None
     release_id = boot.release.release_id if boot.release is not None else ""
     renewal = Renewal(paths, client, store, identity, release_id) if identity is not None else None
-    actions = Actions(engines.stop, restart, lambda status: keep_status(paths, status, time.monotonic()))
+    actions = Actions(volumes.close, volumes.restart, lambda status: keep_status(paths, status, time.monotonic()))
     keeper = LeaseKeeper(board, actions, tpm_lock, paths.tcti, renewal, boot.ended_s, calendar=_calendar(paths, board))
     api_keys = ApiKeys(paths.api_keys)
     meter_keeper = _meter_keeper(board, renewal, tpm_lock) if renewal is not None else None
     activation = None
     if boot.state_volume_open and release_id:
-        claim, handover = Claim(paths.claim), Handover(board, restart)
+        claim, handover = Claim(paths.claim), Handover(board, volumes.restart)
         activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
-    return Agent(paths, board, keeper, engines, activation, api_keys, _outflow(paths, board), meter_keeper)
+    return Agent(paths, board, keeper, engines, volumes, activation, api_keys, _outflow(paths, board), meter_keeper)
 
 
 def _outflow(paths: Paths, board: StatusBoard) -> BoxOutflow:
@@ -200,7 +190,7 @@ def _calendar(paths: Paths, board: StatusBoard) -> LeaseCalendar:
 def run_agent(paths: Paths) -> None:
     """Serve on the agent's socket until told to stop."""
     end_with_any_thread()
-    agent = build_agent(paths, Console(paths.consoles))
+    agent = build_agent(paths, Console(paths.consoles), VolumeClient(paths.volumes_socket))
     agent.start()
     listener = listen(paths)
     try:

@@ -18,7 +18,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sealwright-agent", description="The sealed box. Started by its units.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("unlock", help="open the sealed partitions, once in a boot")
-    commands.add_parser("agent", help="attest, keep leases, start engines")
+    commands.add_parser("agent", help="attest, keep leases")
+    commands.add_parser("volumes", help="start engines, close volumes")
     commands.add_parser("gateway", help="serve HTTPS")
     chosen = parser.parse_args(arguments)
     try:
@@ -37,12 +38,16 @@ def _unlock(paths: Paths) -> int:
 
 
 def _agent(paths: Paths) -> int:
-    from sealwright_appliance.engines import start_models  # noqa: PLC0415
-
-    start_models(paths)  # before the imports below: the engines load meanwhile
     from sealwright_appliance.agent import run_agent  # noqa: PLC0415
 
     run_agent(paths)
+    return 0
+
+
+def _volumes(paths: Paths) -> int:
+    from sealwright_appliance.volume_service import run_volume_service  # noqa: PLC0415
+
+    run_volume_service(paths)
     return 0
 
 
@@ -53,4 +58,4 @@ def _gateway(paths: Paths) -> int:
     return 0
 
 
-_COMMANDS = {"unlock": _unlock, "agent": _agent, "gateway": _gateway}
+_COMMANDS = {"unlock": _unlock, "agent": _agent, "volumes": _volumes, "gateway": _gateway}

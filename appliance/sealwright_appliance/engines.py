@@ -1,4 +1,5 @@
-"""Engines: one systemd unit per open model, started and stopped here, closed with its volume."""
+"""Engines: one systemd unit per open model. :mod:`.unlock` writes what each is told, :mod:`.volume_service` starts and
+stops them, the agent waits for them here."""
 
 from __future__ import annotations
 
@@ -8,20 +9,14 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_appliance import volumes
-from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
-from sealwright_appliance.boot_result import load_boot_result
+from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.files import write_durably
-from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.run import ToolError, run
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
-from sealwright_policies.errors import OperationError
 
 LOADING_MOST_S = 900.0
 POLL_S = 0.5
@@ -34,7 +29,6 @@ CACHE_SHARE = 8
 CACHE_MOST_MIB = 8192
 """llama.cpp's own limit (--cache-ram), which asks nobody how much memory there is."""
 MIB = 1024 * 1024
-STOP_TIMEOUT_S = 120.0
 
 
 def unit(payload_id: str) -> str:
@@ -70,34 +64,31 @@ def environment(paths: Paths, payload: PayloadStatus, *, processors: int, memory
     )
 
 
+def prepare_engines(paths: Paths, payloads: Sequence[PayloadStatus]) -> None:
+    """Write the environment of each payload's engine: what is written is started, and started again."""
+    processors, memory = os.cpu_count() or 1, memory_bytes()
+    for payload in payloads:
+        text = environment(paths, payload, processors=processors, memory=memory, engines=len(payloads))
+        write_durably(paths.engine_environments / payload.payload_id, text.encode("utf-8"))
+
+
 @dataclass(frozen=True, slots=True)
 class Engines:
     """The engines of this boot."""
 
     paths: Paths
-    execute: Callable[..., str] = run
+    is_corrupted: Callable[[str], bool]
+    """Whether verity has refused a block of a payload (:mod:`.volume_service`)."""
     steady: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def start(self, payloads: Sequence[PayloadStatus]) -> None:
-        """Have systemd start the engines of payloads; they load their models after this returns."""
-        processors, memory = os.cpu_count() or 1, memory_bytes()
-        for payload in payloads:
-            text = environment(self.paths, payload, processors=processors, memory=memory, engines=len(payloads))
-            write_durably(self.paths.engine_environments / payload.payload_id, text.encode("utf-8"))
-        if payloads:
-            units = [unit(payload.payload_id) for payload in payloads]
-            self.execute(["systemctl", "start", "--no-block", *units])
-
     def wait_until_ready(self, payload_id: str) -> Obstacle | None:
-        """Wait until an engine answers, and drop what loading left in the page cache; the reason if it never will."""
+        """Wait until an engine answers; the reason if it never will."""
         ends = self.steady() + LOADING_MOST_S
         for poll in itertools.count():
             if self.steady() >= ends:
                 break
             if self.is_ready(payload_id):
-                with suppress(OSError):  # it is just being closed
-                    drop_cached_pages((self.paths.payloads / payload_id).iterdir())
                 return None
             if poll % LOOK_EVERY == LOOK_EVERY - 1 and self.is_corrupted(payload_id):
                 return Obstacle(BoxCode.PAYLOAD_CORRUPTED, "A block of its partition is not what was built.")
@@ -114,37 +105,6 @@ class Engines:
             return False
         finally:
             connection.close()
-
-    def is_corrupted(self, payload_id: str) -> bool:
-        """Whether verity has refused a block since the payload was opened."""
-        try:
-            return volumes.is_corrupted(self.execute(volumes.verity_status(volumes.verity_name(payload_id))))
-        except ToolError:
-            return False
-
-    def stop(self, payload_id: str) -> None:
-        """Stop an engine and close its payload: the kernel forgets the volume key. May be tried again.
-
-        Raises:
-            OperationError: the engine runs or the payload is open; every step was tried.
-        """
-        failures = self._attempt([["systemctl", "stop", unit(payload_id)]])
-        closing = self._attempt(volumes.close_payload(payload_id, self.paths.payloads / payload_id))
-        # A step may fail because an earlier try has done it: what the kernel still has is what counts.
-        if volumes.is_open(self.execute(volumes.list_devices()), payload_id):
-            failures += closing
-        if failures:
-            raise OperationError(f"Payload {payload_id} is not wholly closed: {failures[0]}")
-
-    def _attempt(self, steps: Sequence[volumes.Argv]) -> list[str]:
-        """Run every step; what went wrong."""
-        failures: list[str] = []
-        for step in steps:
-            try:
-                self.execute(step, timeout_s=STOP_TIMEOUT_S)
-            except OperationError as error:
-                failures.append(str(error))
-        return failures
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -164,15 +124,3 @@ class _UnixConnection(http.client.HTTPConnection):
 def open_models(payloads: Sequence[PayloadStatus]) -> list[PayloadStatus]:
     """Payloads that an engine can serve."""
     return [payload for payload in payloads if payload.state is PayloadState.OPEN and payload.kind == PayloadKind.MODEL]
-
-
-def start_models(paths: Paths) -> None:
-    """Start the engines of everything that this boot has opened; those that run already stay as they are."""
-    boot = load_boot_result(paths)
-    if boot.state is BoxState.UNLOCKED:
-        Engines(paths).start(open_models(boot.payloads))
-
-
-def restart_box(execute: Callable[..., str] = run) -> None:
-    """Restart the machine: the only way to another unsealing."""
-    execute(["systemctl", "reboot"])

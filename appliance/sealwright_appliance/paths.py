@@ -21,6 +21,8 @@ class Paths:
     """The TPM, as the TSS names it."""
     gateway_group: str | None = "sealwright-gateway"
     """Group of the gateway's user; None leaves files to the group of this process."""
+    agent_user: str | None = "sealwright-agent"
+    """The agent's user; None leaves files to the user of this process."""
 
     def _under(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -75,6 +77,11 @@ class Paths:
     def agent_socket(self) -> Path:
         """Where the gateway asks the agent."""
         return self.run / "agent.sock"
+
+    @property
+    def volumes_socket(self) -> Path:
+        """Where the agent asks the volume service."""
+        return self.run / "volumes.sock"
 
     def engine_socket(self, payload_id: str) -> Path:
         """Where a payload's engine listens: in a folder that belongs to that engine alone."""

@@ -45,7 +45,7 @@ def read_boot_logs(firmware: Path, userspace: Path) -> BootLogs:
     """Read the firmware's log from securityfs and systemd's from /run; the latter may not exist.
 
     Raises:
-        OperationError: the kernel shows no firmware log.
+        OperationError: the kernel shows no firmware log, or one of them cannot be read.
     """
     try:
         with firmware.open("rb") as file:
@@ -60,6 +60,8 @@ def read_boot_logs(firmware: Path, userspace: Path) -> BootLogs:
             userspace_log = file.read(LOG_LIMIT + 1)
     except FileNotFoundError:
         userspace_log = b""
+    except OSError as error:
+        raise OperationError(f"systemd's measurement log cannot be read from {userspace}: {error.strerror}.") from None
     if max(len(firmware_log), len(userspace_log)) > LOG_LIMIT:
         raise OperationError(f"An event log is longer than {LOG_LIMIT} bytes.")
     return BootLogs(firmware_log, userspace_log)

@@ -19,12 +19,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
+from sealwright_appliance.agent_user import give_to_agent
 from sealwright_appliance.binding import load_binding, store_binding
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, nearest_pcr_obstacles
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.claim_counter import note_claim_counter, settle_claim
 from sealwright_appliance.console import Console, release_line, state_line
 from sealwright_appliance.customer_wipe import carry_out, is_ordered
+from sealwright_appliance.engines import open_models, prepare_engines
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import MAPPER, Paths
@@ -100,6 +102,9 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         _close(paths, console)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
+    if result.state is BoxState.UNLOCKED:
+        prepare_engines(paths, open_models(result.payloads))
+    give_to_agent(paths)
     _announce(paths, console, result)
     return result
 

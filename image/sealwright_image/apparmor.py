@@ -80,10 +80,10 @@ def compile_profiles(features: dict[str, bytes], profiles: Path, tools: Tools, w
     cache.mkdir()
     sources = sorted(path for path in profiles.iterdir() if path.is_file())
     tools.run(parser_argv(work / "apparmor-features", profiles, cache, sources), binds=[profiles, work])
-    for path in sorted(cache.rglob("*")):
-        if path.is_file():
-            name = f"{EARLY_POLICY}/{path.relative_to(cache)}"
-            yield cpio.Entry(name, stat.S_IFREG | 0o644, path.read_bytes())
+    for made in sorted(cache.rglob("*")):
+        if made.is_file():
+            name = f"{EARLY_POLICY}/{made.relative_to(cache)}"
+            yield cpio.Entry(name, stat.S_IFREG | 0o644, made.read_bytes())
 
 
 def parser_argv(features: Path, profiles: Path, cache: Path, sources: list[Path]) -> list[str]:

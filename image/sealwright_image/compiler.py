@@ -31,5 +31,5 @@ def compile_freestanding(source: Path, output: Path, tools: Tools, *definitions:
 
 def compile_static(source: Path, output: Path, tools: Tools) -> None:
     """Compile a program with the C library inside it. It is for the build itself, not for the image."""
-    argv = ["gcc", *WARNINGS, "-O1", "-static", "-o", output, source]
+    argv = ["gcc", *WARNINGS, "-O1", "-static", "-o", str(output), str(source)]
     tools.run(argv, binds=[source.parent, output.parent])

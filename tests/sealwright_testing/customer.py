@@ -99,7 +99,16 @@ def wait_for_https(box: VirtualBox) -> None:
 
 def status(box: VirtualBox) -> dict[str, Any]:
     """``GET /status``, without comparing the fingerprint: there is no secret in it."""
-    url = f"https://127.0.0.1:{box.port}/status"
+    return _document(box, "status")
+
+
+def approvals(box: VirtualBox) -> dict[str, Any]:
+    """``GET /approvals``, likewise: which releases may open the customer's data."""
+    return _document(box, "approvals")
+
+
+def _document(box: VirtualBox, path: str) -> dict[str, Any]:
+    url = f"https://127.0.0.1:{box.port}/{path}"
     reply = httpx.get(url, verify=_trust(box.port, None), timeout=ASK_TIMEOUT_S, trust_env=False)
     document: dict[str, Any] = reply.raise_for_status().json()
     return document

@@ -45,6 +45,27 @@ run_box_gateway(Paths(root=Path(sys.argv[1])), host="127.0.0.1", port=int(sys.ar
 """
 
 
+@dataclass(frozen=True, slots=True)
+class NotedVolumes:
+    """Stands where the volume service does: there is no systemd and no device-mapper here."""
+
+    restarts: list[float]
+    """When the box was to be restarted, by time.monotonic."""
+    closed: list[str] = field(default_factory=list)
+
+    def close(self, payload_id: str) -> None:
+        """Note it."""
+        self.closed.append(payload_id)
+
+    def is_corrupted(self, payload_id: str) -> bool:
+        """Never."""
+        return False
+
+    def restart(self) -> None:
+        """Note it."""
+        self.restarts.append(time.monotonic())
+
+
 @dataclass
 class RunningBox:
     """Agent and gateway of one box. What the agent would do to the machine is noted."""
@@ -100,7 +121,7 @@ class RunningBox:
         """Start an agent that goes by what unlock has left, in the place of one that runs."""
         paths = self.simulated.paths
         self._running.close()
-        self.agent = build_agent(paths, Console([self.console]), lambda: self.restarts.append(time.monotonic()))
+        self.agent = build_agent(paths, Console([self.console]), NotedVolumes(self.restarts))
         if self.agent.activation is not None:
             self.agent.activation.handover.restart_after_s = restart_after_s
             self.agent.activation.resume()

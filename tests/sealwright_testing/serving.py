@@ -123,7 +123,7 @@ def serving_box(
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
         root = Path(tempfile.mkdtemp(prefix="sw-serving-"))
         stack.callback(shutil.rmtree, root)
-        paths = Paths(root=root, gateway_group=None)
+        paths = Paths(root=root, gateway_group=None, agent_user=None)
         payloads = [_mounted(paths, name, model) for name, model in models.items()]
         release = ReleaseOutflow(version=1, models=dict.fromkeys(models, policy))
         write_durably(paths.outflow, document_bytes(release))
@@ -247,7 +247,7 @@ def _free_port() -> int:
 
 if __name__ == "__main__":
     run_box_gateway(
-        Paths(root=Path(sys.argv[1]), gateway_group=None),
+        Paths(root=Path(sys.argv[1]), gateway_group=None, agent_user=None),
         host="127.0.0.1",
         port=int(sys.argv[2]),
         limits=Limits(**json.loads(sys.argv[3])),

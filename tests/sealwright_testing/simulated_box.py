@@ -266,7 +266,7 @@ class SimulatedBox:
     @property
     def paths(self) -> Paths:
         """Anew after each start of the TPM: its port changes."""
-        return Paths(root=self.directory / "root", tcti=self.tpm.tcti, gateway_group=None)
+        return Paths(root=self.directory / "root", tcti=self.tpm.tcti, gateway_group=None, agent_user=None)
 
     @property
     def store(self) -> LeaseStore:

@@ -41,6 +41,9 @@ def test_a_fresh_box_is_activated_and_its_models_answer(scene: Scene) -> None:
     ):
         customer.ask(stranger, "medical", "What is metformin?")
 
+    # The agent is not root, and reads the customer's record all the same.
+    assert customer.approvals(box)["releases"] == [customer.status(box)["release"]["release_id"]]
+
     # The claim is spent: whoever has the codes now gets nothing.
     again = customer.post_activation(box, placard.claim_code, issued.activation_code)
     assert (again.status_code, again.json()["code"]) == (409, "CLAIM_SPENT")

@@ -14,6 +14,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from sealwright_image.confinement import POLICIES
+from sealwright_image.firewall import firewall_rules
+from sealwright_image.trusted_base import open_ports
 from sealwright_testing import customer
 from sealwright_testing.machine import forwarded_port
 from sealwright_testing.models import ModelStore
@@ -28,6 +31,8 @@ KNOCKED = 9998
 """The port that the observer listens on, and no service of the box."""
 EXIT_EXEC = 203
 """Of a unit whose program could not be started (systemd.exec(5))."""
+EXIT_LOADER = 127
+"""Of a program whose libraries the dynamic loader may not map (glibc)."""
 KEPT_FROM_ENGINES = frozenset({
     "other-socket", "other-socket-folder", "other-payload", "other-payload-device", "other-processes",
     "other-environments", "other-environment-file", "signal-to-others", "agent-socket", "system-bus",
@@ -52,7 +57,7 @@ KEPT_BY_PROFILE = {
     "sealwright-gateway": frozenset({
         "other-payload", "other-payload-device", "state", "leases", "shares", "network-namespace", "mount-namespace",
         "mount", "packet-socket", "netlink-socket", "disk", "tpm", "firmware-variables", "kernel-log", "interpreter",
-        "signal-to-others", "writable-places", "link",
+        "writable-places", "link",
     }),
     "sealwright-agent": frozenset({"interpreter", "kernel-log", "packet-socket"}),
 }  # fmt: skip
@@ -80,6 +85,9 @@ def test_a_payload_in_a_test_image_neither_serves_unlicensed_nor_gets_anywhere(s
         assert verdicts(console, profile).items() >= verdict("denied", kept | KEPT_FROM_ROOT).items()
     assert re.findall(r"left intruder (.*)", console) == ["none"]
     confined(console)
+    ports = set(re.findall(r"\bport ((?:tcp|udp)/\d+)", console))
+    assert "tcp/8443" in ports
+    assert ports <= set(open_ports(firewall_rules((POLICIES / "firewall.nft").read_text(), "https://license.example")))
     assert re.findall("knock (dropped|ACCEPTED)", console) == ["dropped"]
     no_weights_in_the_page_cache(console)
     customer.wait_for_https(box)
@@ -105,7 +113,7 @@ def confined(console: str) -> None:
         "sealwright-engine@medical.service": "sealwright-engine (enforce)",
     }
     ended = dict(re.findall(r"interpreter sealwright-engine@(\S+)\.service (\S+ \d+)", console))
-    assert ended == {"by-path": f"exit-code {EXIT_EXEC}", "by-profile": f"exit-code {EXIT_EXEC}"}
+    assert ended == {"by-path": f"exit-code {EXIT_EXEC}", "by-profile": f"exit-code {EXIT_LOADER}"}
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def old_tpm(tmp_path_factory: pytest.TempPathFactory) -> SoftwareTpm:
 
 def activation_of(box: SimulatedBox, tcti: str | None = None) -> OperationError:
     """How it fails."""
-    paths = Paths(root=box.paths.root, tcti=tcti or box.tpm.tcti, gateway_group=None)
+    paths = Paths(root=box.paths.root, tcti=tcti or box.tpm.tcti, gateway_group=None, agent_user=None)
     client = LicenseClient(box.vendor.service)
     try:
         with pytest.raises(OperationError) as caught:
@@ -65,7 +65,7 @@ def test_a_tpm_that_is_absent(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> No
     """The same, and the cure is to enable it."""
     disk.measures = False
     monkeypatch.setattr(unlock_module, "run", disk.run)
-    paths = Paths(root=disk.box.paths.root, tcti=NO_TPM, gateway_group=None)
+    paths = Paths(root=disk.box.paths.root, tcti=NO_TPM, gateway_group=None, agent_user=None)
     disk.console.touch()
     with pytest.raises(OperationError, match="No TPM"):
         unlock_module.unlock(paths, Console([disk.console]))

@@ -15,7 +15,6 @@ from sealwright_appliance.agent import Agent, build_agent
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.console import Console
-from sealwright_appliance.engines import start_models
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_keeper import CLOSE_TRIES, TPM_SILENT_MOST_S, Actions, LeaseKeeper
 from sealwright_appliance.license_client import LicenseClient
@@ -28,7 +27,7 @@ from sealwright_licensing.records import License
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_testing.running_box import wait_until
+from sealwright_testing.running_box import NotedVolumes, wait_until
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, new_enrolled_box
 
 PAYLOAD = PayloadStatus(
@@ -299,19 +298,20 @@ def test_the_loop_ends_when_it_is_told(connected_box: SimulatedBox, tmp_path: Pa
 def restarted_agent(kept: KeptBox) -> Agent:
     """An agent that starts anew in this boot; what it would close and restart is noted with the rest."""
     paths = kept.simulated.paths
-    agent = build_agent(paths, Console([kept.console]), lambda: kept.restarts.append("restart"))
-    agent.keeper.actions = dataclasses.replace(agent.keeper.actions, stop_payload=kept.stopped.append)
+    agent = build_agent(paths, Console([kept.console]), NotedVolumes([]))
+    agent.keeper.actions = dataclasses.replace(
+        agent.keeper.actions, stop_payload=kept.stopped.append, restart=lambda: kept.restarts.append("restart")
+    )
     return agent
 
 
 def test_an_agent_that_restarts_while_serving_ends_goes_on_ending(revoked_box: SimulatedBox, tmp_path: Path) -> None:
-    """It says so from its start, starts no engine, and closes when the first would have; a third has nothing to do."""
+    """It says so from its start, and closes when the first would have; a third has nothing to do."""
     kept = KeptBox(revoked_box, tmp_path / "console", max_request_s=3600)
     first = threading.Thread(target=kept.keeper.contact, daemon=True)
     first.start()
     wait_until(lambda: load_boot_result(revoked_box.paths).state is BoxState.ENDED)
 
-    start_models(revoked_box.paths)
     second = restarted_agent(kept)
     assert second.board.status.state is BoxState.ENDED
     assert second.board.status.code == RejectionCode.REVOKED

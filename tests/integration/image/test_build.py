@@ -177,7 +177,7 @@ def test_what_leaves_the_build_holds_no_private_key(product: Product, image: Pat
             assert b"PRIVATE KEY" not in path.read_bytes(), path
     assert {path.name for path in image.iterdir()} == {
         *("disk.raw", "manifest.json", "manifest-key.pem", "shares.json", "approvals.json", "sbom.json", "uki.efi"),
-        *("secure-boot", "build.json"),
+        *("secure-boot", "build.json", "trusted-base.json"),
     }
 
 

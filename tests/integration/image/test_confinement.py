@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -41,6 +42,11 @@ FOREIGN = """
 __asm__(".globl _start\\n_start:\\n mov $20, %eax\\n int $0x80\\n mov $60, %eax\\n xor %edi, %edi\\n syscall\\n");
 """
 SIGSYS = 31
+
+
+UNITS = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system"
+MOST_EXPOSED = {"engine@x": 20, "gateway": 20, "agent": 45, "unlock": 45, "volumes": 45}
+"""Tenths of the levels of `systemd-analyze security`."""
 
 
 @pytest.fixture
@@ -93,6 +99,33 @@ def test_the_code_policy_is_signed_by_the_db_key_and_always_alike(tmp_path: Path
     signer = SecureBootSigner(db.key, db.certificate_file)
     signed = signed_policy("ab" * 32, signer, tools)
     assert signed == signed_policy("ab" * 32, signer, tools)
-    verify = ["openssl", "smime", "-verify", "-inform", "der", "-noverify", "-binary", "-certfile", db.certificate_file]
+    verify = [
+        "openssl",
+        "smime",
+        "-verify",
+        "-inform",
+        "der",
+        "-noverify",
+        "-binary",
+        "-certfile",
+        str(db.certificate_file),
+    ]
     told = tools.run(verify, binds=[tmp_path], stdin=signed)
     assert told.decode() == policy_text("ab" * 32)
+
+
+@pytest.mark.parametrize("name", MOST_EXPOSED)
+def test_a_unit_is_exposed_no_more_than_this(name: str, tmp_path: Path, tools: Tools) -> None:
+    """As systemd counts it, from the unit alone."""
+    for path in UNITS.glob("sealwright-*"):
+        shutil.copyfile(path, tmp_path / path.name.replace("@.", "@x."))
+    unit = tmp_path / f"sealwright-{name}.service"
+    analyze = [
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        "--no-pager",
+        f"--threshold={MOST_EXPOSED[name]}",
+        str(unit),
+    ]
+    tools.run(analyze, binds=[tmp_path])

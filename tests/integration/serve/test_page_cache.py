@@ -1,4 +1,4 @@
-"""No plaintext of weights stays in the page cache: neither as the engine loads them nor after the agent has looked."""
+"""No plaintext of weights stays in the page cache: what loading leaves there is dropped."""
 
 from __future__ import annotations
 
@@ -7,23 +7,15 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from sealwright_appliance.agent import Agent
-from sealwright_appliance.api_keys import ApiKeys
-from sealwright_appliance.boot import BoxState
-from sealwright_appliance.console import Console
-from sealwright_appliance.engines import Engines
-from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
-from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
-from sealwright_appliance.status_board import StatusBoard
-from sealwright_policies.outflow import NOTHING_SAID
+from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_appliance.volume_service import VolumeService
 from sealwright_testing.engine_process import EngineProcess, unit_command
 from sealwright_testing.running_box import wait_until
 
@@ -44,7 +36,7 @@ def cached_pages(file: Path) -> int:
 def paths(random_model: Path) -> Iterator[Paths]:
     """The model where it would be mounted, on a disk (a file in memory is all page cache), none of it cached."""
     root = Path(tempfile.mkdtemp(prefix="sw-cache-", dir="/var/tmp"))
-    made = Paths(root=root, gateway_group=None)
+    made = Paths(root=root, gateway_group=None, agent_user=None)
     model = made.payloads / "random/model.gguf"
     model.parent.mkdir(parents=True)
     shutil.copyfile(random_model, model)
@@ -64,35 +56,36 @@ def answer(engine: EngineProcess) -> None:
         client.post("/v1/chat/completions", json=request).raise_for_status()
 
 
+@contextmanager
+def cleaned(paths: Paths) -> Iterator[None]:
+    """The volume service's thread at work."""
+    stop = threading.Event()
+    thread = threading.Thread(target=VolumeService(paths).keep_page_cache_clean, args=(stop, 0.1))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_an_engine_leaves_nothing_in_the_page_cache(paths: Paths) -> None:
-    """With the flags of the unit, once the agent has found it ready; answering brings nothing back."""
+    """With the flags of the unit; what little it leaves is dropped, and answering brings nothing back."""
     model = paths.payloads / "random/model.gguf"
     with EngineProcess(paths, PAYLOAD) as engine:
         assert cached_pages(model) * os.sysconf("SC_PAGE_SIZE") < model.stat().st_size / 10
-        assert Engines(paths).wait_until_ready("random") is None
-        assert cached_pages(model) == 0
+        with cleaned(paths):
+            wait_until(lambda: not cached_pages(model))
         answer(engine)
         assert cached_pages(model) == 0
 
 
 def test_what_an_engine_that_was_started_again_has_read_is_dropped(paths: Paths) -> None:
     """systemd starts a crashed one, and nobody waits for it."""
-    boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD])
-    board = StatusBoard(boot, Console([]), time.time)
-    board.set_payload("random", PayloadState.SERVING)
-    keeper = LeaseKeeper(board, Actions(Engines(paths).stop, lambda: None, lambda _: None), threading.Lock(), "", None)
-    outflow = BoxOutflow(paths.outflow_used, NOTHING_SAID, frozenset())
-    agent = Agent(paths, board, keeper, Engines(paths), None, ApiKeys(paths.api_keys), outflow, clean_every_s=0.1)
     model = paths.payloads / "random/model.gguf"
-    model.read_bytes()
-    assert cached_pages(model) > 0
-    thread = threading.Thread(target=agent.keep_page_cache_clean)
-    thread.start()
-    try:
+    with cleaned(paths):
+        model.read_bytes()
         wait_until(lambda: not cached_pages(model))
-    finally:
-        keeper.stop.set()
-        thread.join()
 
 
 @pytest.mark.parametrize("mode", ["none", "mmap"])

@@ -105,7 +105,7 @@ class TimedBox:
     @property
     def paths(self) -> Paths:
         """Anew after each start of the TPM: its port changes."""
-        return Paths(root=self.directory / "root", tcti=self.tpm.tcti, gateway_group=None)
+        return Paths(root=self.directory / "root", tcti=self.tpm.tcti, gateway_group=None, agent_user=None)
 
     @property
     def store(self) -> LeaseStore:

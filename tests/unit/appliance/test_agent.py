@@ -26,6 +26,7 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.volume_service import VolumeService
 from sealwright_policies.outflow import NOTHING_SAID
 
 PROGRAM = """
@@ -82,17 +83,11 @@ def agent_of_a_broken_payload(root: Path, devices: str) -> Agent:
     paths = Paths(root=root)
     boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD])
     board = StatusBoard(boot, Console([root / "console"]), lambda: 0.0)
-    engines = Engines(paths, execute=execute, sleep=lambda _: None)
-    keeper = LeaseKeeper(board, Actions(engines.stop, lambda: None, lambda _: None), threading.Lock(), "", None)
-    return Agent(
-        paths,
-        board,
-        keeper,
-        engines,
-        None,
-        ApiKeys(paths.api_keys),
-        BoxOutflow(paths.outflow_used, NOTHING_SAID, frozenset()),
-    )
+    volumes = VolumeService(paths, execute)
+    engines = Engines(paths, volumes.is_corrupted, sleep=lambda _: None)
+    keeper = LeaseKeeper(board, Actions(volumes.close, lambda: None, lambda _: None), threading.Lock(), "", None)
+    outflow = BoxOutflow(paths.outflow_used, NOTHING_SAID, frozenset())
+    return Agent(paths, board, keeper, engines, volumes, None, ApiKeys(paths.api_keys), outflow)
 
 
 @pytest.mark.parametrize(("devices", "said"), [(STILL_OPEN, True), ("root\n", False)])
@@ -109,7 +104,7 @@ def test_a_box_without_a_model_that_works_stays_ended(tmp_path: Path) -> None:
     """For an agent that restarts in this boot."""
     agent = agent_of_a_broken_payload(tmp_path, "root\n")
     kept: list[BoxState] = []
-    agent.keeper.actions = Actions(agent.engines.stop, lambda: None, lambda status: kept.append(status.state))
+    agent.keeper.actions = Actions(agent.volumes.close, lambda: None, lambda status: kept.append(status.state))
     agent.watch_engines()
     assert agent.board.status.state is BoxState.ENDED
     assert kept == [BoxState.ENDED]

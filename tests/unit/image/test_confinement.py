@@ -60,13 +60,28 @@ def test_the_first_program_needs_nothing() -> None:
     assert {"-static", "-nostdlib", "-Werror", '-DNEXT="/x"'} <= set(argv)
 
 
-@pytest.mark.parametrize("name", ["agent", "engine@", "gateway", "unlock"])
+@pytest.mark.parametrize("name", ["agent", "engine@", "gateway", "unlock", "volumes"])
 def test_each_unit_is_started_in_its_profile(name: str) -> None:
     profile = f"sealwright-{name.rstrip('@')}"
     assert f"AppArmorProfile={profile}" in (UNITS / f"sealwright-{name}.service").read_text().splitlines()
     (line,) = [line for line in (APPARMOR_PROFILES / profile).read_text().splitlines() if line.startswith("profile ")]
     assert line.split()[1] == profile
     assert "complain" not in line
+
+
+def test_the_agent_is_not_root_and_runs_no_program() -> None:
+    unit = (UNITS / "sealwright-agent.service").read_text().splitlines()
+    assert {"User=sealwright-agent", "CapabilityBoundingSet=", "NoNewPrivileges=yes"} <= set(unit)
+    rules = (APPARMOR_PROFILES / "sealwright-agent").read_text().splitlines()
+    assert not [rule for rule in rules if rule.startswith("\t/") and "x" in rule.rstrip(",").split()[-1]]
+    assert not [rule for rule in rules if rule.strip().startswith("capability")]
+
+
+def test_only_the_agent_asks_the_volume_service_and_it_has_no_network() -> None:
+    socket = (UNITS / "sealwright-volumes.socket").read_text().splitlines()
+    assert {"SocketUser=root", "SocketGroup=sealwright-agent", "SocketMode=0660"} <= set(socket)
+    unit = (UNITS / "sealwright-volumes.service").read_text().splitlines()
+    assert "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_ALG" in unit
 
 
 def test_an_engine_runs_its_own_program_and_no_other() -> None:

@@ -285,6 +285,8 @@ def test_no_other_user_reaches_weights_or_engines() -> None:
     lines = (DEFINITIONS / "mkosi.extra/usr/lib/tmpfiles.d/sealwright.conf").read_text().splitlines()
     assert "d /run/sealwright/payloads 0700 root root" in lines
     assert "d /run/sealwright/engine 0750 root sealwright-gateway" in lines
+    # Sticky: what others have made in it the agent neither removes nor moves.
+    assert "d /run/sealwright 1775 root sealwright-agent" in lines
 
 
 def test_the_engine_leaves_no_plaintext_in_the_page_cache() -> None:

@@ -210,7 +210,7 @@ def own_library(own: str) -> str:
     """Load code into a process that is there."""
     (place,) = (RUN / "engine" / own,)
     copy = shutil.copy("/usr/lib/x86_64-linux-gnu/libz.so.1", place / "planted-library")
-    return str(ctypes.CDLL(copy))
+    return str(ctypes.CDLL(str(copy)))
 
 
 def module_file() -> Path:

@@ -8,6 +8,7 @@ It prints, besides the lines of intruder.py,
     filters MODE                    the seccomp mode of process 1, which all have inherited; 2 is a filter (proc(5))
     confined UNIT PROFILE           the AppArmor profile that a unit's process is in
     interpreter UNIT RESULT STATUS  how an engine's unit ended that was to start an interpreter
+    port PROTOCOL/NUMBER            a port on which somebody listens
     knock listening                 somebody may now connect to port 9998
     knock dropped|ACCEPTED          what the packet filter did with that
     planted end
@@ -154,6 +155,17 @@ def report_confinement() -> None:
         print("confined", unit, label, flush=True)
 
 
+def report_ports() -> None:
+    """From /proc/net/tcp and its like: a local address ends in :PORT, in hex; a TCP socket in state 0A listens, a UDP
+    socket in state 07 has no peer."""
+    for protocol, listening in (("tcp", "0A"), ("udp", "07")):
+        for family in ("", "6"):
+            rows = Path(f"/proc/net/{protocol}{family}").read_text().splitlines()[1:]
+            for _, local, _, state, *_ in map(str.split, rows):
+                if state == listening:
+                    print(f"port {protocol}/{int(local.rpartition(':')[2], 16)}", flush=True)
+
+
 def start_interpreter(name: str) -> None:
     unit = f"sealwright-engine@{name}.service"
     prepare(name)
@@ -221,6 +233,7 @@ def main() -> None:
     time.sleep(CLEANED_S)
     report_cache("restarted", models)
     report_confinement()
+    report_ports()
     control("control")
     for profile in ("sealwright-gateway", "sealwright-agent"):
         control(profile, profile)

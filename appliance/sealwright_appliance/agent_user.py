@@ -1,0 +1,37 @@
+"""What :mod:`.unlock` leaves to the agent, which is not root: the state volume, the boot's result and its logs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from sealwright_appliance.paths import Paths
+from sealwright_policies.errors import OperationError
+
+
+def give_to_agent(paths: Paths) -> None:
+    """Give files to the agent's user; on the state volume all of them, whoever made them.
+
+    Raises:
+        OperationError: there is no such user, or the disk refuses.
+    """
+    user = paths.agent_user
+    if user is None:
+        return
+    try:
+        for folder, _, names in os.walk(paths.state):
+            for path in (Path(folder), *(Path(folder, name) for name in names)):
+                if not path.is_symlink():
+                    shutil.chown(path, user, user)
+        shutil.chown(paths.boot_result, user, user)
+        # The kernel's has its group's right to read. systemd sets the mode of its own to 0600 with each measurement.
+        with suppress(FileNotFoundError):
+            shutil.chown(paths.firmware_log, group=user)
+        with suppress(FileNotFoundError):
+            shutil.chown(paths.userspace_log, user=user)
+    except LookupError:
+        raise OperationError(f"The user {user} does not exist.") from None
+    except OSError as error:
+        raise OperationError(f"{error.filename} cannot be given to {user}: {error.strerror}.") from None

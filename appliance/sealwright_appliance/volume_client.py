@@ -1,0 +1,51 @@
+"""Asks the volume service, for the agent."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwright_appliance.volume_messages import MESSAGE_LIMIT, VolumeOperation, VolumeReply, VolumeRequest
+from sealwright_appliance.volume_service import received
+from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+
+TIMEOUT_S = 600.0
+"""Longer than every step of closing a payload may take together (:data:`.volume_service.STOP_TIMEOUT_S`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeClient:
+    """:class:`.volume_service.Volumes` over a socket."""
+
+    path: Path
+
+    def close(self, payload_id: str) -> None:
+        """Have a payload closed."""
+        self._ask(VolumeOperation.CLOSE, payload_id)
+
+    def is_corrupted(self, payload_id: str) -> bool:
+        """Ask whether a payload is damaged; no, if there is nobody to ask."""
+        try:
+            return self._ask(VolumeOperation.INSPECT, payload_id).corrupted
+        except OperationError:
+            return False
+
+    def restart(self) -> None:
+        """Have the box restarted."""
+        self._ask(VolumeOperation.RESTART)
+
+    def _ask(self, operation: VolumeOperation, payload_id: str | None = None) -> VolumeReply:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(TIMEOUT_S)
+                connection.connect(str(self.path))
+                connection.sendall(document_bytes(VolumeRequest(operation=operation, payload_id=payload_id)))
+                connection.shutdown(socket.SHUT_WR)
+                reply = parse_json(VolumeReply, received(connection), limit=MESSAGE_LIMIT)
+        except OSError as error:
+            raise OperationError(f"The volume service does not answer: {error.strerror or error}.") from None
+        if reply.error is not None:
+            raise OperationError(reply.error)
+        return reply

@@ -1,0 +1,46 @@
+"""What the agent may ask of the volume service: three things, each about one payload or the box.
+
+One request for each connection of ``/run/sealwright/volumes.sock``: a JSON document up to the end of what the client
+sends, then the reply up to the end of the connection.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from sealwright_policies.wire.encoding import Document, Identifier
+
+MESSAGE_LIMIT = 4096
+"""Bytes of a request or reply."""
+SENTENCE_LIMIT = 1024
+
+
+class VolumeOperation(StrEnum):
+    """What can be asked."""
+
+    CLOSE = "close"
+    """Stop a payload's engine and close its volume; may be asked again."""
+    INSPECT = "inspect"
+    """Has verity refused a block of it?"""
+    RESTART = "restart"
+    """Restart the box."""
+
+
+class VolumeRequest(Document):
+    """One request."""
+
+    operation: VolumeOperation
+    payload_id: Identifier | None = None
+    """None for what concerns the box."""
+
+
+class VolumeReply(Document):
+    """Its outcome."""
+
+    error: Annotated[str, Field(max_length=SENTENCE_LIMIT)] | None = None
+    """What failed; None: it was done."""
+    corrupted: bool = False
+    """Answers INSPECT."""

@@ -1,0 +1,167 @@
+"""The one process of the running box that may close volumes: root, with CAP_SYS_ADMIN and without a network.
+
+It starts the engines that :mod:`.unlock` has prepared, drops what they leave in the page cache, and does what the
+agent asks (:mod:`.volume_messages`): close a payload, look at one, restart the box. It opens no volume: that was over
+when PCR 15 was closed.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from sealwright_appliance import volumes
+from sealwright_appliance.engines import unit
+from sealwright_appliance.page_cache import drop_cached_pages
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.run import ToolError, run
+from sealwright_appliance.volume_messages import (
+    MESSAGE_LIMIT,
+    SENTENCE_LIMIT,
+    VolumeOperation,
+    VolumeReply,
+    VolumeRequest,
+)
+from sealwright_policies.errors import OperationError, SealwrightError
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+
+CLEAN_EVERY_S = 2.0
+"""Longest that plaintext of weights is in the page cache, in seconds."""
+STOP_TIMEOUT_S = 120.0
+REQUEST_TIMEOUT_S = 5.0
+"""For a request to arrive: the agent sends it in one piece."""
+SYSTEMD_FIRST_FD = 3
+"""The listening socket that systemd hands over (sd_listen_fds(3))."""
+
+
+class Volumes(Protocol):
+    """What the agent asks for; over a socket in the box (:mod:`.volume_client`)."""
+
+    def close(self, payload_id: str) -> None:
+        """Stop an engine and close its payload: the kernel forgets the volume key. May be tried again.
+
+        Raises:
+            OperationError: the engine runs or the payload is open; every step was tried.
+        """
+
+    def is_corrupted(self, payload_id: str) -> bool:
+        """Whether verity has refused a block since the payload was opened."""
+
+    def restart(self) -> None:
+        """Restart the machine: the only way to another unsealing."""
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeService:
+    """Does it. ``execute`` runs programs."""
+
+    paths: Paths
+    execute: Callable[..., str] = run
+
+    def start_engines(self) -> None:
+        """Have systemd start an engine for every environment file that is there; those that run stay as they are."""
+        with suppress(FileNotFoundError):
+            units = [unit(path.name) for path in sorted(self.paths.engine_environments.iterdir())]
+            if units:
+                self.execute(["systemctl", "start", "--no-block", *units])
+
+    def close(self, payload_id: str) -> None:
+        """See :class:`Volumes`."""
+        # First of all: this service, started again, is not to start the engine again.
+        (self.paths.engine_environments / payload_id).unlink(missing_ok=True)
+        failures = self._attempt([["systemctl", "stop", unit(payload_id)]])
+        closing = self._attempt(volumes.close_payload(payload_id, self.paths.payloads / payload_id))
+        # A step may fail because an earlier try has done it: what the kernel still has is what counts.
+        if volumes.is_open(self.execute(volumes.list_devices()), payload_id):
+            failures += closing
+        if failures:
+            raise OperationError(f"Payload {payload_id} is not wholly closed: {failures[0]}")
+
+    def is_corrupted(self, payload_id: str) -> bool:
+        """See :class:`Volumes`."""
+        try:
+            return volumes.is_corrupted(self.execute(volumes.verity_status(volumes.verity_name(payload_id))))
+        except ToolError:
+            return False
+
+    def restart(self) -> None:
+        """See :class:`Volumes`."""
+        self.execute(["systemctl", "reboot"])
+
+    def answer(self, request: bytes) -> VolumeReply:
+        """Do what was asked, of payloads that this box has; nothing is raised."""
+        try:
+            asked = parse_json(VolumeRequest, request, limit=MESSAGE_LIMIT)
+            if asked.operation is VolumeOperation.RESTART:
+                self.restart()
+                return VolumeReply()
+            payload_id = self._own_payload(asked.payload_id)
+            if asked.operation is VolumeOperation.INSPECT:
+                return VolumeReply(corrupted=self.is_corrupted(payload_id))
+            self.close(payload_id)
+        except (SealwrightError, OSError) as error:
+            return VolumeReply(error=str(error)[:SENTENCE_LIMIT])
+        return VolumeReply()
+
+    def _own_payload(self, payload_id: str | None) -> str:
+        """A payload that :mod:`.unlock` has made a mount point for; so no name leads elsewhere."""
+        names = [path.name for path in self.paths.payloads.iterdir()] if self.paths.payloads.is_dir() else []
+        if payload_id is None or payload_id not in names:
+            raise OperationError(f"There is no payload {payload_id}.")
+        return payload_id
+
+    def _attempt(self, steps: Sequence[volumes.Argv]) -> list[str]:
+        """Run every step; what went wrong."""
+        failures: list[str] = []
+        for step in steps:
+            try:
+                self.execute(step, timeout_s=STOP_TIMEOUT_S)
+            except OperationError as error:
+                failures.append(str(error))
+        return failures
+
+    def keep_page_cache_clean(self, stop: threading.Event, every_s: float = CLEAN_EVERY_S) -> None:
+        """Drop what engines have read through the page cache, also those that systemd has started again."""
+        while not stop.wait(every_s):
+            with suppress(OSError):  # no payload, or one that is just being closed
+                for payload in self.paths.payloads.iterdir():
+                    drop_cached_pages(payload.iterdir())
+
+
+def serve(service: VolumeService, listener: socket.socket) -> None:
+    """Answer one connection after the other, until the listener is closed."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection, suppress(OSError):
+            connection.settimeout(REQUEST_TIMEOUT_S)
+            request = received(connection)
+            connection.settimeout(None)
+            connection.sendall(document_bytes(service.answer(request)))
+
+
+def received(connection: socket.socket) -> bytes:
+    """What the other side sends, to its end; a byte more than :data:`MESSAGE_LIMIT` at most."""
+    content = b""
+    while len(content) <= MESSAGE_LIMIT and (piece := connection.recv(MESSAGE_LIMIT + 1)):
+        content += piece
+    return content[: MESSAGE_LIMIT + 1]
+
+
+def run_volume_service(paths: Paths) -> None:
+    """Serve on the socket that systemd has opened: the agent's group may connect, nobody else."""
+    service = VolumeService(paths)
+    service.start_engines()
+    cleaner = threading.Thread(target=service.keep_page_cache_clean, args=(threading.Event(),), daemon=True)
+    cleaner.start()
+    if os.environ.get("LISTEN_FDS") != "1":
+        raise OperationError("sealwright-volumes is started by its socket.")
+    with socket.socket(fileno=SYSTEMD_FIRST_FD) as listener:
+        serve(service, listener)

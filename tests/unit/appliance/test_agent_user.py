@@ -1,0 +1,60 @@
+"""What unlocking leaves to the agent's user."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.agent_user import give_to_agent
+from sealwright_appliance.paths import Paths
+from sealwright_policies.errors import OperationError
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Files whose owner or group is changed; only root could."""
+    changed: list[Path] = []
+    monkeypatch.setattr(shutil, "chown", lambda path, user=None, group=None: changed.append(Path(path)))
+    return changed
+
+
+def unlocked(root: Path) -> Paths:
+    paths = Paths(root=root, agent_user=pwd.getpwuid(os.getuid()).pw_name)
+    for file in (paths.claim, paths.leases / "1.jws", paths.boot_result, paths.firmware_log, paths.userspace_log):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    return paths
+
+
+def test_the_state_volume_the_result_and_the_logs_are_the_agents(tmp_path: Path, given: list[Path]) -> None:
+    """On the volume everything, whoever made it: unlocking writes to it as root at each boot."""
+    paths = unlocked(tmp_path)
+    give_to_agent(paths)
+    volume = [paths.state, paths.claim, paths.leases, paths.leases / "1.jws"]
+    assert set(given) == {*volume, paths.boot_result, paths.firmware_log, paths.userspace_log}
+
+
+def test_no_link_is_followed_off_the_volume(tmp_path: Path, given: list[Path]) -> None:
+    """Its owner has the recovery key, and can lay one there on another machine."""
+    paths = unlocked(tmp_path)
+    (paths.state / "link").symlink_to("/etc/passwd")
+    (paths.state / "folder").symlink_to("/etc")
+    give_to_agent(paths)
+    assert not [path for path in given if path.is_symlink() or "etc" in path.parts]
+
+
+def test_a_box_without_logs_has_none_to_give(tmp_path: Path, given: list[Path]) -> None:
+    paths = unlocked(tmp_path)
+    paths.userspace_log.unlink()
+    paths.firmware_log.unlink()
+    give_to_agent(paths)
+
+
+def test_a_user_that_is_missing_is_named(tmp_path: Path) -> None:
+    paths = unlocked(tmp_path)
+    with pytest.raises(OperationError, match="no-such-user does not exist"):
+        give_to_agent(Paths(root=paths.root, agent_user="no-such-user"))

@@ -1,0 +1,166 @@
+"""The service that closes volumes: what it does, in which order, and for whom."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.run import ToolError
+from sealwright_appliance.volume_client import VolumeClient
+from sealwright_appliance.volume_messages import MESSAGE_LIMIT
+from sealwright_appliance.volume_service import VolumeService, serve
+from sealwright_policies.errors import OperationError
+
+CORRUPTED = "  status:      corrupted\n"
+
+
+class Recorder:
+    """Stands where programs are run, and notes them: there is no systemd and no device-mapper here."""
+
+    def __init__(self, answers: dict[str, str] | None = None, failing: str = "") -> None:
+        self.seen: list[str] = []
+        self._answers = answers or {}
+        self._failing = failing
+
+    def __call__(self, argv: Sequence[str], **_: object) -> str:
+        self.seen.append(" ".join(argv))
+        if argv[0] == self._failing:
+            raise ToolError(argv[0], 1, "refused")
+        return self._answers.get(argv[0], "")
+
+
+def box(root: Path) -> Paths:
+    """A box with one payload, unlocked."""
+    paths = Paths(root=root)
+    (paths.payloads / "medical").mkdir(parents=True)
+    paths.engine_environments.mkdir()
+    (paths.engine_environments / "medical").write_text("SEALWRIGHT_MODEL=x\n")
+    return paths
+
+
+def test_engines_are_started_that_unlocking_has_prepared(tmp_path: Path) -> None:
+    recorder = Recorder()
+    VolumeService(box(tmp_path), recorder).start_engines()
+    assert recorder.seen == ["systemctl start --no-block sealwright-engine@medical.service"]
+
+
+def test_a_locked_box_starts_none(tmp_path: Path) -> None:
+    recorder = Recorder()
+    VolumeService(Paths(root=tmp_path), recorder).start_engines()
+    assert recorder.seen == []
+
+
+def test_stopping_goes_down_to_the_key(tmp_path: Path) -> None:
+    """Unit, mount, verity, dm-crypt; a step that fails does not keep the others from being done."""
+    recorder = Recorder({"dmsetup": "root\nsealwright-crypt-medical\n"}, failing="umount")
+    with pytest.raises(OperationError, match="not wholly closed"):
+        VolumeService(box(tmp_path), recorder).close("medical")
+    steps = [line.split()[0] for line in recorder.seen]
+    assert steps == ["systemctl", "umount", "veritysetup", "cryptsetup", "dmsetup"]
+
+
+def test_what_was_closed_is_not_started_again(tmp_path: Path) -> None:
+    """By a service that systemd has started anew."""
+    paths, recorder = box(tmp_path), Recorder()
+    VolumeService(paths, Recorder()).close("medical")
+    VolumeService(paths, recorder).start_engines()
+    assert recorder.seen == []
+
+
+def test_what_an_earlier_try_has_closed_is_closed(tmp_path: Path) -> None:
+    """The mount is gone, so that it cannot be undone again; the kernel has no device of this payload."""
+    devices = {"dmsetup": "root\nsealwright-crypt-finance\n"}
+    VolumeService(box(tmp_path), Recorder(devices, failing="umount")).close("medical")
+
+
+@pytest.mark.parametrize("failing", ["systemctl", "dmsetup"])
+def test_an_engine_that_may_still_run_is_not_closed(tmp_path: Path, failing: str) -> None:
+    """It has the weights in its memory; nor is anything closed of which the kernel does not say so."""
+    with pytest.raises(OperationError):
+        VolumeService(box(tmp_path), Recorder(failing=failing)).close("medical")
+
+
+class Connected:
+    """Service and client, and what was run between them."""
+
+    def __init__(self, root: Path, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.paths = box(root)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(self.paths.volumes_socket))
+        self._listener.listen()
+        self._thread = threading.Thread(target=serve, args=(VolumeService(self.paths, recorder), self._listener))
+        self._thread.start()
+        self.client = VolumeClient(self.paths.volumes_socket)
+
+    def sent(self, request: bytes) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(self.paths.volumes_socket))
+            connection.sendall(request)
+            connection.shutdown(socket.SHUT_WR)
+            return connection.recv(MESSAGE_LIMIT)
+
+    def end(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+@pytest.fixture
+def connected(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Connected]:
+    made = Connected(tmp_path_factory.mktemp("box"), getattr(request, "param", None) or Recorder())
+    yield made
+    made.end()
+
+
+def test_the_agent_has_a_payload_closed_and_the_box_restarted(connected: Connected) -> None:
+    connected.client.close("medical")
+    connected.client.restart()
+    assert connected.recorder.seen[0] == "systemctl stop sealwright-engine@medical.service"
+    assert connected.recorder.seen[-1] == "systemctl reboot"
+
+
+@pytest.mark.parametrize("connected", [Recorder({"veritysetup": CORRUPTED})], indirect=True)
+def test_the_agent_hears_of_damage(connected: Connected) -> None:
+    assert connected.client.is_corrupted("medical")
+
+
+@pytest.mark.parametrize("connected", [Recorder({"dmsetup": "sealwright-medical"}, "umount")], indirect=True)
+def test_the_agent_hears_what_did_not_close(connected: Connected) -> None:
+    with pytest.raises(OperationError, match="medical is not wholly closed: umount"):
+        connected.client.close("medical")
+
+
+@pytest.mark.parametrize("name", ["finance", "..", ".", "medical/../medical", "/", ""])
+def test_nothing_is_done_for_what_is_no_payload_of_this_box(connected: Connected, name: str) -> None:
+    reply = connected.sent(b'{"operation": "close", "payload_id": "%s"}' % name.encode())
+    assert b"error" in reply
+    assert connected.recorder.seen == []
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"",
+        b"close medical",
+        b'{"operation": "open", "payload_id": "medical"}',
+        b'{"operation": "close"}',
+        b'{"operation": "close", "payload_id": "medical", "command": "sh"}',
+        b" " * (MESSAGE_LIMIT + 1),
+    ],
+)
+def test_what_is_no_request_changes_nothing(connected: Connected, request_bytes: bytes) -> None:
+    assert b"error" in connected.sent(request_bytes)
+    assert connected.recorder.seen == []
+
+
+def test_nobody_to_ask_is_an_error_that_is_told(tmp_path: Path) -> None:
+    client = VolumeClient(tmp_path / "absent")
+    with pytest.raises(OperationError, match="volume service does not answer"):
+        client.close("medical")
+    assert not client.is_corrupted("medical")
