@@ -18,14 +18,15 @@ from typing import Any
 from sealwright_image.config import Config
 from sealwright_image.confinement import POLICIES
 from sealwright_image.context import Context
-from sealwright_image.custodians import Custodians
 from sealwright_image.fingerprint import fingerprint
 from sealwright_image.firewall import firewall_rules
-from sealwright_image.keys import BuildKeys
 from sealwright_image.mkosi import DEFINITIONS, build_os
 from sealwright_image.os_build import OsBuild, OsConfig, SecureBootSigner
+from sealwright_image.preflight import Inputs
 from sealwright_image.run import TOOLCHAIN, toolchain
+from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.encoding import document_bytes
 
 REPOSITORY = TOOLCHAIN.parents[1]
 PYTHON_PACKAGES = (
@@ -65,8 +66,9 @@ class OsSource:
     """Our own packages for the root, each in the folder of its distribution."""
 
 
-def os_config(config: Config, keys: BuildKeys, custodians: Custodians, source: OsSource) -> OsConfig:
+def os_config(config: Config, inputs: Inputs, source: OsSource) -> OsConfig:
     """What the product file asks of the OS."""
+    keys, custodians = inputs.keys, inputs.custodians
     product = {
         "vendor": config.vendor,
         "product": config.product,
@@ -82,6 +84,7 @@ def os_config(config: Config, keys: BuildKeys, custodians: Custodians, source: O
             "license-service.json": custodians.service_file,
             "manifest-key.pem": keys.manifest_pem.encode("ascii"),
             "release-key.pem": keys.release_pem.encode("ascii"),
+            "outflow.json": document_bytes(outflow(inputs.domains)),
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },
         firewall=firewall_rules((POLICIES / "firewall.nft").read_text(), custodians.service.url),

@@ -95,7 +95,7 @@ def build_image(
         work.mkdir()
         context = make_context(work, progress)
         check_tools(context)
-        requested = os_config(config, inputs.keys, inputs.custodians, source)
+        requested = os_config(config, inputs, source)
         os_cached = not refresh_os and is_cached(requested, context, source)
         check_space(space_needed(config, output, context, os_cached=os_cached))
         try:

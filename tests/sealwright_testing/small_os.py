@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from sealwright_image.context import Context
@@ -26,7 +27,7 @@ WORDS = ("console=ttyS0", "lockdown=confidentiality")
 
 def build_small_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
     """Stands where mkosi's build does."""
-    root_hash = _make_root(context, output)
+    root_hash = _make_root(context, output, config.shared_files)
     parts = _uki_parts(context, output, command_line(root_hash, WORDS))
     build_uki(parts, config.signer, context.tools, output / "uki.efi", context.epoch)
     packages = {"manifest_version": 1, "config": {"distribution": "debian", "release": "trixie"}, "packages": []}
@@ -70,10 +71,13 @@ def cache_with_tools(folder: Path) -> Path:
     return cache.parent
 
 
-def _make_root(context: Context, folder: Path) -> str:
+def _make_root(context: Context, folder: Path, shared_files: Mapping[str, bytes]) -> str:
     """Write root and hash tree; the root hash."""
     tree = folder / "tree"
-    tree.mkdir()
+    shared = tree / "usr/share/sealwright"
+    shared.mkdir(parents=True)
+    for name, content in shared_files.items():
+        (shared / name).write_bytes(content)
     (tree / "content").write_bytes(os.urandom(300_000))
     root, verity, hash_file = folder / "root.raw", folder / "root-verity.raw", folder / "root-hash"
     make_erofs(context.tools, tree, root, uuid.uuid4(), context.epoch)

@@ -17,13 +17,16 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from sealwright_appliance.esp import read_esp_file
 from sealwright_image.contents import load_approvals, load_folder, load_shares
 from sealwright_image.disk import read_table
+from sealwright_image.domains import load_domains
 from sealwright_image.esp import UKI_ON_ESP
 from sealwright_image.run import Tools
 from sealwright_image.verity import verify_tree
 from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP, Payload, WrappedShare
 from sealwright_policies.domains.canonical import summarise
+from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.domains.files import load_domain
 from sealwright_policies.errors import OperationError
+from sealwright_policies.outflow import OUTFLOW_FILE, parse_outflow
 from sealwright_policies.wire.custodian_wrap import ShareName, unwrap_share
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.release_approval import verify_release_approval
@@ -114,6 +117,20 @@ def test_the_manifest_lists_the_domains(product: Product, image: Path) -> None:
     manifest = load_folder(image).release.manifest
     assert manifest.domains == [summarise(load_domain(product.folder / "domains/medical.toml").domain)]
     assert {payload.domain for payload in manifest.payloads} == {"medical"}
+
+
+def test_the_root_says_what_may_leave_each_model(product: Product, image: Path, tmp_path: Path) -> None:
+    """By the domains of the product; the gateway reads it there."""
+    place = next(entry for entry in read_table(TOOLS, image / "disk.raw") if entry.label == "root")
+    root = tmp_path / "root.raw"
+    with (image / "disk.raw").open("rb") as disk, root.open("wb") as out:
+        disk.seek(place.offset)
+        out.write(disk.read(place.size))
+    TOOLS.run(["fsck.erofs", f"--extract={tmp_path / 'tree'}", root])
+    said = parse_outflow((tmp_path / "tree" / OUTFLOW_FILE.lstrip("/")).read_bytes())
+    domains = load_domains(product.config)
+    assert said == outflow(domains)
+    assert set(said.models) == set(PAYLOADS)
 
 
 def test_partitions_never_share_id_or_key(product: Product, image: Path, tmp_path: Path) -> None:
