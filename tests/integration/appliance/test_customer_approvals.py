@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,8 +33,10 @@ def own_vendor(tmp_path: Path) -> SimulatedVendor:
 
 
 @pytest.fixture
-def own_disk(own_vendor: SimulatedVendor, tmp_path: Path) -> Disk:
-    return Disk.blank(own_vendor, tmp_path / "box")
+def own_disk(own_vendor: SimulatedVendor, tmp_path: Path) -> Iterator[Disk]:
+    made = Disk.blank(own_vendor, tmp_path / "box")
+    yield made
+    made.box.tpm.kill()
 
 
 def customer_key(disk: Disk, directory: Path) -> Path:
