@@ -20,9 +20,11 @@ from sealwright_licensing.records import LogQueueItem
 from sealwright_policies.appraisal.pe import uki_sections
 from sealwright_policies.domains.chain import find_problems
 from sealwright_policies.domains.reader import parse_domain
+from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow, parse_outflow
 from sealwright_policies.tcg.pcr import parse_selection
 from sealwright_policies.toml_location import parse_toml
 from sealwright_policies.transparency.entries import parse_entry
+from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.domain_texts import example_texts
 from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.image_inputs import product_text
@@ -67,6 +69,8 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("locator", of_text(parse_locator), (b"file:custodian.pem", b"pkcs11:token=x;object=y"))
     domains = tuple(text.encode() for text in example_texts().values())
     yield Parser("domain", lambda raw: find_problems([parse_domain(raw, "domain.toml")]), domains)
+    said = ReleaseOutflow(version=1, models={"medical": OutflowPolicy(top_logprobs=2)})
+    yield Parser("outflow", parse_outflow, (document_bytes(said),))
     yield Parser("TOML", of_text(parse_toml), domains)
     config = product_text("medical").encode()
     yield Parser(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from sealwright_licensing.device_certificates import issue_device_certificate
@@ -24,11 +22,6 @@ from sealwright_testing.software_device import SoftwareDevice
 
 NONCE, FINGERPRINT = bytes(NONCE_SIZE), bytes(range(32))
 LICENSE = "license-1"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> LicenseWorld:
-    return LicenseWorld.create(tmp_path / "service")
 
 
 def shown(world: LicenseWorld, box: SyntheticBox, *, logged_as: str | None = None) -> BoxEvidence:
