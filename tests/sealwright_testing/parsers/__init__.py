@@ -17,7 +17,10 @@ from sealwright_testing.parsers.tpm import of_tpm
 
 __all__ = ["LEFT_OUT", "Parser", "all_parsers"]
 
-LEFT_OUT = ("parse_modules_dep", "parse_needed", "parse_list", "parse_sources", "verify_inclusion")
+LEFT_OUT = (
+    *("parse_features", "parse_ledger", "parse_list", "parse_modules_dep", "parse_needed", "parse_sources"),
+    "verify_inclusion",
+)
 
 
 def all_parsers(vectors: Path, folder: Path) -> list[Parser]:
