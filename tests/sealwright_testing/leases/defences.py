@@ -19,7 +19,7 @@ from sealwright_appliance.lease_calendar import LeaseCalendar
 from sealwright_appliance.lease_keeper import LeaseKeeper
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.license_client import ServiceUnreachableError
-from sealwright_licensing import baselines, clock_histories, enrollment, leases, renewal, retirement
+from sealwright_licensing import baselines, clock_histories, enrollment_basis, leases, renewal, retirement
 from sealwright_licensing.records import DeviceStatus, LicenseStatus
 from sealwright_licensing.service_time import ServiceClock
 from sealwright_policies.tcg.policy import Operation, TimeInfoOffset, policy_counter_timer, policy_nv
@@ -221,7 +221,7 @@ DEFENCES = {
     "box ends its lease": Defence(a_running_lease_ends, ((lease_keeper, "lease_end", _nothing),)),
     "box deletes old leases": Defence(old_leases_are_deleted, ((LeaseStore, "delete_leases_below", _nothing),)),
     "charges are carried over": Defence(
-        an_enrolment_that_ends_is_charged, ((enrollment, "charged_before", lambda *_: 0),)
+        an_enrolment_that_ends_is_charged, ((enrollment_basis, "charged_before", lambda *_: 0),)
     ),
     "retirement charges what is out": Defence(
         an_enrolment_that_ends_is_charged, ((retirement, "outstanding_end", lambda device: device.ticks),)
