@@ -11,11 +11,12 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+from sealwright_appliance.serve.background import beside
 from sealwright_appliance.serve.errors import ApiError
 
 SEND_EVERY_S = 20.0
@@ -175,14 +176,8 @@ class MeterSender:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Send from time to time, and at the end once more."""
-        sending = asyncio.create_task(self._keep_sending())
-        try:
+        async with beside(self._keep_sending(), self._send_rest):
             yield
-        finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await sending
-            await self._send_rest()
 
     async def _keep_sending(self) -> None:
         while True:

@@ -28,6 +28,7 @@ from sealwright_appliance.outflow.extraction import (
 )
 from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_appliance.outflow.prompt_sketch import KEY_BYTES, PromptMemory
+from sealwright_appliance.serve.background import beside
 from sealwright_appliance.serve.errors import ApiError, extraction_refused, extraction_slowed, rate_exceeded
 from sealwright_appliance.serve.meter import Tally
 from sealwright_policies.outflow import OutflowPolicy, Reaction
@@ -151,15 +152,8 @@ class Watch:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Tell from time to time, and at the end once more."""
-        sending = asyncio.create_task(self._keep_sending())
-        try:
+        async with beside(self._keep_sending(), self._send_rest):
             yield
-        finally:
-            sending.cancel()
-            with suppress(asyncio.CancelledError):
-                await sending
-            with suppress(ApiError):
-                await self.send()
 
     async def _keep_sending(self) -> None:
         while True:
@@ -170,6 +164,10 @@ class Watch:
             if self._changed:
                 with suppress(ApiError):  # it is told with the next counts
                     await self.send()
+
+    async def _send_rest(self) -> None:
+        with suppress(ApiError):
+            await self.send()
 
     def _of(self, name: Name, states: Mapping[Name, KeyState]) -> _Watched:
         """What is known of a key; of one that was not watched yet or was cleared, what the agent keeps."""
