@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sealwright_testing.enrolled_device import EnrolledDevice
+from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.metered import Metered
 
 
 @pytest.fixture
@@ -23,3 +25,18 @@ def world(tmp_path: Path, database: str) -> Iterator[LicenseWorld]:
 def box(world: LicenseWorld) -> EnrolledDevice:
     """A device under a licence of that service."""
     return EnrolledDevice.enroll(world)
+
+
+@pytest.fixture(scope="module")
+def service_world(tmp_path_factory: pytest.TempPathFactory, module_database: str) -> Iterator[LicenseWorld]:
+    """One service for all tests of this file, each of which has a box and a licence of its own."""
+    made = LicenseWorld.create(tmp_path_factory.mktemp("service") / "service", database=module_database)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def metered(service_world: LicenseWorld) -> Metered:
+    """A new box."""
+    service_world.now = NOW
+    return Metered.enroll(service_world)

@@ -4,129 +4,32 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pyarrow import parquet
 
-from sealwright_licensing import cli, journal, metering
+from sealwright_licensing import cli, journal
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.metering import MeteringService
 from sealwright_licensing.metering_export import COLUMNS, ExportFormat, export_usage
-from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt, MeteringUsage
-from sealwright_licensing.metering_reports import UsageQuery, disputed_lines, totals, usage_lines
+from sealwright_licensing.metering_records import MeteringUsage
+from sealwright_licensing.metering_reports import UsageQuery, totals, usage_lines
 from sealwright_licensing.nonces import LIFETIME_S, StatelessNonces
 from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.licenses import revoke_license
-from sealwright_licensing.operations.metering import settle_chain
 from sealwright_licensing.records import Decision, LogQueueItem
-from sealwright_licensing.store_sql import _SqlTransaction
 from sealwright_policies.errors import FormatError, RejectionCode
-from sealwright_policies.metering.receipt import SealedReceipt
-from sealwright_policies.metering.report import Acknowledgement, verify_acknowledgement
-from sealwright_policies.wire.lease import verify_lease
-from sealwright_policies.wire.messages import NonceRequest, Purpose
+from sealwright_policies.metering.report import verify_acknowledgement
+from sealwright_policies.wire.messages import Purpose
 from sealwright_testing.denials import denied
-from sealwright_testing.enrolled_device import DAY, EnrolledDevice
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.license_world import OPERATOR, LicenseWorld
-from sealwright_testing.metering import ChainWriter, make_report, point, usage_row
-from sealwright_testing.software_device import SoftwareDevice
-
-
-@dataclass
-class Metered:
-    """An enrolled box, its chain, and the service that it reports to."""
-
-    box: EnrolledDevice
-    writer: ChainWriter = field(init=False)
-
-    def __post_init__(self) -> None:
-        """The chain begins where the TPM stands; then days pass in which receipts are closed."""
-        clock = self.box.device.clock
-        self.writer = ChainWriter(
-            device_id=self.box.device.device_id,
-            license_id=self.box.license_.license_id,
-            at=point(clock.clock_ms, resets=clock.reset_count, ticks=self.box.device.ticks),
-            opened_at=self.box.world.now,
-        )
-        self.box.pass_time(2 * DAY)
-
-    @property
-    def world(self) -> LicenseWorld:
-        """The service's."""
-        return self.box.world
-
-    @property
-    def query(self) -> UsageQuery:
-        """What is asked of it."""
-        return UsageQuery(device_id=self.box.device.device_id)
-
-    @property
-    def service(self) -> MeteringService:
-        """Wired as in the application."""
-        return MeteringService(self.world.store, self.world.keys, StatelessNonces(self.world.keys.nonce))
-
-    def nonce(self, device: SoftwareDevice | None = None) -> bytes:
-        """A fresh one."""
-        asked = NonceRequest(device_id=(device or self.box.device).device_id, purpose=Purpose.METERING)
-        return bytes(self.world.renewal.nonce(asked, now=self.world.now).nonce)
-
-    def report(self, *receipts: SealedReceipt, nonce: bytes | None = None, **changes: Any) -> Acknowledgement:
-        """Report receipts; what the service acknowledges."""
-        made = make_report(self.box.device, self.box.license_.license_id, nonce or self.nonce(), receipts, **changes)
-        reply = self.service.report(made, now=self.world.now)
-        return verify_acknowledgement(reply.acknowledgement, self.world.service)
-
-    def requests(self) -> int:
-        """All that count."""
-        return sum(counts["requests"] for counts in totals(self.world.store.engine, self.query, "license_id").values())
-
-    def stored(self) -> int:
-        """Receipts that are kept."""
-        with self.world.store.read() as transaction:
-            return transaction.count(MeteringReceipt, device_id=self.box.device.device_id)
-
-    def denials(self) -> list[str]:
-        """Codes of denials that were recorded."""
-        with self.world.store.read() as transaction:
-            found = transaction.find(Decision, purpose="metering", device_id=self.box.device.device_id)
-        return [one.code for one in found]
-
-    def alarm_codes(self) -> list[str]:
-        """Codes of all alarms."""
-        with self.world.store.read() as transaction:
-            return [one.code for one in transaction.find(MeteringAlarm, device_id=self.box.device.device_id)]
-
-
-@pytest.fixture(scope="module")
-def service_world(tmp_path_factory: pytest.TempPathFactory, module_database: str) -> Iterator[LicenseWorld]:
-    """One service for all tests of this file, each of which has a box and a licence of its own."""
-    made = LicenseWorld.create(tmp_path_factory.mktemp("service") / "service", database=module_database)
-    yield made
-    made.store.close()
-
-
-_NUMBERS = itertools.count(1)
-
-
-@pytest.fixture
-def metered(service_world: LicenseWorld) -> Metered:
-    """A new box."""
-    service_world.now = NOW
-    license_, (code,) = service_world.issue()
-    device = service_world.device(next(_NUMBERS))
-    lease = verify_lease(service_world.enroll(device, code).leases[0], service_world.service)
-    return Metered(EnrolledDevice(service_world, license_, device, lease))
-
-
-# --- what is believed -------------------------------------------------------------------------------------------------
+from sealwright_testing.license_world import OPERATOR
+from sealwright_testing.metered import NUMBERS, Metered, forked
+from sealwright_testing.metering import make_report, usage_row
 
 
 def test_a_report_is_acknowledged_and_counted(metered: Metered) -> None:
@@ -235,7 +138,7 @@ def test_a_head_signed_by_tpm2_sign_is_denied(metered: Metered) -> None:
 
 def test_a_report_of_another_device_is_denied(metered: Metered) -> None:
     """Two boxes of one customer: neither can report for the other, nor hand it its own receipts."""
-    other = metered.world.device(next(_NUMBERS))
+    other = metered.world.device(next(NUMBERS))
     _, (code,) = metered.world.issue()
     metered.world.enroll(other, code)
     receipt = metered.writer.next()
@@ -297,152 +200,6 @@ def test_a_report_moves_neither_baseline_nor_lease(metered: Metered) -> None:
 
 
 # --- what is odd ------------------------------------------------------------------------------------------------------
-
-
-def test_a_gap_is_an_alarm_and_the_rest_counts(metered: Metered) -> None:
-    metered.report(metered.writer.next())
-    metered.writer.next()
-    told = metered.report(metered.writer.next())
-    assert [one.code for one in told.findings] == [RejectionCode.METERING_GAP]
-    assert metered.alarm_codes() == ["METERING_GAP"]
-    assert metered.requests() == 2
-
-
-def forked(metered: Metered) -> ChainWriter:
-    """Three receipts are reported, and a fourth; the volume is put back to the second, and two others follow."""
-    metered.report(metered.writer.next(), metered.writer.next())
-    copy = metered.writer.copy()
-    metered.report(metered.writer.next(), metered.writer.next())
-    told = metered.report(copy.next(rows=[usage_row(requests=10)]))
-    assert [one.code for one in told.findings] == [RejectionCode.METERING_FORK]
-    assert metered.report(copy.next(rows=[usage_row(requests=100)])).findings == []
-    return copy
-
-
-def test_a_fork_is_an_alarm_and_both_histories_are_kept(metered: Metered) -> None:
-    forked(metered)
-    assert metered.alarm_codes() == ["METERING_FORK"]
-    assert metered.stored() == 6
-    assert metered.requests() == 4
-
-
-def settle(metered: Metered, chain: ChainWriter, *, count: bool) -> tuple[int, int]:
-    """The operator's word about a chain: how many receipts it was about, and how many are left."""
-    settled = settle_chain(metered.world.store, OPERATOR, chain.device_id, chain.chain_id, count=count, now=NOW)
-    return settled.receipts, settled.left
-
-
-@pytest.mark.parametrize(("counts", "expected"), [(True, 114), (False, 4)])
-def test_the_operator_settles_a_fork(metered: Metered, counts: bool, expected: int) -> None:
-    """Either way the chain goes on from where the box stands."""
-    copy = forked(metered)
-    copy.next(hours=3, rows=[])
-    metered.report(copy.receipts[-1])
-    assert settle(metered, copy, count=counts) == (3, 0)
-    assert metered.requests() == expected
-    assert metered.report(copy.next()).findings == []
-    assert metered.requests() == expected + 1
-    assert settle(metered, copy, count=True) == (0, 0), "it was the last word"
-    assert metered.requests() == expected + 1
-    assert not any(one.disputed and one.requests for one in usage_lines(metered.world.store.engine, metered.query))
-    assert disputed_lines(metered.world.store.engine, metered.query) == 0
-
-
-def test_many_receipts_are_settled_some_at_a_time(metered: Metered, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is read once, and the chain stays in dispute while one is left; each part is a whole of its own."""
-    monkeypatch.setattr("sealwright_licensing.operations.metering.MOST_SETTLED", 2)
-    metered.report(metered.writer.next())
-    wiped = second_chain(metered)
-    metered.report(*(wiped.next(rows=[usage_row(requests=10**number)]) for number in range(1, 6)))
-
-    def standing() -> tuple[int, bool, int]:
-        with metered.world.store.read() as transaction:
-            chain = transaction.get(MeteringChain, wiped.device_id, wiped.chain_id)
-        assert chain is not None
-        return metered.requests(), chain.disputed, chain.sequence
-
-    assert settle(metered, wiped, count=True) == (2, 3)
-    assert standing() == (110_001, True, 5), "the newest first"
-    assert settle(metered, wiped, count=False) == (2, 1)
-    assert standing() == (110_001, True, 5)
-    metered.report(wiped.next(rows=[usage_row(requests=5)]))
-    assert standing() == (110_001, True, 6), "what comes meanwhile is disputed like the rest"
-    assert settle(metered, wiped, count=True) == (2, 0)
-    assert standing() == (110_016, False, 6)
-    assert disputed_lines(metered.world.store.engine, metered.query) == 0
-    metered.report(wiped.next())
-    assert standing() == (110_017, False, 7)
-
-
-def test_what_is_settled_is_read_from_the_database_and_nothing_else(
-    metered: Metered, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a chain with many receipts the disputed ones, and each line of usage once."""
-    metered.report(*(metered.writer.next() for _ in range(5)))
-    copy = forked(metered)
-    read: list[str] = []
-    record = _SqlTransaction._record
-
-    def count(self: _SqlTransaction, kind: type[Any], row: Any) -> Any:
-        read.append(kind.__name__)
-        return record(self, kind, row)
-
-    monkeypatch.setattr(_SqlTransaction, "_record", count)
-    assert settle(metered, copy, count=True) == (2, 0)
-    assert (read.count("MeteringReceipt"), read.count("MeteringUsage")) == (2, 4), read
-
-
-def test_a_chain_that_does_not_exist_cannot_be_settled(metered: Metered) -> None:
-    denied(RejectionCode.METERING_CHAIN, lambda: settle(metered, ChainWriter(), count=True))
-
-
-def second_chain(metered: Metered) -> ChainWriter:
-    first = metered.writer
-    return ChainWriter(first.device_id, metered.box.license_.license_id, "ee" * 16, first.at, first.opened_at)
-
-
-def test_a_second_chain_without_an_enrolment_is_disputed(metered: Metered) -> None:
-    metered.report(metered.writer.next())
-    wiped = second_chain(metered)
-    assert [one.code for one in metered.report(wiped.next()).findings] == [RejectionCode.METERING_FORK]
-    metered.report(wiped.next())
-    assert metered.requests() == 1
-    with metered.world.store.read() as transaction:
-        assert transaction.count(MeteringChain, disputed=True) == 1
-    settle(metered, wiped, count=True)
-    metered.report(wiped.next())
-    assert metered.requests() == 4
-
-
-def test_an_enrolment_allows_a_new_chain(metered: Metered) -> None:
-    """The volume was wiped, the device retired and enrolled anew: known, and no alarm."""
-    metered.report(metered.writer.next())
-    retire_device(metered.world.store, OPERATOR, metered.box.device.device_id, now=NOW)
-    metered.box.license_, (code,) = metered.world.issue()
-    metered.world.enroll(metered.box.device, code)
-    metered.report(second_chain(metered).next())
-    metered.report(metered.writer.next())  # the rest of the old one, under the old licence
-    assert metered.alarm_codes() == []
-    by_license = totals(metered.world.store.engine, metered.query, "license_id")
-    assert sorted(one["requests"] for one in by_license.values()) == [1, 2]
-
-
-def test_a_chain_under_a_licence_that_is_not_the_devices_is_disputed(metered: Metered) -> None:
-    wrong = replace(metered.writer, license_id="license-x")
-    assert [one.code for one in metered.report(wrong.next()).findings] == [RejectionCode.METERING_FORK]
-    assert metered.requests() == 0
-
-
-def test_alarms_of_one_device_are_bounded(metered: Metered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metering, "MOST_ALARMS", 6)
-    monkeypatch.setattr(metering, "KEPT_ALARMS", 4)
-    for number in range(9):
-        metered.world.now += 1
-        metered.report(metered.writer.copy().next(previous=f"{number:064x}", sequence=2))
-    assert 4 <= len(metered.alarm_codes()) <= 6
-
-
-# --- months, exports, commands ----------------------------------------------------------------------------------------
 
 
 NEW_YEAR = 1_830_297_600
