@@ -73,7 +73,7 @@ def _approve(arguments: argparse.Namespace) -> None:
     entries = _logged(arguments, release, anchors)
     fingerprint = parse_fingerprint(arguments.fingerprint)
     with connected(arguments.url, fingerprint) as box:
-        running = _running(box, anchors, bytes.fromhex(fingerprint.removeprefix("sha256:")))
+        running = running_release(box, anchors, bytes.fromhex(fingerprint.removeprefix("sha256:")))
         lines = [
             f"release   {release.manifest.product} {release.manifest.product_version}, {release.release_id}",
             f"log       in the vendor's log of {entries} entries",
@@ -121,7 +121,7 @@ def _fetched_proof(release_id: str, anchors: TrustAnchors) -> bytes:
     return reply.content[: PROOF_LIMIT + 1]
 
 
-def _running(box: Box, anchors: TrustAnchors, fingerprint: bytes) -> Manifest | None:
+def running_release(box: Box, anchors: TrustAnchors, fingerprint: bytes) -> Manifest | None:
     """What runs now, proven; None where the box has nothing to show, as one that is locked."""
     nonce = os.urandom(NONCE_SIZE)
     try:

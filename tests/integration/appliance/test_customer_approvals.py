@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,7 +20,10 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.claim import Claim
-from sealwright_appliance.customer_orders import OrderError, merged_approvals
+from sealwright_appliance.customer_orders import EACH, OrderError, merged_approvals
+from sealwright_client.box import Box, BoxRefusedError
+from sealwright_client.cli_release import running_release
+from sealwright_policies.appraisal.box_evidence import TrustAnchors
 from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval, approve_release
 from sealwright_testing.running_box import RunningBox, unlocked_box, wait_until
 from sealwright_testing.simulated_box import SimulatedVendor, license_command
@@ -139,6 +143,41 @@ def test_nobody_else_approves(
     assert "nothing was sent" in refused.stderr
     assert "LOG_PROOF_INVALID" in not_logged.stderr
     assert own_disk.binding_device.read_bytes() == record
+
+
+def test_strangers_cannot_keep_the_agent_busy(own_disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Approvals and wipes want no key, read the disk and verify signatures: each address has so many of them."""
+    result = own_disk.boot(monkeypatch)
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running:
+        for number, (method, path, body) in enumerate((
+            ("GET", "/approvals", None),
+            ("POST", "/approvals", {"approvals": [{"release_id": "0" * 64, "pcrs": {"4": "0" * 64}, "signature": ""}]}),
+            ("POST", "/wipe", {"volume_id": "0" * 64, "signature": ""}),
+        )):  # fmt: skip
+            with running.http(f"127.0.3.{number}") as stranger:
+                codes = [stranger.request(method, path, json=body).status_code for _ in range(EACH.at_once + 1)]
+            assert 429 not in codes[:-1]
+            assert codes[-1] == 429, (path, codes)
+        with running.http("127.0.3.9") as customer:
+            assert customer.get("/approvals").status_code == 200
+
+
+def test_a_box_that_is_asked_too_often_is_not_taken_for_one_with_nothing_to_show() -> None:
+    """Whoever keeps it from answering would have the customer approve without the comparison."""
+
+    class Busy:
+        def __init__(self, code: str) -> None:
+            self.code = code
+
+        def evidence(self, _: bytes) -> object:
+            raise BoxRefusedError(429, self.code, "no")
+
+    anchors = TrustAnchors.__new__(TrustAnchors)
+    assert running_release(cast(Box, Busy("NO_EVIDENCE")), anchors, bytes(32)) is None
+    for code in ("RATE_LIMITED", "agent_unavailable", "404"):
+        with pytest.raises(BoxRefusedError):
+            running_release(cast(Box, Busy(code)), anchors, bytes(32))
 
 
 def test_a_test_image_is_not_approved(
