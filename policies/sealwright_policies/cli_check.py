@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sealwright_policies.cli_command import add_command
 from sealwright_policies.domains.canonical import domain_digest
 from sealwright_policies.domains.chain import Domains, find_problems, verify_domains
 from sealwright_policies.domains.files import load_files
@@ -31,13 +32,12 @@ examples:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "check",
-        help="judge security domains and their chains",
+        help_="judge security domains and their chains",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="domain file, or folder of domain files")
     parser.add_argument("--json", action="store_true", help="print JSON: domains, problems")

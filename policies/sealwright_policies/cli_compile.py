@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sealwright_policies.cli_command import add_command
 from sealwright_policies.domains.compiler import compile_domains
 from sealwright_policies.domains.files import load_verified
 from sealwright_policies.errors import OperationError, UsageError
@@ -30,13 +31,12 @@ _WORKLOAD = re.compile(r"([a-z0-9][a-z0-9-]{0,27})=([0-9a-f]{64})")
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "compile",
-        help="compile security domains to what enforces them",
+        help_="compile security domains to what enforces them",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="domain file, or folder of domain files")
     parser.add_argument(

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from sealwright_policies.cli_command import add_command
 from sealwright_policies.domains.difference import Change, Direction, compare
 from sealwright_policies.domains.files import by_name, load_domain, load_folder
 from sealwright_policies.domains.reader import DomainFile
@@ -26,13 +27,12 @@ examples:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "diff",
-        help="tell what became wider and what narrower between two versions of domains",
+        help_="tell what became wider and what narrower between two versions of domains",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("old", type=Path, metavar="OLD", help="domain file, or folder of domain files")
     parser.add_argument("new", type=Path, metavar="NEW", help="the same, later")

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sealwright_policies.cli_command import add_command
 from sealwright_policies.cli_files import load_event_log
 from sealwright_policies.tcg.event_text import describe_event
 from sealwright_policies.tcg.eventlog import Event, EventLog
@@ -25,13 +26,12 @@ examples:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "eventlog",
-        help="print the events of a boot event log and the PCR values that follow from it",
+        help_="print the events of a boot event log and the PCR values that follow from it",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="binary event log")
     parser.add_argument("--json", action="store_true", help="print JSON: format, events, pcrs")

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from sealwright_policies.cli_command import add_command
 from sealwright_policies.domains.explanation import USAGE, Explanation, explain
 from sealwright_policies.domains.files import load_domain, load_verified
 from sealwright_policies.errors import RejectionCode, VerificationError
@@ -30,13 +31,12 @@ examples:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "explain",
-        help="tell which rule lets a domain do something",
+        help_="tell which rule lets a domain do something",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("domain", type=Path, metavar="DOMAIN", help="domain file; those that it names stand beside it")
     parser.add_argument("verb", metavar="VERB", choices=tuple(USAGE), help=", ".join(USAGE))

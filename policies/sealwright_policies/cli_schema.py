@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from sealwright_policies.cli_command import add_command
 from sealwright_policies.domains.reference import json_schema, markdown
 
 DESCRIPTION = "Print the JSON Schema of the domain file, for editors, or its reference as it stands in docs/domains.md."
@@ -16,13 +17,12 @@ examples:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "schema",
-        help="print the schema of the domain file",
+        help_="print the schema of the domain file",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
     parser.set_defaults(run=run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sealwright_policies.cli_command import add_command
 from sealwright_policies.cli_files import read_file
 from sealwright_policies.cli_quote_files import (
     MAX_PCR_FILE_SIZE,
@@ -33,13 +34,12 @@ examples:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "verify-quote",
-        help="check a TPM quote against an AK, qualifying data, a selection and PCR values",
+        help_="check a TPM quote against an AK, qualifying data, a selection and PCR values",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--ak",

@@ -13,6 +13,7 @@ from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_v
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import Release, read_unverified_release, verify_release
 from sealwright_policies.appraisal.what_if import Finding, WhatIf, what_if
+from sealwright_policies.cli_command import add_command
 from sealwright_policies.cli_files import load_event_log, read_file
 from sealwright_policies.errors import FormatError, UsageError, VerificationError
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -37,13 +38,12 @@ examples:
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "what-if",
-        help="tell which rule would deny a machine, from its event log",
+        help_="tell which rule would deny a machine, from its event log",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("eventlog", type=Path, metavar="EVENTLOG", help="binary event log of the machine")
     parser.add_argument(
