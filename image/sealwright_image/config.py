@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic_core import ErrorDetails
 
 from sealwright_policies.appraisal.reference_values import PayloadKind, ProductVersion
 from sealwright_policies.domains.fields import Name as DomainName
 from sealwright_policies.errors import FormatError, UsageError
-from sealwright_policies.toml_location import dotted, find_line, parse_toml
+from sealwright_policies.toml_location import dotted, find_line, parse_toml, problem_sentence
 from sealwright_policies.wire.encoding import Identifier
 
 PRODUCT_FILE_LIMIT = 1024 * 1024
@@ -195,18 +194,9 @@ def _schema_problems(error: ValidationError, text: str, product_file: Path) -> s
     inner = [one["loc"] for one in problems]
     told = [one for one in problems if not any(other[: len(one["loc"])] == one["loc"] != other for other in inner)]
     return "\n".join(
-        f"{product_file}: line {find_line(text, one['loc'])}: {dotted(one['loc'])}: {_sentence(one)}" for one in told
+        f"{product_file}: line {find_line(text, one['loc'])}: {dotted(one['loc'])}: {problem_sentence(one)}"
+        for one in told
     )
-
-
-def _sentence(problem: ErrorDetails) -> str:
-    match problem["type"]:
-        case "missing":
-            return "this key is missing."
-        case "extra_forbidden":
-            return "no such key."
-        case _:
-            return f"{problem['msg']} (found {problem['input']!r})."
 
 
 def _refuse_duplicates(product: ProductFile, text: str, product_file: Path) -> None:

@@ -11,6 +11,8 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import ErrorDetails
+
 from sealwright_policies.errors import FormatError
 
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([A-Za-z0-9_.-]+)\s*\]\]?")
@@ -66,3 +68,20 @@ def dotted(location: Sequence[str | int]) -> str:
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
+
+
+_SHOWN = 80
+
+
+def problem_sentence(problem: ErrorDetails) -> str:
+    """What is wrong with a value, for whoever wrote the file."""
+    match problem["type"]:
+        case "missing":
+            return "this key is missing."
+        case "extra_forbidden":
+            return "no such key."
+        case "value_error":
+            return f"{problem['msg'].removeprefix('Value error, ')}."
+        case _:
+            found = repr(problem["input"])
+            return f"{problem['msg']} (found {found if len(found) <= _SHOWN else found[:_SHOWN] + '…'})."

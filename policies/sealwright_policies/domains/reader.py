@@ -8,17 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from sealwright_policies.domains.model import Domain
 from sealwright_policies.errors import FormatError
-from sealwright_policies.toml_location import dotted, find_line, parse_toml
+from sealwright_policies.toml_location import dotted, find_line, parse_toml, problem_sentence
 
 DOMAIN_FILE_LIMIT = 64 * 1024
 """Bytes."""
 PROBLEMS_MOST = 20
 """Told of one file."""
-_SHOWN = 80
 
 Location = Sequence[str | int]
 
@@ -74,19 +72,6 @@ def parse_domain(data: bytes, file: str) -> DomainFile:
 def _problems(error: ValidationError, text: str, file: str) -> list[str]:
     problems = error.errors(include_url=False, include_context=False)
     return [
-        f"{file}: line {find_line(text, one['loc'])}: {dotted(one['loc']) or 'file'}: {_sentence(one)}"
+        f"{file}: line {find_line(text, one['loc'])}: {dotted(one['loc']) or 'file'}: {problem_sentence(one)}"
         for one in problems[:PROBLEMS_MOST]
     ]
-
-
-def _sentence(problem: ErrorDetails) -> str:
-    match problem["type"]:
-        case "missing":
-            return "this key is missing."
-        case "extra_forbidden":
-            return "no such key."
-        case "value_error":
-            return f"{problem['msg'].removeprefix('Value error, ')}."
-        case _:
-            found = repr(problem["input"])
-            return f"{problem['msg']} (found {found if len(found) <= _SHOWN else found[:_SHOWN] + '…'})."
