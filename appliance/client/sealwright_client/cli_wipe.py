@@ -21,9 +21,10 @@ def add_wipe(commands: Commands) -> None:
     """Add the command."""
     wipe = add_command(
         commands, "wipe", _wipe, help_="destroy your data on a box", example=EXAMPLE,
-        more="The box restarts, clears its TPM and its disk's header, and comes up as new: API keys, documents, leases "
-        "and activation are gone, and no copy of the disk opens any more but with the recovery key, which you destroy "
-        "yourself. It works on a locked box too. Your key signs here and is not sent.",
+        more="The box clears its TPM at once, which also ends what other systems keep under that TPM's owner; it "
+        "restarts, blanks its disk's header, and comes up as new. API keys, documents, leases and activation are gone, "
+        "and no copy of the disk opens any more but with the recovery key, which you destroy yourself. It works on a "
+        "locked box too. Your key signs here and is not sent.",
     )  # fmt: skip
     add_customer_key(wipe)
     wipe.add_argument("--yes", action="store_true", help="do not ask")
