@@ -28,6 +28,7 @@ from sealwright_policies.wire.framing import BINDING_LABEL, framed_digest
 from sealwright_policies.wire.service import Pem
 from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval
 from sealwright_policies.wire.wipe_order import WipeOrder
+from sealwright_policies.wire.withdrawal import MOST_WITHDRAWALS, Withdrawal
 
 SLOT_SIZE = 8 * 1024 * 1024
 CONTENT_LIMIT = 4 * 1024 * 1024
@@ -51,6 +52,8 @@ class StateBinding(Document):
     """The state volume's header until it is written there (spec, 3)."""
     wipe_order: WipeOrder | None = None
     """To be carried out at the next unlock (spec, 4)."""
+    withdrawals: Annotated[list[Withdrawal], Field(max_length=MOST_WITHDRAWALS)] = Field(default_factory=list)
+    """Releases whose approvals are not taken any more (spec, 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +116,31 @@ def store_binding(device: Path, binding: StateBinding) -> None:
     Raises:
         OperationError: the disk refuses.
     """
+    _store(device, binding, room=0)
+
+
+def store_and_forget(device: Path, binding: StateBinding) -> None:
+    """Replace the record in both slots, with zeros behind it, so that nothing of earlier ones is left.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
+    for _ in range(2):
+        _store(device, binding, room=_HEAD.size + CONTENT_LIMIT)
+
+
+def _store(device: Path, binding: StateBinding, room: int) -> None:
+    """Write the other slot, and zeros behind it up to ``room`` bytes.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
     newest = _newest(device)
     sequence = 1 if newest is None else newest.sequence + 1
     content = document_bytes(binding)
     if sequence > LAST_SEQUENCE or len(content) > CONTENT_LIMIT:
         raise OperationError(f"{device} cannot take another record.")
-    overwrite(device, sequence % 2 * SLOT_SIZE, slot_bytes(Slot(sequence, content)))
+    overwrite(device, sequence % 2 * SLOT_SIZE, slot_bytes(Slot(sequence, content)).ljust(room, b"\0"))
 
 
 def erase_binding(device: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the customer orders by their own key: approvals of releases, and the end of their data.
+"""What the customer orders by their own key: approvals of releases, their withdrawal, and the end of their data.
 
 Orders (policies/spec/binding.md) are signed by the customer key, which the box does not have, so whoever brings them
 needs no other right, and a box that is locked for want of one can take it. The TPM judges approvals once more, at the
@@ -20,7 +20,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from sealwright_appliance.attempt_limiter import AttemptLimiter, Rate
-from sealwright_appliance.binding import StateBinding, load_binding, store_binding
+from sealwright_appliance.binding import StateBinding, load_binding, store_and_forget, store_binding
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.customer_wipe import clear_tpm
 from sealwright_appliance.paths import Paths
@@ -36,6 +36,7 @@ from sealwright_policies.wire.state_approval import (
     verify_state_approval,
 )
 from sealwright_policies.wire.wipe_order import WipeOrder, verify_wipe_order, volume_id
+from sealwright_policies.wire.withdrawal import MOST_WITHDRAWALS, Withdrawal, verify_withdrawal
 
 EACH = Rate(at_once=10, every_s=6.0)
 ALL = Rate(at_once=100, every_s=0.5)
@@ -106,7 +107,7 @@ class CustomerOrders:
         """Take up approvals of one release.
 
         Raises:
-            OrderError: they are of several releases, or not by the customer key of this box.
+            OrderError: they are of several releases, not by the customer key of this box, or of a withdrawn release.
             FormatError: over other PCRs.
             OperationError: the disk refuses, or there is no record.
         """
@@ -118,6 +119,8 @@ class CustomerOrders:
             with _refusing():
                 for approval in brought:
                     verify_state_approval(approval, key)
+            if brought[0].release_id in [one.release_id for one in bound.withdrawals]:
+                raise OrderError(409, "APPROVAL_WITHDRAWN", "The customer has withdrawn the approval of this release.")
             merged = merged_approvals(bound.approvals, brought, keep=self._running())
             added = len([one for one in merged if one not in bound.approvals])
             if added:
@@ -126,6 +129,26 @@ class CustomerOrders:
         return ApprovalOutcome(
             releases=_releases(merged), volume_id=volume_id(bound.public, bound.private), added=added, restarts=helps
         )
+
+    def withdraw(self, order: Withdrawal) -> ApprovedReleases:
+        """Take back what was approved of a release, for good.
+
+        Raises:
+            OrderError: it is not by the customer key of this box, or of the running release; or there are too many.
+            OperationError: the disk refuses, or there is no record.
+        """
+        with self._one:
+            bound = self._load()
+            with _refusing():
+                verify_withdrawal(
+                    order, volume_id(bound.public, bound.private), load_p256_public_key(bound.customer_key)
+                )
+            if order.release_id == self._running():
+                raise OrderError(409, "RELEASE_RUNS", "This release runs; approve and start another one first.")
+            left = withdrawn(bound, order)
+            store_and_forget(self.paths.partition("binding"), left)
+        self.board.say(f"approval of release {order.release_id[:16]} withdrawn by the customer")
+        return ApprovedReleases(releases=_releases(left.approvals), volume_id=volume_id(bound.public, bound.private))
 
     def order_wipe(self, order: WipeOrder) -> None:
         """Keep an order, and clear the TPM: from here on the data are lost. The restart that follows does the rest.
@@ -161,6 +184,19 @@ class CustomerOrders:
         if bound is None:
             raise OperationError("The box has no binding record.", cure="Install it anew.")
         return bound
+
+
+def withdrawn(bound: StateBinding, order: Withdrawal) -> StateBinding:
+    """The record without approvals of a release, which remembers that they were withdrawn.
+
+    Raises:
+        OrderError: it remembers as many as it can.
+    """
+    known = [one for one in bound.withdrawals if one.release_id != order.release_id]
+    if len(known) >= MOST_WITHDRAWALS:
+        raise OrderError(409, "TOO_MANY_WITHDRAWALS", f"A box remembers {MOST_WITHDRAWALS} withdrawals at most.")
+    kept = [one for one in bound.approvals if one.release_id != order.release_id]
+    return bound.model_copy(update={"approvals": kept, "withdrawals": [*known, order]})
 
 
 @contextmanager
@@ -211,6 +247,11 @@ def add_customer_orders(app: FastAPI, orders: CustomerOrders) -> None:
         outcome = await run_in_threadpool(orders.add, brought.approvals)
         restart = BackgroundTask(orders.restart) if outcome.restarts else None
         return JSONResponse(outcome.model_dump(mode="json"), background=restart)
+
+    @app.post("/withdrawals")
+    async def withdraw(order: Withdrawal, peer: PeerAddress) -> ApprovedReleases:
+        orders.admit(peer)
+        return await run_in_threadpool(orders.withdraw, order)
 
     @app.post("/wipe")
     async def wipe(order: WipeOrder, peer: PeerAddress) -> JSONResponse:

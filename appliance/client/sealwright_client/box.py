@@ -17,6 +17,7 @@ from sealwright_policies.errors import OperationError, SealwrightError
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.state_approval import StateApproval
 from sealwright_policies.wire.wipe_order import WipeOrder
+from sealwright_policies.wire.withdrawal import Withdrawal
 
 TIMEOUT_S = 30.0
 ACTIVATION_TIMEOUT_S = 300.0
@@ -79,6 +80,10 @@ class Box:
     def approve(self, approvals: Sequence[StateApproval]) -> dict[str, Any]:
         """Bring approvals of one release; whether the box ``restarts`` by them."""
         return self._ask("POST", "/approvals", {"approvals": [one.model_dump(mode="json") for one in approvals]})
+
+    def withdraw(self, order: Withdrawal) -> dict[str, Any]:
+        """Take the approvals of a release back; the ``releases`` that are left."""
+        return self._ask("POST", "/withdrawals", order.model_dump(mode="json"))
 
     def wipe(self, order: WipeOrder) -> None:
         """Have the box destroy what it keeps, at a restart that it makes now."""

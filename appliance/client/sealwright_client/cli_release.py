@@ -1,9 +1,10 @@
-"""``release approve | list``: which releases may open the customer's data, by the customer's own key."""
+"""``release approve | withdraw | list``: which releases may open the customer's data, by the customer's own key."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import ssl
 import sys
 import time
@@ -26,12 +27,17 @@ from sealwright_policies.transparency.release_proof import ReleaseProof, require
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_private_key
 from sealwright_policies.wire.state_approval import approve_release
+from sealwright_policies.wire.withdrawal import sign_withdrawal
 
 APPROVE_EXAMPLE = """\
   sealwright-box release approve https://box.example:8443 --fingerprint @box.pin --manifest update/manifest.json \\
       --customer-key box-secrets.json --service license-service.json --manifest-key manifest-key.pem"""
 LIST_EXAMPLE = "  sealwright-box release list https://box.example:8443 --fingerprint @box.pin"
-EXAMPLES = f"{APPROVE_EXAMPLE}\n{LIST_EXAMPLE}"
+WITHDRAW_EXAMPLE = """\
+  sealwright-box release withdraw https://box.example:8443 --fingerprint @box.pin --release 3f1c… \\
+      --customer-key box-secrets.json"""
+WORD = "withdraw"
+EXAMPLES = f"{APPROVE_EXAMPLE}\n{WITHDRAW_EXAMPLE}\n{LIST_EXAMPLE}"
 NOTHING_TO_SHOW = "NO_EVIDENCE"
 """Code of a box that is locked or not activated; any other refusal is not passed over."""
 PROOF_LIMIT = 64 * 1024
@@ -61,6 +67,16 @@ def add_release(commands: Commands) -> None:
         "--variants", type=Path, metavar="FILE", help="variants.json, for firmware that the manifest does not foresee"
     )
     approve.add_argument("--yes", action="store_true", help="do not ask")
+    withdraw = add_command(
+        group, "withdraw", _withdraw, help_="let a release open your data no more", example=WITHDRAW_EXAMPLE,
+        more="The box forgets the approval and takes none for that release again, whoever brings it; there is no "
+        "way back. Not for the release that runs: approve and start another first. It does not hold against an older "
+        "copy of the disk: whoever puts that back has the approval with it, and only a wipe ends it. Your key signs "
+        "here and is not sent.",
+    )  # fmt: skip
+    withdraw.add_argument("--release", required=True, metavar="ID", help="as release list shows it")
+    add_customer_key(withdraw)
+    withdraw.add_argument("--yes", action="store_true", help="do not ask")
     add_command(group, "list", _list, help_="show which releases you have approved", example=LIST_EXAMPLE)
 
 
@@ -86,6 +102,23 @@ def _approve(arguments: argparse.Namespace) -> None:
         outcome = box.approve(approve_release(release, key))
     done = "the box restarts with it" if outcome.get("restarts") else "good from the next boot of that release on"
     print_result(arguments, outcome | {"release_id": release.release_id}, [*lines, f"approved  {done}"])
+
+
+def _withdraw(arguments: argparse.Namespace) -> None:
+    if not re.fullmatch("[0-9a-f]{64}", arguments.release):
+        raise UsageError("--release takes 64 hex digits, as release list shows them.")
+    key = load_p256_private_key(read_customer_key(arguments.customer_key))
+    with connected(arguments.url, parse_fingerprint(arguments.fingerprint)) as box:
+        volume = str(box.approvals().get("volume_id"))
+        if not arguments.yes and ask_code(f"That release opens your data no more. Type {WORD} to go on") != WORD:
+            raise UsageError("Nothing was sent, and nothing was withdrawn.")
+        left = box.withdraw(sign_withdrawal(volume, arguments.release, key))
+    lines = [
+        f"withdrawn {arguments.release}",
+        *(f"approved  {one}" for one in left.get("releases", [])),
+        "Copies of the disk that were made before have the approval in them still.",
+    ]
+    print_result(arguments, left | {"withdrawn": arguments.release}, lines)
 
 
 def _logged(arguments: argparse.Namespace, release: Release, anchors: TrustAnchors) -> int:

@@ -138,6 +138,10 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
     async def approve(request: Request) -> Response:
         return passed_on(await box.approve(json_object(await read_body(request, APPROVALS_LIMIT)), peer(request)))
 
+    @app.post("/withdrawals")
+    async def withdraw(request: Request) -> Response:
+        return passed_on(await box.withdraw(json_object(await read_body(request, FORM_LIMIT)), peer(request)))
+
     @app.post("/wipe")
     async def wipe(request: Request) -> Response:
         return passed_on(await box.wipe(json_object(await read_body(request, FORM_LIMIT)), peer(request)))

@@ -139,6 +139,10 @@ class Box:
         """Bring approvals, which the agent checks itself."""
         return await self._ask("POST", "/approvals", json=approvals, params={"peer": peer})
 
+    async def withdraw(self, order: dict[str, Any], peer: str) -> httpx.Response:
+        """Take an approval back, by an order that the agent checks itself."""
+        return await self._ask("POST", "/withdrawals", json=order, params={"peer": peer})
+
     async def wipe(self, order: dict[str, Any], peer: str) -> httpx.Response:
         """Bring the customer's order to destroy their data, which the agent checks itself."""
         return await self._ask("POST", "/wipe", json=order, params={"peer": peer}, timeout=FILE_TIMEOUT_S)

@@ -24,6 +24,7 @@ RENEWAL_REQUEST_LABEL = "sealwright/v1/renewal-request"
 BINDING_LABEL = "sealwright/v1/binding"
 BOX_TLS_LABEL = "sealwright/v1/box-tls"
 WIPE_LABEL = "sealwright/v1/wipe"
+WITHDRAWAL_LABEL = "sealwright/v1/withdrawal"
 UNLOCKED_WORD = "sealwright/v1/unlocked"
 """What the box extends into PCR 15 after the last unseal of a boot; nothing unseals behind it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from collections.abc import Iterator
@@ -20,11 +21,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.claim import Claim
-from sealwright_appliance.customer_orders import EACH, OrderError, merged_approvals
+from sealwright_appliance.customer_orders import EACH, OrderError, merged_approvals, withdrawn
 from sealwright_client.box import Box, BoxRefusedError
 from sealwright_client.cli_release import running_release
 from sealwright_policies.appraisal.box_evidence import TrustAnchors
 from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval, approve_release
+from sealwright_policies.wire.wipe_order import volume_id
+from sealwright_policies.wire.withdrawal import MOST_WITHDRAWALS, Withdrawal, sign_withdrawal
 from sealwright_testing.running_box import RunningBox, unlocked_box, wait_until
 from sealwright_testing.simulated_box import SimulatedVendor, license_command
 from sealwright_testing.simulated_disk import Disk
@@ -154,6 +157,7 @@ def test_strangers_cannot_keep_the_agent_busy(own_disk: Disk, monkeypatch: pytes
             ("GET", "/approvals", None),
             ("POST", "/approvals", {"approvals": [{"release_id": "0" * 64, "pcrs": {"4": "0" * 64}, "signature": ""}]}),
             ("POST", "/wipe", {"volume_id": "0" * 64, "signature": ""}),
+            ("POST", "/withdrawals", {"volume_id": "0" * 64, "release_id": "0" * 64, "signature": ""}),
         )):  # fmt: skip
             with running.http(f"127.0.3.{number}") as stranger:
                 codes = [stranger.request(method, path, json=body).status_code for _ in range(EACH.at_once + 1)]
@@ -212,6 +216,74 @@ def test_an_approval_that_was_altered_is_not_taken(
             assert 400 <= reply.status_code < 503, reply.text
             assert reply.status_code != 200
     assert {one.release_id for one in own_disk.binding.approvals} == {own_vendor.release.release_id}
+
+
+def withdraw(running: RunningBox, key: Path, release: str, typed: str = "withdraw\n") -> tuple[int, str]:
+    known = ("--fingerprint", running.fingerprint, "--customer-key", str(key), "--release", release)
+    done = running.command("release", "withdraw", running.url, *known, "--json", typed=typed)
+    return done.returncode, done.stdout or done.stderr
+
+
+def test_a_withdrawn_release_does_not_open_the_state_volume_again(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Approved before it was installed, withdrawn, brought again by somebody who had kept it, started all the same."""
+    disk, first = own_disk, own_disk.boot(monkeypatch)
+    key, runs = customer_key(disk, tmp_path), own_vendor.release.release_id
+    own_vendor.update("1.3.0")
+    later = own_vendor.release
+    assert first.tls_fingerprint is not None
+    with unlocked_box(disk.box, first.tls_fingerprint, disk.console) as running:
+        assert approve(running, key, proof_of(own_vendor, tmp_path), "--yes").returncode == 0
+        kept = [one for one in disk.binding.approvals if one.release_id == later.release_id]
+        assert kept
+        assert withdraw(running, key, later.release_id, typed="no\n")[0] == 2
+        assert disk.binding.withdrawals == []
+        status, said = withdraw(running, key, later.release_id)
+        assert (status, json.loads(said)["releases"]) == (0, [runs]), said
+        whole_disk = disk.binding_device.read_bytes()  # the other slot, too, and what lies behind
+        assert not [one for one in kept if base64.b64encode(one.signature) in whole_disk]
+        with running.http() as client:
+            again = client.post("/approvals", json={"approvals": [one.model_dump(mode="json") for one in kept]})
+        assert (again.status_code, again.json()["code"]) == (409, "APPROVAL_WITHDRAWN")
+        status, said = withdraw(running, key, runs)
+        assert (status, "RELEASE_RUNS" in said) == (10, True), said
+        assert json.loads(withdraw(running, key, later.release_id)[1])["releases"] == [runs]
+    assert [one.release_id for one in disk.binding.withdrawals] == [later.release_id]
+    disk.box.install()
+    locked = disk.boot(monkeypatch)
+    assert (locked.state, locked.code) == (BoxState.LOCKED, BoxCode.STATE_VOLUME)
+    assert "has not approved" in locked.sentence
+
+
+def test_nobody_else_withdraws(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another key, another volume, another release than was signed for: nothing is written."""
+    result = own_disk.boot(monkeypatch)
+    key, record = _private(customer_key(own_disk, tmp_path)), own_disk.binding_device.read_bytes()
+    volume = volume_id(own_disk.binding.public, own_disk.binding.private)
+    orders = [
+        sign_withdrawal(volume, "1" * 64, ec.generate_private_key(ec.SECP256R1())),
+        sign_withdrawal("2" * 64, "1" * 64, key),
+        sign_withdrawal("2" * 64, "1" * 64, key).model_copy(update={"volume_id": volume}),
+        sign_withdrawal(volume, "1" * 64, key).model_copy(update={"release_id": "3" * 64}),
+    ]
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running, running.http() as client:
+        for order in orders:
+            reply = client.post("/withdrawals", json=order.model_dump(mode="json"))
+            assert (reply.status_code, reply.json()["code"]) == (403, "DOCUMENT_SIGNATURE")
+    assert own_disk.binding_device.read_bytes() == record
+
+
+def test_a_record_remembers_so_many_withdrawals(own_disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_disk.boot(monkeypatch)
+    orders = [Withdrawal(volume_id="0" * 64, release_id=f"{one:064x}", signature=b"") for one in range(65)]
+    full = own_disk.binding.model_copy(update={"withdrawals": orders[:MOST_WITHDRAWALS]})
+    assert withdrawn(full, orders[0]).withdrawals == [*orders[1:MOST_WITHDRAWALS], orders[0]]
+    with pytest.raises(OrderError, match="at most"):
+        withdrawn(full, orders[64])
 
 
 def _private(file: Path) -> ec.EllipticCurvePrivateKey:
