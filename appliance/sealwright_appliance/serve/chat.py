@@ -6,6 +6,7 @@ grammars, logit biases, raw logits) can be reached through the gateway.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
@@ -18,6 +19,12 @@ BODY_LIMIT = 1024 * 1024
 """Bytes of the longest request body."""
 MESSAGES_LIMIT = 1024
 """Messages in one conversation."""
+LONGEST_RUN = 32_768
+"""Characters of one message without a break. Engines cut a text there before they look for tokens, and the search in a
+piece takes the square of its length: one of 760 000 letters kept llama-server busy past its own end."""
+_PUNCTUATION = r"!-/:-@\[-`{-~\u2010-\u2027\u3001-\u3011\uff01-\uff0f\uff1a-\uff20"
+_RUN = re.compile(rf"[^\s{_PUNCTUATION}]+|[{_PUNCTUATION}]+|\s+")
+"""Of one kind: a word, punctuation marks, or white space."""
 SAMPLING_STEPS = {"temperature": 10, "top_p": 20, "presence_penalty": 2, "frequency_penalty": 2}
 """Steps in one, to which what steers the sampling is rounded.
 
@@ -133,11 +140,35 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     """Parse a request body.
 
     Raises:
-        ApiError: 400 with the parameter that is wrong, or that this API does not take.
+        ApiError: 400 with the parameter that is wrong, or that this API does not take; 400, a text without a break.
     """
     try:
-        return ChatRequest.model_validate_json(body)
+        request = ChatRequest.model_validate_json(body)
     except ValidationError as error:
         raise explain(error) from None
     except (ValueError, RecursionError):
         raise ApiError(400, "invalid_json", "The body is not valid JSON.") from None
+    if any(has_long_run(text) for _, text in request.turns()):
+        raise ApiError(
+            400, "text_unbroken",
+            f"A message has over {LONGEST_RUN} characters without a space or a punctuation mark.", param="messages",
+        )  # fmt: skip
+    return request
+
+
+def has_long_run(text: str, longest: int = LONGEST_RUN) -> bool:
+    """Whether over ``longest`` characters of one kind follow each other; in time linear in the text.
+
+    Such a run has a place that is a multiple of ``longest``, so only the runs at those places are measured.
+    """
+    backwards = text[::-1] if len(text) > longest else ""
+    return any(
+        _reach(text, place) + _reach(backwards, len(text) - 1 - place) - 1 > longest
+        for place in range(0, len(backwards), longest)
+    )
+
+
+def _reach(text: str, place: int) -> int:
+    """Characters of the run from a place on, to its right."""
+    found = _RUN.match(text, place)
+    return found.end() - place if found else 0

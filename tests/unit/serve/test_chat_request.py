@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import groupby
 
 import pytest
 from hypothesis import given
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from sealwright_appliance.serve.chat import (
+    LONGEST_RUN,
     ChatRequest,
     Message,
     ResponseFormat,
     StreamOptions,
     TextPart,
+    has_long_run,
     parse_chat_request,
 )
 from sealwright_appliance.serve.errors import ApiError
@@ -35,6 +38,37 @@ def test_parameters_that_help_extraction_are_refused_with_the_reason(name: str) 
     error = refusal(**{name: True})
     assert (error.status, error.code, error.param) == (400, "unsupported_parameter", name)
     assert "sealed" in error.message
+
+
+UNBROKEN = ["a" * 760_000, "好" * 300_000, "0" * 40_000, "!" * 40_000, " " * 40_000, "\n" * 40_000, "e\u0301" * 40_000]
+
+
+@pytest.mark.parametrize("text", UNBROKEN, ids=lambda text: ascii(text[:2]))
+def test_a_text_without_a_break_never_reaches_the_engine(text: str) -> None:
+    for content in (f"What is {text}?", [{"type": "text", "text": part} for part in (text[:30_000], text[30_000:])]):
+        error = refusal(messages=[{"role": "user", "content": content}])
+        assert (error.status, error.code, error.param) == (400, "text_unbroken", "messages")
+        assert str(LONGEST_RUN) in error.message
+
+
+def test_long_texts_with_breaks_are_taken() -> None:
+    for text in (
+        "word " * 200_000,
+        "高血压是什么？" * 40_000,
+        "a" * LONGEST_RUN,
+        "0123456789abcdef" * 2048 + "\n" + "b" * 99,
+    ):
+        body = json.dumps(HELLO | {"messages": [{"role": "user", "content": text}]}, ensure_ascii=False).encode()
+        assert parse_chat_request(body).messages[0].content == text
+
+
+@given(st.lists(st.tuples(st.sampled_from("aé好0_ \n.!。"), st.integers(1, 9)), max_size=12), st.integers(1, 20))
+def test_the_longest_run_is_found_wherever_it_stands(pieces: list[tuple[str, int]], longest: int) -> None:
+    """Against a count from the left."""
+    text = "".join(character * times for character, times in pieces)
+    kinds = [1 if one.isspace() else 2 if one in "_.!。" else 3 for one in text]
+    runs = [len(list(group)) for _, group in groupby(kinds)]
+    assert has_long_run(text, longest) == any(run > longest for run in runs)
 
 
 NESTED: list[dict[str, object]] = [
