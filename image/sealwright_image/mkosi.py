@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealwright_image.apt_sources import debian_sources
+from sealwright_image.box_modules import box_modules, programs
 from sealwright_image.confinement import initrd_additions
 from sealwright_image.context import Context
 from sealwright_image.initrd import InitrdLists, build_initrd, kernel_version
@@ -191,10 +192,17 @@ def stage_apt_sources(config: OsConfig, context: Context, sandbox: Path) -> None
 
 
 def stage_extra_tree(config: OsConfig, extra: Path) -> None:
-    """Our packages, the engine, the firewall, and the files that tie the image to its licence service."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", "py.typed")
+    """What the box imports of our packages, the engine, the firewall, the files that tie the image to its service."""
+    modules = box_modules(config.python_packages, programs(DEFINITIONS)) if config.python_packages else frozenset()
+    useless = shutil.ignore_patterns("__pycache__", "*.egg-info", "py.typed")
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        unused = {name for name in names if name.endswith(".py") and Path(folder) / name not in modules}
+        return useless(folder, names) | unused
+
     for package in config.python_packages:
         shutil.copytree(package, extra / PYTHON_FOLDER / package.name, ignore=ignored)
+    _remove_empty_folders(extra / PYTHON_FOLDER)
     engine = extra / ENGINE_PATH
     engine.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config.engine, engine)
@@ -206,6 +214,12 @@ def stage_extra_tree(config: OsConfig, extra: Path) -> None:
         target.write_bytes(data)
     for path in (extra / PYTHON_FOLDER).rglob("*.py"):
         path.chmod(0o644)
+
+
+def _remove_empty_folders(top: Path) -> None:
+    for folder in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def check_executables(found: Sequence[str], config: OsConfig) -> tuple[str, ...]:

@@ -30,7 +30,8 @@ class OsConfig:
     version: str
     """IMAGE_VERSION in os-release."""
     python_packages: tuple[Path, ...]
-    """Folders of our own packages (sealwright_policies, sealwright_appliance), copied to /usr/lib/sealwright/python."""
+    """Folders of our own packages (sealwright_policies, sealwright_appliance); what the box imports of them is copied
+    to /usr/lib/sealwright/python."""
     engine: Path
     """llama-server, copied to /usr/lib/sealwright/bin."""
     shared_files: Mapping[str, bytes]

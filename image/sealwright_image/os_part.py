@@ -34,7 +34,7 @@ PYTHON_PACKAGES = (
     REPOSITORY / "appliance" / "sealwright_appliance",
 )
 _MODULES = (
-    *("os_build", "mkosi", "apt_sources", "root_tree", "initrd", "lists", "uki", "cpio", "elf"),
+    *("os_build", "mkosi", "box_modules", "apt_sources", "root_tree", "initrd", "lists", "uki", "cpio", "elf"),
     *("confinement", "ipe", "apparmor", "compiler", "firewall", "trusted_base"),
 )
 RECIPE = (DEFINITIONS, POLICIES, *(Path(__file__).with_name(f"{name}.py") for name in _MODULES))

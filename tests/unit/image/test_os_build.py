@@ -97,10 +97,13 @@ def test_versions_come_from_the_package_manifest() -> None:
 
 
 def test_our_files_are_staged_without_caches_and_with_plain_modes(tmp_path: Path) -> None:
-    package = tmp_path / "sealwright_policies"
+    package = tmp_path / "sealwright_appliance"
     (package / "__pycache__").mkdir(parents=True)
     (package / "__pycache__/a.pyc").write_bytes(b"")
-    module = package / "a.py"
+    (package / "never_imported").mkdir()
+    (package / "never_imported/__init__.py").write_bytes(b"")
+    (package / "page.html").write_bytes(b"")
+    module = package / "__main__.py"
     module.write_text("")
     module.chmod(0o775)
     engine = tmp_path / "llama-server"
@@ -110,11 +113,13 @@ def test_our_files_are_staged_without_caches_and_with_plain_modes(tmp_path: Path
     assert {
         str(path.relative_to(extra)): path.stat().st_mode & 0o777 for path in extra.rglob("*") if path.is_file()
     } == {
-        "usr/lib/sealwright/python/sealwright_policies/a.py": 0o644,
+        "usr/lib/sealwright/python/sealwright_appliance/__main__.py": 0o644,
+        "usr/lib/sealwright/python/sealwright_appliance/page.html": 0o644,
         "usr/lib/sealwright/bin/llama-server": 0o755,
         "usr/lib/sealwright/firewall.nft": 0o644,
         "usr/share/sealwright/product.json": 0o644,
     }
+    assert not (extra / "usr/lib/sealwright/python/sealwright_appliance/never_imported").exists()
 
 
 def test_package_sources_follow_the_tools_root() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_image.box_modules import box_modules, programs
 from sealwright_image.confinement import POLICIES
 from sealwright_image.firewall import firewall_rules
 from sealwright_image.lists import parse_list
@@ -101,7 +102,7 @@ def test_growth_without_an_entry_is_named() -> None:
 
 def test_what_the_sources_tell_of_the_image_is_in_the_ledger() -> None:
     """The rest needs a build: tests/vm."""
-    own = [path for package in PYTHON_PACKAGES for path in package.rglob("*.py")]
+    own = box_modules(PYTHON_PACKAGES, programs(DEFINITIONS))
     measured = {
         "executables": len(parse_list((DEFINITIONS / "executables.txt").read_text())),
         "open_ports": len(open_ports(FIREWALL)),
