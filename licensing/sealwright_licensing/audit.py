@@ -14,13 +14,16 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from sealwright_licensing.audit_rows import Causes, ExpectedRows, StoredRow
-from sealwright_licensing.row_changes import AUDITED, search_fields
+from sealwright_licensing.row_changes import ACKNOWLEDGE, AUDITED, search_fields
 from sealwright_licensing.tables import TABLES
 from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
-from sealwright_policies.transparency.entries import Entry, LogKeyEntry, parse_entry
+from sealwright_policies.transparency.entries import Entry, LogKeyEntry, OperationEntry, parse_entry
 from sealwright_policies.transparency.key_schedule import KeySchedule
 from sealwright_policies.transparency.merkle import HASH_SIZE, leaf_hash, node_hash, root_at
+from sealwright_policies.wire.framing import FINDING_LABEL, framed_digest
 
+ENTRY = "entry "
+"""Begins the place of an entry, before its number."""
 MOST_FINDINGS = 1000
 """Findings that are listed; all are counted."""
 
@@ -73,6 +76,19 @@ class Finding:
     place: str
     """An entry, a subtree, a checkpoint, or table and key of a row."""
     sentence: str
+    state: str | None = None
+    """What is there: the hash of the entry, the digest of the row, empty for none. None of the log itself."""
+
+    @property
+    def finding_id(self) -> str:
+        """By which a person may acknowledge it; empty of what nobody may."""
+        if self.state is None:
+            return ""
+        return framed_digest(FINDING_LABEL, *(one.encode() for one in (self.place, self.sentence, self.state))).hex()
+
+    def document(self) -> dict[str, str]:
+        """For ``--json``."""
+        return {"id": self.finding_id, "place": self.place, "sentence": self.sentence}
 
 
 @dataclass
@@ -90,12 +106,20 @@ class Report:
     """Changes without a cause by versions that named none."""
     found: int = 0
     findings: list[Finding] = field(default_factory=list)
+    judged: set[str] = field(default_factory=set)
+    """Ids of findings that persons have acknowledged."""
+    acknowledged: list[Finding] = field(default_factory=list)
+    """Those of them that are still to be seen."""
 
-    def add(self, place: str, sentence: str) -> None:
+    def add(self, place: str, sentence: str, state: str | None = None) -> None:
         """Note a finding."""
+        finding = Finding(place, sentence, state)
+        if finding.state is not None and finding.finding_id in self.judged:
+            self.acknowledged.append(finding)
+            return
         self.found += 1
         if len(self.findings) < MOST_FINDINGS:
-            self.findings.append(Finding(place, sentence))
+            self.findings.append(finding)
 
     def require_clean(self, consequence: str = "") -> None:
         """Refuse if anything was found.
@@ -112,7 +136,7 @@ class Report:
             raise VerificationError(
                 RejectionCode.AUDIT_MISMATCH,
                 f"{said}. {consequence}" if consequence else said,
-                findings=[{"place": one.place, "sentence": one.sentence} for one in self.findings],
+                findings=[one.document() for one in self.findings],
             )
 
 
@@ -136,12 +160,14 @@ def audit(
     expected, causes = ExpectedRows(), Causes()
 
     def play(stored: StoredEntry) -> None:
-        place = f"entry {stored.index}" if stored.index >= 0 else "a waiting entry"
+        place = f"{ENTRY}{stored.index}" if stored.index >= 0 else "a waiting entry"
         entry = _parsed(stored, place, report)
         if entry is None:
             return
         causes.note(place, entry)
         expected.play(place, entry)
+        if isinstance(entry, OperationEntry) and entry.operation == ACKNOWLEDGE:
+            report.judged.add(entry.subject)
         if not isinstance(entry, LogKeyEntry):
             return
         if stored.index < 0:
@@ -166,16 +192,16 @@ def audit(
     if schema is not None:
         causes.forgive(schema)
     for place in causes.missing:
-        report.add(place, "a change that neither a decision nor an operation speaks for")
+        report.add(place, "a change that neither a decision nor an operation speaks for", tree.leaf_at(place))
     for place in causes.without_before:
-        report.add(place, "it does not say how it found a row")
+        report.add(place, "it does not say how it found a row", tree.leaf_at(place))
     for place, row in expected.found_otherwise:
-        report.add(place, f"it did not find {row} as the entry before had left it")
+        report.add(place, f"it did not find {row} as the entry before had left it", tree.leaf_at(place))
     report.upgrades, report.earlier_changes = causes.upgrades, causes.earlier
     for kind in AUDITED:
         _compare_rows(source, kind, expected, report)
     for table, row_key in expected.left():
-        report.add(f"{table} {row_key}", "the row is missing")
+        report.add(f"{table} {row_key}", "the row is missing", "")
     return report
 
 
@@ -201,6 +227,11 @@ class Tree:
             for at in range(0, len(below) - HASH_SIZE, 2 * HASH_SIZE):
                 above += node_hash(bytes(below[at : at + HASH_SIZE]), bytes(below[at + HASH_SIZE : at + 2 * HASH_SIZE]))
             self.levels.append(above)
+
+    def leaf_at(self, place: str) -> str | None:
+        """The hash of an entry, hex, by its place; None of one that waits for its number."""
+        number = place.removeprefix(ENTRY)
+        return self.read(0, int(number)).hex() if number.isdecimal() else None
 
     def read(self, level: int, index: int) -> bytes:
         """One of them."""
@@ -279,4 +310,4 @@ def _compare_rows(source: Source, kind: type[Any], expected: ExpectedRows, repor
         report.rows += 1
         wrong = expected.compare(row)
         if wrong:
-            report.add(f"{row.state.table} {row.state.key}", wrong)
+            report.add(f"{row.state.table} {row.state.key}", wrong, row.state.sha256)

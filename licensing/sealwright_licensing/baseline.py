@@ -40,14 +40,14 @@ def require_as_logged(connection: Connection, schema: str, keys: AuditKeys) -> N
     """
     if schema < LOGGED_SINCE:
         return
-    _lock_rows(connection)
+    lock_rows(connection)
     audit(DatabaseSource(connection), keys.keys, keys.origin, schema=schema).require_clean(
-        "Nothing was migrated, since that enters all rows anew. Find out with `audit verify` of the release that ran "
-        "before what else is wrong and who wrote it, and restore a backup."
+        "Nothing was migrated, since that enters all rows anew. Find out with `audit verify` what else is wrong and "
+        "who wrote it, and restore a backup; or say of each finding what it is, by `audit acknowledge`."
     )
 
 
-def _lock_rows(connection: Connection) -> None:
+def lock_rows(connection: Connection) -> None:
     """SQLite has one writer; PostgreSQL would let in whoever does not take the service's own locks."""
     if is_postgresql(connection.engine):
         wanted = {TABLES[kind].name for kind in (*AUDITED, LogQueueItem)}
@@ -65,20 +65,20 @@ def enter_baseline(connection: Connection, actor: Actor, before: str, after: str
     now = int(time.time())
     upgrade = Operation(secrets.token_hex(16), actor.kind.value, actor.name, UPGRADE, f"{before}-{after}", "{}", now)
     connection.execute(insert(operations), asdict(upgrade))
-    _wait(connection, queue_item(named_entry(upgrade, [])))
+    add_waiting(connection, queue_item(named_entry(upgrade, [])))
     source = DatabaseSource(connection)
     states = chain.from_iterable((row.state for row in source.rows(kind)) for kind in AUDITED)
     count = 0
     for chunk in _chunks(states):
         count += len(chunk)
-        _wait(connection, queue_item(change_entry("baseline", chunk, now)))
+        add_waiting(connection, queue_item(change_entry("baseline", chunk, now)))
     known = set(
         connection.execute(select(log_entries.c.subject).where(log_entries.c.entry_kind == "release")).scalars()
     )
     query = select(releases.c.release_id, releases.c.product, releases.c.version)
     for release_id, product, version in connection.execute(query).all():
         if release_id not in known:
-            _wait(connection, queue_item(release_entry(release_id, product, version)))
+            add_waiting(connection, queue_item(release_entry(release_id, product, version)))
     return count
 
 
@@ -87,6 +87,7 @@ def _chunks(states: Iterator[RowState]) -> Iterator[list[RowState]]:
         yield chunk
 
 
-def _wait(connection: Connection, item: LogQueueItem) -> None:
+def add_waiting(connection: Connection, item: LogQueueItem) -> None:
+    """Have an entry wait for its number."""
     values = {name: value for name, value in asdict(item).items() if name != "position"}
     connection.execute(insert(log_queue).inline(), values)

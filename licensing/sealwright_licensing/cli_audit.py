@@ -1,4 +1,4 @@
-"""``audit verify | checkpoint | export | search | show``."""
+"""``audit verify | acknowledge | checkpoint | export | search | show``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from sealwright_licensing.audit import Report, Source, audit
+from sealwright_licensing.audit import Finding, Report, Source, audit
 from sealwright_licensing.audit_keys import load_audit_keys, service_files
 from sealwright_licensing.audit_search import SEARCHED, find_entries
 from sealwright_licensing.audit_source import (
@@ -18,12 +18,15 @@ from sealwright_licensing.audit_source import (
     read_note,
     write_export,
 )
+from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
-from sealwright_licensing.config import SERVICE_FILE
+from sealwright_licensing.config import SERVICE_FILE, ServiceFolder, load_config
+from sealwright_licensing.database import opened_database
 from sealwright_licensing.keyring import SERVICE_FILES
 from sealwright_licensing.keys import load_log_keys
 from sealwright_licensing.records import LogEntryRecord
+from sealwright_licensing.schema import acknowledge, older_schema
 from sealwright_licensing.sequencer import Sequencer, newest_checkpoint
 from sealwright_policies.errors import OperationError, UsageError
 
@@ -41,6 +44,13 @@ def add_commands(commands: Commands) -> None:
                         help="a checkpoint kept earlier, from here or from a lease; may be given again")  # fmt: skip
     verify.add_argument("--service", action="append", type=Path, metavar="FILE",
                         help="license-service.json with a log key (default: DIR's); may be given again")  # fmt: skip
+    acknowledge = add_leaf(
+        group, "acknowledge", _acknowledge,
+        help_="enter in the log what a person says of a finding, which then blocks no change of the schema any more",
+        example="sealwright-license audit acknowledge /srv/license 5c0a1f77 --sentence 'Edited by hand, ticket 12.'",
+    )  # fmt: skip
+    acknowledge.add_argument("finding", metavar="ID", help="of the finding, as audit verify shows it; 8 digits will do")
+    acknowledge.add_argument("--sentence", required=True, metavar="TEXT", help="what was found out, on one line")
     checkpoint = add_leaf(
         group, "checkpoint", _checkpoint, help_="print the newest signed checkpoint; keep it where the service is not",
         example="sealwright-license audit checkpoint /srv/license > kept/2026-01.txt",
@@ -68,18 +78,29 @@ def add_commands(commands: Commands) -> None:
 
 
 def _verify(arguments: argparse.Namespace) -> None:
-    kept = [read_note(path) for path in arguments.checkpoint]
+    kept, older = [read_note(path) for path in arguments.checkpoint], None
     log = load_audit_keys(arguments.service or service_files(arguments.directory))
     with ExitStack() as stack:
         source: Source
         if (arguments.directory / ENTRIES_FILE).exists():
             source = ExportSource(arguments.directory)
         else:
-            context = stack.enter_context(open_service(arguments.directory))
-            source = stack.enter_context(open_database_source(context.store.engine))
-        report = audit(source, log.keys, log.origin, kept)
+            folder = ServiceFolder(arguments.directory)
+            engine = stack.enter_context(opened_database(folder, load_config(folder)))
+            older = older_schema(engine)
+            source = stack.enter_context(open_database_source(engine))
+        report = audit(source, log.keys, log.origin, kept, schema=older)
     _print_report(report, as_json=arguments.json)
     report.require_clean()
+
+
+def _acknowledge(arguments: argparse.Namespace) -> None:
+    folder = ServiceFolder(arguments.directory)
+    keys = load_audit_keys(service_files(arguments.directory))
+    with opened_database(folder, load_config(folder)) as engine:
+        finding = acknowledge(engine, keys, cli_actor(), arguments.finding, arguments.sentence)
+    words = [f"Acknowledged: {finding.place}: {finding.sentence}.", "The log has it, under your name."]
+    print_result(finding.document(), words, as_json=arguments.json)
 
 
 def _print_report(report: Report, *, as_json: bool) -> None:
@@ -91,20 +112,26 @@ def _print_report(report: Report, *, as_json: bool) -> None:
         "upgrades": report.upgrades,
         "changes_of_earlier_versions": report.earlier_changes,
         "found": report.found,
-        "findings": [{"place": one.place, "sentence": one.sentence} for one in report.findings],
+        "findings": [one.document() for one in report.findings],
+        "acknowledged": [one.document() for one in report.acknowledged],
     }
-    words = [f"{one.place}: {one.sentence}." for one in report.findings[:SHOWN_FINDINGS]]
+    words = [f"{one.place}: {one.sentence}.{_named(one)}" for one in report.findings[:SHOWN_FINDINGS]]
     if report.found > SHOWN_FINDINGS:
         words.append(f"… and {report.found - SHOWN_FINDINGS} more; --json lists up to 1000.")
     words.append(
         f"{report.entries} entries, {report.checkpoints} checkpoints and {report.rows} rows verified, "
         f"{report.found} findings."
     )
+    words += [f"Acknowledged: {one.place}: {one.sentence}.{_named(one)}" for one in report.acknowledged]
     if report.upgrades:
         words.append(f"Upgrades of the database have entered all rows anew: {', '.join(report.upgrades)}.")
     if report.waiting:
         words.append(f"{report.waiting} entries wait for their numbers; no checkpoint covers them yet.")
     print_result(result, words, as_json=as_json)
+
+
+def _named(finding: Finding) -> str:
+    return f" [{finding.finding_id[:16]}]" if finding.finding_id else ""
 
 
 def _checkpoint(arguments: argparse.Namespace) -> None:

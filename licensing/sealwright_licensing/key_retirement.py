@@ -104,7 +104,8 @@ def _require_clean_audit(folder: Path, keeper: Keeper, store: SqlStore, service_
     """Refuse to sign records anew that the log does not know so: whoever stole the old key could have written them."""
     keys = [key.public_key() for key in load_log_keys(folder, keeper)]
     with open_database_source(store.engine) as source:
-        found = audit(source, keys, log_origin(service_id)).findings
+        report = audit(source, keys, log_origin(service_id))
+    found = [*report.findings, *report.acknowledged]  # who judged a row did not vouch for a signature over it
     if found:
         raise OperationError(
             f"Forgetting this key signs anew what it has signed, and {found[0].place} is not as the log has it: "

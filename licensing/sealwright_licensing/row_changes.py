@@ -92,6 +92,8 @@ SPOKEN_OF: dict[type[Any], Mapping[str, str]] = {
 """What an entry says itself of the decision or operation that it is about: its fields, and the columns of the row."""
 UPGRADE = "database.upgrade"
 """The operation behind which all rows are entered anew."""
+ACKNOWLEDGE = "audit.acknowledge"
+"""The operation by which a person has judged a finding of the audit; its subject is the finding's id."""
 
 _KINDS = frozenset(AUDITED)
 KEYS: dict[type[Any], tuple[str, ...]] = {

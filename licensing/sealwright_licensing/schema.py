@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.actors import Actor
+from sealwright_licensing.audit import Finding
+from sealwright_licensing.audit_acknowledgement import acknowledge_finding
 from sealwright_licensing.audit_keys import AuditKeys
 from sealwright_licensing.baseline import LOGGED_SINCE, enter_baseline, require_as_logged
 from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
@@ -127,6 +130,18 @@ def downgrade(engine: Engine, revision: str, migrator: Migrator) -> None:
         _enter(connection, before, migrator)
 
 
+def acknowledge(engine: Engine, keys: AuditKeys, actor: Actor, named: str, judgement: str) -> Finding:
+    """Enter what a person says of a finding of the audit, whatever the database's schema is.
+
+    Raises:
+        UsageError, OperationError: as :func:`.audit_acknowledgement.acknowledge_finding`; or the database refuses.
+    """
+    with _alone(engine) as connection:
+        revision = _revision(connection) or ""
+        now = int(time.time())
+        return acknowledge_finding(connection, keys, actor, named, judgement, schema=revision, now=now)
+
+
 def _prepare(connection: Connection, before: str | None, migrator: Migrator | None) -> None:
     if before is not None:
         assert migrator is not None  # noqa: S101 - a database that is not empty is migrated by somebody
@@ -150,6 +165,18 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         raise UsageError(f"The schema cannot be changed so: {error}") from error
     except DBAPIError as error:
         raise refused(engine, error) from error
+
+
+def older_schema(engine: Engine) -> str | None:
+    """The revision of a database that has a log and is not brought up to date yet; None of one that is.
+
+    Raises:
+        OperationError: it is from before there was a log.
+    """
+    found = current_revision(engine)
+    if found is None or found < LOGGED_SINCE or found > newest_revision():
+        require_newest(engine)
+    return None if found == newest_revision() else found
 
 
 def require_newest(engine: Engine) -> None:

@@ -52,6 +52,22 @@ def test_verify_names_what_was_changed_and_exits_with_10(
     assert "AUDIT_MISMATCH" in printed.err
 
 
+def test_what_a_person_has_judged_is_listed_and_exits_with_0(
+    world: LicenseWorld, box: EnrolledDevice, capsys: Capture
+) -> None:
+    folder = world.folder.path
+    with world.store.engine.begin() as connection:
+        connection.execute(update(licenses).values(seats=1000))
+    (finding,) = run(capsys, "verify", folder, code=10)["findings"]
+    said = run(capsys, "acknowledge", folder, finding["id"][:16], "--sentence", "Edited by hand.")
+    assert said == finding
+    report = run(capsys, "verify", folder)
+    assert (report["findings"], report["acknowledged"]) == ([], [finding])
+    assert main(["audit", "verify", str(folder)]) == 0
+    assert f"Acknowledged: {finding['place']}" in capsys.readouterr().out
+    assert main(["audit", "acknowledge", str(folder), "ffffffff", "--sentence", "No."]) == 2
+
+
 def test_a_kept_checkpoint_is_held_against_the_log(
     world: LicenseWorld, box: EnrolledDevice, tmp_path: Path, capsys: Capture
 ) -> None:

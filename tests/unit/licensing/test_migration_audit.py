@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,12 +15,13 @@ from sealwright_licensing import baseline, schema
 from sealwright_licensing.audit import Report, audit
 from sealwright_licensing.audit_source import open_database_source
 from sealwright_licensing.database import is_postgresql
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.keyring import KeyRole
-from sealwright_licensing.records import LogQueueItem, Operation
-from sealwright_licensing.tables import licenses, log_entries, log_queue
-from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_licensing.records import License, LogQueueItem, Operation
+from sealwright_licensing.tables import licenses, log_entries, log_nodes, log_queue
+from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
-from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.license_world import OPERATOR, LicenseWorld
 
 WITH_A_LOG = ["0006", "0007", "0008", "0009", "0010"]
 
@@ -62,6 +65,75 @@ def test_an_upgrade_refuses_rows_that_the_log_does_not_know_so(
     schema.upgrade(engine, world.migrator)
     world.sequence()
     box.ask()
+
+
+@pytest.mark.parametrize("revision", ["0006", "0010"])
+def test_a_finding_that_a_person_has_judged_does_not_keep_the_schema_old(
+    world: LicenseWorld, box: EnrolledDevice, revision: str
+) -> None:
+    """Its id holds for the row as it was judged: one that is edited once more is refused again."""
+    engine, keys = world.store.engine, world.migrator.audit_keys
+    schema.downgrade(engine, revision, world.migrator)
+    execute(engine, update(licenses).values(seats=1000))
+    (finding,) = audited(world, revision).findings
+    with pytest.raises(UsageError, match="names 0 findings"):
+        schema.acknowledge(engine, keys, OPERATOR, "0" * 64, "Nothing.")
+    with pytest.raises(UsageError, match="names 0 findings"):
+        schema.acknowledge(engine, keys, OPERATOR, finding.finding_id[:7], "Nothing.")
+    with pytest.raises(UsageError, match="--sentence"):
+        schema.acknowledge(engine, keys, OPERATOR, finding.finding_id, " \n")
+    schema.acknowledge(engine, keys, OPERATOR, finding.finding_id[:12], "Edited by hand, ticket 12.")
+    report = audited(world, revision)
+    assert (report.findings, report.found, report.acknowledged) == ([], 0, [finding])
+
+    execute(engine, update(licenses).values(seats=1001))
+    assert "the row is not as" in refused(lambda: schema.upgrade(engine, world.migrator))
+    execute(engine, update(licenses).values(seats=1000))
+    schema.upgrade(engine, world.migrator)
+    world.sequence()
+    report = audited(world, schema.newest_revision())
+    assert (report.findings, report.acknowledged) == ([], [])  # the upgrade has entered the row as it is
+    with world.store.read() as transaction:
+        (said,) = transaction.find(Operation, operation="audit.acknowledge")
+    assert (said.subject, said.actor) == (finding.finding_id, OPERATOR.name)
+    assert json.loads(said.detail)["judgement"] == "Edited by hand, ticket 12."
+
+
+def test_a_change_without_a_cause_is_judged_once_and_stays_listed(world: LicenseWorld, box: EnrolledDevice) -> None:
+    """It is in the log for good; one that waits for its number has no place yet that could be judged."""
+    engine, keys = world.store.engine, world.migrator.audit_keys
+
+    def change() -> None:
+        with world.store.write() as transaction:
+            transaction.put(replace(transaction.find(License)[0], seats=transaction.find(License)[0].seats + 1))
+
+    change()
+    newest = schema.newest_revision()
+    assert [one.finding_id for one in audited(world, newest).findings] == [""]
+    world.sequence()
+    (finding,) = audited(world, newest).findings
+    assert finding.place.startswith("entry ")
+    schema.acknowledge(engine, keys, OPERATOR, finding.finding_id, "A mistake of version 0.9.")
+    world.sequence()
+    schema.downgrade(engine, "0010", world.migrator)
+    schema.upgrade(engine, world.migrator)
+    change()
+    world.sequence()
+    report = audited(world, newest)
+    assert report.acknowledged == [finding]
+    assert len(report.findings) == 1
+
+
+def test_the_log_itself_is_never_acknowledged(world: LicenseWorld, box: EnrolledDevice) -> None:
+    """Nor by an operation that somebody has made up, for no finding at all."""
+    engine = world.store.engine
+    with world.store.write() as transaction:
+        record_operation(transaction, actor=OPERATOR, operation="audit.acknowledge", subject="", now=world.now)
+    world.sequence()
+    execute(engine, delete(log_nodes).where(log_nodes.c.level == 0, log_nodes.c.node_index == 1))
+    report = audited(world, schema.newest_revision())
+    assert [(one.place, one.finding_id) for one in report.findings] == [("subtree 0/1", "")]
+    assert report.acknowledged == []
 
 
 def test_a_downgrade_refuses_them_too(world: LicenseWorld, box: EnrolledDevice) -> None:
