@@ -1,4 +1,4 @@
-"""``audit verify | acknowledge | checkpoint | export | search | show``."""
+"""``audit verify | acknowledge | checkpoint | consistency | export | search | show``."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ from sealwright_licensing.config import SERVICE_FILE, ServiceFolder, load_config
 from sealwright_licensing.database import opened_database
 from sealwright_licensing.keyring import SERVICE_FILES
 from sealwright_licensing.keys import load_log_keys
+from sealwright_licensing.log_proofs import prove_consistency
 from sealwright_licensing.records import LogEntryRecord
 from sealwright_licensing.schema import acknowledge, older_schema
 from sealwright_licensing.sequencer import Sequencer, newest_checkpoint
 from sealwright_policies.errors import OperationError, UsageError
+from sealwright_policies.transparency.merkle import MOST_ENTRIES
 
 SHOWN_FINDINGS = 20
 
@@ -56,6 +58,12 @@ def add_commands(commands: Commands) -> None:
         example="sealwright-license audit checkpoint /srv/license > kept/2026-01.txt",
     )  # fmt: skip
     checkpoint.add_argument("--wait", action="store_true", help="append what waits for its number first")
+    consistency = add_leaf(
+        group, "consistency", _consistency, help_="print the proof that the log has only grown between two sizes",
+        example="sealwright-license audit consistency /srv/license 812 1031 > consistency.json",
+    )  # fmt: skip
+    consistency.add_argument("first", metavar="SIZE", type=_size, help="entries that somebody has seen")
+    consistency.add_argument("second", metavar="SIZE", type=_size, help="entries of the checkpoint that is shown now")
     export = add_leaf(
         group, "export", _export, help_="write the log into a new folder, which `audit verify` takes too",
         example="sealwright-license audit export /srv/license audit-2026-01",
@@ -144,6 +152,19 @@ def _checkpoint(arguments: argparse.Namespace) -> None:
         raise OperationError("The log is empty.", cure="Nothing has been decided or imported yet.")
     result = {"size": newest.size, "checkpoint": newest.note}
     print_result(result, newest.note.removesuffix("\n").split("\n"), as_json=arguments.json)
+
+
+def _consistency(arguments: argparse.Namespace) -> None:
+    with open_service(arguments.directory) as context:
+        proof = prove_consistency(context.store, arguments.first, arguments.second)
+    document = proof.model_dump(mode="json")
+    print_result(document, [json.dumps(document)], as_json=arguments.json)
+
+
+def _size(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) >= MOST_ENTRIES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of entries")
+    return int(text)
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -70,7 +70,9 @@ def verify(box: VirtualBox, placard: Placard, vendor: Vendor) -> None:
         *("--manifest-key", vendor.image / "manifest-key.pem"),
     )
     known = ("--device", placard.device_id, "--tier", "software", *files)
-    said = json.loads(command("sealwright-box", "verify", f"https://127.0.0.1:{box.port}", *known, "--json"))
+    with tempfile.TemporaryDirectory() as own:
+        words = ("verify", f"https://127.0.0.1:{box.port}", *known, "--json")
+        said = json.loads(command("sealwright-box", *words, variables={"XDG_STATE_HOME": own}))
     assert (said["result"], said["device_id"]) == ("verified", placard.device_id)
     assert said["fingerprint"] == placard.tls_fingerprint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -136,7 +137,13 @@ class RunningBox:
     def command(self, *arguments: str | Path, typed: str = "") -> subprocess.CompletedProcess[str]:
         """Run ``sealwright-box`` with this on its standard input."""
         argv = [str(Path(sys.executable).parent / "sealwright-box"), *map(str, arguments)]
-        return subprocess.run(argv, input=typed, capture_output=True, text=True, check=False)
+        own = {"XDG_STATE_HOME": str(self.seen)}
+        return subprocess.run(argv, input=typed, capture_output=True, text=True, check=False, env=os.environ | own)
+
+    @property
+    def seen(self) -> Path:
+        """Where this customer's command keeps what it must know the next time."""
+        return self.simulated.paths.root / "customer"
 
     def activate(
         self, claim_code: str, activation_code: str, secrets: Path, fingerprint: str = ""

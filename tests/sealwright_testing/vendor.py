@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,14 @@ class CommandError(AssertionError):
         self.output = output
 
 
-def command(name: str, *arguments: str | Path, typed: str = "", show: bool = False) -> str:
+def command(
+    name: str, *arguments: str | Path, typed: str = "", show: bool = False, variables: Mapping[str, str] | None = None
+) -> str:
     """Run one of our commands from this environment; returns its standard output.
 
     Args:
         typed: its standard input.
+        variables: of its environment, beside this one's.
         show: pass its standard error, where progress is written, through to ours.
 
     Raises:
@@ -72,8 +75,9 @@ def command(name: str, *arguments: str | Path, typed: str = "", show: bool = Fal
     """
     argv = [str(Path(sys.executable).parent / name), *map(str, arguments)]
     done = subprocess.run(
-        argv, input=typed, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True, check=False
-    )
+        argv, input=typed, stdout=subprocess.PIPE, stderr=None if show else subprocess.PIPE, text=True, check=False,
+        env=os.environ | (variables or {}),
+    )  # fmt: skip
     if done.returncode != 0:
         raise CommandError(argv, done.returncode, done.stdout + (done.stderr or ""))
     return done.stdout

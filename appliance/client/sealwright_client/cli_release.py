@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import ssl
 import sys
 import time
 from pathlib import Path
 
-import httpx
-
 from sealwright_client.box import Box, BoxRefusedError, connected
 from sealwright_client.cli_output import Commands, add_command, print_result, shown
 from sealwright_client.customer_key import add_customer_key, read_customer_key
+from sealwright_client.license_service import ask_service
 from sealwright_client.pinning import parse_fingerprint
 from sealwright_client.secret_input import ask_code
+from sealwright_client.seen_logs import LogComparison, add_consistency, compare_log
 from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, require_for_customers, verify_box
@@ -41,7 +40,6 @@ EXAMPLES = f"{APPROVE_EXAMPLE}\n{WITHDRAW_EXAMPLE}\n{LIST_EXAMPLE}"
 NOTHING_TO_SHOW = "NO_EVIDENCE"
 """Code of a box that is locked or not activated; any other refusal is not passed over."""
 PROOF_LIMIT = 64 * 1024
-SERVICE_TIMEOUT_S = 30.0
 
 
 def add_release(commands: Commands) -> None:
@@ -60,6 +58,7 @@ def add_release(commands: Commands) -> None:
     add_trust_files(approve)
     approve.add_argument("--manifest", required=True, type=Path, metavar="FILE", help="manifest.json of the release")
     add_customer_key(approve)
+    add_consistency(approve)
     approve.add_argument(
         "--proof", type=Path, metavar="FILE", help="the log's proof; without it the licence service is asked for one"
     )
@@ -86,13 +85,14 @@ def _approve(arguments: argparse.Namespace) -> None:
     if arguments.variants is not None:
         release = verify_variants(read_input(arguments.variants, VARIANTS_LIMIT), anchors.manifest_key, release)
     require_for_customers(release)
-    entries = _logged(arguments, release, anchors)
+    entries, log = _logged(arguments, release, anchors)
     fingerprint = parse_fingerprint(arguments.fingerprint)
     with connected(arguments.url, fingerprint) as box:
         running = running_release(box, anchors, bytes.fromhex(fingerprint.removeprefix("sha256:")))
         lines = [
             f"release   {release.manifest.product} {release.manifest.product_version}, {release.release_id}",
             f"log       in the vendor's log of {entries} entries",
+            log.line(),
             *changes(running, release.manifest),
         ]
         if not arguments.yes:
@@ -121,8 +121,8 @@ def _withdraw(arguments: argparse.Namespace) -> None:
     print_result(arguments, left | {"withdrawn": arguments.release}, lines)
 
 
-def _logged(arguments: argparse.Namespace, release: Release, anchors: TrustAnchors) -> int:
-    """Entries of the log that has the release."""
+def _logged(arguments: argparse.Namespace, release: Release, anchors: TrustAnchors) -> tuple[int, LogComparison]:
+    """Entries of the log that has the release, and how it compares with what was seen of it."""
     raw = (
         read_input(arguments.proof, PROOF_LIMIT)
         if arguments.proof is not None
@@ -133,25 +133,20 @@ def _logged(arguments: argparse.Namespace, release: Release, anchors: TrustAncho
     require_logged_as(proof, release.manifest.product, release.manifest.product_version)
     if release.manifest.service_id != anchors.service.service_id:
         raise VerificationError(RejectionCode.MANIFEST_MISMATCH, "The release belongs to another licence service.")
-    return checkpoint.size
+    log = compare_log(proof.checkpoint, checkpoint, anchors.service, arguments.consistency, needed=True)
+    return checkpoint.size, log
 
 
 def _fetched_proof(release_id: str, anchors: TrustAnchors) -> bytes:
-    context = ssl.create_default_context(cadata=anchors.service.ca)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    url = f"{anchors.service.url}/v1/log/proof/releases/{release_id}"
     try:
-        reply = httpx.get(url, verify=context, timeout=SERVICE_TIMEOUT_S, trust_env=False)
-    except httpx.HTTPError as error:
-        raise OperationError(
-            f"The licence service does not answer: {error or type(error).__name__}.",
-            cure="Get the proof from the vendor and give it with --proof.",
-        ) from None
-    if not reply.is_success:
+        found = ask_service(anchors.service, f"/v1/log/proof/releases/{release_id}", PROOF_LIMIT)
+    except OperationError as error:
+        raise OperationError(str(error), cure="Get the proof from the vendor and give it with --proof.") from None
+    if found is None:
         raise VerificationError(
             RejectionCode.RELEASE_NOT_LOGGED, f"The licence service has no proof for release {release_id[:16]}."
         )
-    return reply.content[: PROOF_LIMIT + 1]
+    return found
 
 
 def running_release(box: Box, anchors: TrustAnchors, fingerprint: bytes) -> Manifest | None:

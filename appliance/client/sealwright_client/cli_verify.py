@@ -12,6 +12,7 @@ from typing import Any
 from sealwright_client.box import connected
 from sealwright_client.cli_output import Commands, add_command, print_result
 from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
+from sealwright_client.seen_logs import LogComparison, add_consistency, compare_log
 from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, VerifiedBox, verify_box
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, VERSION_PATTERN, version_key
@@ -31,9 +32,11 @@ def add_verify(commands: Commands) -> None:
         commands, "verify", _verify, help_="have the box's TPM prove which release runs", example=EXAMPLE,
         more="Its answer is held against the vendor's keys, which come to you by another way than the box: manifest "
         "and log of releases, device certificate, the measurements of this boot, and the certificate of this very "
-        "connection. No key of yours is sent, and nobody else is asked.", fingerprint_needed=False,
+        "connection. No key of yours is sent. The licence service is asked for one thing: the proof that its log has "
+        "only grown since you saw it last.", fingerprint_needed=False,
     )  # fmt: skip
     add_trust_files(verify)
+    add_consistency(verify)
     verify.add_argument(
         "--device", metavar="ID", help="its device id, as on its console; or --fingerprint or --license"
     )
@@ -64,9 +67,10 @@ def _verify(arguments: argparse.Namespace) -> None:
     _require_wanted(arguments, verified)
     if arguments.manifest is not None:
         _require_release(verified, arguments.manifest, anchors)
+    log = compare_log(shown.log.checkpoint, verified.checkpoint, anchors.service, arguments.consistency, needed=False)
     if arguments.pin is not None:
         _pin(arguments.pin, fingerprint)
-    print_result(arguments, document(verified, fingerprint), lines(verified, fingerprint))
+    print_result(arguments, document(verified, fingerprint, log), lines(verified, fingerprint, log))
 
 
 def _fingerprint(arguments: argparse.Namespace) -> str:
@@ -76,7 +80,7 @@ def _fingerprint(arguments: argparse.Namespace) -> str:
     return fingerprint_of(shown_certificate(*parse_box_url(arguments.url)))
 
 
-def document(verified: VerifiedBox, fingerprint: str) -> dict[str, Any]:
+def document(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> dict[str, Any]:
     """For ``--json``."""
     manifest, result = verified.release.manifest, verified.result
     return {
@@ -89,7 +93,7 @@ def document(verified: VerifiedBox, fingerprint: str) -> dict[str, Any]:
         "product": manifest.product,
         "product_version": manifest.product_version,
         "release_id": verified.release.release_id,
-        "log": {"size": verified.checkpoint.size, "root": verified.checkpoint.root.hex()},
+        "log": {"size": verified.checkpoint.size, "root": verified.checkpoint.root.hex(), "seen": log.seen.value},
         "payloads": [
             {"payload_id": one.payload_id, "kind": one.kind.value, "domain": one.domain} for one in manifest.payloads
         ],
@@ -99,7 +103,7 @@ def document(verified: VerifiedBox, fingerprint: str) -> dict[str, Any]:
     }
 
 
-def lines(verified: VerifiedBox, fingerprint: str) -> list[str]:
+def lines(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> list[str]:
     """The same for people."""
     manifest, device = verified.release.manifest, verified.device
     return [
@@ -108,6 +112,7 @@ def lines(verified: VerifiedBox, fingerprint: str) -> list[str]:
         f"release   {verified.release.release_id}",
         f"log       the release is under the vendor's log of {verified.checkpoint.size} entries, "
         f"root {verified.checkpoint.root.hex()[:16]}…",
+        log.line(),
         f"TLS       {fingerprint}: the TPM vouches for this connection's certificate",
         *(f"payload   {one.payload_id}: {one.kind.value} in domain {one.domain}" for one in manifest.payloads),
         *(f"domain    {one.name}: {one.level}, digest {one.digest}" for one in manifest.domains),

@@ -62,14 +62,7 @@ def verify_checkpoint(note: str, key: Ed25519PublicKey, origin: str) -> Checkpoi
         FormatError: not a note of a checkpoint.
         VerificationError: ``LOG_PROOF_INVALID``: of another log, or not signed by its key.
     """
-    if len(note.encode("utf-8", "replace")) > CHECKPOINT_LIMIT:
-        raise FormatError(f"Checkpoint: over {CHECKPOINT_LIMIT} bytes.")
-    text, separator, tail = note.partition("\n\n")
-    lines = tail.split("\n")
-    if not separator or lines.pop() != "" or not 1 <= len(lines) <= MOST_SIGNATURES:
-        raise FormatError("Checkpoint: not a text, an empty line and signature lines.")
-    signatures = [_parse_signature(line) for line in lines]
-    found = _parse_text(text)
+    found, signatures = _parse_note(note)
     if found.origin != origin:
         raise _untrusted(f"the checkpoint is of the log {found.origin!r}, expected {origin!r}")
     wanted = key_id(origin, key)
@@ -83,6 +76,15 @@ def verify_checkpoint(note: str, key: Ed25519PublicKey, origin: str) -> Checkpoi
     return found
 
 
+def parse_checkpoint(note: str) -> Checkpoint:
+    """The checkpoint in a note that was verified before. Verifies nothing.
+
+    Raises:
+        FormatError: not a note of a checkpoint.
+    """
+    return _parse_note(note)[0]
+
+
 def key_id(origin: str, key: Ed25519PublicKey) -> bytes:
     """The id of a log's key, 4 bytes, as signature lines begin with it."""
     raw = key.public_bytes(Encoding.Raw, PublicFormat.Raw)
@@ -92,6 +94,18 @@ def key_id(origin: str, key: Ed25519PublicKey) -> bytes:
 def last_key_id(note: str) -> bytes:
     """The id in the last signature line of a note of our own: of the key that was current. Verifies nothing."""
     return _parse_signature(note.removesuffix("\n").rpartition("\n")[2])[1][:_KEY_ID_SIZE]
+
+
+def _parse_note(note: str) -> tuple[Checkpoint, list[tuple[str, bytes]]]:
+    """The checkpoint, and name, key id and signature of each line."""
+    if len(note.encode("utf-8", "replace")) > CHECKPOINT_LIMIT:
+        raise FormatError(f"Checkpoint: over {CHECKPOINT_LIMIT} bytes.")
+    text, separator, tail = note.partition("\n\n")
+    lines = tail.split("\n")
+    if not separator or lines.pop() != "" or not 1 <= len(lines) <= MOST_SIGNATURES:
+        raise FormatError("Checkpoint: not a text, an empty line and signature lines.")
+    signatures = [_parse_signature(line) for line in lines]
+    return _parse_text(text), signatures
 
 
 def _parse_text(text: str) -> Checkpoint:

@@ -24,7 +24,11 @@ from sealwright_appliance.claim import Claim
 from sealwright_appliance.customer_orders import EACH, OrderError, merged_approvals, withdrawn
 from sealwright_client.box import Box, BoxRefusedError
 from sealwright_client.cli_release import running_release
+from sealwright_licensing.keys import load_log_keys
 from sealwright_policies.appraisal.box_evidence import TrustAnchors
+from sealwright_policies.transparency.checkpoint import Checkpoint, log_origin, parse_checkpoint, sign_checkpoint
+from sealwright_policies.transparency.entries import entry_bytes, release_entry
+from sealwright_policies.transparency.merkle import leaf_hash
 from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval, approve_release
 from sealwright_policies.wire.wipe_order import volume_id
 from sealwright_policies.wire.withdrawal import MOST_WITHDRAWALS, Withdrawal, sign_withdrawal
@@ -216,6 +220,62 @@ def test_an_approval_that_was_altered_is_not_taken(
             assert 400 <= reply.status_code < 503, reply.text
             assert reply.status_code != 200
     assert {one.release_id for one in own_disk.binding.approvals} == {own_vendor.release.release_id}
+
+
+def test_a_release_in_another_log_than_the_one_seen_before_is_not_approved(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signed with the true log key, and whole: a log that nobody else is shown. Then the true one, once proven."""
+    result = own_disk.boot(monkeypatch)
+    key, before = customer_key(own_disk, tmp_path), own_vendor.release
+    first = proof_of(own_vendor, tmp_path)
+    own_vendor.update("1.3.0")
+    true = proof_of(own_vendor, tmp_path)
+    false = false_proof(own_vendor, tmp_path)
+    sizes = [size_of(own_vendor, proof) for proof in (first, true)]
+    grown, wrong = tmp_path / "grown.json", tmp_path / "wrong.json"
+    grown.write_text(license_command("audit", "consistency", own_vendor.license_directory, *map(str, sizes)))
+    wrong.write_text(json.dumps({"path": ["0" * 64]}))
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running:
+        note = json.loads(first.read_text())["checkpoint"]
+        service = own_vendor.release.manifest.service_id
+        kept = running.seen / "sealwright/logs" / service
+        kept.parent.mkdir(parents=True)
+        kept.write_text(note)
+        nobody_answers = approve(running, key, true, "--yes")
+        assert (nobody_answers.returncode, kept.read_text()) == (1, note)
+        assert "--consistency" in nobody_answers.stderr
+        for proof, consistency in ((false, grown), (false, wrong), (true, wrong)):
+            refused = approve(running, key, proof, "--yes", "--consistency", str(consistency))
+            assert (refused.returncode, kept.read_text()) == (10, note), refused.stderr
+            assert "LOG_PROOF_INVALID" in refused.stderr
+            shown = json.loads(proof.read_text())["checkpoint"]
+            assert kept.with_name(f"{service}.other").read_text() == shown  # the evidence
+        assert [one.release_id for one in own_disk.binding.approvals] == [before.release_id] * len(
+            own_disk.binding.approvals
+        )
+        done = approve(running, key, true, "--yes", "--consistency", str(grown))
+        assert done.returncode == 0, done.stderr
+        assert "of one history" in done.stdout
+        assert kept.read_text() == json.loads(true.read_text())["checkpoint"]
+
+
+def size_of(vendor: SimulatedVendor, proof: Path) -> int:
+    return parse_checkpoint(json.loads(proof.read_text())["checkpoint"]).size
+
+
+def false_proof(vendor: SimulatedVendor, directory: Path) -> Path:
+    """A log of the present release alone, signed with the service's own key."""
+    manifest = vendor.release.manifest
+    entry = release_entry(vendor.release.release_id, manifest.product, manifest.product_version)
+    leaf = leaf_hash(entry_bytes(entry))
+    checkpoint = Checkpoint(log_origin(manifest.service_id), 1, leaf)
+    note = sign_checkpoint(checkpoint, *load_log_keys(vendor.license_directory / "keys"))
+    named = {"product": manifest.product, "product_version": manifest.product_version}
+    file = directory / "false.json"
+    file.write_text(json.dumps(named | {"index": 0, "path": [], "checkpoint": note}))
+    return file
 
 
 def withdraw(running: RunningBox, key: Path, release: str, typed: str = "withdraw\n") -> tuple[int, str]:

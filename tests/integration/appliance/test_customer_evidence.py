@@ -20,11 +20,13 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sealwright_appliance import customer_evidence
 from sealwright_appliance.attempt_limiter import Rate
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.tls import make_tls_identity
+from sealwright_client.license_service import ask_service
 from sealwright_policies.appraisal.box_evidence import (
     NONCE_SIZE,
     BoxEvidence,
@@ -34,8 +36,10 @@ from sealwright_policies.appraisal.box_evidence import (
     verify_box,
 )
 from sealwright_policies.errors import FormatError, VerificationError
+from sealwright_policies.transparency.checkpoint import CHECKPOINT_LIMIT, Checkpoint, parse_checkpoint, sign_checkpoint
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.running_box import RunningBox, running_box
 from sealwright_testing.simulated_box import SimulatedVendor, free_port, license_command
 
@@ -352,3 +356,70 @@ async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
             target.write(data)
             await target.drain()
     target.close()
+
+
+def test_the_log_is_held_against_what_was_seen_of_it(activated: RunningBox, tmp_path: Path) -> None:
+    """The first time says so; the service proves that a larger log is of one history; a split one is refused."""
+    service = service_of(activated)
+    kept = activated.seen / "sealwright/logs" / service.service_id
+    kept.unlink(missing_ok=True)
+    first = verify(activated, "--device", device_id(activated))
+    assert "for the first time" in first.stdout
+    note = kept.read_text()
+    seen = parse_checkpoint(note)
+    assert log_of(verify(activated, "--device", device_id(activated), "--json"))["seen"] == "same"
+
+    activated.simulated.vendor.issue()  # an entry more
+    deadline = time.monotonic() + 30
+    while (newest := parse_checkpoint(larger := _newest_note(service))).size == seen.size:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    kept.write_text(larger)
+    assert log_of(verify(activated, "--device", device_id(activated), "--json"))["seen"] == "one-history"
+    assert kept.read_text() == larger
+
+    pin = tmp_path / "box.pin"
+    for size in (seen.size, newest.size):
+        split = sign_checkpoint(Checkpoint(seen.origin, size, bytes(32)), Ed25519PrivateKey.generate())
+        kept.write_text(split)
+        refused = verify(activated, "--device", device_id(activated), "--pin", pin)
+        assert (refused.returncode, pin.exists(), kept.read_text()) == (10, False, split), refused.stderr
+        assert "LOG_PROOF_INVALID" in refused.stderr
+        assert kept.with_name(f"{kept.name}.other").read_text() == note
+    kept.write_text("something else")
+    assert "is no checkpoint" in verify(activated, "--device", device_id(activated)).stderr
+    kept.unlink()
+
+
+def test_a_service_out_of_reach_is_said_and_nothing_is_kept(activated: RunningBox, tmp_path: Path) -> None:
+    service = service_of(activated)
+    kept = activated.seen / "sealwright/logs" / service.service_id
+    other = sign_checkpoint(Checkpoint(f"sealwright/v1/log/{kept.name}", 1, bytes(32)), Ed25519PrivateKey.generate())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(other)
+    away = tmp_path / "license-service.json"
+    document = json.loads(activated.simulated.vendor.service_file.read_text())
+    away.write_text(json.dumps(document | {"url": f"https://127.0.0.1:{free_port()}"}))
+    key = ("--manifest-key", str(activated.simulated.vendor.image / "manifest-key.pem"))
+    words = ("--service", str(away), *key, "--tier", "software", "--device", device_id(activated))
+    done = activated.command("verify", activated.url, *words)
+    assert done.returncode == 0, done.stderr
+    assert "NOT held against" in done.stdout
+    assert kept.read_text() == other
+    kept.unlink()
+
+
+def service_of(box: RunningBox) -> LicenseService:
+    return parse_json(LicenseService, box.simulated.vendor.service_file.read_bytes(), limit=64 * 1024)
+
+
+def log_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["log"]
+    return found
+
+
+def _newest_note(service: LicenseService) -> str:
+    found = ask_service(service, "/v1/log/checkpoint", CHECKPOINT_LIMIT)
+    assert found is not None
+    return found.decode()

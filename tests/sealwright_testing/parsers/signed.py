@@ -16,7 +16,7 @@ from sealwright_policies.appraisal.boot_ways import BOOT_OPTION
 from sealwright_policies.appraisal.reference_values import PAYLOAD_TYPE
 from sealwright_policies.appraisal.release import read_unverified_release, verify_release
 from sealwright_policies.metering.report import Acknowledgement, sign_acknowledgement, verify_acknowledgement
-from sealwright_policies.transparency.checkpoint import Checkpoint, sign_checkpoint, verify_checkpoint
+from sealwright_policies.transparency.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint, verify_checkpoint
 from sealwright_policies.wire.air_gap import ChallengeReply, sign_reply, verify_reply
 from sealwright_policies.wire.approval_request import ApprovalRequest, make_request, verify_request, wanted_approvals
 from sealwright_policies.wire.device_certificate import verify_device_certificate
@@ -72,6 +72,7 @@ def of_signed(vectors: Path, world: LicenseWorld) -> Iterable[Parser]:
     note = sign_checkpoint(Checkpoint("log.example/a", 3, bytes(32)), key)
     checkpoint = partial(verify_checkpoint, key=key.public_key(), origin="log.example/a")
     yield Parser("checkpoint", of_text(checkpoint), (note.encode(),))
+    yield Parser("checkpoint, seen before", of_text(parse_checkpoint), (note.encode(),))
 
 
 def _pem_text(key: Ed25519PrivateKey) -> str:
