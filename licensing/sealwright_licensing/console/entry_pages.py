@@ -6,7 +6,6 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
 
 from sealwright_licensing.console.forms import Form, read_form
-from sealwright_licensing.console.languages import LANGUAGE_COOKIE, Language
 from sealwright_licensing.console.pages import Console, Visit, address, own_path
 from sealwright_licensing.limits import AddressBuckets
 from sealwright_licensing.operators.api.session import login
@@ -19,6 +18,7 @@ from sealwright_licensing.operators.browser import (
 )
 from sealwright_licensing.operators.sessions import end_session
 from sealwright_policies.errors import SealwrightError
+from sealwright_policies.languages import LANGUAGE_COOKIE, Language
 
 _YEAR_S = 365 * 86_400
 _FORM = Depends(read_form)

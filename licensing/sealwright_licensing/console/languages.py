@@ -1,29 +1,18 @@
-"""The languages of the console: one catalogue each, no text elsewhere."""
+"""The console's texts: one catalogue for each language, no text elsewhere."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from enum import StrEnum
-from functools import cache
 from pathlib import Path
 
+from sealwright_policies.languages import Language, read_catalogue
+
 _CATALOGUES = Path(__file__).parent / "messages"
-LANGUAGE_COOKIE = "__Host-sealwright-language"
 
 
-class Language(StrEnum):
-    """By its tag (BCP 47), which is also the name of its catalogue."""
-
-    ENGLISH = "en"
-    CHINESE = "zh-Hans"
-
-
-@cache
 def catalogue(language: Language) -> Mapping[str, str]:
     """All texts of a language by their keys."""
-    loaded: dict[str, str] = json.loads((_CATALOGUES / f"{language}.json").read_text("utf-8"))
-    return loaded
+    return read_catalogue(_CATALOGUES, language)
 
 
 def say(language: Language, key: str, **values: object) -> str:
@@ -46,31 +35,3 @@ def cure(language: Language, code: str) -> str:
     """What to do about an error."""
     texts = catalogue(language)
     return texts.get(f"cure.{code}", texts["cure.else"])
-
-
-def chosen_language(cookie: str | None, accepted: str) -> Language:
-    """The language that somebody has chosen, or else the one that his browser likes best.
-
-    Args:
-        accepted: Accept-Language (RFC 9110, 12.5.4).
-    """
-    if cookie in set(Language):
-        return Language(cookie)
-    ranked = sorted(_ranges(accepted), key=lambda one: -one[1])
-    for tag, weight in ranked:
-        primary = tag.partition("-")[0]
-        if weight > 0 and primary in ("en", "zh"):
-            return Language.CHINESE if primary == "zh" else Language.ENGLISH
-    return Language.ENGLISH
-
-
-def _ranges(accepted: str) -> list[tuple[str, float]]:
-    """Tags and weights; what cannot be read counts as not given."""
-    found = []
-    for part in accepted.lower().split(",")[:20]:
-        tag, _, weight = part.strip().partition(";q=")
-        try:
-            found.append((tag.strip(), float(weight or 1)))
-        except ValueError:
-            continue
-    return found

@@ -6,7 +6,8 @@ import datetime
 
 from markupsafe import Markup
 
-from sealwright_licensing.console.languages import Language, say
+from sealwright_licensing.console.languages import say
+from sealwright_policies.languages import Language
 
 SHORT = 12
 """Characters of an id in a list."""

@@ -16,20 +16,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sealwright_licensing.console import marks
 from sealwright_licensing.console.forms import EMPTY, Form
 from sealwright_licensing.console.headers import HEADERS
-from sealwright_licensing.console.languages import (
-    LANGUAGE_COOKIE,
-    Language,
-    catalogue,
-    chosen_language,
-    cure,
-    say,
-    word,
-)
+from sealwright_licensing.console.languages import catalogue, cure, say, word
 from sealwright_licensing.operators.api.desk import Desk
 from sealwright_licensing.operators.browser import CSRF_FIELD
 from sealwright_licensing.operators.roles import Permission
 from sealwright_licensing.operators.sessions import Session
 from sealwright_policies.errors import SealwrightError
+from sealwright_policies.languages import LANGUAGE_COOKIE, Language, chosen_language
 from sealwright_policies.wire.messages import Problem
 
 _HERE = Path(__file__).parent

@@ -4,50 +4,36 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from string import Formatter
 
 import pytest
 
 from sealwright_licensing import console
 from sealwright_licensing.console.device_operations import DEVICES, RELEASES, TOKENS
-from sealwright_licensing.console.languages import Language, catalogue, chosen_language, cure, say
+from sealwright_licensing.console.languages import catalogue, cure, say
 from sealwright_licensing.console.license_operations import LICENSES, issue_fields
 from sealwright_licensing.console.operation_forms import Subject
 from sealwright_policies.errors import RejectionCode
+from sealwright_policies.languages import Language
+from sealwright_testing.catalogues import not_chinese, own_words, require_same
 
 FOLDER = Path(console.__file__).parent
 TEMPLATES = sorted((FOLDER / "templates").glob("*.html"))
 ENGLISH, CHINESE = (catalogue(one) for one in Language)
-_OUR_NAME = "Sealwright"
 SAME_IN_BOTH = {"col.pcr", "col.tier", "col.digest", "fact.tpm", "findings.pcr", "log.userspace", "language.en",
                 "language.zh-Hans", "fact.of"}  # fmt: skip
 
 
-def test_both_languages_have_the_same_keys() -> None:
-    assert set(ENGLISH) == set(CHINESE)
-    assert all(text.strip() for texts in (ENGLISH, CHINESE) for text in texts.values())
-
-
-def test_both_have_the_same_places_for_values() -> None:
-    def places(text: str) -> set[str]:
-        return {name for _, name, _, _ in Formatter().parse(text) if name}
-
-    assert {key: places(text) for key, text in ENGLISH.items()} == {key: places(text) for key, text in CHINESE.items()}
+def test_both_languages_say_the_same() -> None:
+    require_same(ENGLISH, CHINESE)
 
 
 def test_chinese_is_chinese() -> None:
-    untranslated = {key for key, text in CHINESE.items() if not re.search("[一-鿿]", text)}
-    assert untranslated <= SAME_IN_BOTH
+    assert not_chinese(CHINESE) <= SAME_IN_BOTH
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.name)
 def test_a_template_holds_no_text_of_its_own(template: Path) -> None:
-    """Neither between tags nor in attributes that are shown or read out."""
-    text = re.sub(r"\{[{%#].*?[}%#]\}", " ", template.read_text(), flags=re.DOTALL)
-    shown = re.findall(r"\b(?:title|alt|aria-label|placeholder)=\"([^\"]*)\"", text)
-    shown.append(re.sub(r"<[^>]*>", " ", text))
-    left = " ".join(shown).replace(_OUR_NAME, "")
-    assert re.findall(r"[^\W\d_]+", left) == []
+    assert own_words(template) == []
 
 
 def used_keys() -> set[str]:
@@ -93,22 +79,3 @@ def test_every_rejection_code_has_a_word() -> None:
     assert {f"code.{code}" for code in RejectionCode} - set(ENGLISH) == set()
     assert cure(Language.CHINESE, "EXPIRED") == "请续期许可证。"
     assert cure(Language.ENGLISH, "SOMETHING_NEW") == say(Language.ENGLISH, "cure.else")
-
-
-@pytest.mark.parametrize(
-    ("cookie", "accepted", "chosen"),
-    [
-        (None, "", Language.ENGLISH),
-        (None, "zh-CN,zh;q=0.9,en;q=0.8", Language.CHINESE),
-        (None, "en;q=0.5, zh-TW", Language.CHINESE),
-        (None, "de, en;q=0.7, zh;q=0.3", Language.ENGLISH),
-        (None, "zh;q=0, en;q=0.1", Language.ENGLISH),
-        (None, "de", Language.ENGLISH),
-        (None, "zh;q=x, ;;;=,en", Language.ENGLISH),
-        ("zh-Hans", "en", Language.CHINESE),
-        ("en", "zh", Language.ENGLISH),
-        ("../../etc/passwd", "zh", Language.CHINESE),
-    ],
-)
-def test_the_language_is_the_chosen_or_the_browsers(cookie: str | None, accepted: str, chosen: Language) -> None:
-    assert chosen_language(cookie, accepted) is chosen
