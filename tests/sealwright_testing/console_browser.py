@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from playwright.sync_api import ConsoleMessage, Page, Request, expect
+from playwright.sync_api import Page, expect
 
 from sealwright_licensing.operators.roles import Role
+from sealwright_testing.browser import PATIENCE_MS, VIOLATED, SeenRequests
 from sealwright_testing.troubled_fleet import Fleet
 
 MOST_TABS = 120
-VIOLATED = "Content Security Policy"
-PATIENCE_MS = 60_000
-"""How long a busy machine may take over one step."""
 DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
-
-
-@dataclass
-class SeenRequests:
-    """What a page asked for, and what the browser complained about."""
-
-    urls: list[str] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-    provoked: bool = False
-    """Whether the test violates the policy on purpose."""
-
-    @classmethod
-    def watch(cls, page: Page) -> SeenRequests:
-        """Begin."""
-        seen = cls()
-
-        def request(one: Request) -> None:
-            seen.urls.append(one.url)
-
-        def console(message: ConsoleMessage) -> None:
-            # A page with an error's status is no complaint about the page.
-            if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
-                seen.complaints.append(message.text)
-
-        page.on("request", request)
-        page.on("console", console)
-        page.on("pageerror", lambda error: seen.complaints.append(str(error)))
-        return seen
-
-    def require_own(self, url: str) -> None:
-        """No request to anybody else, no violation of the policy, no error of a script."""
-        assert [one for one in self.urls if not one.startswith(url + "/")] == []
-        assert [one for one in self.complaints if not (self.provoked and VIOLATED in one)] == []
 
 
 @dataclass

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from sealwright_testing.console_browser import PATIENCE_MS, SeenRequests, Visitor
+from sealwright_testing import browser
+from sealwright_testing.browser import PATIENCE_MS, SeenRequests
+from sealwright_testing.console_browser import Visitor
 from sealwright_testing.license_server import LicenseServer, running_service
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.troubled_fleet import Fleet, make_fleet
@@ -31,12 +32,8 @@ def server(fleet: Fleet) -> Iterator[LicenseServer]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's. Its own sandbox needs rights that root's processes in a container lack."""
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-        yield browser
-        browser.close()
+    with browser.chromium() as running:
+        yield running
 
 
 @pytest.fixture

@@ -9,33 +9,10 @@ import pytest
 from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.records import Decision, ReleaseRecord
+from sealwright_testing.browser import CONTRAST
 from sealwright_testing.console_browser import MOST_TABS, Visitor
 from sealwright_testing.troubled_fleet import Fleet
 
-CONTRAST = """
-() => {
-  const parse = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
-    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
-  const ground = element => {
-    for (let one = element; one; one = one.parentElement) {
-      const colour = parse(getComputedStyle(one).backgroundColor);
-      if (colour.length < 4 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const poor = [];
-  for (const element of document.querySelectorAll('body *')) {
-    const own = [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
-    if (!own || element.closest('svg') || !element.checkVisibility()) continue;
-    const pair = [light(parse(getComputedStyle(element).color)), light(ground(element))].sort((a, b) => b - a);
-    const ratio = (pair[0] + 0.05) / (pair[1] + 0.05);
-    if (ratio < 4.5) poor.push(element.tagName + ' ' + element.className + ' ' + ratio.toFixed(2));
-  }
-  return poor;
-}
-"""
 TINY = """
 () => [...document.querySelectorAll('svg text')].filter(one => one.getBoundingClientRect().height < 10)
   .map(one => one.textContent)

@@ -9,7 +9,7 @@ from pathlib import Path
 from playwright.sync_api import Browser
 
 from sealwright_licensing import keys
-from sealwright_testing.console_browser import PATIENCE_MS
+from sealwright_testing.browser import PATIENCE_MS
 from sealwright_testing.license_server import running_service
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.openid_provider import configure_provider, running_provider

@@ -11,7 +11,8 @@ from sealwright_licensing.operators.records import ApiToken
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import create_token
 from sealwright_licensing.records import Device, DeviceStatus, License, LicenseStatus, ReleaseRecord
-from sealwright_testing.console_browser import DRAWN, PATIENCE_MS, Visitor
+from sealwright_testing.browser import PATIENCE_MS
+from sealwright_testing.console_browser import DRAWN, Visitor
 from sealwright_testing.license_server import LicenseServer
 from sealwright_testing.license_world import OPERATOR
 
