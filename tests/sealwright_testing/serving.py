@@ -57,6 +57,7 @@ STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 LONG_REPLIES = OutflowPolicy(answer_tokens=1_000_000, budgets=())
 """For tests of other things."""
+BRIEF_REPLIES = OutflowPolicy(answer_tokens=40, budgets=())
 
 
 @dataclass
@@ -110,7 +111,10 @@ class ServingBox:
 
 @contextmanager
 def serving_box(
-    models: Mapping[str, Path | None], limits: Limits = LIMITS, policy: OutflowPolicy = LONG_REPLIES
+    models: Mapping[str, Path | None],
+    limits: Limits = LIMITS,
+    policy: OutflowPolicy = LONG_REPLIES,
+    brief: frozenset[str] = frozenset(),
 ) -> Iterator[ServingBox]:
     """Serve model files under their payload ids until the block ends.
 
@@ -118,6 +122,7 @@ def serving_box(
         models: by payload id; None where the caller listens on the engine's socket itself.
         limits: on connections.
         policy: what may leave each model.
+        brief: models that end their replies soon.
     """
     with ExitStack() as stack:
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
@@ -125,7 +130,8 @@ def serving_box(
         stack.callback(shutil.rmtree, root)
         paths = Paths(root=root, gateway_group=None, agent_user=None)
         payloads = [_mounted(paths, name, model) for name, model in models.items()]
-        release = ReleaseOutflow(version=1, models=dict.fromkeys(models, policy))
+        policies = dict.fromkeys(models, policy) | dict.fromkeys(brief, BRIEF_REPLIES)
+        release = ReleaseOutflow(version=1, models=policies)
         write_durably(paths.outflow, document_bytes(release))
         meter = _meter(paths, payloads)
         outflow = BoxOutflow(paths.outflow_used, release, frozenset(models))

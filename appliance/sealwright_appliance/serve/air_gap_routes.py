@@ -14,10 +14,10 @@ import segno
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from sealwright_appliance.serve import pages
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.keys import shown_key
+from sealwright_appliance.serve.pages import Pages, pages_for
 from sealwright_appliance.serve.requests import (
     FORM_LIMIT,
     json_object,
@@ -45,18 +45,20 @@ def add_air_gap_routes(app: FastAPI, box: Box) -> None:
 
 def _add_activation(app: FastAPI, box: Box) -> None:
     @app.get("/activation/file")
-    async def page() -> HTMLResponse:
-        return HTMLResponse(pages.activation_by_file(await box.status()))
+    async def page(request: Request) -> HTMLResponse:
+        return HTMLResponse(pages_for(request).activation_by_file(await box.status()))
 
     @app.post("/activation/file/request")
     async def request_file(request: Request) -> Response:
         form, is_form = await _form_or_json(request, "claim_code", "activation_code")
-        return await _file(box, await box.activation_request(form, peer(request)), "activation", is_form=is_form)
+        answer = await box.activation_request(form, peer(request))
+        return await _file(box, answer, "activation", pages_for(request) if is_form else None)
 
     @app.post("/activation/file/proof")
     async def proof(request: Request) -> Response:
         form, is_form = await _form_or_json(request, "claim_code", "reply")
-        return await _file(box, await box.activation_proof(form, peer(request)), "proof", is_form=is_form)
+        answer = await box.activation_proof(form, peer(request))
+        return await _file(box, answer, "proof", pages_for(request) if is_form else None)
 
     @app.post("/activation/file/reply")
     async def reply(request: Request) -> Response:
@@ -64,19 +66,21 @@ def _add_activation(app: FastAPI, box: Box) -> None:
         answer = await box.activation_reply(form, peer(request))
         if not is_form:
             return passed_on(answer)
+        pages = pages_for(request)
         page = pages.secrets(answer.json(), form) if answer.is_success else pages.refused(answer.json())
         return HTMLResponse(page, status_code=answer.status_code)
 
 
 def _add_renewal_pages(app: FastAPI, box: Box) -> None:
     @app.get("/renewal")
-    async def page() -> HTMLResponse:
-        return HTMLResponse(pages.renewal(await box.status()))
+    async def page(request: Request) -> HTMLResponse:
+        return HTMLResponse(pages_for(request).renewal(await box.status()))
 
     @app.post("/renewal/request")
     async def request_file(request: Request) -> Response:
         form = posted_form(await read_body(request, FORM_LIMIT))
         answer = await box.renewal_request(short_text("admin_key", form.get("admin_key", "")))
+        pages = pages_for(request)
         if not answer.is_success:
             return HTMLResponse(pages.refused(answer.json()), status_code=answer.status_code)
         made = answer.json()
@@ -89,6 +93,7 @@ def _add_renewal_pages(app: FastAPI, box: Box) -> None:
         form = await uploaded_form(request, UPLOAD_LIMIT)
         key = short_text("admin_key", form.get("admin_key", ""))
         answer = await box.renewal_reply(key, _reply_text(form.get("reply")))
+        pages = pages_for(request)
         page = pages.renewed(answer.json()) if answer.is_success else pages.refused(answer.json())
         return HTMLResponse(page, status_code=answer.status_code)
 
@@ -131,13 +136,13 @@ def _reply_text(value: object) -> str:
     return value
 
 
-async def _file(box: Box, answer: httpx.Response, what: str, *, is_form: bool) -> Response:
-    """A request file to be saved, for a program as a member."""
+async def _file(box: Box, answer: httpx.Response, what: str, pages: Pages | None) -> Response:
+    """A request file to be saved; for a program, which is shown no pages, as a member."""
     if not answer.is_success:
-        if is_form:
+        if pages is not None:
             return HTMLResponse(pages.refused(answer.json()), status_code=answer.status_code)
         return passed_on(answer)
-    if not is_form:
+    if pages is None:
         return JSONResponse({"file": answer.text})
     return await _download(box, answer.text, what)
 

@@ -19,7 +19,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
 
-from sealwright_appliance.serve import pages
 from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.chat import BODY_LIMIT, parse_chat_request
@@ -29,6 +28,8 @@ from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin,
 from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
 from sealwright_appliance.serve.padding import padded_document
+from sealwright_appliance.serve.page_routes import add_page_routes
+from sealwright_appliance.serve.pages import pages_for
 from sealwright_appliance.serve.relay import EventStream, while_connected
 from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
 from sealwright_appliance.serve.watch import Watch
@@ -39,8 +40,8 @@ APPROVALS_LIMIT = 64 * 1024
 READY_S = 3.0
 """Longest wait for an engine's word that it is ready."""
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -68,6 +69,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], outflow: ReleaseOutflow 
     app = FastAPI(title="Sealwright box", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     _add_errors(app)
     _add_box_routes(app, box)
+    add_page_routes(app, box)
     _add_readiness(app, box, engines)
     _add_metrics(app, box)
     app.add_middleware(WarningHeader, box=box)
@@ -122,14 +124,6 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
     async def status() -> dict[str, Any]:
         return await box.status()
 
-    @app.get("/")
-    async def page() -> HTMLResponse:
-        return HTMLResponse(pages.front(await box.status()))
-
-    @app.get("/style.css")
-    async def style() -> Response:
-        return Response(pages.style(), media_type="text/css")
-
     @app.get("/approvals")
     async def approvals(request: Request) -> Response:
         return passed_on(await box.approvals(peer(request)))
@@ -156,6 +150,7 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
         claim, is_form = await claimed(request, "claim_code", "activation_code")
         reply = await box.activate(claim, peer(request))
         if is_form:
+            pages = pages_for(request)
             page = pages.secrets(reply.json(), claim) if reply.is_success else pages.refused(reply.json())
             return HTMLResponse(page, status_code=reply.status_code)
         return passed_on(reply)
@@ -165,6 +160,7 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
         claim, is_form = await claimed(request, "claim_code")
         reply = await box.acknowledge(claim, peer(request))
         if is_form:
+            pages = pages_for(request)
             page = pages.acknowledged() if reply.is_success else pages.refused(reply.json())
             return HTMLResponse(page, status_code=reply.status_code)
         return passed_on(reply)

@@ -1,15 +1,22 @@
-"""The pages of an unadorned box: its state, the activation form, and the secrets with their acknowledgement."""
+"""The pages of a box in both languages: its state, activation, the secrets, renewal by file, and the chat."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from sealwright_policies.languages import LANGUAGE_COOKIE, Language, chosen_language, read_catalogue
+
 WEB = Path(__file__).parent / "web"
+OF_THE_CHAT = "chat."
+"""Keys of the texts that its script shows."""
 
 
 @cache
@@ -17,51 +24,82 @@ def _environment() -> Environment:
     return Environment(loader=FileSystemLoader(WEB), autoescape=select_autoescape(), undefined=StrictUndefined)
 
 
-def front(status: dict[str, Any]) -> str:
-    """The box's state in words and, while it waits for a claim, the form for it."""
-    return _environment().get_template("front.html").render(status=status)
+def catalogue(language: Language) -> Mapping[str, str]:
+    """All texts of a language by their keys."""
+    return read_catalogue(WEB / "messages", language)
 
 
-def secrets(reply: dict[str, Any], claim: dict[str, str]) -> str:
-    """The customer's secrets, and the button that acknowledges them with the same claim code."""
-    return _environment().get_template("secrets.html").render(reply=reply, claim_code=claim["claim_code"])
+def pages_for(request: Request) -> Pages:
+    """In the language of whoever asks."""
+    return Pages(chosen_language(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("Accept-Language", "")))
 
 
-def acknowledged() -> str:
-    """The secrets are erased."""
-    return _environment().get_template("acknowledged.html").render()
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """All pages in one language."""
+
+    language: Language
+
+    def front(self, status: dict[str, Any]) -> str:
+        """The box's state in words and, while it waits for a claim, the form for it."""
+        return self._page("front.html", "/", status=status)
+
+    def secrets(self, reply: dict[str, Any], claim: dict[str, str]) -> str:
+        """The customer's secrets, and the button that acknowledges them with the same claim code."""
+        return self._page("secrets.html", reply=reply, claim_code=claim["claim_code"])
+
+    def acknowledged(self) -> str:
+        """The secrets are erased."""
+        return self._page("acknowledged.html")
+
+    def refused(self, reply: dict[str, Any]) -> str:
+        """Why a claim was not taken."""
+        return self._page("refused.html", reply=reply)
+
+    def activation_by_file(self, status: dict[str, Any]) -> str:
+        """The three forms of an activation without a network."""
+        return self._page("activation_by_file.html", "/activation/file", status=status)
+
+    def renewal(self, status: dict[str, Any]) -> str:
+        """The forms of a renewal without a network."""
+        return self._page("renewal.html", "/renewal", status=status)
+
+    def qr_code(self, svg: str) -> str:
+        """A renewal request as a QR code.
+
+        Args:
+            svg: of our own drawing.
+        """
+        return self._page("qr_code.html", svg=Markup(svg))  # noqa: S704
+
+    def renewed(self, reply: dict[str, Any]) -> str:
+        """What has come of a reply file."""
+        return self._page("renewed.html", reply=reply)
+
+    def chat(self) -> str:
+        """The page on which people talk to a model; the rest is its script's."""
+        texts = catalogue(self.language)
+        words = {key: text for key, text in texts.items() if key.startswith(OF_THE_CHAT)}
+        return self._page("chat.html", "/chat", words=words)
+
+    def _page(self, template: str, address: str = "", **values: object) -> str:
+        """Rendered; a page that has an address can be seen in the other language."""
+        texts = catalogue(self.language)
+
+        def say(key: str, **filled: object) -> str:
+            return texts[key].format(**filled)
+
+        return (
+            _environment()
+            .get_template(template)
+            .render(t=say, language=self.language, languages=list(Language), page=address, **values)
+        )
 
 
-def refused(reply: dict[str, Any]) -> str:
-    """Why a claim was not taken."""
-    return _environment().get_template("refused.html").render(reply=reply)
-
-
-def activation_by_file(status: dict[str, Any]) -> str:
-    """The three forms of an activation without a network."""
-    return _environment().get_template("activation_by_file.html").render(status=status)
-
-
-def renewal(status: dict[str, Any]) -> str:
-    """The forms of a renewal without a network."""
-    return _environment().get_template("renewal.html").render(status=status)
-
-
-def qr_code(svg: str) -> str:
-    """A renewal request as a QR code.
-
-    Args:
-        svg: of our own drawing.
-    """
-    return _environment().get_template("qr_code.html").render(svg=Markup(svg))  # noqa: S704
-
-
-def renewed(reply: dict[str, Any]) -> str:
-    """What has come of a reply file."""
-    return _environment().get_template("renewed.html").render(reply=reply)
+PAGES_WITH_ADDRESS = frozenset({"/", "/activation/file", "/renewal", "/chat"})
 
 
 @cache
-def style() -> bytes:
-    """The style sheet of all pages."""
-    return (WEB / "style.css").read_bytes()
+def asset(name: str) -> bytes:
+    """A file that the pages name."""
+    return (WEB / name).read_bytes()

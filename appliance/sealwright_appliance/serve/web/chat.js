@@ -1,0 +1,183 @@
+// The chat page: asks the box's own API and shows a reply as it comes. What it keeps, it keeps in this tab.
+
+const find = (id) => document.getElementById(id);
+const words = JSON.parse(find("chat").dataset.words);
+const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+let key = sessionStorage.getItem("key");
+let conversation = JSON.parse(sessionStorage.getItem("conversation") ?? "[]");
+let running = null;
+
+class Refusal extends Error {}
+
+async function call(path, body, signal) {
+  const headers = { Authorization: `Bearer ${key}` };
+  if (body) headers["Content-Type"] = "application/json";
+  const reply = await fetch(path, {
+    method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal, credentials: "omit",
+  });
+  if (!reply.ok) throw new Refusal(await refusalOf(reply));
+  return reply;
+}
+
+async function refusalOf(reply) {
+  const { error } = await reply.json().catch(() => ({ error: null }));
+  const wait = Number(reply.headers.get("Retry-After"));
+  return sentence(error) + (wait > 0 ? ` ${say("chat.wait", { seconds: wait })}` : "");
+}
+
+const sentence = (error) => words[`chat.error.${error?.code}`] ?? error?.message ?? say("chat.lost");
+
+async function* events(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Refusal(say("chat.broken"));
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    for (const line of lines) {
+      if (line === "data: [DONE]") return;
+      if (line.startsWith("data: ")) yield JSON.parse(line.slice("data: ".length));
+    }
+  }
+}
+
+function shown(role, text) {
+  const turn = document.createElement("li");
+  turn.className = role;
+  const who = document.createElement("strong");
+  who.textContent = say(role === "user" ? "chat.you" : "chat.answer");
+  const said = document.createElement("div");
+  said.textContent = text;
+  turn.append(who, said);
+  find("log").append(turn);
+  find("empty").hidden = true;
+  turn.scrollIntoView({ block: "end" });
+  return said;
+}
+
+function keep(role, content) {
+  conversation.push({ role, content });
+  sessionStorage.setItem("conversation", JSON.stringify(conversation));
+}
+
+// Text that grows by one drawing a frame, however fast tokens come. Whoever has scrolled up to read is left there.
+class Growing {
+  #text = new Text();
+  #waiting = "";
+
+  constructor(place) {
+    place.append(this.#text);
+  }
+
+  add(piece) {
+    if (!this.#waiting && piece) requestAnimationFrame(() => this.draw());
+    this.#waiting += piece;
+  }
+
+  draw() {
+    const follows = innerHeight + scrollY >= document.body.scrollHeight - innerHeight / 4;
+    this.#text.appendData(this.#waiting);
+    this.#waiting = "";
+    if (follows) this.#text.parentElement.scrollIntoView({ block: "end" });
+  }
+}
+
+const note = (text) => { find("note").textContent = text; };
+
+function busy(controller) {
+  running = controller;
+  find("send").hidden = controller !== null;
+  find("stop").hidden = controller === null;
+  find("log").setAttribute("aria-busy", String(controller !== null));
+}
+
+async function ask(question) {
+  const system = find("system").value.trim();
+  const messages = [...(system ? [{ role: "system", content: system }] : []), ...conversation,
+    { role: "user", content: question }];
+  busy(new AbortController());
+  note(say("chat.thinking"));
+  let said = null;
+  let growing = null;
+  let outcome = "";
+  try {
+    const body = { model: find("model").value, messages, stream: true, stream_options: { include_usage: true } };
+    const reply = await call("/v1/chat/completions", body, running.signal);
+    keep("user", question);
+    find("question").value = "";
+    shown("user", question);
+    said = shown("assistant", "");
+    growing = new Growing(said);
+    note("");
+    for await (const event of events(reply.body)) {
+      if (event.error) throw new Refusal(sentence(event.error));
+      const [choice] = event.choices;
+      growing.add(choice?.delta?.content ?? "");
+      if (choice?.finish_reason === "length") outcome = say("chat.cut");
+      if (event.usage) outcome += ` ${say("chat.used", { prompt: event.usage.prompt_tokens, completion: event.usage.completion_tokens })}`;
+    }
+  } catch (error) {
+    outcome = error.name === "AbortError" ? say("chat.stopped") : error instanceof Refusal ? error.message : say("chat.lost");
+  }
+  if (said) {
+    growing.draw();
+    keep("assistant", said.textContent);
+  }
+  busy(null);
+  note(outcome.trim());
+  find("question").focus();
+}
+
+async function enter() {
+  note("");
+  try {
+    const { data } = await (await call("/v1/models")).json();
+    find("model").replaceChildren(...data.map(({ id }) => new Option(id, id)));
+    if (data.length === 0) note(say("chat.no_models"));
+  } catch (error) {
+    note(error instanceof Refusal ? error.message : say("chat.lost"));
+    return;
+  }
+  sessionStorage.setItem("key", key);
+  find("entry").hidden = true;
+  find("chat").hidden = false;
+  find("question").focus();
+}
+
+function begin() {
+  running?.abort();
+  conversation = [];
+  sessionStorage.removeItem("conversation");
+  find("log").replaceChildren();
+  find("empty").hidden = false;
+  note("");
+}
+
+find("entry").addEventListener("submit", (event) => {
+  event.preventDefault();
+  key = find("key").value.trim();
+  enter();
+});
+find("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const question = find("question").value.trim();
+  if (question && running === null) ask(question);
+});
+find("question").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    find("ask").requestSubmit();
+  }
+});
+find("stop").addEventListener("click", () => running?.abort());
+find("new").addEventListener("click", begin);
+find("forget").addEventListener("click", () => {
+  running?.abort();
+  sessionStorage.clear();
+  location.reload();
+});
+
+conversation.forEach(({ role, content }) => shown(role, content));
+if (key) enter();

@@ -1,0 +1,170 @@
+"""The chat page in a real Chromium, over the real gateway and a real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from sealwright_appliance.boot import BoxState
+from sealwright_testing.browser import CONTRAST, PATIENCE_MS, SeenRequests, chromium
+from sealwright_testing.running_box import wait_until
+from sealwright_testing.serving import ServingBox, serving_box
+
+QUESTION = "<b>What</b> is metformin?"
+LANGUAGES = {"en-GB": "en", "zh-CN": "zh-Hans"}
+
+
+@pytest.fixture(scope="module")
+def box(random_model: Path) -> Iterator[ServingBox]:
+    """One model that never ends by itself, and one that soon does."""
+    with serving_box({"random": random_model, "brief": random_model}, brief=frozenset({"brief"})) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(params=LANGUAGES)
+def page(request: pytest.FixtureRequest, browser: Browser, box: ServingBox) -> Iterator[Page]:
+    """A new tab of somebody who speaks one of the languages; it may ask nobody but the box, and break no policy."""
+    context = browser.new_context(
+        base_url=box.url, ignore_https_errors=True, locale=request.param, viewport={"width": 390, "height": 844}
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    opened = context.new_page()
+    seen = SeenRequests.watch(opened)
+    yield opened
+    context.close()
+    seen.require_own(box.url)
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Kept for people to look at."""
+    folder = Path(__file__).parents[3] / "build" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def enter(page: Page, key: str) -> None:
+    """By keyboard alone, from the front page."""
+    page.goto("/")
+    page.locator("a[href='/chat']").press("Enter")
+    field = page.locator("#key")
+    expect(field).to_be_focused(timeout=PATIENCE_MS)
+    page.keyboard.type(key)
+    page.keyboard.press("Enter")
+
+
+def ask(page: Page, question: str) -> None:
+    """Once the field has the focus."""
+    expect(page.locator("#question")).to_be_focused(timeout=PATIENCE_MS)
+    page.keyboard.type(question)
+    page.keyboard.press("Enter")
+
+
+def turns(page: Page) -> list[str]:
+    """What was said, in its order."""
+    return page.locator("#log li div").all_inner_texts()
+
+
+def finished(page: Page) -> None:
+    """The reply has come to its end."""
+    expect(page.locator("#log")).to_have_attribute("aria-busy", "false", timeout=PATIENCE_MS)
+
+
+def test_a_conversation_by_keyboard(page: Page, box: ServingBox, screenshots: Path) -> None:
+    """Text stays text, what was said is sent again and outlives a reload, and a new conversation forgets it."""
+    enter(page, box.api_key)
+    page.locator("#model").select_option("brief")
+    page.locator("#question").focus()
+    for count in (1, 2):
+        with page.expect_request("**/v1/chat/completions") as sent:
+            ask(page, QUESTION)
+        finished(page)
+        assert len((sent.value.post_data_json or {})["messages"]) == 2 * count - 1
+        assert turns(page)[-2] == QUESTION
+        assert turns(page)[-1]
+        assert any(character.isdigit() for character in page.locator("#note").inner_text())
+    look(page, screenshots / f"chat-{page.locator('html').get_attribute('lang')}.png")
+    said = turns(page)
+    page.reload()
+    expect(page.locator("#chat")).to_be_visible()
+    assert turns(page) == said
+    page.locator("#new").press("Enter")
+    page.reload()
+    expect(page.locator("#empty")).to_be_visible()
+    assert turns(page) == []
+
+
+def look(page: Page, picture: Path) -> None:
+    """All of it can be read, on a telephone too."""
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=picture, full_page=True)
+
+
+def test_the_language_can_be_chosen(page: Page) -> None:
+    """Whatever the browser likes best; the choice holds on every page."""
+    page.goto("/chat")
+    present = page.locator("html").get_attribute("lang")
+    assert present in LANGUAGES.values()
+    (other,) = set(LANGUAGES.values()) - {present}
+    page.locator(f"button[value={other}]").click()
+    assert page.url.endswith("/chat")
+    for address in ("/chat", "/", "/renewal"):
+        page.goto(address)
+        assert page.locator("html").get_attribute("lang") == other
+
+
+def test_a_wrong_key_is_told(page: Page, screenshots: Path) -> None:
+    """And forgotten: nothing of it stays in the tab."""
+    enter(page, "sw-" + "a" * 43)
+    expect(page.locator("#note")).not_to_be_empty()
+    expect(page.locator("#chat")).to_be_hidden()
+    assert page.evaluate("() => sessionStorage.length") == 0
+    look(page, screenshots / f"chat-refused-{page.locator('html').get_attribute('lang')}.png")
+
+
+def test_a_reply_can_be_stopped(page: Page, box: ServingBox) -> None:
+    """What has come stays, and the next question is taken."""
+    enter(page, box.api_key)
+    page.locator("#model").select_option("random")
+    page.locator("#question").focus()
+    ask(page, "Tell me everything.")
+    expect(page.locator("#log li.assistant div")).not_to_be_empty()
+    page.locator("#stop").press("Enter")
+    finished(page)
+    assert turns(page)[-1]
+    expect(page.locator("#send")).to_be_visible()
+
+
+@contextmanager
+def loading(box: ServingBox) -> Iterator[None]:
+    """The gateway knows that the box does not serve, and afterwards that it does."""
+    with box.http() as client:
+        box.board.change(BoxState.UNLOCKED, "The models are being loaded.")
+        wait_until(lambda: client.get("/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE)
+        yield
+        box.board.change(BoxState.SERVING, "The models answer.")
+        wait_until(lambda: client.get("/readyz").status_code == httpx.codes.OK)
+
+
+def test_a_box_that_does_not_serve_says_so(page: Page, box: ServingBox) -> None:
+    """The question is still in its field, to be sent again."""
+    enter(page, box.api_key)
+    page.locator("#question").focus()
+    with loading(box):
+        ask(page, QUESTION)
+        finished(page)
+        assert turns(page) == []
+        assert page.locator("#note").inner_text()
+        expect(page.locator("#question")).to_have_value(QUESTION)
