@@ -46,14 +46,6 @@ def page(request: pytest.FixtureRequest, browser: Browser, box: ServingBox) -> I
     seen.require_own(box.url)
 
 
-@pytest.fixture(scope="session")
-def screenshots() -> Path:
-    """Kept for people to look at."""
-    folder = Path(__file__).parents[3] / "build" / "screenshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def enter(page: Page, key: str) -> None:
     """By keyboard alone, from the front page."""
     page.goto("/")

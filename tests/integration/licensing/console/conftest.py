@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -48,11 +47,3 @@ def visitor(chromium: Browser, server: LicenseServer, fleet: Fleet) -> Iterator[
     yield Visitor(page, fleet, seen)
     context.close()
     seen.require_own(server.url)
-
-
-@pytest.fixture(scope="session")
-def screenshots() -> Path:
-    """Kept for people to look at."""
-    folder = Path(__file__).parents[4] / "build" / "screenshots"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
