@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_cpp import Llama
 
+from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Tally
 
@@ -38,13 +39,17 @@ class InProcessEngine:
         """True: the constructor returns only when the model is loaded."""
         return True
 
-    async def chat(self, request: dict[str, Any], _: Tally) -> bytes:
+    async def abilities(self) -> Abilities:
+        """Chats, and nothing else."""
+        return Abilities(tools=False)
+
+    async def whole(self, request: dict[str, Any], _: Tally) -> bytes:
         """A whole reply."""
         async with self._turn:
             reply = await asyncio.to_thread(self._complete, request)
         return json.dumps(reply, ensure_ascii=False).encode()
 
-    async def stream_chat(self, request: dict[str, Any], _: Tally) -> AsyncGenerator[bytes, None]:
+    async def stream(self, request: dict[str, Any], _: Tally) -> AsyncGenerator[bytes, None]:
         """One event per token; leaving the loop stops after the token in hand."""
         async with self._turn:
             chunks: Iterator[Any] = await asyncio.to_thread(self._complete, request)

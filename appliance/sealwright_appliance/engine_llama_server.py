@@ -11,12 +11,13 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.engine_http import BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.logprobs import rounded_events
 from sealwright_appliance.serve.meter import Tally
-from sealwright_appliance.serve.usage_events import EVENT_END, count_events
+from sealwright_appliance.serve.usage_events import EVENT_END, CallCount, count_events
 from sealwright_appliance.serve.whole_reply import WholeReply
 
 OK = 200
@@ -26,6 +27,8 @@ DONE = b"data: [DONE]\n\n"
 CHAT_PATH = "/v1/chat/completions"
 COUNTED = {"stream_options": {"include_usage": True}, "return_progress": True}
 """Asked for with every request: a request that ends early has no usage, only how far its prompt was."""
+TIMED = {"timings_per_token": True}
+"""With tools an event is no token: the engine holds a call back until it can be read."""
 
 
 class LlamaServer:
@@ -34,6 +37,7 @@ class LlamaServer:
     def __init__(self, model_id: str, socket: Path) -> None:
         self._model_id = model_id
         self._socket = socket
+        self._abilities: Abilities | None = None
 
     @property
     def model_id(self) -> str:
@@ -48,24 +52,36 @@ class LlamaServer:
         except BrokenReplyError:
             return False
 
-    async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
+    async def abilities(self) -> Abilities:
+        """What ``/props`` says; asked once, since a restarted engine loads the same file."""
+        if self._abilities is None:
+            try:
+                async with http_request(self._socket, "GET", "/props") as reply:
+                    self._abilities = _abilities(reply.status, await reply.body())
+            except BrokenReplyError:
+                raise engine_unavailable() from None
+        return self._abilities
+
+    async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, put together from a streamed one (:mod:`.serve.whole_reply`)."""
         reply = WholeReply()
         async with aclosing(
-            self.stream_chat(request | {"stream": True, "stream_options": {"include_usage": True}}, tally)
+            self.stream(request | {"stream": True, "stream_options": {"include_usage": True}}, tally)
         ) as blocks:
             async for events in blocks:
                 reply.add(events)
         return reply.document()
 
-    async def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
+    async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """The engine's events as they come; leaving the loop closes the connection, which stops the generation."""
         last = b""
         show_usage = bool(request.get("stream_options", {}).get("include_usage"))
         top = request.get("top_logprobs", 0)
         # Without a number llama-server takes 20, and of 0 it makes none at all.
         numbers = {"top_logprobs": max(1, top)} if request.get("logprobs") else {}
-        body = json.dumps(request | COUNTED | numbers, ensure_ascii=False).encode()
+        calls = CallCount(tally) if "tools" in request else None
+        timed = {} if calls is None else TIMED
+        body = json.dumps(request | COUNTED | numbers | timed, ensure_ascii=False).encode()
         try:
             async with http_request(self._socket, "POST", CHAT_PATH, body) as reply:
                 if reply.status != OK:
@@ -74,7 +90,10 @@ class LlamaServer:
                     async for last in blocks:
                         if ERROR in last:
                             raise engine_unavailable()
-                        if shown := count_events(last, tally, show_usage=show_usage):
+                        shown = count_events(last, tally, show_usage=show_usage)
+                        if calls is not None:
+                            calls.add(last)
+                        if shown:
                             yield rounded_events(shown, top) if numbers else shown
         except BrokenReplyError:
             raise engine_unavailable() from None
@@ -89,6 +108,14 @@ async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, N
         whole, end, held = (held + chunk).rpartition(EVENT_END)
         if end:
             yield whole + end
+
+
+def _abilities(status: int, body: bytes) -> Abilities:
+    try:
+        said = json.loads(body)["chat_template_caps"] if status == OK else {}
+        return Abilities(tools=bool(said["supports_tools"] and said["supports_tool_calls"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise engine_unavailable() from None
 
 
 def _translated(status: int, body: bytes) -> ApiError:

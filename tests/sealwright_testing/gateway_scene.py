@@ -20,6 +20,7 @@ from fastapi import Body, FastAPI
 from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.quota import Allowance, Lacking, Quota
@@ -63,7 +64,10 @@ class ScriptedEngine:
         await self.hold.wait()
         return self.failure is None
 
-    async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
+    async def abilities(self) -> Abilities:
+        return Abilities(tools=True)
+
+    async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         self.asked.append(request)
         try:
             await self.hold.wait()
@@ -74,7 +78,7 @@ class ScriptedEngine:
             raise self.failure
         return json.dumps({"choices": []}).encode()
 
-    async def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
+    async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         self.asked.append(request)
         if self.failure:
             raise self.failure

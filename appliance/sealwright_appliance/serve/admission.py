@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from sealwright_appliance.serve.engine import Engine
+from sealwright_appliance.serve.engine import Abilities, Engine
 from sealwright_appliance.serve.errors import busy
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.quota import Quota
@@ -65,18 +65,22 @@ class QueuedEngine:
         """Whether the engine behind is."""
         return await self._engine.ready()
 
-    async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
+    async def abilities(self) -> Abilities:
+        """The engine's; nobody waits for it in the queue."""
+        return await self._engine.abilities()
+
+    async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, when it is this request's turn."""
         async with self._admission.slot(), self._quota.spending(request, tally) as allowed:
             with tally:
-                return await self._engine.chat(allowed, tally)
+                return await self._engine.whole(allowed, tally)
 
-    async def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
+    async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A streamed reply, when it is this request's turn; the place is held until the stream is closed."""
         async with (
             self._admission.slot(),
             self._quota.spending(request, tally) as allowed,
-            aclosing(self._engine.stream_chat(allowed, tally)) as events,
+            aclosing(self._engine.stream(allowed, tally)) as events,
         ):
             with tally:
                 async for chunk in events:

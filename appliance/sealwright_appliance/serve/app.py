@@ -7,10 +7,8 @@ comes from the agent (:mod:`.box`).
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,16 +19,15 @@ from starlette.types import Message as ASGIMessage
 
 from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
-from sealwright_appliance.serve.chat import BODY_LIMIT, parse_chat_request
 from sealwright_appliance.serve.engine import Engine
-from sealwright_appliance.serve.errors import ApiError, engine_unavailable, unknown_model
+from sealwright_appliance.serve.errors import ApiError, engine_unavailable
+from sealwright_appliance.serve.gate import Counting, Gate
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
 from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
-from sealwright_appliance.serve.padding import padded_document
+from sealwright_appliance.serve.model_routes import add_model_routes
 from sealwright_appliance.serve.page_routes import add_page_routes
 from sealwright_appliance.serve.pages import pages_for
-from sealwright_appliance.serve.relay import EventStream, while_connected
 from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
@@ -77,8 +74,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], outflow: ReleaseOutflow 
     _add_metering_routes(app, box)
     add_air_gap_routes(app, box)
     _add_outflow_routes(app, box)
-    _add_models(app, box, engines)
-    _add_chat(app, box, engines, Counting(meter, watch, outflow))
+    add_model_routes(app, Gate(box, engines, Counting(meter, watch, outflow)))
     return app
 
 
@@ -273,74 +269,6 @@ def _add_outflow_routes(app: FastAPI, box: Box) -> None:
         require_admin(await _authenticated(request, box))
         name = _key_name(json_object(await read_body(request, FORM_LIMIT)).get("name"))
         return passed_on(await box.clear_key(name, shown_key(request.headers.get("authorization"))))
-
-
-def _add_models(app: FastAPI, box: Box, engines: Mapping[str, Engine]) -> None:
-    started = int(time.time())
-
-    @app.get("/v1/models")
-    async def models(request: Request) -> dict[str, Any]:
-        await _authenticated(request, box)
-        return {
-            "object": "list",
-            "data": [
-                {"id": name, "object": "model", "created": started, "owned_by": "sealwright"}
-                for name in sorted(engines)
-            ],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Counting:
-    """What counts a request, and by what it is judged."""
-
-    meter: Meter
-    watch: Watch
-    outflow: ReleaseOutflow
-
-
-def _add_chat(app: FastAPI, box: Box, engines: Mapping[str, Engine], counting: Counting) -> None:
-    names = sorted(engines)
-
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        key = await _authenticated(request, box)
-        asked = parse_chat_request(await read_body(request, BODY_LIMIT))
-        max_request_s = await box.require_serving()
-        engine = engines.get(asked.model)
-        if engine is None:
-            raise unknown_model(names)
-        policy, name = counting.outflow.of(asked.model), (engine.model_id, key.name)
-        asked.require_permitted(policy)
-        until = asyncio.get_running_loop().time() + max_request_s
-        admitted = counting.watch.admit(name, policy, await box.key_states())
-        await while_connected(request.receive, admitted, until=until)
-        request_of_engine, tally = asked.for_engine(asked.answer_tokens(policy)), counting.meter.tally(*name)
-        watched = counting.watch.over(name, asked.turns(), tally)
-        if not asked.stream:
-            async with watched:
-                reply = await while_connected(request.receive, engine.chat(request_of_engine, tally), until=until)
-            return Response(padded_document(reply, policy.padding), media_type="application/json")
-        events = _within(watched, engine.stream_chat(request_of_engine, tally))
-        first = await while_connected(request.receive, _first(events), until=until)
-        return EventStream(first, events, until=until, padding=policy.padding)
-
-
-async def _within(
-    watched: AbstractAsyncContextManager[None], events: AsyncGenerator[bytes, None]
-) -> AsyncGenerator[bytes, None]:
-    """The same events, until whose end the request is watched."""
-    async with watched, aclosing(events):
-        async for block in events:
-            yield block
-
-
-async def _first(events: AsyncGenerator[bytes, None]) -> bytes:
-    """The first events, awaited before there is a status, so that a refusal still has its own."""
-    try:
-        return await anext(events)
-    except StopAsyncIteration:
-        raise engine_unavailable() from None
 
 
 async def _authenticated(request: Request, box: Box) -> ApiKey:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sealwright_appliance.serve.meter import Tally
 
 
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a loaded model can; it does not change."""
+
+    tools: bool
+    """Whether its chat template shows tools and calls."""
+
+
 class Engine(Protocol):
     """One loaded model.
 
-    Requests are the allow-listed dictionaries of :mod:`sealwright_appliance.serve.chat`; replies are OpenAI's.
-    Closing the iterator of :meth:`stream_chat`, or cancelling :meth:`chat`, stops the generation.
+    Requests are the allow-listed dictionaries of :mod:`.chat` and :mod:`.text_completion`, told apart by ``messages``
+    and ``prompt``; replies are OpenAI's. Closing the iterator of :meth:`stream`, or cancelling :meth:`whole`, stops the
+    generation.
     """
 
     @property
@@ -24,7 +34,15 @@ class Engine(Protocol):
         """Whether the model is loaded and answers."""
         ...
 
-    async def chat(self, request: dict[str, Any], tally: Tally) -> bytes:
+    async def abilities(self) -> Abilities:
+        """What the model can.
+
+        Raises:
+            ApiError: the engine does not answer.
+        """
+        ...
+
+    async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, a JSON object; what it takes is counted in ``tally``.
 
         Raises:
@@ -32,6 +50,6 @@ class Engine(Protocol):
         """
         ...
 
-    def stream_chat(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
-        """A reply as server-sent events, ending with ``data: [DONE]``. Raises like :meth:`chat` before the first."""
+    def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
+        """A reply as server-sent events, ending with ``data: [DONE]``. Raises like :meth:`whole` before the first."""
         ...

@@ -16,8 +16,8 @@ CONNECT_S = 5.0
 READ_BYTES = 64 * 1024
 CHUNK_LIMIT = 1024 * 1024
 """Bytes of the longest chunk; llama-server puts one event into each."""
-BODY_LIMIT = 64 * 1024
-"""Bytes of a reply that is not streamed: a refusal, or the state of health."""
+BODY_LIMIT = 1024 * 1024
+"""Bytes of a reply that is not streamed: a refusal, or what the engine says of itself."""
 
 
 class BrokenReplyError(Exception):

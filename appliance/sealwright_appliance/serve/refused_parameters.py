@@ -18,6 +18,7 @@ NUMBERS = "it gives away or steers the model's numbers, which helps to copy the 
 SLOTS = "slots hold other people's conversations"
 ENGINE = "it is for the engine alone"
 ABSENT = "this box has nothing of the kind"
+TEXT_ONLY = "its models read text alone"
 OFF = {
     NUMBERS: (
         "logit_bias", "grammar", "n_probs", "post_sampling_probs", "return_tokens", "samplers", "ignore_eos",
@@ -25,18 +26,11 @@ OFF = {
     ),
     SLOTS: ("id_slot", "cache_prompt", "n_keep"),
     ENGINE: ("n_predict", "json_schema", "response_fields", "chat_template_kwargs", "lora", "verbose"),
-    ABSENT: ("tools", "tool_choice", "functions", "function_call", "audio", "modalities", "store", "prompt"),
+    ABSENT: ("functions", "function_call", "audio", "prompt"),
+    TEXT_ONLY: ("image_url", "input_audio", "file", "video_url", "file_id", "file_data"),
 }  # fmt: skip
 """Why a parameter of OpenAI's or llama-server's is refused; those that are not here are refused without a name."""
 REASONS = {name: reason for reason, names in OFF.items() for name in names}
-TAKEN = frozenset(
-    (
-        "model", "messages", "role", "content", "name", "type", "text", "stream", "stream_options", "include_usage",
-        "temperature", "top_p", "max_tokens", "max_completion_tokens", "n", "seed", "stop", "presence_penalty",
-        "frequency_penalty", "response_format", "json_schema", "user", "logprobs", "top_logprobs",
-    )
-)  # fmt: skip
-"""Names in :class:`.chat.ChatRequest` and what is in it."""
 _EXPECTED: Mapping[str, str] = {
     "missing": "it is required",
     "string_type": "expected a text",
@@ -56,39 +50,45 @@ _EXPECTED: Mapping[str, str] = {
     "too_long": "expected {max_length} or fewer entries",
     "string_too_long": "expected {max_length} or fewer characters",
     "literal_error": "expected {expected}",
+    "string_pattern_mismatch": "expected letters, digits, _ and - alone, 1 to 64 of them",
+    "none_required": "expected null",
 }
 """By pydantic's types of errors; what is filled in comes from the schema, never from the input."""
 
 
-def explain(error: ValidationError) -> ApiError:
-    """The refusal of a body; of several reasons, one that tells why before one that tells that."""
+def explain(error: ValidationError, taken: frozenset[str]) -> ApiError:
+    """The refusal of a body; of several reasons, one that tells why before one that tells that.
+
+    Args:
+        taken: names of all that a request of this kind may have, at any depth.
+    """
     problems = error.errors(include_url=False, include_input=False)
     unknown = [problem["loc"] for problem in problems if problem["type"] == "extra_forbidden"]
     for place in unknown:
         name = str(place[-1])
         if name in REASONS:
             message = f"{name} is off on a sealed box: {REASONS[name]}."
-            return ApiError(400, "unsupported_parameter", message, param=_where(place[:-1], name))
+            return ApiError(400, "unsupported_parameter", message, param=_where(place[:-1], taken, name))
     first = problems[0]
     if first["type"] == "json_invalid":
         return ApiError(400, "invalid_json", "The body is not valid JSON.")
     if unknown:
-        return _unknown(unknown[0])
-    where = _where(first["loc"])
+        return _unknown(unknown[0], taken)
+    where = _where(first["loc"], taken)
     message = f"{where or 'body'}: {_expected(first['type'], first.get('ctx', {}))}."
     return ApiError(400, "invalid_parameter", message, param=where or None)
 
 
-def _where(place: Sequence[int | str], name: str = "") -> str:
+def _where(place: Sequence[int | str], taken: frozenset[str], name: str = "") -> str:
     """A place in the body, by names of ours alone."""
-    return ".".join([str(part) for part in place if isinstance(part, int) or part in TAKEN] + [name] * bool(name))
+    return ".".join([str(part) for part in place if isinstance(part, int) or part in taken] + [name] * bool(name))
 
 
-def _unknown(place: Sequence[int | str]) -> ApiError:
-    close = difflib.get_close_matches(str(place[-1])[:64], TAKEN, n=1)
+def _unknown(place: Sequence[int | str], taken: frozenset[str]) -> ApiError:
+    close = difflib.get_close_matches(str(place[-1])[:64], taken, n=1)
     hint = f" Is {close[0]} meant?" if close else ""
     message = f"There is a parameter that this API does not know.{hint}"
-    return ApiError(400, "unknown_parameter", message, param=_where(place[:-1]) or None)
+    return ApiError(400, "unknown_parameter", message, param=_where(place[:-1], taken) or None)
 
 
 def _expected(kind: str, context: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ ROLE = b'"role":"assistant"'
 """In the first event of a choice, and in those of progress through the prompt."""
 PROGRESS = b'"prompt_progress"'
 USAGE = b'"choices":[]'
+TIMED = b'"predicted_n"'
 MOST = 2**32
 """Tokens of one request, for an engine that went wrong."""
 
@@ -29,6 +30,31 @@ def count_events(block: bytes, tally: Tally, *, show_usage: bool) -> bytes:
         return block
     events = (event for event in block.split(EVENT_END) if event)
     return b"".join(event + EVENT_END for event in events if _is_shown(event, tally, show_usage))
+
+
+class CallCount:
+    """Counts the tokens of replies with tools, of which the engine says in each event how many there were."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._by_choice: dict[int, int] = {}
+
+    def add(self, block: bytes) -> None:
+        """Count whole events, instead of what :func:`count_events` makes of them."""
+        for event in block.split(EVENT_END):
+            if TIMED in event and USAGE not in event:
+                choice = _choice(event)
+                told = _count(event, "timings", "predicted_n")
+                self._by_choice[choice] = max(self._by_choice.get(choice, 0), told)
+        self._tally.tokens_seen = sum(self._by_choice.values())
+
+
+def _choice(event: bytes) -> int:
+    """The choice that an event belongs to."""
+    try:
+        return int(json.loads(event[len(DATA) :])["choices"][0]["index"])
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        return 0
 
 
 def _is_shown(event: bytes, tally: Tally, show_usage: bool) -> bool:

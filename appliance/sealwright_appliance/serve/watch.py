@@ -108,13 +108,21 @@ class Watch:
         watched.rate_full_s = full_s
 
     @asynccontextmanager
-    async def over(self, name: Name, messages: Sequence[tuple[str, str]], tally: Tally) -> AsyncIterator[None]:
-        """Count a request when it is over, however it ends."""
+    async def over(
+        self, name: Name, conversations: Sequence[Sequence[tuple[str, str]]], tally: Tally
+    ) -> AsyncIterator[None]:
+        """Count a request when it is over, however it ends.
+
+        Args:
+            conversations: prompts that it asks at once; each is counted, with its share of the tokens.
+        """
         arrived_s = self.steady()
         try:
             yield
         finally:
-            self.observe(name, messages, arrived_s, tally.completion_tokens)
+            share = -(-tally.completion_tokens // len(conversations))
+            for messages in conversations:
+                self.observe(name, messages, arrived_s, share)
 
     def observe(self, name: Name, messages: Sequence[tuple[str, str]], arrived_s: float, answer_tokens: int) -> None:
         """Count a request that is over."""

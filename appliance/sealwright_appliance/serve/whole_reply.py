@@ -40,6 +40,8 @@ class WholeReply:
             for name, text in part["delta"].items():
                 if isinstance(text, str) and name != "role":
                     choice[name] = choice.get(name, "") + text
+            for call in part["delta"].get("tool_calls", ()):
+                _add_call(choice.setdefault("tool_calls", []), call)
             if part["finish_reason"] is not None:
                 choice["finish_reason"] = part["finish_reason"]
         if usage := chunk.get("usage"):
@@ -52,7 +54,19 @@ class WholeReply:
         choices = []
         for index, message in sorted(self._choices.items()):
             reason = message.pop("finish_reason", None)
+            if "tool_calls" in message:
+                message["content"] = message["content"] or None
             numbers = {"content": self._numbers[index]} if index in self._numbers else None
             choices.append({"index": index, "message": message, "finish_reason": reason, "logprobs": numbers})
         reply = self._head | {"object": "chat.completion", "choices": choices, "usage": self._usage}
         return json.dumps(reply, ensure_ascii=False).encode()
+
+
+def _add_call(calls: list[dict[str, Any]], part: dict[str, Any]) -> None:
+    """Add a piece of a call: the first has its name, the others more of its arguments."""
+    index, function = part["index"], part.get("function", {})
+    while len(calls) <= index:
+        calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+    calls[index]["id"] = part.get("id") or calls[index]["id"]
+    for name in calls[index]["function"]:
+        calls[index]["function"][name] += function.get(name) or ""

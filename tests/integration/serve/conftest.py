@@ -8,7 +8,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from sealwright_testing.models.random_gguf import RandomShape, write_random_gguf
+from sealwright_testing.models.random_gguf import CALL, TOOL_TEMPLATE, RandomShape, write_random_gguf
 from sealwright_testing.serving import ServingBox, serving_box
 
 CONTEXT = 32_768
@@ -20,6 +20,18 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of random weights: what it says means nothing, and is the same each time."""
     path = tmp_path_factory.mktemp("model") / "random.gguf"
     shape = RandomShape(width=384, feed_forward=1024, layers=6, heads=6, kv_heads=2, vocabulary=2000, context=CONTEXT)
+    write_random_gguf(path, shape)
+    return path
+
+
+@pytest.fixture(scope="session")
+def able_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A smaller one of random weights that knows functions."""
+    path = tmp_path_factory.mktemp("model") / "able.gguf"
+    shape = RandomShape(
+        width=256, feed_forward=512, layers=2, heads=4, kv_heads=2, vocabulary=300, context=8192,
+        template=TOOL_TEMPLATE, word=CALL,
+    )  # fmt: skip
     write_random_gguf(path, shape)
     return path
 

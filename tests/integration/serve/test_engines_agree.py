@@ -29,13 +29,13 @@ def request(question: str, *, limit: int) -> dict[str, Any]:
 
 async def whole(engine: Engine, asked: dict[str, Any]) -> tuple[str, str]:
     """Answer and reason for its end, from a whole reply."""
-    choice = json.loads(await engine.chat(asked, _tally()))["choices"][0]
+    choice = json.loads(await engine.whole(asked, _tally()))["choices"][0]
     return choice["message"]["content"], choice["finish_reason"]
 
 
 async def streamed(engine: Engine, asked: dict[str, Any]) -> tuple[str, str]:
     """The same from a streamed reply."""
-    body = b"".join([block async for block in engine.stream_chat(asked | {"stream": True}, _tally())])
+    body = b"".join([block async for block in engine.stream(asked | {"stream": True}, _tally())])
     lines = [line[6:] for line in body.splitlines() if line.startswith(b"data: {")]
     choices = [choice for line in lines for choice in json.loads(line)["choices"]]
     reasons = [choice["finish_reason"] for choice in choices if choice["finish_reason"]]

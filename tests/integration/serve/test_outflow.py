@@ -38,13 +38,13 @@ ENGINE_NAMES = (
     "dry_penalty_last_n dry_sequence_breakers dynatemp_exponent dynatemp_range echo generation_prompt grammar "
     "grammar_lazy grammar_triggers grammar_type id_slot ignore_eos input_extra input_prefix input_suffix json_schema "
     "logit_bias lora message_delimiters min_keep min_p mirostat mirostat_eta mirostat_tau n_cache_reuse n_cmpl "
-    "n_discard n_indent n_keep n_predict n_probs parallel_tool_calls parse_special parse_tool_calls "
+    "n_discard n_indent n_keep n_predict n_probs parse_special parse_tool_calls "
     "post_sampling_probs preserved_tokens prompt reasoning_budget_end_tag reasoning_budget_end_tags "
     "reasoning_budget_message reasoning_budget_start_tag reasoning_budget_tokens reasoning_control reasoning_effort "
     "reasoning_format repeat_last_n repeat_penalty response_fields return_progress return_tokens samplers "
     "speculative.n_max speculative.n_min speculative.ngram_min_hits speculative.ngram_size_m "
     "speculative.ngram_size_n speculative.p_min speculative.type sse_ping_interval stop_sequences system "
-    "t_max_predict_ms t_max_prompt_ms texts thinking thinking_budget_tokens timings_per_token tool_choice tools top_k "
+    "t_max_predict_ms t_max_prompt_ms texts thinking thinking_budget_tokens timings_per_token top_k "
     "top_n_sigma typical_p verbose with_pieces xtc_probability xtc_threshold"
 )
 

@@ -21,8 +21,36 @@ BLOCK_WEIGHTS, BLOCK_BYTES = 32, 18
 """Q4_0: 32 weights of four bits behind one 16-bit scale."""
 _POOL_BLOCKS = 1 << 18
 """4.5 MiB of random bytes."""
+FIRST_TOKENS = ("<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)))
+END = 2
+LEAN = 40.0
 _NIBBLE_SPREAD = 4.61
 """Standard deviation of a uniform nibble, -8 to 7."""
+
+PLAIN_TEMPLATE = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}[assistant] "
+TOOL_TEMPLATE = """\
+{%- if tools %}{{- '<|im_start|>system\nYou may call functions:\n<tools>' }}
+{%- for tool in tools %}{{- '\n' }}{{- tool | tojson }}{%- endfor %}
+{{- '\n</tools>\nA call is <tool_call>\n{"name": NAME, "arguments": OBJECT}\n</tool_call><|im_end|>\n' }}{%- endif %}
+{%- for message in messages %}
+{%- if message.role == 'tool' %}
+{{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}
+{%- elif message.role == 'assistant' and message.tool_calls %}
+{{- '<|im_start|>assistant' }}{%- if message.content %}{{- '\n' + message.content }}{%- endif %}
+{%- for call in message.tool_calls %}
+{{- '\n<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' + (call.function.arguments | tojson) }}
+{{- '}\n</tool_call>' }}
+{%- endfor %}
+{{- '<|im_end|>\n' }}
+{%- else %}
+{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}
+"""
+"""With functions and calls, in the way of Hermes and Qwen."""
+CALL = "<tool_call>\n"
+"""As the one token that random weights say: the engine's grammar leads them through the rest of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +62,11 @@ class RandomShape:
     kv_heads: int
     vocabulary: int = 32_000
     context: int = 2048
+    template: str = PLAIN_TEMPLATE
+    word: str | None = None
+    """A token that the model says wherever it may say it and may not end."""
+    pooling: gguf.PoolingType | None = None
+    """How a text's hidden states become one embedding; None: the model gives none."""
 
 
 SHAPES = {
@@ -83,15 +116,25 @@ def parameter_count(shape: RandomShape) -> int:
     return sum(m.rows * m.columns for m in matrices(shape)) + len(norms(shape)) * shape.width
 
 
-def vocabulary(size: int) -> tuple[list[str], list[gguf.TokenType]]:
-    """A SentencePiece-like vocabulary: three control tokens, the bytes, then invented words."""
+def vocabulary(size: int, word: str | None = None) -> tuple[list[str], list[gguf.TokenType]]:
+    """A SentencePiece-like vocabulary: three control tokens, the bytes, ``word``, then invented words."""
     consonants, vowels = "bcdfghklmnprstvz", "aeiou"
     syllables = ["".join(letters) for letters in product(consonants, vowels, consonants)]
     words = ("\u2581" + first + second for first in ["", *syllables] for second in syllables)
-    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    tokens = list(FIRST_TOKENS)
     types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL] + [gguf.TokenType.BYTE] * 256
+    tokens += [] if word is None else [word]
     tokens += [next(words) for _ in range(size - len(tokens))]
     return tokens, types + [gguf.TokenType.NORMAL] * (size - len(types))
+
+
+def _leaning(shape: RandomShape, pool: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a layer adds to each hidden state, so that :attr:`RandomShape.word` is likely: rows of the output."""
+    output = next(matrix for matrix in matrices(shape) if matrix.name == "output.weight")
+    rows = _random_blocks(output, pool).reshape(output.rows, -1)
+    end, word = gguf.dequantize(rows[[END, len(FIRST_TOKENS)]], gguf.GGMLQuantizationType.Q4_0)
+    leaning: NDArray[np.float32] = LEAN * (1.5 * end + word).astype(np.float32)
+    return leaning
 
 
 def write_random_gguf(path: Path, shape: RandomShape, *, seed: int = 0) -> None:
@@ -110,6 +153,9 @@ def write_random_gguf(path: Path, shape: RandomShape, *, seed: int = 0) -> None:
         )
     for name in vectors:
         writer.add_tensor_info(name, [shape.width], np.dtype(np.float32), 4 * shape.width)
+    lean = None if shape.word is None else f"blk.{shape.layers - 1}.attn_output.bias"
+    if lean is not None:
+        writer.add_tensor_info(lean, [shape.width], np.dtype(np.float32), 4 * shape.width)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -118,6 +164,8 @@ def write_random_gguf(path: Path, shape: RandomShape, *, seed: int = 0) -> None:
         writer.write_tensor_data(_random_blocks(matrix, pool))
     for _ in vectors:
         writer.write_tensor_data(np.ones(shape.width, np.float32))
+    if lean is not None:
+        writer.write_tensor_data(_leaning(shape, pool))
     writer.close()
     partial.rename(path)
 
@@ -142,7 +190,7 @@ def _add_metadata(writer: gguf.GGUFWriter, shape: RandomShape) -> None:
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(shape.vocabulary)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
-    tokens, types = vocabulary(shape.vocabulary)
+    tokens, types = vocabulary(shape.vocabulary, shape.word)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
@@ -150,9 +198,13 @@ def _add_metadata(writer: gguf.GGUFWriter, shape: RandomShape) -> None:
     writer.add_token_types(types)
     writer.add_unk_token_id(0)
     writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
+    writer.add_eos_token_id(END)
     writer.add_add_bos_token(True)
-    writer.add_chat_template("{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}[assistant] ")
+    writer.add_chat_template(shape.template)
+    # The engine reads the beginning of a turn through the grammar of calls, which knows of no space before it.
+    writer.add_add_space_prefix(shape.template == PLAIN_TEMPLATE)
+    if shape.pooling is not None:
+        writer.add_pooling_type(shape.pooling)
 
 
 def main() -> None:

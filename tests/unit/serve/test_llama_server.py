@@ -43,7 +43,7 @@ async def _collect(
 ) -> bytes:
     async with await asyncio.start_unix_server(answer, directory / "e.sock"):
         engine = LlamaServer("e", directory / "e.sock")
-        async for block in engine.stream_chat({"messages": []}, Meter().tally("e", "ward")):
+        async for block in engine.stream({"messages": []}, Meter().tally("e", "ward")):
             came.append(block)
         return b"".join(came)
 
@@ -106,7 +106,7 @@ def test_no_engine_is_a_503(short_tmp: Path) -> None:
     async def ask() -> None:
         engine = LlamaServer("e", short_tmp / "e.sock")
         assert not await engine.ready()
-        await engine.chat({"messages": []}, Meter().tally("e", "ward"))
+        await engine.whole({"messages": []}, Meter().tally("e", "ward"))
 
     with pytest.raises(ApiError) as caught:
         asyncio.run(ask())

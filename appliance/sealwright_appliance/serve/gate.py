@@ -1,0 +1,144 @@
+"""What a request passes before an engine sees it, and how its reply goes out: alike for every kind of request.
+
+Key, form, lease, model, policy, signs of copying, in this order; budgets and places in the queue come behind, in
+:mod:`.admission`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import Response
+
+from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.engine import Engine
+from sealwright_appliance.serve.errors import engine_unavailable, unknown_model
+from sealwright_appliance.serve.keys import ApiKey, authenticate
+from sealwright_appliance.serve.meter import Meter, Tally
+from sealwright_appliance.serve.padding import padded_document
+from sealwright_appliance.serve.relay import EventStream, while_connected
+from sealwright_appliance.serve.watch import Watch
+from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
+
+JSON = "application/json"
+Conversation = Sequence[tuple[str, str]]
+"""Role and text of each turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """What counts a request, and by what it is judged."""
+
+    meter: Meter
+    watch: Watch
+    outflow: ReleaseOutflow
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """A request that may go to its engine."""
+
+    request: Request
+    engine: Engine
+    policy: OutflowPolicy
+    name: tuple[str, str]
+    """Model, and name of the key."""
+    until: float
+    """Latest end, by the clock of the event loop."""
+    counting: Counting
+
+    def tally(self) -> Tally:
+        """Counts this request."""
+        return self.counting.meter.tally(*self.name)
+
+    def watched(self, conversations: Sequence[Conversation], tally: Tally) -> AbstractAsyncContextManager[None]:
+        """While it runs, and counts for the signs of copying when it is over."""
+        return self.counting.watch.over(self.name, conversations, tally)
+
+    async def whole(self, asked: dict[str, Any], conversations: Sequence[Conversation]) -> bytes:
+        """The engine's whole reply."""
+        tally = self.tally()
+        async with self.watched(conversations, tally):
+            work = self.engine.whole(asked, tally)
+            return await while_connected(self.request.receive, work, until=self.until)
+
+    def document(self, body: bytes) -> Response:
+        """A whole reply on its way out."""
+        return Response(padded_document(body, self.policy.padding), media_type=JSON)
+
+    async def stream(
+        self,
+        asked: dict[str, Any],
+        conversations: Sequence[Conversation],
+        translate: Callable[[AsyncGenerator[bytes, None]], AsyncGenerator[bytes, None]] = lambda events: events,
+    ) -> Response:
+        """The engine's events on their way out.
+
+        Args:
+            translate: what they become.
+        """
+        tally = self.tally()
+        events = translate(_within(self.watched(conversations, tally), self.engine.stream(asked, tally)))
+        first = await while_connected(self.request.receive, _first(events), until=self.until)
+        return EventStream(first, events, until=self.until, padding=self.policy.padding)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Of one gateway."""
+
+    box: Box
+    engines: Mapping[str, Engine]
+    counting: Counting
+
+    async def key(self, request: Request) -> ApiKey:
+        """Whose request it is.
+
+        Raises:
+            ApiError: 401.
+        """
+        return authenticate(request.headers.get("authorization"), await self.box.keys())
+
+    async def enter(
+        self, request: Request, key: ApiKey, model: str, require_permitted: Callable[[OutflowPolicy], None]
+    ) -> Entered:
+        """Let a request in whose body has been read.
+
+        Args:
+            require_permitted: raises ApiError for what the model's policy keeps back.
+
+        Raises:
+            ApiError: the box does not serve, there is no such model, or the request is refused.
+        """
+        max_request_s = await self.box.require_serving()
+        engine = self.engines.get(model)
+        if engine is None:
+            raise unknown_model(sorted(self.engines))
+        policy, name = self.counting.outflow.of(model), (engine.model_id, key.name)
+        require_permitted(policy)
+        until = asyncio.get_running_loop().time() + max_request_s
+        admitted = self.counting.watch.admit(name, policy, await self.box.key_states())
+        await while_connected(request.receive, admitted, until=until)
+        return Entered(request, engine, policy, name, until, self.counting)
+
+
+async def _within(
+    watched: AbstractAsyncContextManager[None], events: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    """The same events, until whose end the request is watched."""
+    async with watched, aclosing(events):
+        async for block in events:
+            yield block
+
+
+async def _first(events: AsyncGenerator[bytes, None]) -> bytes:
+    """The first events, awaited before there is a status, so that a refusal still has its own."""
+    try:
+        return await anext(events)
+    except StopAsyncIteration:
+        raise engine_unavailable() from None

@@ -1,0 +1,54 @@
+"""The addresses under ``/v1/``: what colleagues ask models."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from sealwright_appliance.serve.chat import parse_chat_request
+from sealwright_appliance.serve.errors import unknown_model
+from sealwright_appliance.serve.gate import Gate
+from sealwright_appliance.serve.request_parts import BODY_LIMIT
+from sealwright_appliance.serve.requests import read_body
+
+
+def add_model_routes(app: FastAPI, gate: Gate) -> None:
+    """Add them."""
+    _add_models(app, gate)
+    _add_chat(app, gate)
+
+
+def _add_models(app: FastAPI, gate: Gate) -> None:
+    started = int(time.time())
+
+    def described(name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": started, "owned_by": "sealwright"}
+
+    @app.get("/v1/models")
+    async def models(request: Request) -> dict[str, Any]:
+        await gate.key(request)
+        return {"object": "list", "data": [described(name) for name in sorted(gate.engines)]}
+
+    @app.get("/v1/models/{name}")
+    async def model(request: Request, name: str) -> dict[str, Any]:
+        await gate.key(request)
+        if name not in gate.engines:
+            raise unknown_model(sorted(gate.engines))
+        return described(name)
+
+
+def _add_chat(app: FastAPI, gate: Gate) -> None:
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        key = await gate.key(request)
+        asked = parse_chat_request(await read_body(request, BODY_LIMIT))
+        entered = await gate.enter(request, key, asked.model, asked.require_permitted)
+        if asked.needs_tools:
+            asked.require_able(await entered.engine.abilities())
+        of_engine = asked.for_engine(asked.answer_tokens(entered.policy))
+        if asked.stream:
+            return await entered.stream(of_engine, [asked.turns()])
+        return entered.document(await entered.whole(of_engine, [asked.turns()]))
