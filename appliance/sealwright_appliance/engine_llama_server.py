@@ -11,24 +11,23 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from sealwright_appliance.serve.chat_events import ChatEvents
 from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.engine_http import BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
-from sealwright_appliance.serve.logprobs import rounded_events
 from sealwright_appliance.serve.meter import Tally
-from sealwright_appliance.serve.usage_events import EVENT_END, CallCount, count_events
+from sealwright_appliance.serve.text_events import TextEvents
+from sealwright_appliance.serve.usage_events import EVENT_END
 from sealwright_appliance.serve.whole_reply import WholeReply
 
 OK = 200
 ERROR = b'data: {"error"'
 """Begins an engine's error event; within text JSON escapes the quotes."""
 DONE = b"data: [DONE]\n\n"
-CHAT_PATH = "/v1/chat/completions"
+CHAT_PATH, TEXT_PATH = "/v1/chat/completions", "/v1/completions"
 COUNTED = {"stream_options": {"include_usage": True}, "return_progress": True}
 """Asked for with every request: a request that ends early has no usage, only how far its prompt was."""
-TIMED = {"timings_per_token": True}
-"""With tools an event is no token: the engine holds a call back until it can be read."""
 
 
 class LlamaServer:
@@ -64,37 +63,31 @@ class LlamaServer:
 
     async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, put together from a streamed one (:mod:`.serve.whole_reply`)."""
-        reply = WholeReply()
+        prompts = request.get("prompt")
+        reply = WholeReply(1 if prompts is None else len(prompts))
         async with aclosing(
             self.stream(request | {"stream": True, "stream_options": {"include_usage": True}}, tally)
         ) as blocks:
             async for events in blocks:
                 reply.add(events)
-        return reply.document()
+        return reply.document() if prompts is None else reply.text_document()
 
     async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """The engine's events as they come; leaving the loop closes the connection, which stops the generation."""
         last = b""
-        show_usage = bool(request.get("stream_options", {}).get("include_usage"))
-        top = request.get("top_logprobs", 0)
-        # Without a number llama-server takes 20, and of 0 it makes none at all.
-        numbers = {"top_logprobs": max(1, top)} if request.get("logprobs") else {}
-        calls = CallCount(tally) if "tools" in request else None
-        timed = {} if calls is None else TIMED
-        body = json.dumps(request | COUNTED | numbers | timed, ensure_ascii=False).encode()
+        path, kind = (TEXT_PATH, TextEvents) if "prompt" in request else (CHAT_PATH, ChatEvents)
+        reader = kind(request, tally)
+        body = json.dumps(request | COUNTED | reader.asked, ensure_ascii=False).encode()
         try:
-            async with http_request(self._socket, "POST", CHAT_PATH, body) as reply:
+            async with http_request(self._socket, "POST", path, body) as reply:
                 if reply.status != OK:
-                    raise _translated(reply.status, await reply.body())
+                    raise _translated(reply.status, await reply.body(), "prompt" if path == TEXT_PATH else "messages")
                 async with aclosing(reply.chunks()) as chunks, aclosing(_whole_events(chunks)) as blocks:
                     async for last in blocks:
                         if ERROR in last:
                             raise engine_unavailable()
-                        shown = count_events(last, tally, show_usage=show_usage)
-                        if calls is not None:
-                            calls.add(last)
-                        if shown:
-                            yield rounded_events(shown, top) if numbers else shown
+                        if shown := reader.shown(last):
+                            yield shown
         except BrokenReplyError:
             raise engine_unavailable() from None
         if not last.endswith(DONE):
@@ -118,7 +111,7 @@ def _abilities(status: int, body: bytes) -> Abilities:
         raise engine_unavailable() from None
 
 
-def _translated(status: int, body: bytes) -> ApiError:
+def _translated(status: int, body: bytes, param: str) -> ApiError:
     """Our own text for the engine's refusals; its own text stays inside."""
     try:
         error = json.loads(body)["error"]
@@ -132,8 +125,8 @@ def _translated(status: int, body: bytes) -> ApiError:
         return ApiError(
             400,
             "context_length_exceeded",
-            f"The conversation has {asked} tokens, the model's context holds {window}.",
-            param="messages",
+            f"The request has {asked} tokens, the model's context holds {window}.",
+            param=param,
         )
     if 400 <= status < 500:
         return ApiError(400, "invalid_request", "The model cannot take this request.")

@@ -15,13 +15,16 @@ from sealwright_appliance.outflow.ledger import Asked, LedgerRow
 from sealwright_policies.outflow import OutflowPolicy
 from sealwright_policies.wire.encoding import Document, Identifier, parse_json
 
+REQUESTS_AT_ONCE = 64
+"""A list of texts counts as one request each."""
+
 
 class AllowanceRequest(Document):
     """``POST /outflow/allowance``."""
 
     model: Identifier
     key: KeyName
-    requests: Annotated[int, Field(ge=0, le=1)]
+    requests: Annotated[int, Field(ge=0, le=REQUESTS_AT_ONCE)]
     tokens: Annotated[int, Field(ge=0, le=2**32)]
 
 

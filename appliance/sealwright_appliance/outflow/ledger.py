@@ -78,7 +78,7 @@ class Asked:
     key: str
     """Name of the API key."""
     requests: int
-    """0 or 1."""
+    """0 if enough are left over."""
     tokens: int
 
 

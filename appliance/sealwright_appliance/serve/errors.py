@@ -105,6 +105,11 @@ def rate_exceeded(retry_after_s: int) -> ApiError:
     return ApiError(429, "rate_limit_exceeded", message, retry_after_s=retry_after_s)
 
 
+def too_many_at_once(most: int) -> ApiError:
+    """One request with more texts than the policy lets one key ask in a minute."""
+    return ApiError(400, "invalid_parameter", f"This key may ask for {most} texts in a minute, in one request too.")
+
+
 def budgets_unreadable() -> ApiError:
     """The file of the budgets is damaged: nothing may leave."""
     return ApiError(503, "budgets_unreadable", "The box cannot read or write its budgets.")

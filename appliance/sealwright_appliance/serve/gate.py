@@ -105,11 +105,18 @@ class Gate:
         return authenticate(request.headers.get("authorization"), await self.box.keys())
 
     async def enter(
-        self, request: Request, key: ApiKey, model: str, require_permitted: Callable[[OutflowPolicy], None]
+        self,
+        request: Request,
+        key: ApiKey,
+        model: str,
+        require_permitted: Callable[[OutflowPolicy], None],
+        *,
+        prompts: int = 1,
     ) -> Entered:
         """Let a request in whose body has been read.
 
         Args:
+            prompts: that it asks at once.
             require_permitted: raises ApiError for what the model's policy keeps back.
 
         Raises:
@@ -122,7 +129,7 @@ class Gate:
         policy, name = self.counting.outflow.of(model), (engine.model_id, key.name)
         require_permitted(policy)
         until = asyncio.get_running_loop().time() + max_request_s
-        admitted = self.counting.watch.admit(name, policy, await self.box.key_states())
+        admitted = self.counting.watch.admit(name, policy, await self.box.key_states(), prompts=prompts)
         await while_connected(request.receive, admitted, until=until)
         return Entered(request, engine, policy, name, until, self.counting)
 

@@ -7,6 +7,7 @@ from them is only as exact as they.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 DATA = b"data: "
@@ -29,8 +30,13 @@ def _rounded(event: bytes, top: int) -> bytes:
     chunk = json.loads(event[len(DATA) :])
     for choice in chunk["choices"]:
         content = (choice.get("logprobs") or {}).get("content")
-        choice["logprobs"] = None if content is None else {"content": [_position(one, top) for one in content]}
+        choice["logprobs"] = None if content is None else {"content": rounded(content, top)}
     return DATA + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def rounded(content: Sequence[dict[str, Any]], top: int) -> list[dict[str, Any]]:
+    """The numbers of some tokens, at most ``top`` alternatives each, and no token ids."""
+    return [_position(one, top) for one in content]
 
 
 def _position(one: dict[str, Any], top: int) -> dict[str, Any]:

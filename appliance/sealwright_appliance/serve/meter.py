@@ -80,9 +80,9 @@ class Tally:
         """Of the reply, as far as it has come."""
         return max(self._used, self.tokens_seen)
 
-    def used(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """The engine's own count of one choice; the choices of a request share one prompt."""
-        self._prompt = max(self._prompt, prompt_tokens)
+    def used(self, prompt_tokens: int, completion_tokens: int, *, own_prompt: bool = False) -> None:
+        """The engine's own count of one choice; the choices of a request share one prompt, or each has its own."""
+        self._prompt = self._prompt + prompt_tokens if own_prompt else max(self._prompt, prompt_tokens)
         self._used += completion_tokens
 
     def __enter__(self) -> Tally:

@@ -13,12 +13,14 @@ from sealwright_appliance.serve.errors import unknown_model
 from sealwright_appliance.serve.gate import Gate
 from sealwright_appliance.serve.request_parts import BODY_LIMIT
 from sealwright_appliance.serve.requests import read_body
+from sealwright_appliance.serve.text_completion import parse_text_request
 
 
 def add_model_routes(app: FastAPI, gate: Gate) -> None:
     """Add them."""
     _add_models(app, gate)
     _add_chat(app, gate)
+    _add_text(app, gate)
 
 
 def _add_models(app: FastAPI, gate: Gate) -> None:
@@ -52,3 +54,16 @@ def _add_chat(app: FastAPI, gate: Gate) -> None:
         if asked.stream:
             return await entered.stream(of_engine, [asked.turns()])
         return entered.document(await entered.whole(of_engine, [asked.turns()]))
+
+
+def _add_text(app: FastAPI, gate: Gate) -> None:
+    @app.post("/v1/completions")
+    async def text(request: Request) -> Response:
+        key = await gate.key(request)
+        asked = parse_text_request(await read_body(request, BODY_LIMIT))
+        prompts = len(asked.prompts)
+        entered = await gate.enter(request, key, asked.model, asked.require_permitted, prompts=prompts)
+        of_engine = asked.for_engine(asked.answer_tokens(entered.policy))
+        if asked.stream:
+            return await entered.stream(of_engine, asked.conversations())
+        return entered.document(await entered.whole(of_engine, asked.conversations()))

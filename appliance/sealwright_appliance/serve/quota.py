@@ -38,6 +38,17 @@ class Lacking:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request takes of the budgets."""
+
+    requests: int
+    """Each prompt of a text is one."""
+    choices: int
+    tokens: int
+    """Of the longest reply, of one choice."""
+
+
 Ask = Callable[[Lacking], Awaitable[Allowance]]
 """Asks the agent; raises ApiError."""
 
@@ -74,28 +85,30 @@ class Quota:
             ApiError: 429, nothing is left; 503, the agent does not say.
         """
         pool = self._pools.setdefault((tally.model, tally.key), _Pool())
-        choices = request.get("n", 1)
-        each = await self._take(pool, tally, choices, request["max_tokens"])
+        prompts = len(request.get("prompt", (None,)))
+        choices = prompts * request.get("n", 1)
+        each = await self._take(pool, tally, Wanted(prompts, choices, request["max_tokens"]))
         try:
             yield request | {"max_tokens": each}
         finally:
             pool.held -= each * choices
             pool.tokens += max(0, each * choices - tally.completion_tokens)
 
-    async def _take(self, pool: _Pool, tally: Tally, choices: int, wanted: int) -> int:
+    async def _take(self, pool: _Pool, tally: Tally, wanted: Wanted) -> int:
         """Tokens of each choice."""
         retry_after_s = None
         async with pool.asking:
-            requests, tokens = max(0, 1 - pool.requests), max(0, wanted * choices - pool.tokens)
+            requests = max(0, wanted.requests - pool.requests)
+            tokens = max(0, wanted.tokens * wanted.choices - pool.tokens)
             if requests or tokens:
                 allowance = await self._ask(Lacking(tally.model, tally.key, requests, tokens))
                 pool.requests += allowance.requests
                 pool.tokens += allowance.tokens
                 retry_after_s = allowance.retry_after_s
-            each = min(wanted, pool.tokens // choices)
-            if pool.requests < 1 or each < 1:
+            each = min(wanted.tokens, pool.tokens // wanted.choices)
+            if pool.requests < wanted.requests or each < 1:
                 raise quota_held(HELD_RETRY_S) if pool.held else insufficient_quota(retry_after_s)
-            pool.requests -= 1
-            pool.tokens -= each * choices
-            pool.held += each * choices
+            pool.requests -= wanted.requests
+            pool.tokens -= each * wanted.choices
+            pool.held += each * wanted.choices
             return each

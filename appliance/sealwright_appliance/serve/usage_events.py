@@ -44,8 +44,8 @@ class CallCount:
         for event in block.split(EVENT_END):
             if TIMED in event and USAGE not in event:
                 choice = _choice(event)
-                told = _count(event, "timings", "predicted_n")
-                self._by_choice[choice] = max(self._by_choice.get(choice, 0), told)
+                made = told(event, "timings", "predicted_n")
+                self._by_choice[choice] = max(self._by_choice.get(choice, 0), made)
         self._tally.tokens_seen = sum(self._by_choice.values())
 
 
@@ -60,17 +60,17 @@ def _choice(event: bytes) -> int:
 def _is_shown(event: bytes, tally: Tally, show_usage: bool) -> bool:
     if PROGRESS in event:
         tally.tokens_seen -= 1
-        tally.prompt_seen = max(tally.prompt_seen, _count(event, "prompt_progress", "processed"))
+        tally.prompt_seen = max(tally.prompt_seen, told(event, "prompt_progress", "processed"))
         return False
     if ROLE in event:
         tally.tokens_seen -= 1
     elif USAGE in event:
-        tally.used(_count(event, "usage", "prompt_tokens"), _count(event, "usage", "completion_tokens"))
+        tally.used(told(event, "usage", "prompt_tokens"), told(event, "usage", "completion_tokens"))
         return show_usage
     return True
 
 
-def _count(event: bytes, member: str, name: str) -> int:
+def told(event: bytes, member: str, name: str) -> int:
     """A number that the engine says; 0 for what is none, since an engine that went wrong must not stop the meter."""
     try:
         found = json.loads(event[len(DATA) :])[member][name]

@@ -29,7 +29,13 @@ from sealwright_appliance.outflow.extraction import (
 from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_appliance.outflow.prompt_sketch import KEY_BYTES, PromptMemory
 from sealwright_appliance.serve.background import beside
-from sealwright_appliance.serve.errors import ApiError, extraction_refused, extraction_slowed, rate_exceeded
+from sealwright_appliance.serve.errors import (
+    ApiError,
+    extraction_refused,
+    extraction_slowed,
+    rate_exceeded,
+    too_many_at_once,
+)
 from sealwright_appliance.serve.meter import Tally
 from sealwright_policies.outflow import OutflowPolicy, Reaction
 
@@ -73,19 +79,23 @@ class Watch:
     _changed: set[Name] = field(default_factory=set)
     _soon: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def admit(self, name: Name, policy: OutflowPolicy, states: Mapping[Name, KeyState]) -> None:
+    async def admit(
+        self, name: Name, policy: OutflowPolicy, states: Mapping[Name, KeyState], *, prompts: int = 1
+    ) -> None:
         """Let a request wait, if its key is slowed down.
 
         Args:
             states: what the agent keeps.
+            prompts: asked at once; each counts like a request.
 
         Raises:
-            ApiError: 429, the key is refused, or has too many requests that wait.
+            ApiError: 400, more prompts than a minute has requests; 429, the key is refused, or has too many requests
+                that wait.
         """
         watched, now = self._of(name, states), self.steady()
         watched.profile.pass_time(now)
         self._judge(name, watched)
-        self._require_rate(watched, policy, now)
+        self._require_rate(watched, policy, now, prompts)
         if policy.on_extraction is not Reaction.THROTTLE or watched.level < SLOWED:
             return
         if watched.level >= REFUSED:
@@ -93,16 +103,17 @@ class Watch:
         wait = max(0.0, watched.next_s - now)
         if wait > SLOW_QUEUE_S:
             raise extraction_slowed(int(wait))
-        watched.next_s = now + wait + SLOW_EVERY_S
+        watched.next_s = now + wait + SLOW_EVERY_S * prompts
         await asyncio.sleep(wait)
 
     @staticmethod
-    def _require_rate(watched: _Watched, policy: OutflowPolicy, now: float) -> None:
-        """Take one request of this minute's, which are regained evenly."""
+    def _require_rate(watched: _Watched, policy: OutflowPolicy, now: float, prompts: int) -> None:
+        """Take some of this minute's requests, which are regained evenly."""
         if policy.requests_per_minute is None:
             return
-        every_s = MINUTE_S / policy.requests_per_minute
-        full_s = max(watched.rate_full_s, now) + every_s
+        if prompts > policy.requests_per_minute:
+            raise too_many_at_once(policy.requests_per_minute)
+        full_s = max(watched.rate_full_s, now) + prompts * MINUTE_S / policy.requests_per_minute
         if full_s - now > MINUTE_S:
             raise rate_exceeded(math.ceil(full_s - now - MINUTE_S))
         watched.rate_full_s = full_s

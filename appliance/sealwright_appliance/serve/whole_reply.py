@@ -12,14 +12,18 @@ from typing import Any
 
 DATA = b"data: "
 DONE = b"[DONE]"
-SUMMED = ("completion_tokens",)
-"""Of the usage of several choices; they share one prompt."""
+NUMBER_LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 
 
 class WholeReply:
-    """Collects the chunks of one ``chat.completion``."""
+    """Collects the chunks of one ``chat.completion`` or ``text_completion``.
 
-    def __init__(self) -> None:
+    Args:
+        prompts: of which each choice has its own, if there are several.
+    """
+
+    def __init__(self, prompts: int = 1) -> None:
+        self._summed = ("prompt_tokens", "completion_tokens") if prompts > 1 else ("completion_tokens",)
         self._head: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
         self._usage: dict[str, Any] = {}
@@ -34,6 +38,9 @@ class WholeReply:
     def _add(self, chunk: dict[str, Any]) -> None:
         self._head = self._head or {name: chunk.get(name) for name in ("id", "created", "model", "system_fingerprint")}
         for part in chunk["choices"]:
+            if "text" in part:
+                self._add_text(part)
+                continue
             choice = self._choices.setdefault(part["index"], {"role": "assistant", "content": ""})
             if numbers := part.get("logprobs"):
                 self._numbers.setdefault(part["index"], []).extend(numbers["content"])
@@ -45,12 +52,28 @@ class WholeReply:
             if part["finish_reason"] is not None:
                 choice["finish_reason"] = part["finish_reason"]
         if usage := chunk.get("usage"):
-            for name in SUMMED:
+            for name in self._summed:
                 usage[name] += self._usage.get(name, 0)
             self._usage = usage | {"total_tokens": usage["prompt_tokens"] + usage["completion_tokens"]}
 
+    def _add_text(self, part: dict[str, Any]) -> None:
+        choice = self._choices.setdefault(
+            part["index"], {"index": part["index"], "text": "", "finish_reason": None, "logprobs": None}
+        )
+        choice["text"] += part["text"]
+        choice["finish_reason"] = part["finish_reason"] or choice["finish_reason"]
+        if numbers := part.get("logprobs"):
+            held = choice["logprobs"] = choice["logprobs"] or {name: [] for name in NUMBER_LISTS}
+            for name in NUMBER_LISTS:
+                held[name] += numbers[name]
+
+    def text_document(self) -> bytes:
+        """The reply to a text as one JSON object."""
+        choices = [choice for _, choice in sorted(self._choices.items())]
+        return _document(self._head | {"object": "text_completion", "choices": choices, "usage": self._usage})
+
     def document(self) -> bytes:
-        """The reply as one JSON object."""
+        """The reply to a chat as one JSON object."""
         choices = []
         for index, message in sorted(self._choices.items()):
             reason = message.pop("finish_reason", None)
@@ -58,8 +81,11 @@ class WholeReply:
                 message["content"] = message["content"] or None
             numbers = {"content": self._numbers[index]} if index in self._numbers else None
             choices.append({"index": index, "message": message, "finish_reason": reason, "logprobs": numbers})
-        reply = self._head | {"object": "chat.completion", "choices": choices, "usage": self._usage}
-        return json.dumps(reply, ensure_ascii=False).encode()
+        return _document(self._head | {"object": "chat.completion", "choices": choices, "usage": self._usage})
+
+
+def _document(reply: dict[str, Any]) -> bytes:
+    return json.dumps(reply, ensure_ascii=False).encode()
 
 
 def _add_call(calls: list[dict[str, Any]], part: dict[str, Any]) -> None:

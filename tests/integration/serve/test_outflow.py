@@ -64,7 +64,7 @@ def test_no_parameter_of_the_engines_own_is_taken(telling_box: ServingBox) -> No
 
 @pytest.mark.parametrize(
     "path",
-    ["/completion", "/completions", "/v1/completions", "/chat/completions", "/infill", "/tokenize", "/detokenize",
+    ["/completion", "/completions", "/chat/completions", "/infill", "/tokenize", "/detokenize",
      "/apply-template", "/embedding", "/embeddings", "/v1/embeddings", "/rerank", "/v1/rerank", "/slots", "/props",
      "/lora-adapters", "/v1/responses", "/v1/messages", "/api/chat", "/models"],
 )  # fmt: skip

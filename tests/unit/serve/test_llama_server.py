@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from sealwright_appliance.engine_llama_server import LlamaServer
+from sealwright_appliance.serve.chat_events import TIMED, ChatEvents
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Meter
 
@@ -133,3 +135,63 @@ def test_what_is_no_http_is_a_503(short_tmp: Path, reply: bytes) -> None:
     with pytest.raises(ApiError) as caught:
         asyncio.run(passed_on(short_tmp, reply))
     assert caught.value.code == "engine_unavailable"
+
+
+def test_with_tools_tokens_are_what_the_engine_says_they_are() -> None:
+    """Events that hold several, or none of their own; each choice for itself, and the usage at the end."""
+    tally = Meter().tally("e", "ward")
+    events = ChatEvents({"tools": [{}], "n": 2}, tally)
+    assert events.asked == TIMED
+
+    def told(choice: int, tokens: int) -> bytes:
+        part = {"index": choice, "delta": {"content": "x"}, "finish_reason": None}
+        return b"data: " + json.dumps({"choices": [part], "timings": {"predicted_n": tokens}}).encode() + b"\n\n"
+
+    events.shown(told(0, 3) + told(1, 4))
+    events.shown(told(0, 9))
+    assert tally.completion_tokens == 13
+    usage = {"prompt_tokens": 2, "completion_tokens": 20}
+    chunk = json.dumps({"choices": [], "usage": usage, "timings": {"predicted_n": 20}}, separators=(",", ":"))
+    assert events.shown(b"data: " + chunk.encode() + b"\n\n") == b""
+    assert tally.completion_tokens == 20
+
+
+PROPS = {"chat_template_caps": {"supports_tools": True, "supports_tool_calls": True}}
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "tools"),
+    [
+        (200, PROPS, True),
+        (200, {"chat_template_caps": {"supports_tools": True, "supports_tool_calls": False}}, False),
+        (503, PROPS, None),
+        (200, {}, None),
+        (200, [], None),
+    ],
+)
+def test_what_a_model_can_is_asked_of_its_engine(
+    short_tmp: Path, status: int, said: object, tools: bool | None
+) -> None:
+    """Once; and an engine that says nothing sensible is one that does not answer."""
+    body = json.dumps(said).encode()
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET /props ")
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
+        writer.close()
+
+    async def run() -> bool:
+        async with await asyncio.start_unix_server(answer, short_tmp / "e.sock"):
+            engine = LlamaServer("e", short_tmp / "e.sock")
+            return (await engine.abilities()).tools and (await engine.abilities()).tools
+
+    if tools is None:
+        with pytest.raises(ApiError) as caught:
+            asyncio.run(run())
+        assert caught.value.code == "engine_unavailable"
+    else:
+        assert asyncio.run(run()) is tools
+    assert asked == 1

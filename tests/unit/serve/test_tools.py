@@ -138,6 +138,18 @@ def nested(depth: int) -> dict[str, Any]:
     return schema
 
 
+def test_a_text_without_a_break_is_none_in_functions_either() -> None:
+    """In a description, in arguments, in a result."""
+    long, call = "a" * 40_000, CALL | {"function": {"name": "weather", "arguments": '{"town": "' + "a" * 40_000 + '"}'}}
+    described = CLOCK | {"function": {"name": "clock", "parameters": {"const": long}}}
+    for change in (
+        {"tools": [described]},
+        {"messages": [{"role": "assistant", "tool_calls": [call]}]},
+        {"messages": [{"role": "tool", "tool_call_id": "1", "content": long}]},
+    ):
+        assert refusal(**change).code == "text_unbroken"
+
+
 def test_a_schema_is_bounded() -> None:
     """In depth, in parts, in bytes and in repetitions."""
     request(tools=[{"type": "function", "function": {"name": "f", "parameters": nested(DEPTH_MOST - 1)}}])

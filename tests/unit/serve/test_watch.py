@@ -11,6 +11,7 @@ import pytest
 from sealwright_appliance.outflow.extraction import HARVEST_MOST, SWEEPS_MOST, Sign
 from sealwright_appliance.outflow.key_states import STATES_MOST, KeyState, KeyStates, with_cleared, with_counted
 from sealwright_appliance.serve.errors import ApiError, budgets_unreadable
+from sealwright_appliance.serve.meter import Meter
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import STRICTEST, OutflowPolicy, Reaction
 
@@ -36,9 +37,9 @@ class Scene:
     def watch(self) -> Watch:
         return Watch(self.report, lambda: self.now, b"0" * 16)
 
-    async def admit(self, watch: Watch, policy: OutflowPolicy = STRICTEST) -> None:
+    async def admit(self, watch: Watch, policy: OutflowPolicy = STRICTEST, prompts: int = 1) -> None:
         states = {(one.model, one.key): one for one in self.kept.states}
-        await watch.admit(WARD, policy, states)
+        await watch.admit(WARD, policy, states, prompts=prompts)
 
     async def sweep(self, watch: Watch, count: int, first: int = 0) -> None:
         for number in range(first, first + count):
@@ -75,6 +76,29 @@ def test_a_sweep_comes_to_alarm_and_then_to_refusal(monkeypatch: pytest.MonkeyPa
         assert caught.value.retry_after_s == 3600
         await watch.send()
         assert [(one.sign, one.level) for one in scene.raised] == [(Sign.PREFIX_SWEEP, 2)]
+
+    asyncio.run(run())
+
+
+def test_several_prompts_at_once_are_several_requests() -> None:
+    """For what a minute allows, and for the signs of copying."""
+
+    async def run() -> None:
+        scene = Scene()
+        watch, policy = scene.watch(), OutflowPolicy(requests_per_minute=3, on_extraction=Reaction.ALERT)
+        await scene.admit(watch, policy, prompts=2)
+        with pytest.raises(ApiError) as caught:
+            await scene.admit(watch, policy, prompts=2)
+        assert (caught.value.code, caught.value.retry_after_s) == ("rate_limit_exceeded", 20)
+        with pytest.raises(ApiError) as caught:
+            await scene.admit(watch, policy, prompts=4)
+        assert caught.value.status == 400
+        await scene.admit(watch, policy)
+        prompts = [[("user", f"{BEGINNING} {number}")] for number in range(int(SWEEPS_MOST) + 2)]
+        async with watch.over(WARD, prompts, Meter().tally(*WARD)):
+            pass
+        await watch.send()
+        assert [one.sign for one in scene.raised] == [Sign.PREFIX_SWEEP]
 
     asyncio.run(run())
 

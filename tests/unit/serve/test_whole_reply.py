@@ -54,3 +54,27 @@ def test_choices_are_told_apart_and_their_tokens_added() -> None:
 def test_what_a_reasoning_model_thinks_stays_apart() -> None:
     reply = whole(event(part(0, reasoning_content="hm")), event(part(0, reasoning_content=" so", content="yes")))
     assert reply["choices"][0]["message"] == {"role": "assistant", "content": "yes", "reasoning_content": "hm so"}
+
+
+def test_a_call_is_put_together_from_its_pieces() -> None:
+    """The first has the name; nothing was said besides."""
+
+    def piece(index: int, arguments: str, **more: Any) -> dict[str, Any]:
+        name = {"name": more.pop("name")} if "name" in more else {}
+        call = {"index": index, "function": {"arguments": arguments} | name} | more
+        return {"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}
+
+    reply = whole(
+        event(piece(0, "{", name="paint", id="1", type="function")) + event(piece(0, '"a":1}')),
+        event(piece(1, "{}", name="clock", id="2", type="function")) + event(part(0, "tool_calls")),
+    )
+    (choice,) = reply["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    calls = [("1", "paint", '{"a":1}'), ("2", "clock", "{}")]
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [
+            {"id": one, "type": "function", "function": {"name": name, "arguments": said}} for one, name, said in calls
+        ],
+    }
