@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from sealwright_appliance.serve.chat import parse_chat_request
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.text_completion import parse_text_request
 from sealwright_licensing.console.forms import read_form
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.operators.api import bodies
@@ -112,10 +113,17 @@ def of_messages(world: LicenseWorld) -> Iterable[Parser]:
         "framed", lambda raw: parse_framed("sealwright/v1/x", 2, raw), (framed("sealwright/v1/x", b"a", b"b"),)
     )
     yield Parser("metering receipt", parse_receipt, (ChainWriter().next().content,))
-    yield Parser(
-        "chat request", parse_chat_request, (b'{"model":"m","messages":[{"role":"user","content":"x"}]}',), ApiError
-    )
+    yield Parser("chat request", parse_chat_request, CHATS, ApiError)
+    yield Parser("text request", parse_text_request, (b'{"model":"m","prompt":["x","y"],"logprobs":1}',), ApiError)
     yield Parser("form", _read_form, (b"seats=5&tier=discrete&tier=software&names=a+b&day=2027-01-01&version=1.2",))
+
+
+CHATS = (
+    b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
+    b'{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":'
+    b'{"name":"f","arguments":"{\\"a\\":1}"}}]}],"tools":[{"type":"function","function":{"name":"f","parameters":'
+    b'{"type":"object","properties":{"a":{"$ref":"#/x","maxItems":9}}}}}]}',
+)
 
 
 def _verify_box(anchors: TrustAnchors, now: int, raw: bytes) -> object:
