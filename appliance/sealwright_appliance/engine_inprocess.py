@@ -13,6 +13,7 @@ from typing import Any
 
 from llama_cpp import Llama
 
+from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Tally
@@ -41,7 +42,15 @@ class InProcessEngine:
 
     async def abilities(self) -> Abilities:
         """Chats, and nothing else."""
-        return Abilities(tools=False)
+        return Abilities(tools=False, width=self._llama.n_embd(), context=self._llama.n_ctx())
+
+    async def embed(self, _: dict[str, Any], __: Tally) -> Embedded:
+        """None."""
+        raise ApiError(400, "unsupported_model", "This model gives nothing of the kind.", param="model")
+
+    async def count(self, request: dict[str, Any], _: Tally) -> int:
+        """Of a text alone."""
+        return len(self._llama.tokenize(request["content"].encode()))
 
     async def whole(self, request: dict[str, Any], _: Tally) -> bytes:
         """A whole reply."""

@@ -6,14 +6,17 @@ Each server has a user of its own and no network (sealwright-engine@.service); t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from sealwright_appliance.serve.chat_events import ChatEvents
+from sealwright_appliance.serve.embedded import Embedded, charge, unpacked
 from sealwright_appliance.serve.engine import Abilities
-from sealwright_appliance.serve.engine_http import BrokenReplyError
+from sealwright_appliance.serve.engine_http import BODY_LIMIT, BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.meter import Tally
@@ -25,7 +28,12 @@ OK = 200
 ERROR = b'data: {"error"'
 """Begins an engine's error event; within text JSON escapes the quotes."""
 DONE = b"data: [DONE]\n\n"
-CHAT_PATH, TEXT_PATH = "/v1/chat/completions", "/v1/completions"
+CHAT_PATH, TEXT_PATH, EMBEDDING_PATH = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+TOKENIZE_PATH, COUNT_PATH = "/tokenize", "/v1/chat/completions/input_tokens"
+VECTORS_LIMIT = 32 * 1024 * 1024
+"""Bytes of a reply with numbers: 256 vectors of 16 384, or a token for each byte of a text."""
+TOO_LARGE = re.compile(rb"input \((\d{1,9}) tokens\) is too large to process.{0,60}current batch size: (\d{1,9})\)")
+"""The one refusal with numbers that llama-server has in words only: a text does not fit into an embedding's batch."""
 COUNTED = {"stream_options": {"include_usage": True}, "return_progress": True}
 """Asked for with every request: a request that ends early has no usage, only how far its prompt was."""
 
@@ -52,14 +60,39 @@ class LlamaServer:
             return False
 
     async def abilities(self) -> Abilities:
-        """What ``/props`` says; asked once, since a restarted engine loads the same file."""
+        """Asked once, since a restarted engine loads the same file."""
         if self._abilities is None:
-            try:
-                async with http_request(self._socket, "GET", "/props") as reply:
-                    self._abilities = _abilities(reply.status, await reply.body())
-            except BrokenReplyError:
-                raise engine_unavailable() from None
+            about = await self._document("GET", "/props"), await self._document("GET", "/v1/models")
+            self._abilities = _abilities(*about)
         return self._abilities
+
+    async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
+        """Vectors; as base64 on their way, which is shorter and sooner read."""
+        asked = {"input": request["input"], "encoding_format": "base64"}
+        said = await self._document("POST", EMBEDDING_PATH, asked, param="input", limit=VECTORS_LIMIT)
+        try:
+            ordered = sorted(said["data"], key=lambda one: int(one["index"]))
+            vectors = [unpacked(one["embedding"]) for one in ordered]
+            tokens = int(said["usage"]["prompt_tokens"])
+        except (ValueError, KeyError, TypeError):
+            raise engine_unavailable() from None
+        if len(vectors) != len(request["input"]) or not all(isfinite(one) for vector in vectors for one in vector):
+            raise engine_unavailable()
+        tally.embedded = sum(charge(len(vector)) for vector in vectors)
+        tally.used(tokens, 0)
+        return Embedded(vectors, tokens)
+
+    async def count(self, request: dict[str, Any], tally: Tally) -> int:
+        """By the engine's tokenizer, a conversation through its template."""
+        is_text = "content" in request
+        path, param = (TOKENIZE_PATH, "prompt") if is_text else (COUNT_PATH, "messages")
+        said = await self._document("POST", path, request, param=param, limit=VECTORS_LIMIT)
+        try:
+            tokens = len(said["tokens"]) if is_text else int(said["input_tokens"])
+        except (ValueError, KeyError, TypeError):
+            raise engine_unavailable() from None
+        tally.used(tokens, 0)
+        return tokens
 
     async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, put together from a streamed one (:mod:`.serve.whole_reply`)."""
@@ -93,6 +126,30 @@ class LlamaServer:
         if not last.endswith(DONE):
             raise engine_unavailable()
 
+    async def _document(
+        self, method: str, path: str, asked: dict[str, Any] | None = None, *, param: str = "", limit: int = BODY_LIMIT
+    ) -> dict[str, Any]:
+        """A whole reply, a JSON object.
+
+        Raises:
+            ApiError: it is a refusal, or none.
+        """
+        body = b"" if asked is None else json.dumps(asked, ensure_ascii=False).encode()
+        try:
+            async with http_request(self._socket, method, path, body) as reply:
+                said = await reply.body(limit)
+        except BrokenReplyError:
+            raise engine_unavailable() from None
+        if reply.status != OK:
+            raise _translated(reply.status, said, param)
+        try:
+            found = json.loads(said)
+        except (ValueError, RecursionError):
+            raise engine_unavailable() from None
+        if not isinstance(found, dict):
+            raise engine_unavailable()
+        return found
+
 
 async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The same bytes, cut between events: whoever looks for an error in a block finds it, or part of none."""
@@ -103,11 +160,16 @@ async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, N
             yield whole + end
 
 
-def _abilities(status: int, body: bytes) -> Abilities:
+def _abilities(props: dict[str, Any], models: dict[str, Any]) -> Abilities:
+    """Out of ``/props`` and ``/v1/models``."""
     try:
-        said = json.loads(body)["chat_template_caps"] if status == OK else {}
-        return Abilities(tools=bool(said["supports_tools"] and said["supports_tool_calls"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        caps, meta = props["chat_template_caps"], models["data"][0]["meta"]
+        return Abilities(
+            tools=bool(caps["supports_tools"] and caps["supports_tool_calls"]),
+            width=int(meta["n_embd"]),
+            context=int(props["default_generation_settings"]["n_ctx"]),
+        )
+    except (ValueError, KeyError, TypeError, IndexError):
         raise engine_unavailable() from None
 
 
@@ -119,15 +181,18 @@ def _translated(status: int, body: bytes, param: str) -> ApiError:
     except (ValueError, KeyError, TypeError, AttributeError):
         return engine_unavailable()
     if kind == "exceed_context_size_error":
-        asked, window = error.get("n_prompt_tokens"), error.get("n_ctx")
-        if not isinstance(asked, int) or not isinstance(window, int):
-            return engine_unavailable()
-        return ApiError(
-            400,
-            "context_length_exceeded",
-            f"The request has {asked} tokens, the model's context holds {window}.",
-            param=param,
-        )
+        return _too_long(error.get("n_prompt_tokens"), error.get("n_ctx"), param)
+    if kind == "not_supported_error":
+        return ApiError(400, "unsupported_model", "This model gives nothing of the kind.", param="model")
+    if found := TOO_LARGE.search(body):
+        return _too_long(int(found[1]), int(found[2]), param)
     if 400 <= status < 500:
         return ApiError(400, "invalid_request", "The model cannot take this request.")
     return engine_unavailable()
+
+
+def _too_long(asked: object, window: object, param: str) -> ApiError:
+    if not isinstance(asked, int) or not isinstance(window, int):
+        return engine_unavailable()
+    message = f"The request has {asked} tokens, the model's context holds {window}."
+    return ApiError(400, "context_length_exceeded", message, param=param)

@@ -15,6 +15,7 @@ from pathlib import Path
 from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.release_files import load_outflow
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
 
@@ -28,6 +29,8 @@ CACHE_SHARE = 8
 """One part in so many of the box's memory may hold the state of past prompts, all engines together."""
 CACHE_MOST_MIB = 8192
 """llama.cpp's own limit (--cache-ram), which asks nobody how much memory there is."""
+EMBEDDED_TOKENS = 2048
+"""Of the longest text that gets an embedding: it must fit into one batch of the engine."""
 MIB = 1024 * 1024
 
 
@@ -51,14 +54,20 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def environment(paths: Paths, payload: PayloadStatus, *, processors: int, memory: int, engines: int) -> str:
+def environment(
+    paths: Paths, payload: PayloadStatus, *, processors: int, memory: int, engines: int, embeddings: bool = False
+) -> str:
     """Environment file of an engine unit.
+
+    Args:
+        embeddings: whether hidden states may leave the model; else the engine does not make any.
 
     One processor stays free: with all of them busy, llama.cpp's threads wait for each other (28 tokens/s became 1.2).
     """
     threads = max(1, (processors - 1) // max(1, engines))
     model = paths.payloads / payload.payload_id / payload.file_name
-    return (
+    vectors = f"LLAMA_ARG_EMBEDDINGS=1\nLLAMA_ARG_UBATCH={EMBEDDED_TOKENS}\n" if embeddings else ""
+    return vectors + (
         f"SEALWRIGHT_MODEL={model}\nLLAMA_ARG_THREADS={threads}\nLLAMA_ARG_N_PARALLEL={PARALLEL_REQUESTS}\n"
         f"OMP_NUM_THREADS={threads}\nLLAMA_ARG_CACHE_RAM={prompt_cache_mib(memory, engines)}\n"
     )
@@ -66,9 +75,16 @@ def environment(paths: Paths, payload: PayloadStatus, *, processors: int, memory
 
 def prepare_engines(paths: Paths, payloads: Sequence[PayloadStatus]) -> None:
     """Write the environment of each payload's engine: what is written is started, and started again."""
-    processors, memory = os.cpu_count() or 1, memory_bytes()
+    processors, memory, outflow = os.cpu_count() or 1, memory_bytes(), load_outflow(paths)
     for payload in payloads:
-        text = environment(paths, payload, processors=processors, memory=memory, engines=len(payloads))
+        text = environment(
+            paths,
+            payload,
+            processors=processors,
+            memory=memory,
+            engines=len(payloads),
+            embeddings=outflow.of(payload.payload_id).embeddings,
+        )
         write_durably(paths.engine_environments / payload.payload_id, text.encode("utf-8"))
 
 

@@ -14,6 +14,7 @@ import httpx
 
 from sealwright_appliance.engines import environment
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.release_files import load_outflow
 from sealwright_appliance.status import PayloadStatus
 from sealwright_policies.errors import OperationError
 from sealwright_testing.llama import llama_server_binary
@@ -69,7 +70,8 @@ class EngineProcess:
         """Start it and wait until the model is loaded; a killed one's socket is removed, as systemd does."""
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
-        given = environment(self.paths, self.payload, processors=2, memory=MEMORY, engines=1)
+        embeddings = load_outflow(self.paths).of(self.payload.payload_id).embeddings
+        given = environment(self.paths, self.payload, processors=2, memory=MEMORY, engines=1, embeddings=embeddings)
         variables = dict(line.split("=", 1) for line in given.splitlines())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(

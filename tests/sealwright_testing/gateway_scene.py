@@ -20,6 +20,7 @@ from fastapi import Body, FastAPI
 from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Tally
@@ -65,7 +66,15 @@ class ScriptedEngine:
         return self.failure is None
 
     async def abilities(self) -> Abilities:
-        return Abilities(tools=True)
+        return Abilities(tools=True, width=8, context=4096)
+
+    async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
+        self.asked.append(request)
+        return Embedded([[0.5] * 8 for _ in request["input"]], 1)
+
+    async def count(self, request: dict[str, Any], tally: Tally) -> int:
+        self.asked.append(request)
+        return 1
 
     async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         self.asked.append(request)

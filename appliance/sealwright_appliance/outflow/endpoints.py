@@ -15,7 +15,7 @@ from sealwright_appliance.outflow.ledger import Asked, LedgerRow
 from sealwright_policies.outflow import OutflowPolicy
 from sealwright_policies.wire.encoding import Document, Identifier, parse_json
 
-REQUESTS_AT_ONCE = 64
+REQUESTS_AT_ONCE = 256
 """A list of texts counts as one request each."""
 
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.engine import Abilities, Engine
 from sealwright_appliance.serve.errors import busy
 from sealwright_appliance.serve.meter import Tally
@@ -74,6 +75,18 @@ class QueuedEngine:
         async with self._admission.slot(), self._quota.spending(request, tally) as allowed:
             with tally:
                 return await self._engine.whole(allowed, tally)
+
+    async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
+        """Vectors, when it is this request's turn."""
+        async with self._admission.slot(), self._quota.spending(request, tally) as allowed:
+            with tally:
+                return await self._engine.embed(allowed, tally)
+
+    async def count(self, request: dict[str, Any], tally: Tally) -> int:
+        """Tokens, when it is this request's turn; a request of the budgets, which costs no tokens."""
+        async with self._admission.slot(), self._quota.spending(request | {"max_tokens": 0}, tally):
+            with tally:
+                return await self._engine.count(request, tally)
 
     async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A streamed reply, when it is this request's turn; the place is held until the stream is closed."""

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sealwright_appliance.serve import tools as tool_rules
-from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.json_schemas import require_bounded_schema
 from sealwright_appliance.serve.messages import MESSAGES_LIMIT, Message, require_consistent
@@ -91,20 +90,6 @@ class ChatRequest(Sampling):
             raise ApiError(400, "invalid_parameter", "top_logprobs: only with logprobs.", param="top_logprobs")
         if self.logprobs:
             require_numbers(policy, self.top_logprobs or 0, "top_logprobs")
-
-    def require_able(self, abilities: Abilities) -> None:
-        """Refuse tools where the model's template has no place for them: it would never hear of them.
-
-        Raises:
-            ApiError: 400.
-        """
-        if abilities.tools:
-            return
-        calls = [at for at, message in enumerate(self.messages) if message.uses_tools]
-        if self.tools or calls:
-            message = "This model knows no tools: its chat template has no place for them."
-            param = "tools" if self.tools else f"messages.{calls[0]}.role"
-            raise ApiError(400, "unsupported_parameter", message, param=param)
 
     @property
     def needs_tools(self) -> bool:

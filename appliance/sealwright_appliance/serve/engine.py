@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.meter import Tally
 
 
@@ -15,6 +16,10 @@ class Abilities:
 
     tools: bool
     """Whether its chat template shows tools and calls."""
+    width: int
+    """Numbers in a hidden state, and so in an embedding."""
+    context: int
+    """Tokens of the longest request with its reply."""
 
 
 class Engine(Protocol):
@@ -52,4 +57,16 @@ class Engine(Protocol):
 
     def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A reply as server-sent events, ending with ``data: [DONE]``. Raises like :meth:`whole` before the first."""
+        ...
+
+    async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
+        """The vectors of some texts.
+
+        Raises:
+            ApiError: the model gives none, or what :meth:`whole` raises.
+        """
+        ...
+
+    async def count(self, request: dict[str, Any], tally: Tally) -> int:
+        """Tokens of a text or a conversation. Raises like :meth:`whole`."""
         ...

@@ -31,10 +31,10 @@ class Reply:
         self.status = status
         self._reader = reader
 
-    async def body(self) -> bytes:
+    async def body(self, limit: int = BODY_LIMIT) -> bytes:
         """The body of a reply that is not chunked, or as much of it as is ever looked at."""
         parts = bytearray()
-        while len(parts) < BODY_LIMIT and (data := await self._reader.read(READ_BYTES)):
+        while len(parts) < limit and (data := await self._reader.read(READ_BYTES)):
             parts += data
         return bytes(parts)
 

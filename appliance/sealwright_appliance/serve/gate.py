@@ -7,10 +7,10 @@ Key, form, lease, model, policy, signs of copying, in this order; budgets and pl
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -25,6 +25,7 @@ from sealwright_appliance.serve.relay import EventStream, while_connected
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 
+T = TypeVar("T")
 JSON = "application/json"
 Conversation = Sequence[tuple[str, str]]
 """Role and text of each turn."""
@@ -62,10 +63,18 @@ class Entered:
 
     async def whole(self, asked: dict[str, Any], conversations: Sequence[Conversation]) -> bytes:
         """The engine's whole reply."""
+        return await self.done(self.engine.whole, asked, conversations)
+
+    async def done(
+        self,
+        work: Callable[[dict[str, Any], Tally], Coroutine[Any, Any, T]],
+        asked: dict[str, Any],
+        conversations: Sequence[Conversation],
+    ) -> T:
+        """What the engine makes of a request, as long as the client is there."""
         tally = self.tally()
         async with self.watched(conversations, tally):
-            work = self.engine.whole(asked, tally)
-            return await while_connected(self.request.receive, work, until=self.until)
+            return await while_connected(self.request.receive, work(asked, tally), until=self.until)
 
     def document(self, body: bytes) -> Response:
         """A whole reply on its way out."""

@@ -68,6 +68,8 @@ class Tally:
         """Of the reply, by its events; what the engine says at the end replaces it."""
         self.prompt_seen = 0
         """Of the prompt, as far as the engine has said that it is through."""
+        self.embedded = 0
+        """What vectors are charged."""
         self._meter = meter
         self._began: float | None = None
         self._ended: float | None = None
@@ -79,6 +81,11 @@ class Tally:
     def completion_tokens(self) -> int:
         """Of the reply, as far as it has come."""
         return max(self._used, self.tokens_seen)
+
+    @property
+    def outflow_tokens(self) -> int:
+        """What has left the model, in tokens of its budgets."""
+        return self.completion_tokens + self.embedded
 
     def used(self, prompt_tokens: int, completion_tokens: int, *, own_prompt: bool = False) -> None:
         """The engine's own count of one choice; the choices of a request share one prompt, or each has its own."""

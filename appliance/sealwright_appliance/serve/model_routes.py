@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -9,11 +10,14 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from sealwright_appliance.serve.chat import parse_chat_request
+from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import unknown_model
 from sealwright_appliance.serve.gate import Gate
 from sealwright_appliance.serve.request_parts import BODY_LIMIT
 from sealwright_appliance.serve.requests import read_body
 from sealwright_appliance.serve.text_completion import parse_text_request
+from sealwright_appliance.serve.token_count import parse_count_request
+from sealwright_appliance.serve.tools import require_template
 
 
 def add_model_routes(app: FastAPI, gate: Gate) -> None:
@@ -21,6 +25,8 @@ def add_model_routes(app: FastAPI, gate: Gate) -> None:
     _add_models(app, gate)
     _add_chat(app, gate)
     _add_text(app, gate)
+    _add_embeddings(app, gate)
+    _add_count(app, gate)
 
 
 def _add_models(app: FastAPI, gate: Gate) -> None:
@@ -49,7 +55,7 @@ def _add_chat(app: FastAPI, gate: Gate) -> None:
         asked = parse_chat_request(await read_body(request, BODY_LIMIT))
         entered = await gate.enter(request, key, asked.model, asked.require_permitted)
         if asked.needs_tools:
-            asked.require_able(await entered.engine.abilities())
+            require_template(asked.tools or (), asked.messages, able=(await entered.engine.abilities()).tools)
         of_engine = asked.for_engine(asked.answer_tokens(entered.policy))
         if asked.stream:
             return await entered.stream(of_engine, [asked.turns()])
@@ -67,3 +73,29 @@ def _add_text(app: FastAPI, gate: Gate) -> None:
         if asked.stream:
             return await entered.stream(of_engine, asked.conversations())
         return entered.document(await entered.whole(of_engine, asked.conversations()))
+
+
+def _add_embeddings(app: FastAPI, gate: Gate) -> None:
+    @app.post("/v1/embeddings")
+    async def embeddings(request: Request) -> Response:
+        key = await gate.key(request)
+        asked = parse_embedding_request(await read_body(request, BODY_LIMIT))
+        texts = len(asked.texts)
+        entered = await gate.enter(request, key, asked.model, asked.require_permitted, prompts=texts)
+        of_engine = asked.for_engine(await entered.engine.abilities())
+        embedded = await entered.done(entered.engine.embed, of_engine, asked.conversations())
+        # A hundred thousand numbers take long enough for others to notice.
+        return entered.document(await asyncio.to_thread(asked.document, embedded))
+
+
+def _add_count(app: FastAPI, gate: Gate) -> None:
+    @app.post("/v1/tokenize")
+    async def count(request: Request) -> dict[str, Any]:
+        key = await gate.key(request)
+        asked = parse_count_request(await read_body(request, BODY_LIMIT))
+        entered = await gate.enter(request, key, asked.model, asked.require_permitted)
+        abilities = await entered.engine.abilities()
+        if asked.needs_tools:
+            require_template(asked.tools or (), asked.messages or (), able=abilities.tools)
+        tokens = await entered.done(entered.engine.count, asked.for_engine(), [asked.turns()])
+        return {"object": "token_count", "model": asked.model, "count": tokens, "max_model_len": abilities.context}

@@ -47,6 +47,13 @@ class Wanted:
     choices: int
     tokens: int
     """Of the longest reply, of one choice."""
+    least: int
+    """With less of them nothing can be said."""
+
+
+def wanted_least(request: dict[str, Any]) -> int:
+    """A reply can be cut, a vector cannot; counting makes nothing."""
+    return int(request["max_tokens"]) if "input" in request else min(1, request["max_tokens"])
 
 
 Ask = Callable[[Lacking], Awaitable[Allowance]]
@@ -85,14 +92,15 @@ class Quota:
             ApiError: 429, nothing is left; 503, the agent does not say.
         """
         pool = self._pools.setdefault((tally.model, tally.key), _Pool())
-        prompts = len(request.get("prompt", (None,)))
+        prompts = len(request.get("prompt", request.get("input", (None,))))
         choices = prompts * request.get("n", 1)
-        each = await self._take(pool, tally, Wanted(prompts, choices, request["max_tokens"]))
+        wanted = Wanted(prompts, choices, request["max_tokens"], least=wanted_least(request))
+        each = await self._take(pool, tally, wanted)
         try:
             yield request | {"max_tokens": each}
         finally:
             pool.held -= each * choices
-            pool.tokens += max(0, each * choices - tally.completion_tokens)
+            pool.tokens += max(0, each * choices - tally.outflow_tokens)
 
     async def _take(self, pool: _Pool, tally: Tally, wanted: Wanted) -> int:
         """Tokens of each choice."""
@@ -106,7 +114,7 @@ class Quota:
                 pool.tokens += allowance.tokens
                 retry_after_s = allowance.retry_after_s
             each = min(wanted.tokens, pool.tokens // wanted.choices)
-            if pool.requests < wanted.requests or each < 1:
+            if pool.requests < wanted.requests or each < wanted.least:
                 raise quota_held(HELD_RETRY_S) if pool.held else insufficient_quota(retry_after_s)
             pool.requests -= wanted.requests
             pool.tokens -= each * wanted.choices

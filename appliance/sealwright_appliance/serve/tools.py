@@ -10,7 +10,7 @@ from pydantic import Field
 
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.json_schemas import require_bounded_schema
-from sealwright_appliance.serve.messages import FunctionName
+from sealwright_appliance.serve.messages import FunctionName, Message
 from sealwright_appliance.serve.request_parts import Part
 
 TOOLS_MOST = 64
@@ -92,3 +92,15 @@ def for_engine(tools: Sequence[Tool], choice: ToolChoice | None, *, parallel: bo
 def turn(tools: Sequence[Tool]) -> list[tuple[str, str]]:
     """What the model is told of them, as the beginning of a conversation; nothing if there are none."""
     return [("tools", json.dumps([tool.for_engine() for tool in tools], ensure_ascii=False))] if tools else []
+
+
+def require_template(tools: Sequence[Tool], messages: Sequence[Message], *, able: bool) -> None:
+    """Refuse tools where the model's template has no place for them: it would never hear of them.
+
+    Raises:
+        ApiError: 400.
+    """
+    calls = [at for at, message in enumerate(messages) if message.uses_tools]
+    if (tools or calls) and not able:
+        message = "This model knows no tools: its chat template has no place for them."
+        raise ApiError(400, "unsupported_parameter", message, param="tools" if tools else f"messages.{calls[0]}.role")

@@ -131,7 +131,7 @@ class Watch:
         try:
             yield
         finally:
-            share = -(-tally.completion_tokens // len(conversations))
+            share = -(-tally.outflow_tokens // len(conversations))
             for messages in conversations:
                 self.observe(name, messages, arrived_s, share)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import gguf
 import openai
 import pytest
 
@@ -31,6 +32,18 @@ def able_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = RandomShape(
         width=256, feed_forward=512, layers=2, heads=4, kv_heads=2, vocabulary=300, context=8192,
         template=TOOL_TEMPLATE, word=CALL,
+    )  # fmt: skip
+    write_random_gguf(path, shape)
+    return path
+
+
+@pytest.fixture(scope="session")
+def vector_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of random weights that gives embeddings, the mean of its hidden states."""
+    path = tmp_path_factory.mktemp("model") / "vectors.gguf"
+    shape = RandomShape(
+        width=256, feed_forward=512, layers=2, heads=4, kv_heads=2, vocabulary=1000, context=8192,
+        pooling=gguf.PoolingType.MEAN,
     )  # fmt: skip
     write_random_gguf(path, shape)
     return path

@@ -10,8 +10,10 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from sealwright_appliance.serve.chat import parse_chat_request
+from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.text_completion import parse_text_request
+from sealwright_appliance.serve.token_count import parse_count_request
 from sealwright_licensing.console.forms import read_form
 from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.operators.api import bodies
@@ -114,6 +116,8 @@ def of_messages(world: LicenseWorld) -> Iterable[Parser]:
     )
     yield Parser("metering receipt", parse_receipt, (ChainWriter().next().content,))
     yield Parser("chat request", parse_chat_request, CHATS, ApiError)
+    yield Parser("embedding request", parse_embedding_request, (b'{"model":"m","input":["x","y"]}',), ApiError)
+    yield Parser("count request", parse_count_request, (b'{"model":"m","prompt":"x"}', CHATS[1]), ApiError)
     yield Parser("text request", parse_text_request, (b'{"model":"m","prompt":["x","y"],"logprobs":1}',), ApiError)
     yield Parser("form", _read_form, (b"seats=5&tier=discrete&tier=software&names=a+b&day=2027-01-01&version=1.2",))
 

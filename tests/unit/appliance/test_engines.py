@@ -19,8 +19,11 @@ from sealwright_appliance.engines import (
     prepare_engines,
     prompt_cache_mib,
 )
+from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
+from sealwright_policies.wire.encoding import document_bytes
 
 PAYLOAD = PayloadStatus(
     payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
@@ -54,6 +57,16 @@ def test_an_engine_is_told_before_it_starts(tmp_path: Path) -> None:
     paths = Paths(root=tmp_path)
     prepare_engines(paths, [PAYLOAD])
     assert "SEALWRIGHT_MODEL=" in (paths.engine_environments / "medical").read_text()
+
+
+def test_an_engine_makes_vectors_only_where_they_may_leave(tmp_path: Path) -> None:
+    """By the policy of its model in the measured root."""
+    paths = Paths(root=tmp_path)
+    for may in (True, False):
+        outflow = ReleaseOutflow(version=1, models={"medical": OutflowPolicy(embeddings=may)})
+        write_durably(paths.outflow, document_bytes(outflow))
+        prepare_engines(paths, [PAYLOAD])
+        assert ("LLAMA_ARG_EMBEDDINGS=1\n" in (paths.engine_environments / "medical").read_text()) is may
 
 
 def test_a_corrupted_payload_is_named(tmp_path: Path) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sealwright_appliance.engine_llama_server import LlamaServer
 from sealwright_appliance.serve.chat_events import TIMED, ChatEvents
+from sealwright_appliance.serve.embedded import Embedded, packed
+from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.meter import Meter
+from sealwright_appliance.serve.meter import Meter, Tally
 
 EVENTS = b'data: {"choices":[1]}\n\ndata: {"choices":[2]}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -156,42 +160,121 @@ def test_with_tools_tokens_are_what_the_engine_says_they_are() -> None:
     assert tally.completion_tokens == 20
 
 
-PROPS = {"chat_template_caps": {"supports_tools": True, "supports_tool_calls": True}}
+PROPS = {
+    "chat_template_caps": {"supports_tools": True, "supports_tool_calls": True},
+    "default_generation_settings": {"n_ctx": 64},
+}
+MODELS = {"data": [{"meta": {"n_embd": 8}}]}
+NO_CALLS = PROPS | {"chat_template_caps": {"supports_tools": True, "supports_tool_calls": False}}
+Said = dict[bytes, tuple[int, object]]
 
 
-@pytest.mark.parametrize(
-    ("status", "said", "tools"),
-    [
-        (200, PROPS, True),
-        (200, {"chat_template_caps": {"supports_tools": True, "supports_tool_calls": False}}, False),
-        (503, PROPS, None),
-        (200, {}, None),
-        (200, [], None),
-    ],
-)
-def test_what_a_model_can_is_asked_of_its_engine(
-    short_tmp: Path, status: int, said: object, tools: bool | None
-) -> None:
-    """Once; and an engine that says nothing sensible is one that does not answer."""
-    body = json.dumps(said).encode()
-    asked = 0
+@asynccontextmanager
+async def talkative(directory: Path, said: Said, asked: list[bytes]) -> AsyncIterator[LlamaServer]:
+    """An engine that says this, by the beginnings of requests."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        asked += 1
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"GET /props ")
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.split(b" HTTP")[0])
+        status, document = said[asked[-1]]
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
         writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
         writer.close()
 
-    async def run() -> bool:
-        async with await asyncio.start_unix_server(answer, short_tmp / "e.sock"):
-            engine = LlamaServer("e", short_tmp / "e.sock")
-            return (await engine.abilities()).tools and (await engine.abilities()).tools
+    async with await asyncio.start_unix_server(answer, directory / "e.sock"):
+        yield LlamaServer("e", directory / "e.sock")
+
+
+@pytest.mark.parametrize(
+    ("props", "models", "tools"),
+    [
+        ((200, PROPS), (200, MODELS), True),
+        ((200, NO_CALLS), (200, MODELS), False),
+        ((503, PROPS), (200, MODELS), None),
+        ((200, {}), (200, MODELS), None),
+        ((200, []), (200, MODELS), None),
+        ((200, b"canary"), (200, MODELS), None),
+        ((200, PROPS), (200, {"data": []}), None),
+    ],
+)
+def test_what_a_model_can_is_asked_once_of_its_engine(
+    short_tmp: Path, props: tuple[int, object], models: tuple[int, object], tools: bool | None
+) -> None:
+    """One that says nothing sensible is one that does not answer."""
+    asked: list[bytes] = []
+
+    async def run() -> Abilities:
+        async with talkative(short_tmp, {b"GET /props": props, b"GET /v1/models": models}, asked) as engine:
+            await engine.abilities()
+            return await engine.abilities()
 
     if tools is None:
         with pytest.raises(ApiError) as caught:
             asyncio.run(run())
         assert caught.value.code == "engine_unavailable"
     else:
-        assert asyncio.run(run()) is tools
-    assert asked == 1
+        assert asyncio.run(run()) == Abilities(tools=tools, width=8, context=64)
+        assert len(asked) == 2
+
+
+def vectors(*numbers: tuple[float, ...], tokens: object = 5) -> dict[str, object]:
+    data = [{"index": at, "embedding": packed(one)} for at, one in enumerate(numbers)]
+    return {"data": data[::-1], "usage": {"prompt_tokens": tokens}}
+
+
+def embed(directory: Path, status: int, said: object, tally: Tally | None = None) -> Embedded:
+    async def run() -> Embedded:
+        async with talkative(directory, {b"POST /v1/embeddings": (status, said)}, []) as engine:
+            return await engine.embed({"input": ["x", "y"]}, tally or Meter().tally("e", "ward"))
+
+    return asyncio.run(run())
+
+
+def test_vectors_come_in_the_order_of_their_texts_and_are_charged(short_tmp: Path) -> None:
+    tally = Meter().tally("e", "ward")
+    first, second = (0.5,) * 17, (0.25,) * 17
+    assert embed(short_tmp, 200, vectors(first, second), tally) == Embedded([first, second], 5)
+    assert (tally.outflow_tokens, tally.completion_tokens) == (4, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "code"),
+    [
+        (200, vectors((0.5,)), "engine_unavailable"),
+        (200, vectors((float("nan"),), (1.0,)), "engine_unavailable"),
+        (200, vectors((0.5,), (1.0,), tokens="canary"), "engine_unavailable"),
+        (200, {"data": [{"index": 0, "embedding": "canary"}] * 2}, "engine_unavailable"),
+        (200, {"data": [{"index": 0, "embedding": ""}] * 2}, "engine_unavailable"),
+        (200, b"canary", "engine_unavailable"),
+        (501, {"error": {"type": "not_supported_error", "message": "canary"}}, "unsupported_model"),
+        (400, {"error": {"type": "invalid_request_error", "message": "canary"}}, "invalid_request"),
+        (500, {"error": {"type": "server_error", "message": "canary"}}, "engine_unavailable"),
+        (
+            500,
+            {"error": {"type": "server_error", "message": "input (801 tokens) is too large to process. increase the "
+             "physical batch size (current batch size: 512)"}},
+            "context_length_exceeded",
+        ),
+    ],
+)  # fmt: skip
+def test_what_are_no_vectors_is_told_in_our_words(short_tmp: Path, status: int, said: object, code: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        embed(short_tmp, status, said)
+    assert caught.value.code == code
+    assert "canary" not in caught.value.message
+    assert code != "context_length_exceeded" or "801" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("request_of", "said"),
+    [({"content": "x"}, {"tokens": [1, 2, 3]}), ({"messages": []}, {"input_tokens": 3, "object": "x"})],
+)
+def test_tokens_are_counted_and_their_ids_stay(short_tmp: Path, request_of: Any, said: object) -> None:
+    async def run(answered: object) -> int:
+        path = b"POST /tokenize" if "content" in request_of else b"POST /v1/chat/completions/input_tokens"
+        async with talkative(short_tmp, {path: (200, answered)}, []) as engine:
+            return await engine.count(request_of, Meter().tally("e", "ward"))
+
+    assert asyncio.run(run(said)) == 3
+    with pytest.raises(ApiError):
+        asyncio.run(run({"tokens": 3, "input_tokens": "canary"}))

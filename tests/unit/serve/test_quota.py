@@ -140,3 +140,34 @@ def test_a_request_that_fails_gives_everything_back() -> None:
         assert await one(quota, 100, made=100) == 100
 
     asyncio.run(run())
+
+
+def test_each_prompt_is_a_request_and_a_vector_is_not_cut() -> None:
+    """What is left over is for the next; of a vector there is no half."""
+
+    async def run() -> None:
+        agent = Agent(100, requests=5)
+        quota = Quota(agent.allow)
+        assert await one(quota, 10, made=0, prompt=["a", "b"]) == 10
+        assert await one(quota, 30, made=0, input=["a", "b", "c"]) == 30
+        with pytest.raises(ApiError) as caught:
+            await one(quota, 10, made=0)
+        assert caught.value.code == "insufficient_quota"
+        agent.requests = 9
+        with pytest.raises(ApiError):
+            await one(quota, 60, made=0, input=["a", "b"])
+        assert await one(quota, 60, made=0, prompt=["a", "b"]) == 50
+
+    asyncio.run(run())
+
+
+def test_counting_costs_a_request_and_no_tokens() -> None:
+    async def run() -> None:
+        agent = Agent(0, requests=1)
+        quota = Quota(agent.allow)
+        assert await one(quota, 0, made=0) == 0
+        with pytest.raises(ApiError) as caught:
+            await one(quota, 0, made=0)
+        assert caught.value.code == "insufficient_quota"
+
+    asyncio.run(run())

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
-from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.json_schemas import DEPTH_MOST, NODES_MOST, REPEATED_MOST
+from sealwright_appliance.serve.tools import require_template
 
 WEATHER = {
     "type": "function",
@@ -73,14 +73,21 @@ def test_replies_can_be_sent_back_as_they_came() -> None:
     assert request(messages=[reply]).for_engine(8)["messages"] == [{"role": "assistant", "content": "hm"}]
 
 
+def require_able(asked: ChatRequest, *, able: bool) -> None:
+    require_template(asked.tools or (), asked.messages, able=able)
+
+
 def test_a_template_without_tools_says_so() -> None:
     """Else the model would never hear of them."""
     for change, param in (({}, "tools"), ({"tools": None}, "messages.1.role")):
+        assert request(**change).needs_tools
         with pytest.raises(ApiError) as caught:
-            request(**change).require_able(Abilities(tools=False))
+            require_able(request(**change), able=False)
         assert (caught.value.code, caught.value.param) == ("unsupported_parameter", param)
-    request().require_able(Abilities(tools=True))
-    request(messages=TALK[:1], tools=None).require_able(Abilities(tools=False))
+    require_able(request(), able=True)
+    plain = request(messages=TALK[:1], tools=None)
+    assert not plain.needs_tools
+    require_able(plain, able=False)
 
 
 def test_everything_that_the_model_reads_is_compared() -> None:
