@@ -70,7 +70,8 @@ docs: host  ## check the links between the documents
 lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
-.PHONY: test test-all test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm
+.PHONY: test test-all test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
+	test-redteam
 # First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
@@ -95,8 +96,12 @@ test-postgresql: python  ## unit tests of the licence service on a real PostgreS
 	@$(PYTEST) --database postgresql tests/unit/licensing
 test-leases: python  ## drive leases in random order for MINUTES (10)
 	@$(PYTHON) -m sealwright_testing.leases --minutes $(or $(MINUTES),10)
+VM := $(PYTHON) -m pytest --numprocesses 2 --dist worksteal --timeout 3600
 test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
-	@$(PYTHON) -m pytest --numprocesses 2 --dist worksteal -m vm --timeout 3600 tests/vm
+	@$(VM) -m 'vm and not long' tests/vm
+test-redteam: python tools server wheel trained  ## every attempt of an attacker, with its control; its long cases are here alone
+	@$(PYTEST) -m redteam tests/integration
+	@$(VM) -m redteam tests/vm
 
 step-lint: python
 step-unit: python

@@ -16,6 +16,9 @@ double with the load of the host."""
 FAILURES = r"Kernel panic|BdsDxe: failed to (load|start)|Access Denied|UEFI Interactive Shell|[Ee]mergency mode"
 """What ends a boot; waiting for anything else stops there."""
 
+PROMPT = r"login:|Press Enter for maintenance|Give root password|\bsh-\d\.\d[#$]"
+"""Of a login, of sulogin, of a shell: what no box may show."""
+
 OUR_LINE = "sealwright: "
 """Lines of the box itself are always ended: one that is not is still being written, and is not matched yet."""
 

@@ -137,6 +137,19 @@ def colleague(box: VirtualBox, api_key: str, fingerprint: str) -> Iterator[opena
         yield client
 
 
+@contextmanager
+def plain_client(box: VirtualBox, api_key: str, fingerprint: str) -> Iterator[httpx.Client]:
+    """The same trust and key, for requests that no OpenAI client makes."""
+    with httpx.Client(
+        base_url=f"https://127.0.0.1:{box.port}",
+        headers={"Authorization": f"Bearer {api_key}"},
+        verify=_trust(box.port, fingerprint),
+        timeout=ASK_TIMEOUT_S,
+        trust_env=False,
+    ) as client:
+        yield client
+
+
 def ask(client: openai.OpenAI, model: str, question: str) -> str:
     """One question, one answer, greedy."""
     reply = client.chat.completions.create(

@@ -14,7 +14,7 @@ from sealwright_testing.vendor import command
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.redteam]
 
 
 def denial(scene: Scene, box: VirtualBox) -> tuple[str, set[str]]:

@@ -15,7 +15,7 @@ from sealwright_testing.vendor import IssuedLicense
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.redteam]
 
 DAY_MS = 86_400_000
 ALONE = dataclasses.replace(TEST_MACHINE, isolated=True)

@@ -8,18 +8,16 @@ from pathlib import Path
 import pytest
 
 from sealwright_testing import customer
-from sealwright_testing.console import ConsoleError
+from sealwright_testing.console import PROMPT, ConsoleError
 from sealwright_testing.models import ModelStore
 from sealwright_testing.partition_table import exchange_identities
 from sealwright_testing.scene import Scene
 from sealwright_testing.virtual_box import VirtualBox
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.redteam]
 
 EROFS_SUPERBLOCK = 1024
 """Offset of erofs' superblock (Linux, Documentation/filesystems/erofs.rst)."""
-PROMPT = r"login:|Press Enter for maintenance|Give root password|\bsh-\d\.\d[#$]"
-"""Of a login, of sulogin, of a shell."""
 IN_THE_UKI = 8 * 1024 * 1024
 """Some byte of the kernel or initrd."""
 

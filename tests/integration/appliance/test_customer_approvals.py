@@ -36,6 +36,8 @@ from sealwright_testing.running_box import RunningBox, unlocked_box, wait_until
 from sealwright_testing.simulated_box import SimulatedVendor, license_command
 from sealwright_testing.simulated_disk import Disk
 
+pytestmark = pytest.mark.redteam
+
 
 @pytest.fixture
 def own_vendor(tmp_path: Path) -> SimulatedVendor:

@@ -59,6 +59,7 @@ def test_from_the_first_boot_to_open_payloads(disk: Disk, monkeypatch: pytest.Mo
     assert not words & {secret.hex() for secret in (*disk.keys, passphrase)}
 
 
+@pytest.mark.redteam
 def test_nothing_of_the_disk_is_mounted_before_the_unseal(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """No driver of the kernel reads what the owner wrote: neither the ESP nor `binding` is mounted, ever."""
     disk.boot(monkeypatch)
@@ -96,6 +97,7 @@ def test_a_pcr_15_that_is_only_said_to_be_closed_does_not_count(disk: Disk, monk
     assert not disk.box.paths.boot_result.exists()
 
 
+@pytest.mark.redteam
 def test_secure_boot_off_is_named_and_opens_nothing_later(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A first boot in the wrong state says so and can only be refused by the service; the next one stays closed."""
     vendor = disk.box.vendor.synthetic
@@ -117,6 +119,7 @@ def test_secure_boot_off_is_named_and_opens_nothing_later(disk: Disk, monkeypatc
     assert disk.boot(monkeypatch).state is BoxState.WAITING_FOR_ACTIVATION
 
 
+@pytest.mark.redteam
 def test_an_appended_command_line_is_named(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """PCR 12 is not zero; the state volume stays closed, and nothing is served from it."""
     disk.boot(monkeypatch)
@@ -128,6 +131,7 @@ def test_an_appended_command_line_is_named(disk: Disk, monkeypatch: pytest.Monke
     assert not result.state_volume_open
 
 
+@pytest.mark.redteam
 def test_a_changed_header_keeps_the_state_closed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its key is unsealed, and not used."""
     disk.boot(monkeypatch)
@@ -165,6 +169,7 @@ def test_a_record_that_lies_about_the_tpm_opens_nothing(disk: Disk, monkeypatch:
     assert disk.passphrases == []
 
 
+@pytest.mark.redteam
 def test_a_release_without_approval_opens_no_state(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The approvals in the binding record are of another release: two parties, not one."""
     disk.boot(monkeypatch)
@@ -183,6 +188,7 @@ def test_a_binding_that_is_no_tpm_structure_is_told(disk: Disk, monkeypatch: pyt
     assert "cannot be read" in result.sentence
 
 
+@pytest.mark.redteam
 def test_a_binding_of_somebody_else_opens_nothing(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """An approval signed by another customer key does not unseal: the sealed object names the key."""
     disk.boot(monkeypatch)

@@ -101,6 +101,7 @@ def test_another_log_than_the_quoted_one_is_denied(offline: OfflineBox, stick: P
     assert set(done.codes) == {RejectionCode.EVENT_LOG_REPLAY_MISMATCH, RejectionCode.PCR_DIGEST_MISMATCH}
 
 
+@pytest.mark.redteam
 def test_a_replayed_reply_does_nothing(offline: OfflineBox, stick: Path) -> None:
     """Twice the same: told so. A former one, and one that nobody has asked for: refused with the reason."""
     vendor = offline.simulated.vendor

@@ -405,6 +405,7 @@ def test_a_service_that_is_killed_counts_once(metered: MeteredBox, vendor: Simul
 # --- attacks ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.redteam
 def test_a_state_volume_that_was_put_back_is_an_alarm_and_both_histories_are_kept(metered: MeteredBox) -> None:
     """The owner copies the volume, lets the box serve and report, and puts the copy back."""
     folder = metered.simulated.paths.metering

@@ -29,6 +29,8 @@ from sealwright_testing.event_logs import LoggedEvent
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 from sealwright_testing.tpm_session import TpmSession
 
+pytestmark = pytest.mark.redteam
+
 
 def unseal(box: SimulatedBox) -> UnsealedLease:
     """What :mod:`sealwright_appliance.unlock` does at the unseal point, up to the volume keys."""

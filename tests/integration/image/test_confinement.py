@@ -30,6 +30,8 @@ TAKEN = {
 X32_GETPID = 0x40000000 + 39
 PROBE = """
 import ctypes, json, sys
+
+pytestmark = pytest.mark.redteam
 libc = ctypes.CDLL(None, use_errno=True)
 def error(number):
     ctypes.set_errno(0)

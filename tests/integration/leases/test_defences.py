@@ -8,6 +8,8 @@ from sealwright_testing.leases.account import BrokenPromiseError
 from sealwright_testing.leases.defences import DEFENCES
 from sealwright_testing.leases.scene import Scene
 
+pytestmark = pytest.mark.redteam
+
 STORIES = {defence.story.__name__: defence.story for defence in DEFENCES.values()}
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from sealwright_testing.serving import ServingBox
 
+pytestmark = pytest.mark.redteam
+
 CANARY = "canary-of-a-patient"
 ASKED = {"model": "random", "messages": [{"role": "user", "content": CANARY}], "max_tokens": 4}
 BODIES = {
