@@ -27,7 +27,7 @@ from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
 from sealwright_appliance.serve.model_routes import add_model_routes
 from sealwright_appliance.serve.page_routes import add_page_routes
-from sealwright_appliance.serve.pages import pages_for
+from sealwright_appliance.serve.pages import CONTENT_SECURITY_POLICY, pages_for
 from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
@@ -37,8 +37,7 @@ APPROVALS_LIMIT = 64 * 1024
 READY_S = 3.0
 """Longest wait for an engine's word that it is ready."""
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
@@ -79,7 +78,7 @@ def create_app(box: Box, engines: Mapping[str, Engine], outflow: ReleaseOutflow 
 
 
 class SecurityHeaders:
-    """Adds :data:`SECURITY_HEADERS` to every response; plain ASGI, so that streams pass untouched."""
+    """Adds :data:`SECURITY_HEADERS` that are not set to every response; plain ASGI, so that streams pass untouched."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -89,7 +88,9 @@ class SecurityHeaders:
 
         async def with_headers(message: ASGIMessage) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -7,7 +7,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.pages import PAGES_WITH_ADDRESS, asset, pages_for
+from sealwright_appliance.serve.pages import CHAT_SECURITY_POLICY, PAGES_WITH_ADDRESS, asset, pages_for
 from sealwright_appliance.serve.requests import FORM_LIMIT, posted_form, read_body
 from sealwright_policies.languages import LANGUAGE_COOKIE, Language
 
@@ -23,7 +23,7 @@ def add_page_routes(app: FastAPI, box: Box) -> None:
 
     @app.get("/chat")
     async def chat(request: Request) -> HTMLResponse:
-        return HTMLResponse(pages_for(request).chat())
+        return HTMLResponse(pages_for(request).chat(), headers={"Content-Security-Policy": CHAT_SECURITY_POLICY})
 
     @app.get("/style.css")
     async def style() -> Response:

@@ -15,6 +15,11 @@ from markupsafe import Markup
 from sealwright_policies.languages import LANGUAGE_COOKIE, Language, chosen_language, read_catalogue
 
 WEB = Path(__file__).parent / "web"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""No script, nothing from elsewhere, in nobody's frame."""
+CHAT_SECURITY_POLICY = f"{CONTENT_SECURITY_POLICY}; script-src 'self'; connect-src 'self'"
 OF_THE_CHAT = "chat."
 """Keys of the texts that its script shows."""
 

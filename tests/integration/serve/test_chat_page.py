@@ -11,6 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from sealwright_appliance.boot import BoxState
+from sealwright_appliance.serve.pages import catalogue
+from sealwright_policies.languages import Language
 from sealwright_testing.browser import CONTRAST, PATIENCE_MS, SeenRequests, chromium
 from sealwright_testing.running_box import wait_until
 from sealwright_testing.serving import ServingBox, serving_box
@@ -74,7 +76,7 @@ def finished(page: Page) -> None:
 
 
 def test_a_conversation_by_keyboard(page: Page, box: ServingBox, screenshots: Path) -> None:
-    """Text stays text, what was said is sent again and outlives a reload, and a new conversation forgets it."""
+    """Text stays text, and what was said is sent again; nothing outlives the page."""
     enter(page, box.api_key)
     page.locator("#model").select_option("brief")
     page.locator("#question").focus()
@@ -87,14 +89,29 @@ def test_a_conversation_by_keyboard(page: Page, box: ServingBox, screenshots: Pa
         assert turns(page)[-1]
         assert any(character.isdigit() for character in page.locator("#note").inner_text())
     look(page, screenshots / f"chat-{page.locator('html').get_attribute('lang')}.png")
-    said = turns(page)
     page.reload()
-    expect(page.locator("#chat")).to_be_visible()
-    assert turns(page) == said
-    page.locator("#new").press("Enter")
-    page.reload()
-    expect(page.locator("#empty")).to_be_visible()
+    expect(page.locator("#key")).to_be_focused(timeout=PATIENCE_MS)
     assert turns(page) == []
+    assert page.evaluate("() => sessionStorage.length + localStorage.length") == 0
+
+
+def test_a_reply_to_a_conversation_that_was_given_up_is_in_no_other(page: Page, box: ServingBox) -> None:
+    """Neither on the page nor in what the model is sent next."""
+    enter(page, box.api_key)
+    page.locator("#model").select_option("random")
+    page.locator("#question").focus()
+    ask(page, "Mine alone.")
+    expect(page.locator("#log li.assistant div")).not_to_be_empty(timeout=PATIENCE_MS)
+    page.locator("#new").press("Enter")
+    finished(page)
+    assert turns(page) == []
+    page.locator("#model").select_option("brief")
+    page.locator("#question").focus()
+    with page.expect_request("**/v1/chat/completions") as sent:
+        ask(page, QUESTION)
+    finished(page)
+    assert (sent.value.post_data_json or {})["messages"] == [{"role": "user", "content": QUESTION}]
+    assert len(turns(page)) == 2
 
 
 def look(page: Page, picture: Path) -> None:
@@ -117,13 +134,14 @@ def test_the_language_can_be_chosen(page: Page) -> None:
         assert page.locator("html").get_attribute("lang") == other
 
 
-def test_a_wrong_key_is_told(page: Page, screenshots: Path) -> None:
-    """And forgotten: nothing of it stays in the tab."""
-    enter(page, "sw-" + "a" * 43)
-    expect(page.locator("#note")).not_to_be_empty()
+@pytest.mark.parametrize("key", ["sw-" + "a" * 43, "sw-密钥"])
+def test_a_wrong_key_is_told(page: Page, screenshots: Path, key: str) -> None:
+    """The same for one that cannot be a key."""
+    enter(page, key)
+    language = Language(page.locator("html").get_attribute("lang") or "")
+    expect(page.locator("#note")).to_have_text(catalogue(language)["chat.error.invalid_api_key"], timeout=PATIENCE_MS)
     expect(page.locator("#chat")).to_be_hidden()
-    assert page.evaluate("() => sessionStorage.length") == 0
-    look(page, screenshots / f"chat-refused-{page.locator('html').get_attribute('lang')}.png")
+    look(page, screenshots / f"chat-refused-{language}.png")
 
 
 def test_a_reply_can_be_stopped(page: Page, box: ServingBox) -> None:
@@ -132,11 +150,11 @@ def test_a_reply_can_be_stopped(page: Page, box: ServingBox) -> None:
     page.locator("#model").select_option("random")
     page.locator("#question").focus()
     ask(page, "Tell me everything.")
-    expect(page.locator("#log li.assistant div")).not_to_be_empty()
+    expect(page.locator("#log li.assistant div")).not_to_be_empty(timeout=PATIENCE_MS)
     page.locator("#stop").press("Enter")
     finished(page)
     assert turns(page)[-1]
-    expect(page.locator("#send")).to_be_visible()
+    expect(page.locator("#send")).to_be_visible(timeout=PATIENCE_MS)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-// The chat page: asks the box's own API and shows a reply as it comes. What it keeps, it keeps in this tab.
+// The chat page: asks the box's own API and shows a reply as it comes. Neither key nor conversation outlives the page.
 
 const find = (id) => document.getElementById(id);
 const words = JSON.parse(find("chat").dataset.words);
 const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-let key = sessionStorage.getItem("key");
-let conversation = JSON.parse(sessionStorage.getItem("conversation") ?? "[]");
+let key = null;
+let conversation = [];
 let running = null;
 
 class Refusal extends Error {}
@@ -57,11 +57,6 @@ function shown(role, text) {
   return said;
 }
 
-function keep(role, content) {
-  conversation.push({ role, content });
-  sessionStorage.setItem("conversation", JSON.stringify(conversation));
-}
-
 // Text that grows by one drawing a frame, however fast tokens come. Whoever has scrolled up to read is left there.
 class Growing {
   #text = new Text();
@@ -97,6 +92,7 @@ async function ask(question) {
   const system = find("system").value.trim();
   const messages = [...(system ? [{ role: "system", content: system }] : []), ...conversation,
     { role: "user", content: question }];
+  const asked = conversation; // one that is given up meanwhile gets its reply, and nobody sees it again
   busy(new AbortController());
   note(say("chat.thinking"));
   let said = null;
@@ -105,7 +101,8 @@ async function ask(question) {
   try {
     const body = { model: find("model").value, messages, stream: true, stream_options: { include_usage: true } };
     const reply = await call("/v1/chat/completions", body, running.signal);
-    keep("user", question);
+    if (asked !== conversation) throw new DOMException("", "AbortError");
+    asked.push({ role: "user", content: question });
     find("question").value = "";
     shown("user", question);
     said = shown("assistant", "");
@@ -123,10 +120,10 @@ async function ask(question) {
   }
   if (said) {
     growing.draw();
-    keep("assistant", said.textContent);
+    asked.push({ role: "assistant", content: said.textContent });
   }
   busy(null);
-  note(outcome.trim());
+  note(asked === conversation ? outcome.trim() : "");
   find("question").focus();
 }
 
@@ -140,7 +137,7 @@ async function enter() {
     note(error instanceof Refusal ? error.message : say("chat.lost"));
     return;
   }
-  sessionStorage.setItem("key", key);
+  find("key").value = "";
   find("entry").hidden = true;
   find("chat").hidden = false;
   find("question").focus();
@@ -149,7 +146,6 @@ async function enter() {
 function begin() {
   running?.abort();
   conversation = [];
-  sessionStorage.removeItem("conversation");
   find("log").replaceChildren();
   find("empty").hidden = false;
   note("");
@@ -158,7 +154,8 @@ function begin() {
 find("entry").addEventListener("submit", (event) => {
   event.preventDefault();
   key = find("key").value.trim();
-  enter();
+  if (/^[!-~]+$/.test(key)) enter();
+  else note(say("chat.error.invalid_api_key"));
 });
 find("ask").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -173,11 +170,4 @@ find("question").addEventListener("keydown", (event) => {
 });
 find("stop").addEventListener("click", () => running?.abort());
 find("new").addEventListener("click", begin);
-find("forget").addEventListener("click", () => {
-  running?.abort();
-  sessionStorage.clear();
-  location.reload();
-});
-
-conversation.forEach(({ role, content }) => shown(role, content));
-if (key) enter();
+find("forget").addEventListener("click", () => location.reload());
