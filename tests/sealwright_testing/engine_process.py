@@ -57,6 +57,11 @@ class EngineProcess:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """While it runs."""
+        return self._process
+
+    @property
     def socket(self) -> Path:
         """Where it listens."""
         return self.paths.engine_socket(self.payload.payload_id)
