@@ -138,3 +138,7 @@ class RejectionCode(StrEnum):
     DOMAIN_UNKNOWN = "DOMAIN_UNKNOWN"
     DOMAIN_CONFLICT = "DOMAIN_CONFLICT"
     DOMAIN_FORBIDS = "DOMAIN_FORBIDS"
+    # Flows between boxes (policies/spec/domain-flow.md)
+    FLOW_MISMATCH = "FLOW_MISMATCH"
+    FLOW_CONTENT = "FLOW_CONTENT"
+    FLOW_CHAIN = "FLOW_CHAIN"

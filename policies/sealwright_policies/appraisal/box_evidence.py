@@ -79,13 +79,32 @@ def tls_payload(fingerprint: bytes) -> bytes:
 
 
 def verify_box(shown: BoxEvidence, anchors: TrustAnchors, *, nonce: bytes, fingerprint: bytes, now: int) -> VerifiedBox:
-    """Verify what a box has shown.
+    """Verify what a box has shown to its customer.
 
     Args:
         shown: as received.
         anchors: the vendor's keys.
         nonce: that was sent, 32 bytes.
         fingerprint: SHA-256 of the certificate, DER, of the connection over which it was received; 32 bytes.
+        now: seconds since the epoch.
+
+    Raises:
+        FormatError, UnsupportedError, VerificationError: as :func:`verify_shown`.
+    """
+    return verify_shown(shown, anchors, nonce=nonce, payload=tls_payload(fingerprint), purpose=Purpose.VERIFY, now=now)
+
+
+def verify_shown(
+    shown: BoxEvidence, anchors: TrustAnchors, *, nonce: bytes, payload: bytes, purpose: Purpose, now: int
+) -> VerifiedBox:
+    """Verify what a box has shown for a purpose.
+
+    Args:
+        shown: as received.
+        anchors: the vendor's keys.
+        nonce: that was sent, 32 bytes.
+        payload: what its quote must speak for; holds the digest of the connection's certificate.
+        purpose: what it was asked for.
         now: seconds since the epoch.
 
     Raises:
@@ -111,7 +130,7 @@ def verify_box(shown: BoxEvidence, anchors: TrustAnchors, *, nonce: bytes, finge
         raise VerificationError(
             RejectionCode.DOCUMENT_SIGNATURE, "The device certificate is for another key than the one that signed."
         )
-    if shown.evidence.payload != tls_payload(fingerprint):  # (5)
+    if shown.evidence.payload != payload:  # (5)
         raise VerificationError(
             RejectionCode.QUALIFYING_DATA_MISMATCH,
             "The box's TPM vouches for another TLS certificate than this connection's: somebody is in between.",
@@ -123,7 +142,7 @@ def verify_box(shown: BoxEvidence, anchors: TrustAnchors, *, nonce: bytes, finge
         device_id=device.device_id,
         license_id=device.license_id,
         release=release,
-        purpose=Purpose.VERIFY,
+        purpose=purpose,
         now=now,
     )
     result.require_affirming()

@@ -30,6 +30,8 @@ class Purpose(StrEnum):
     METERING = "metering"
     VERIFY = "verify"
     """For the box's customer, not for the service (policies/spec/box-evidence.md)."""
+    FLOW = "flow"
+    """For another box (policies/spec/domain-flow.md)."""
 
 
 class Attestation(Document):

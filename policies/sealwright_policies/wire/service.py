@@ -15,6 +15,8 @@ from sealwright_policies.wire.encoding import Document, Identifier
 SERVICE_FILE = "/usr/share/sealwright/license-service.json"
 MANIFEST_KEY_FILE = "/usr/share/sealwright/manifest-key.pem"
 RELEASE_KEY_FILE = "/usr/share/sealwright/release-key.pem"
+DOMAINS_FOLDER = "/usr/share/sealwright/domains"
+"""Of an image: the canonical form of each of its domains, as NAME.json."""
 
 Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN [A-Z ]+-----\n", max_length=16384)]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.parsers.files import of_certificates, of_disks, of_exports, of_texts
+from sealwright_testing.parsers.flows import of_flows
 from sealwright_testing.parsers.messages import of_messages
 from sealwright_testing.parsers.parser import Parser
 from sealwright_testing.parsers.signed import of_signed
@@ -35,6 +36,7 @@ def all_parsers(vectors: Path, folder: Path) -> list[Parser]:
         return [
             *of_tpm(vectors, world),
             *of_messages(world),
+            *of_flows(world),
             *of_signed(vectors, world),
             *of_exports(world, folder),
             *of_certificates(world),

@@ -1,0 +1,46 @@
+"""What boxes say to each other, and what they keep of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from pydantic import BaseModel
+
+from sealwright_policies.domains.canonical import canonical_form
+from sealwright_policies.flows.documents import FLOW_MESSAGE_LIMIT, FlowHello, FlowOffer, FlowStatement, FlowWelcome
+from sealwright_policies.flows.permission import parse_canonical_form
+from sealwright_policies.flows.record import parse_record
+from sealwright_policies.flows.verification import parse_terms
+from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_testing.domain_texts import parse
+from sealwright_testing.flow_texts import RECORDS
+from sealwright_testing.flow_vectors import record_of, terms
+from sealwright_testing.flows import Exchange
+from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.parsers.parser import Parser
+
+
+def of_flows(world: LicenseWorld) -> Iterable[Parser]:
+    """Any machine that reaches the port may send them."""
+    exchange = Exchange.between(world)
+    welcome, offer = exchange.welcome(), exchange.offer()
+
+    def judge_welcome(raw: bytes) -> object:
+        return exchange.verify_receiver(parse_json(FlowWelcome, raw, limit=FLOW_MESSAGE_LIMIT))
+
+    def judge_offer(raw: bytes) -> object:
+        return exchange.verify_offer(parse_json(FlowOffer, raw, limit=FLOW_MESSAGE_LIMIT))
+
+    yield Parser("flow welcome", judge_welcome, (document_bytes(welcome),))
+    yield Parser("flow offer", judge_offer, (document_bytes(offer),))
+    receipt = document_bytes(exchange.receipt(offer.terms))
+    yield Parser("FlowStatement", partial(_parse_document, FlowStatement), (receipt,))
+    yield Parser("FlowHello", partial(_parse_document, FlowHello), (document_bytes(exchange.hello),))
+    yield Parser("flow terms", parse_terms, (document_bytes(terms()),))
+    yield Parser("flow record", parse_record, (record_of().content,))
+    yield Parser("canonical form", parse_canonical_form, (canonical_form(parse(RECORDS).domain),))
+
+
+def _parse_document(kind: type[BaseModel], raw: bytes) -> object:
+    return parse_json(kind, raw, limit=FLOW_MESSAGE_LIMIT)
