@@ -30,6 +30,8 @@ from sealwright_appliance.console import Console
 from sealwright_appliance.customer_evidence import CustomerEvidence, add_customer_evidence
 from sealwright_appliance.customer_orders import CustomerOrders, add_customer_orders
 from sealwright_appliance.engines import Engines, open_models
+from sealwright_appliance.flows.box_flows import BoxFlows
+from sealwright_appliance.flows.endpoints import add_flows
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_calendar import CALENDAR_FILE, LeaseCalendar
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
@@ -66,6 +68,8 @@ class Agent:
     outflow: BoxOutflow
     meter_keeper: MeterKeeper | None = None
     """None before activation: nothing is served, and nobody is told."""
+    flows: BoxFlows | None = None
+    """None before activation: no other box would believe this one."""
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -139,7 +143,9 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
     if boot.state_volume_open and release_id:
         claim, handover = Claim(paths.claim), Handover(board, volumes.restart)
         activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
-    return Agent(paths, board, keeper, engines, volumes, activation, api_keys, _outflow(paths, board), meter_keeper)
+    flows = BoxFlows.of(renewal, board, tpm_lock, keeper.calendar.now) if renewal is not None else None
+    outflow = _outflow(paths, board)
+    return Agent(paths, board, keeper, engines, volumes, activation, api_keys, outflow, meter_keeper, flows)
 
 
 def _outflow(paths: Paths, board: StatusBoard) -> BoxOutflow:
@@ -222,6 +228,8 @@ def agent_server(agent: Agent) -> uvicorn.Server:
         agent.board, agent.activation, agent.api_keys, by_file, agent.outflow, meter=agent.meter_keeper
     )
     add_customer_evidence(app, evidence)
+    if agent.flows is not None:
+        add_flows(app, agent.api_keys, agent.flows)
     add_customer_orders(
         app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart, agent.keeper.tpm_lock)
     )

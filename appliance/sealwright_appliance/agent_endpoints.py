@@ -20,6 +20,7 @@ from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
 from sealwright_appliance.customer_evidence import EvidenceError
 from sealwright_appliance.customer_orders import OrderError
+from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
 from sealwright_appliance.metering.endpoints import ReportingMeter, add_metering
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
@@ -163,7 +164,7 @@ def _add_api_keys(app: FastAPI, board: StatusBoard, api_keys: ApiKeys) -> None:
 def _meaning(error: SealwrightError) -> tuple[int, str, str]:
     """Status, code and sentence of an error."""
     match error:
-        case ClaimError() | ApiKeyError() | AirGapError() | EvidenceError() | OrderError():
+        case ClaimError() | ApiKeyError() | AirGapError() | EvidenceError() | OrderError() | FlowError():
             return error.status, error.code, str(error)
         case DeniedError():
             return error.status, error.code, error.sentence

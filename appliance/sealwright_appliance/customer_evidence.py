@@ -17,7 +17,7 @@ from sealwright_appliance.files import read_file
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.renewal import Renewal, evidence_for
 from sealwright_appliance.status_board import StatusBoard
-from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
 from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT
 from sealwright_policies.appraisal.box_evidence import BoxChallenge, BoxEvidence, tls_payload
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
@@ -76,23 +76,33 @@ class CustomerEvidence:
         if not self.limiter.admit(peer, self.steady()):
             raise EvidenceError(429, "RATE_LIMITED", "The box was asked for evidence too often; ask again in a minute.")
         payload = tls_payload(bytes.fromhex(fingerprint.removeprefix("sha256:")))
-        store = renewal.store
-        certificate, manifest = store.load_device_certificate(), read_file(self.paths.manifest, MANIFEST_LIMIT)
         with self.tpm_lock, open_provisioned_tpm(self.paths.tcti) as tpm:
-            number = tpm.lease_number()
-            leases = [lease for lease in store.load_leases() if lease.release_id == renewal.release_id]
-            proof = next((lease.log for lease in leases if lease.number == number), None)
-            if certificate is None or manifest is None or proof is None:
-                raise EvidenceError(409, "NO_EVIDENCE", "The box has no lease now, so nobody vouches for its TPM.")
-            return BoxEvidence(
-                version=1,
-                ak_public=renewal.identity.ak_public,
-                device_certificate=certificate,
-                manifest=manifest,
-                variants=read_file(self.paths.variants, VARIANTS_LIMIT) or b"",
-                log=proof,
-                evidence=evidence_for(renewal, tpm, nonce, Purpose.VERIFY, payload=payload),
-            )
+            return box_evidence(renewal, tpm, nonce, Purpose.VERIFY, payload)
+
+
+def box_evidence(renewal: Renewal, tpm: ProvisionedTpm, nonce: bytes, purpose: Purpose, payload: bytes) -> BoxEvidence:
+    """Everything by which somebody else believes this box, under a nonce of theirs.
+
+    Raises:
+        EvidenceError: the box has no lease.
+        OperationError: from the TPM or the disk.
+    """
+    store, paths = renewal.store, renewal.paths
+    certificate, manifest = store.load_device_certificate(), read_file(paths.manifest, MANIFEST_LIMIT)
+    number = tpm.lease_number()
+    leases = [lease for lease in store.load_leases() if lease.release_id == renewal.release_id]
+    proof = next((lease.log for lease in leases if lease.number == number), None)
+    if certificate is None or manifest is None or proof is None:
+        raise EvidenceError(409, "NO_EVIDENCE", "The box has no lease now, so nobody vouches for its TPM.")
+    return BoxEvidence(
+        version=1,
+        ak_public=renewal.identity.ak_public,
+        device_certificate=certificate,
+        manifest=manifest,
+        variants=read_file(paths.variants, VARIANTS_LIMIT) or b"",
+        log=proof,
+        evidence=evidence_for(renewal, tpm, nonce, purpose, payload=payload),
+    )
 
 
 def add_customer_evidence(app: FastAPI, evidence: CustomerEvidence) -> None:

@@ -6,6 +6,7 @@ from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_outflow
 from sealwright_appliance.serve.connections import LIMITS, Limits
+from sealwright_appliance.serve.gateway_tls import PEER_PORT
 from sealwright_appliance.serve.main import GatewayConfig, run_gateway
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
@@ -15,12 +16,16 @@ ALL_INTERFACES = ""
 """IPv4 and IPv6."""
 
 
-def run_box_gateway(paths: Paths, *, host: str = ALL_INTERFACES, port: int = 8443, limits: Limits = LIMITS) -> None:
+def run_box_gateway(
+    paths: Paths, *, host: str = ALL_INTERFACES, port: int = 8443, peer_port: int = PEER_PORT, limits: Limits = LIMITS
+) -> None:
     """Serve the models that this boot has opened; without any, the status and activation pages."""
-    run_gateway(gateway_config(paths, host=host, port=port, limits=limits))
+    run_gateway(gateway_config(paths, host=host, port=port, peer_port=peer_port, limits=limits))
 
 
-def gateway_config(paths: Paths, *, host: str, port: int, limits: Limits = LIMITS) -> GatewayConfig:
+def gateway_config(
+    paths: Paths, *, host: str, port: int, peer_port: int = PEER_PORT, limits: Limits = LIMITS
+) -> GatewayConfig:
     """The gateway's configuration, from the result of this boot's unlock."""
     boot = load_boot_result(paths)
     models = [p for p in boot.payloads if p.state is PayloadState.OPEN and p.kind == PayloadKind.MODEL]
@@ -31,6 +36,7 @@ def gateway_config(paths: Paths, *, host: str, port: int, limits: Limits = LIMIT
         private_key=paths.tls / KEY_FILE,
         host=host,
         port=port,
+        peer_port=peer_port,
         limits=limits,
         outflow=load_outflow(paths),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealwright_policies.outflow import OUTFLOW_FILE
-from sealwright_policies.wire.service import MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
+from sealwright_policies.wire.service import DOMAINS_FOLDER, MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
 
 TCTI = "device:/dev/tpmrm0"
 MAPPER = Path("/dev/mapper")
@@ -46,6 +46,11 @@ class Paths:
     def outflow(self) -> Path:
         """What may leave each model (policies/spec/outflow.md)."""
         return self._under(OUTFLOW_FILE)
+
+    @property
+    def domains(self) -> Path:
+        """Folder of the canonical forms of the release's domains (policies/spec/domain.md, 6)."""
+        return self._under(DOMAINS_FOLDER)
 
     # Of this boot.
     @property
@@ -137,6 +142,16 @@ class Paths:
     def outflow_used(self) -> Path:
         """What has left the models: budgets, and marks on keys."""
         return self.state / "outflow"
+
+    @property
+    def domain_files(self) -> Path:
+        """Files of domains, a folder for each (policies/spec/domain-flow.md)."""
+        return self.state / "domains"
+
+    @property
+    def flows(self) -> Path:
+        """What is expected, what is under way, and the records of flows."""
+        return self.state / "flows"
 
     @property
     def api_keys(self) -> Path:

@@ -34,7 +34,7 @@ def load_release(paths: Paths) -> Release:
     """
     manifest = read_esp_file(paths.partition("esp"), MANIFEST_ON_ESP, MANIFEST_LIMIT)
     envelope = _required(manifest, "The release manifest on the ESP")
-    release = verify_release(envelope, _load_key(paths.manifest_key, "The manifest key"))
+    release = verify_release(envelope, load_manifest_key(paths))
     command_line = _required(read_file(paths.kernel_command_line, SMALL_FILE), "The kernel command line")
     measured_key = _load_key(paths.release_key, "The release key")
     same = {
@@ -61,7 +61,7 @@ def with_variants(paths: Paths, release: Release) -> Release:
     envelope = read_esp_file(paths.partition("esp"), VARIANTS_ON_ESP, VARIANTS_LIMIT)
     if envelope is None:
         return release
-    return verify_variants(envelope, _load_key(paths.manifest_key, "The manifest key"), release)
+    return verify_variants(envelope, load_manifest_key(paths), release)
 
 
 def keep_signed_files(paths: Paths, release: Release) -> None:
@@ -81,6 +81,11 @@ def load_service(paths: Paths) -> LicenseService:
     """The licence service that this image knows."""
     content = _required(read_file(paths.service, SMALL_FILE), "The licence service file")
     return parse_json(LicenseService, content, limit=SMALL_FILE)
+
+
+def load_manifest_key(paths: Paths) -> ec.EllipticCurvePublicKey:
+    """The key that signs releases, measured with the root."""
+    return _load_key(paths.manifest_key, "The manifest key")
 
 
 def load_outflow(paths: Paths) -> ReleaseOutflow:

@@ -17,13 +17,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_policies.errors import FormatError, OperationError
 
 CERTIFICATE_FILE, KEY_FILE = "cert.pem", "key.pem"
 FILE_LIMIT = 64 * 1024
+USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
 NOT_AFTER = datetime.datetime(2099, 12, 31, tzinfo=datetime.UTC)
 """Fixed: a box may not know the time at its first boot, and clients trust the fingerprint, not the dates."""
@@ -72,7 +73,7 @@ def _parse(certificate: bytes, key: bytes) -> TlsIdentity:
 
 
 def make_tls_identity(device_id: str) -> TlsIdentity:
-    """Draw a P-256 key and sign its certificate with it."""
+    """Draw a P-256 key and sign its certificate with it: a server's to everybody, a client's to other boxes."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"sealwright {device_id[:16]}")])
     hosts = [
@@ -93,7 +94,7 @@ def make_tls_identity(device_id: str) -> TlsIdentity:
         .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         .add_extension(identifier, critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
-        .add_extension(x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(USAGES), critical=False)
         .sign(key, hashes.SHA256())
     )
     return TlsIdentity(

@@ -98,6 +98,20 @@ def collect_evidence(
     )
 
 
+def quote_state(tpm: TpmDevice, ak: AttestationKey, qualifying_data: bytes) -> tuple[Attestation, dict[int, bytes]]:
+    """Quote the PCRs; returns the quote and the values that it is over.
+
+    Raises:
+        OperationError: they do not stand still.
+    """
+    for _ in range(READINGS):
+        values = tpm.read_pcrs(QUOTE_SET)
+        quote = _quote(tpm, ak, qualifying_data)
+        if _quoted_digest(quote) == _digest(values):
+            return quote, values
+    raise OperationError("TPM, quote PCRs: they change while they are read.", cure="Try again.")
+
+
 def certify_storage_key(tpm: TpmDevice, ak: AttestationKey, srk: StorageKey, qualifying_data: bytes) -> Attestation:
     """TPM2_Certify: the SRK is in the TPM of the AK, directly under its hierarchy."""
     attest, signature = tpm.call(

@@ -125,11 +125,11 @@ def unseal(
     srk: StorageKey,
     sealed: SealedObject,
     assertions: Assertions,
-    authorization: Authorization,
+    authorization: Authorization | None,
     *,
     srk_name: bytes,
 ) -> bytes:
-    """Unseal under PolicyAuthorize.
+    """Unseal under PolicyAuthorize, or under the assertions alone where the object names them itself.
 
     A PCR that is extended between PolicyPCR and Unseal makes the TPM forget the session's policy; it is then run
     again, a bounded number of times.
@@ -149,7 +149,8 @@ def unseal(
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 assertions(tpm, session)
-                _authorize(tpm, session, authorization)
+                if authorization is not None:
+                    _authorize(tpm, session, authorization)
                 return bytes(tpm.call("unseal", tpm.esapi.unseal, item_handle=item, session1=session))
             except TpmError as error:
                 if error.code != ResponseCode.PCR_CHANGED or attempt == ATTEMPTS:

@@ -42,7 +42,7 @@ import sys
 from pathlib import Path
 from sealwright_appliance.gateway import run_box_gateway
 from sealwright_appliance.paths import Paths
-run_box_gateway(Paths(root=Path(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]))
+run_box_gateway(Paths(root=Path(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]), peer_port=int(sys.argv[3]))
 """
 
 
@@ -75,6 +75,8 @@ class RunningBox:
     fingerprint: str
     console: Path
     port: int = 0
+    peer_port: int = 0
+    """Where the gateway listens for frames while a flow is under way."""
     restarts: list[float] = field(default_factory=list)
     _running: ExitStack = field(default_factory=ExitStack)
     agent: Agent = field(init=False)
@@ -190,7 +192,7 @@ def running_box(vendor: SimulatedVendor, directory: Path) -> Iterator[RunningBox
         stack.callback(box.tpm.kill)
         stack.callback(running.stop_agent)
         running.start_agent(BoxState.WAITING_FOR_ACTIVATION, "The box waits for its activation.")
-        running.port = stack.enter_context(_gateway(box.paths))
+        running.port, running.peer_port = stack.enter_context(_gateway(box.paths))
         yield running
 
 
@@ -201,7 +203,7 @@ def unlocked_box(box: SimulatedBox, fingerprint: str, console: Path) -> Iterator
     with ExitStack() as stack:
         stack.callback(running.stop_agent)
         running.start_agent_behind_unlock()
-        running.port = stack.enter_context(_gateway(box.paths))
+        running.port, running.peer_port = stack.enter_context(_gateway(box.paths))
         yield running
 
 
@@ -228,10 +230,10 @@ def _serving(server: uvicorn.Server, **options: object) -> Iterator[None]:
 
 
 @contextmanager
-def _gateway(paths: Paths) -> Iterator[int]:
-    """The gateway in a process of its own, as in the box; its port."""
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-c", GATEWAY, str(paths.root), str(port)])
+def _gateway(paths: Paths) -> Iterator[tuple[int, int]]:
+    """The gateway in a process of its own, as in the box; its port, and the one for frames."""
+    port, peer_port = free_port(), free_port()
+    process = subprocess.Popen([sys.executable, "-c", GATEWAY, str(paths.root), str(port), str(peer_port)])
 
     def listens() -> bool:
         assert process.poll() is None, "the gateway ended"
@@ -240,7 +242,7 @@ def _gateway(paths: Paths) -> Iterator[int]:
 
     try:
         wait_until(listens)
-        yield port
+        yield port, peer_port
     finally:
         process.terminate()
         process.wait()

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -42,6 +43,8 @@ from sealwright_policies.appraisal.reference_values import (
     WrappedShares,
 )
 from sealwright_policies.appraisal.release import Release
+from sealwright_policies.domains.canonical import canonical_form, summarise
+from sealwright_policies.domains.model import Domain
 from sealwright_policies.tcg.eventlog import EventType
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_bytes
@@ -67,6 +70,8 @@ class SimulatedVendor:
     """A licence service that runs, and one release that it knows, with shares that only it can unwrap."""
 
     directory: Path
+    domains: tuple[Domain, ...] = ()
+    """Of the release; none as before there were any."""
     synthetic: SyntheticBox = field(init=False)
     volume_keys: dict[str, bytes] = field(init=False, default_factory=dict)
     port: int = field(init=False)
@@ -81,7 +86,8 @@ class SimulatedVendor:
             "domain": "finance",
             "partition_label": "payload-finance",
         }
-        changes = {"release_key": keys.release_pem, "payloads": [payload_fields(), finance]}
+        changes: dict[str, Any] = {"release_key": keys.release_pem, "payloads": [payload_fields(), finance]}
+        changes |= {"domains": [summarise(one) for one in self.domains]}
         self.synthetic = SyntheticBox(manifest_key=keys.manifest, manifest_changes=changes)
         self.image.mkdir()
         assert keys.release is not None
@@ -121,6 +127,7 @@ class SimulatedVendor:
         changes = dict(self.synthetic.manifest_changes) | {
             "product_version": version,
             "payloads": [medical, finance],
+            "domains": [summarise(one) for one in self.domains],
             "release_key": public_pem(release_key.public_key()),
             "service_file": hashlib.sha256(self.service_file.read_bytes()).hexdigest(),
         }
@@ -338,6 +345,9 @@ class SimulatedBox:
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+        paths.domains.mkdir(parents=True, exist_ok=True)
+        for domain in self.vendor.domains:
+            (paths.domains / f"{domain.name}.json").write_bytes(canonical_form(domain))
 
 
 def measure_boot(paths: Paths, events: Iterable[LoggedEvent]) -> None:

@@ -155,6 +155,35 @@ class Box:
         """Have the box begin anew with a key that it slows down or refuses."""
         return self._ask("POST", "/admin/outflow/clear", {"name": name}, admin_key=admin_key)
 
+    def domains(self, admin_key: str) -> dict[str, Any]:
+        """Domains of the release, and their files."""
+        return self._ask("GET", "/admin/domains", admin_key=admin_key)
+
+    def begin_import(self, admin_key: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Let a file be put into a domain; its id, and the part that comes next."""
+        return self._ask("POST", "/admin/domains/imports", order, admin_key=admin_key)
+
+    def put_part(self, admin_key: str, import_id: str, number: int, part: bytes) -> dict[str, Any]:
+        """A part of it."""
+        return self._ask("PUT", f"/admin/domains/imports/{import_id}/{number}", part, admin_key=admin_key)
+
+    def finish_import(self, admin_key: str, import_id: str) -> dict[str, Any]:
+        """All of it is there."""
+        path = f"/admin/domains/imports/{import_id}/finish"
+        return self._ask("POST", path, {}, admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
+
+    def flows(self, admin_key: str) -> dict[str, Any]:
+        """What came and went, and how far the flow is that is under way."""
+        return self._ask("GET", "/admin/flows", admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
+
+    def expect_flow(self, admin_key: str, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Have the box take a file from another one."""
+        return self._ask("POST", "/admin/flows/expect", wanted, admin_key=admin_key)
+
+    def send_flow(self, admin_key: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Have the box send a file to another one."""
+        return self._ask("POST", "/admin/flows/send", order, admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
@@ -163,14 +192,15 @@ class Box:
         self,
         method: str,
         path: str,
-        body: dict[str, Any] | None = None,
+        body: dict[str, Any] | bytes | None = None,
         *,
         admin_key: str | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> dict[str, Any]:
         headers = {"Authorization": f"Bearer {admin_key}"} if admin_key is not None else None
         try:
-            reply = self._client.request(method, path, json=body, headers=headers, timeout=timeout_s)
+            sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
+            reply = self._client.request(method, path, headers=headers, timeout=timeout_s, **sent)
         except httpx.HTTPError as error:
             raise OperationError(f"The box does not answer: {error or type(error).__name__}.") from None
         try:

@@ -10,6 +10,8 @@ from pathlib import Path
 from sealwright_client.box import connected
 from sealwright_client.cli_air_gap import EXAMPLES as AIR_GAP_EXAMPLES
 from sealwright_client.cli_air_gap import add_air_gap
+from sealwright_client.cli_domain import EXAMPLES as DOMAIN_EXAMPLES
+from sealwright_client.cli_domain import add_domain
 from sealwright_client.cli_keys import EXAMPLES as KEYS_EXAMPLES
 from sealwright_client.cli_keys import add_keys
 from sealwright_client.cli_metering import EXAMPLES as METERING_EXAMPLES
@@ -41,6 +43,7 @@ examples:
 {KEYS_EXAMPLES}
 {METERING_EXAMPLES}
 {OUTFLOW_EXAMPLES}
+{DOMAIN_EXAMPLES}
 {AIR_GAP_EXAMPLES}
 {VERIFY_EXAMPLE}
 {RELEASE_EXAMPLES}
@@ -84,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     add_keys(commands)
     add_metering(commands)
     add_outflow(commands)
+    add_domain(commands)
     add_air_gap(commands)
     add_verify(commands)
     add_release(commands)

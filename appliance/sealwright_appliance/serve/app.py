@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -21,7 +22,11 @@ from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
+from sealwright_appliance.serve.flow_listener import FlowListener
+from sealwright_appliance.serve.flow_routes import Flows, add_flow_routes
+from sealwright_appliance.serve.flow_sending import FlowSending
 from sealwright_appliance.serve.gate import Counting, Gate
+from sealwright_appliance.serve.gateway_tls import GatewayTls
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
 from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
@@ -44,22 +49,32 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(box: Box, engines: Mapping[str, Engine], outflow: ReleaseOutflow = NOTHING_SAID) -> FastAPI:
+def create_app(
+    box: Box,
+    engines: Mapping[str, Engine],
+    outflow: ReleaseOutflow = NOTHING_SAID,
+    *,
+    tls: GatewayTls | None = None,
+) -> FastAPI:
     """Build the gateway.
 
     Args:
         box: the agent's socket.
         engines: by model id, for every payload that this boot has opened.
         outflow: what may leave each of them.
+        tls: with what it speaks to other boxes; None: it speaks to none.
     """
 
     meter = Meter()
     watch = Watch(box.report_counted)
+    flows = Flows(FlowListener(box, tls), FlowSending(box, tls)) if tls is not None else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with MeterSender(meter, box.report_usage).running(), watch.running():
             yield
+        if flows is not None:
+            await flows.close()
         await box.close()
 
     app = FastAPI(title="Sealwright box", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -73,6 +88,8 @@ def create_app(box: Box, engines: Mapping[str, Engine], outflow: ReleaseOutflow 
     _add_metering_routes(app, box)
     add_air_gap_routes(app, box)
     _add_outflow_routes(app, box)
+    if flows is not None:
+        add_flow_routes(app, box, flows, partial(_admin_key, box=box))
     add_model_routes(app, Gate(box, engines, Counting(meter, watch, outflow)))
     return app
 
@@ -210,10 +227,7 @@ class WarningHeader:
 
 def _add_key_routes(app: FastAPI, box: Box) -> None:
     """For administrators. A name is a parameter and not part of the address, since it may be any text."""
-
-    async def admin_key(request: Request) -> str:
-        require_admin(await _authenticated(request, box))
-        return shown_key(request.headers.get("authorization"))
+    admin_key = partial(_admin_key, box=box)
 
     @app.get("/admin/api-keys")
     async def list_keys(request: Request) -> dict[str, Any]:
@@ -270,6 +284,11 @@ def _add_outflow_routes(app: FastAPI, box: Box) -> None:
         require_admin(await _authenticated(request, box))
         name = _key_name(json_object(await read_body(request, FORM_LIMIT)).get("name"))
         return passed_on(await box.clear_key(name, shown_key(request.headers.get("authorization"))))
+
+
+async def _admin_key(request: Request, box: Box) -> str:
+    require_admin(await _authenticated(request, box))
+    return shown_key(request.headers.get("authorization"))
 
 
 async def _authenticated(request: Request, box: Box) -> ApiKey:

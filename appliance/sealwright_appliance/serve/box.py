@@ -217,6 +217,10 @@ class Box:
         """Have the agent begin anew with a key; it checks the administrator's itself."""
         return await self._change("POST", "/outflow/clear", json={"key": key, "admin_key": admin_key})
 
+    async def flow(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """What belongs to flows between boxes (policies/spec/domain-flow.md); the agent judges all of it."""
+        return await self._ask(method, path, timeout=FILE_TIMEOUT_S, **options)
+
     async def close(self) -> None:
         """Close the connection to the agent."""
         await self._client.aclose()

@@ -16,6 +16,7 @@ from sealwright_appliance.serve.admission import Admission, QueuedEngine
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.connections import LIMITS, GuardedServer, Limits, listen
+from sealwright_appliance.serve.gateway_tls import PEER_PORT, GatewayTls
 from sealwright_appliance.serve.quota import Quota
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
 
@@ -36,6 +37,8 @@ class GatewayConfig:
     host: str = ""
     """Empty: every address, IPv4 and IPv6."""
     port: int = 8443
+    peer_port: int = PEER_PORT
+    """For frames of flows from other boxes; 0: any that is free."""
     limits: Limits = LIMITS
     outflow: ReleaseOutflow = NOTHING_SAID
 
@@ -46,7 +49,8 @@ def run_gateway(config: GatewayConfig) -> None:
     box = Box(config.agent_socket)
     quota = Quota(box.allowance)
     engines = {name: _engine(name, socket, quota) for name, socket in config.engine_sockets.items()}
-    app = create_app(box, engines, config.outflow)
+    tls = GatewayTls(config.certificate, config.private_key, config.host, config.peer_port)
+    app = create_app(box, engines, config.outflow, tls=tls)
     settings = uvicorn.Config(
         app,
         http="h11",

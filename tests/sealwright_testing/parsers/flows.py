@@ -7,6 +7,8 @@ from functools import partial
 
 from pydantic import BaseModel
 
+from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.peer_link import parse_peer_address
 from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.flows.documents import FLOW_MESSAGE_LIMIT, FlowHello, FlowOffer, FlowStatement, FlowWelcome
 from sealwright_policies.flows.permission import parse_canonical_form
@@ -18,7 +20,7 @@ from sealwright_testing.flow_texts import RECORDS
 from sealwright_testing.flow_vectors import record_of, terms
 from sealwright_testing.flows import Exchange
 from sealwright_testing.license_world import LicenseWorld
-from sealwright_testing.parsers.parser import Parser
+from sealwright_testing.parsers.parser import Parser, of_text
 
 
 def of_flows(world: LicenseWorld) -> Iterable[Parser]:
@@ -39,6 +41,8 @@ def of_flows(world: LicenseWorld) -> Iterable[Parser]:
     yield Parser("FlowHello", partial(_parse_document, FlowHello), (document_bytes(exchange.hello),))
     yield Parser("flow terms", parse_terms, (document_bytes(terms()),))
     yield Parser("flow record", parse_record, (record_of().content,))
+    addresses = (b"https://192.0.2.7:8443", b"https://[::1]")
+    yield Parser("peer address", of_text(parse_peer_address), addresses, ApiError)
     yield Parser("canonical form", parse_canonical_form, (canonical_form(parse(RECORDS).domain),))
 
 

@@ -1,0 +1,194 @@
+"""Flows of one box: its files, both sides, the records, and what an administrator sees of them."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, IncomingFile
+from sealwright_appliance.flows.errors import FlowError
+from sealwright_appliance.flows.journal import FlowJournal, readable
+from sealwright_appliance.flows.own_domains import OwnDomains
+from sealwright_appliance.flows.party import OwnSide
+from sealwright_appliance.flows.receiver import Expected, FlowReceiver
+from sealwright_appliance.flows.sender import FlowOrder, FlowSender
+from sealwright_appliance.renewal import Renewal
+from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.tls import CERTIFICATE_FILE
+from sealwright_policies.domains.fields import Name
+from sealwright_policies.domains.model import Chain, Flow
+from sealwright_policies.errors import FormatError, VerificationError
+from sealwright_policies.flows.content import FRAME_SIZE
+from sealwright_policies.flows.documents import SIZE_MOST, FileKind, FileName, FlowTerms
+from sealwright_policies.flows.record import FlowRole
+from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes
+
+IMPORTS_MOST = 16
+
+
+class ImportOrder(Document):
+    """A file that the customer puts in."""
+
+    domain: Name
+    kind: FileKind
+    name: FileName
+    size: Annotated[int, Field(ge=0, le=SIZE_MOST)]
+    digest: Sha256Hex
+
+
+class DomainView(Document):
+    """A domain of the release, and the files that lie in it."""
+
+    name: str
+    level: str
+    flows: tuple[Flow, ...]
+    chains: tuple[Chain, ...]
+    files: list[DomainFile]
+
+
+class DomainsView(Document):
+    """``GET /domains``."""
+
+    domains: list[DomainView]
+
+
+class UnderWay(Document):
+    """A flow that this box sends and that is not over."""
+
+    flow_id: str
+    order: FlowOrder
+
+
+class RecordView(Document):
+    """A record, as far as people read it."""
+
+    sequence: int
+    digest: str
+    role: FlowRole
+    terms: FlowTerms
+
+
+class FlowsView(Document):
+    """``GET /flows``."""
+
+    device_id: str
+    expected: list[Expected]
+    sending: list[UnderWay]
+    records: list[RecordView]
+    problem: str
+    """Why the records cannot be read; empty if they can."""
+
+
+@dataclass
+class BoxFlows:
+    """All of it. Safe to use from several threads: one call at a time."""
+
+    own: OwnDomains
+    files: DomainFiles
+    journal: FlowJournal
+    sender: FlowSender
+    receiver: FlowReceiver
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _imports: dict[str, IncomingFile] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, renewal: Renewal, board: StatusBoard, tpm_lock: threading.Lock, calendar: Callable[[], int]
+    ) -> BoxFlows:
+        """Wire them for an activated box."""
+        paths, identity = renewal.paths, renewal.identity
+        own, files = OwnDomains(paths), DomainFiles(paths.domain_files)
+        journal = FlowJournal(paths.flows / "records", identity.device_id, identity.license_id)
+        side = OwnSide(renewal, board, tpm_lock, own, calendar)
+        certificate = paths.identity / "tls" / CERTIFICATE_FILE
+        sender = FlowSender(side, files, journal, paths.flows / "outgoing", certificate)
+        receiver = FlowReceiver(side, files, journal, paths.flows / "expected.json")
+        return cls(own, files, journal, sender, receiver)
+
+    def domains(self) -> DomainsView:
+        """What there is."""
+        held = self.files.all_files()
+        views = []
+        for name in self.own.names():
+            domain = self.own.load(name)
+            files = [one for one in held if one.domain == name]
+            views.append(
+                DomainView(name=name, level=domain.level.value, flows=domain.flow, chains=domain.chain, files=files)
+            )
+        return DomainsView(domains=views)
+
+    def flows(self) -> FlowsView:
+        """What is expected, under way and over."""
+        records, problem = readable(self.journal)
+        return FlowsView(
+            device_id=self.journal.device_id,
+            expected=self._expected(),
+            sending=[UnderWay(flow_id=one.flow_id, order=one.order) for one in self.sender.under_way()],
+            records=[
+                RecordView(sequence=one.record.sequence, digest=one.digest, role=one.record.role, terms=one.terms)
+                for one in records
+            ],
+            problem=problem,
+        )
+
+    def begin_import(self, order: ImportOrder) -> tuple[str, int]:
+        """Let the customer put a file in; its id and the frame that comes next.
+
+        Raises:
+            FlowError: there is no such domain, no room, or a file of that name.
+            OperationError: the disk refuses.
+        """
+        self.own.load(order.domain)
+        file = DomainFile(
+            version=1, domain=order.domain, kind=order.kind, name=order.name, digest=order.digest, size=order.size,
+            at=self.receiver.side.now(),
+        )  # fmt: skip
+        import_id = hashlib.sha256(document_bytes(order)).hexdigest()[:32]
+        incoming = self.files.incoming(f"import-{import_id}", file)
+        if len(self._imports) >= IMPORTS_MOST:
+            self._imports.pop(next(iter(self._imports)))
+        self._imports[import_id] = incoming
+        return import_id, incoming.next_frame
+
+    def take_import(self, import_id: str, number: int, plain: bytes) -> int:
+        """Take a part of a file; the number of the next.
+
+        Raises:
+            FlowError: it is of another size, or one before it is missing.
+            OperationError: the disk refuses.
+        """
+        incoming = self._import(import_id)
+        if len(plain) != min(FRAME_SIZE, incoming.file.size - number * FRAME_SIZE):
+            raise FlowError(400, "FLOW_CONTENT", f"Part {number} has not the size that it must have.")
+        incoming.append(number, plain)
+        return incoming.next_frame
+
+    def finish_import(self, import_id: str) -> DomainFile:
+        """Check the whole and make it a file of the domain.
+
+        Raises:
+            FlowError: something is missing, or it is not the file that was announced.
+            OperationError: the disk refuses.
+        """
+        incoming = self._import(import_id)
+        incoming.verify()
+        incoming.put_in_place()
+        del self._imports[import_id]
+        return incoming.file
+
+    def _import(self, import_id: str) -> IncomingFile:
+        incoming = self._imports.get(import_id)
+        if incoming is None:
+            raise FlowError(404, "FLOW_UNKNOWN", "No file of this id is being put in since the box started.")
+        return incoming
+
+    def _expected(self) -> list[Expected]:
+        try:
+            return self.receiver.expected()
+        except (FormatError, VerificationError):
+            return []

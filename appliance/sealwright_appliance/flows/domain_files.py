@@ -1,0 +1,214 @@
+"""Files of domains on the state volume (policies/spec/domain-flow.md, 1).
+
+A file is written beside, in order, and comes to its place whole and checked, by one rename; it is never overwritten.
+What has come of one that was interrupted stays, and is gone on with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from sealwright_appliance.files import read_file, sync_directory, write_durably
+from sealwright_appliance.flows.errors import FlowError
+from sealwright_policies.domains.fields import Name
+from sealwright_policies.errors import FormatError, OperationError
+from sealwright_policies.flows.content import FRAME_SIZE, frame_count
+from sealwright_policies.flows.documents import SIZE_MOST, FileKind, FileName, FlowId
+from sealwright_policies.metering.receipt import Seconds
+from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
+
+ABOUT_LIMIT = 4096
+CONTENT, ABOUT = "content", "about.json"
+INCOMING = ".incoming"
+KEPT_FREE = 64 * 1024 * 1024
+"""Bytes of the state volume that no file takes: leases have to be stored."""
+FILES_MOST = 4096
+
+
+class DomainFile(Document):
+    """What is known of a file."""
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    domain: Name
+    kind: FileKind
+    name: FileName
+    digest: Sha256Hex
+    size: Annotated[int, Field(ge=0, le=SIZE_MOST)]
+    at: Seconds
+    """When it came, by the box's clock."""
+    flow_id: FlowId | None = None
+    """With which flow it came; None: the customer put it in."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainFiles:
+    """The folder ``domains`` of the state volume."""
+
+    root: Path
+
+    def all_files(self) -> list[DomainFile]:
+        """All files, by domain, kind and name; what cannot be read is passed over."""
+        return sorted(self._all(), key=lambda one: (one.domain, one.kind, one.name))
+
+    def find(self, domain: str, kind: FileKind, name: str) -> DomainFile:
+        """One file.
+
+        Raises:
+            FlowError: there is none.
+        """
+        content = read_file(self._place(domain, kind, name) / ABOUT, ABOUT_LIMIT)
+        if content is None:
+            raise FlowError(404, "FILE_UNKNOWN", f"Domain {domain} has no {kind.value} named {name}.")
+        return parse_json(DomainFile, content, limit=ABOUT_LIMIT)
+
+    def read_frame(self, file: DomainFile, number: int) -> bytes:
+        """Bytes of a file, a frame's worth.
+
+        Raises:
+            OperationError: the disk refuses.
+        """
+        path = self._place(file.domain, file.kind, file.name) / CONTENT
+        try:
+            with path.open("rb") as content:
+                content.seek(number * FRAME_SIZE)
+                return content.read(min(FRAME_SIZE, file.size - number * FRAME_SIZE))
+        except OSError as error:
+            raise OperationError(f"{path} cannot be read: {error.strerror}.") from None
+
+    def incoming(self, transfer_id: str, file: DomainFile) -> IncomingFile:
+        """A file that is being written; one that was begun is gone on with.
+
+        Raises:
+            FlowError: there is one of that name, no room, or what was begun is another file.
+            OperationError: the disk refuses.
+        """
+        place = self._place(file.domain, file.kind, file.name)
+        if place.exists():
+            held = self.find(file.domain, file.kind, file.name)
+            if file.flow_id is not None and held.model_copy(update={"at": file.at}) == file:
+                return IncomingFile(place, place, held)  # the sender has not heard of it
+            raise FlowError(409, "FILE_EXISTS", f"Domain {file.domain} has a {file.kind.value} {file.name} already.")
+        folder = self.root / file.domain / INCOMING / transfer_id
+        begun = read_file(folder / ABOUT, ABOUT_LIMIT)
+        if begun is not None:
+            same = parse_json(DomainFile, begun, limit=ABOUT_LIMIT).model_copy(update={"at": file.at}) == file
+            if not same:
+                raise FlowError(409, "FLOW_MISMATCH", "What was begun under this id is another file.")
+        else:
+            self._require_room(file.size)
+            write_durably(folder / ABOUT, document_bytes(file))
+        return IncomingFile(folder, place, file)
+
+    def _require_room(self, size: int) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.root).free
+        except OSError as error:
+            raise OperationError(f"{self.root} cannot be used: {error.strerror}.") from None
+        if size > free - KEPT_FREE:
+            raise FlowError(507, "NO_ROOM", f"The state volume has no room for {size} bytes.")
+        if sum(1 for _ in self._all()) >= FILES_MOST:
+            raise FlowError(507, "NO_ROOM", f"A box keeps {FILES_MOST} files of domains at most.")
+
+    def _all(self) -> Iterator[DomainFile]:
+        for path in self.root.glob(f"*/*/*/{ABOUT}"):
+            if path.parts[-3] == INCOMING:
+                continue
+            try:
+                yield parse_json(DomainFile, read_file(path, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT)
+            except (FormatError, OperationError):
+                continue
+
+    def _place(self, domain: str, kind: FileKind, name: str) -> Path:
+        return self.root / domain / kind.value / name
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingFile:
+    """A file whose frames are being written, in order."""
+
+    folder: Path
+    place: Path
+    file: DomainFile
+
+    @property
+    def next_frame(self) -> int:
+        """The first frame that is not there; the number of all if none is missing."""
+        try:
+            size = (self.folder / CONTENT).stat().st_size
+        except FileNotFoundError:
+            return 0
+        return frame_count(self.file.size) if size == self.file.size else size // FRAME_SIZE
+
+    def append(self, number: int, plain: bytes) -> None:
+        """Write the next frame; one that is there already is passed over.
+
+        Raises:
+            FlowError: one before it is missing.
+            OperationError: the disk refuses.
+        """
+        wanted = self.next_frame
+        if number < wanted:
+            return
+        if number > wanted:
+            raise FlowError(409, "FRAME_MISSING", f"Frame {wanted} comes next, not {number}.")
+        path = self.folder / CONTENT
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as content:
+                content.truncate(number * FRAME_SIZE)  # half a frame, which a power cut has left
+                content.seek(number * FRAME_SIZE)
+                content.write(plain)
+                content.flush()
+                os.fsync(content.fileno())
+        except OSError as error:
+            raise OperationError(f"{path} cannot be written: {error.strerror}.") from None
+
+    def verify(self) -> None:
+        """Demand that all of it is there and is the file that was announced; what is not is dropped.
+
+        Raises:
+            FlowError: it is not.
+            OperationError: the disk refuses.
+        """
+        if self.next_frame != frame_count(self.file.size):
+            raise FlowError(409, "FRAME_MISSING", f"Frame {self.next_frame} comes next.")
+        hasher = hashlib.sha256()
+        try:
+            with (self.folder / CONTENT).open("rb") as content:
+                while part := content.read(FRAME_SIZE):
+                    hasher.update(part)
+        except OSError as error:
+            raise OperationError(f"{self.folder} cannot be read: {error.strerror}.") from None
+        if hasher.hexdigest() != self.file.digest:
+            if self.folder != self.place:
+                self.drop()
+            raise FlowError(403, "FLOW_CONTENT", "What was received is not the file that was announced.")
+
+    def put_in_place(self) -> None:
+        """Make it a file of the domain.
+
+        Raises:
+            OperationError: the disk refuses, or there is one of that name now.
+        """
+        if self.folder == self.place:
+            return
+        try:
+            self.place.parent.mkdir(parents=True, exist_ok=True)
+            sync_directory(self.folder)
+            self.folder.rename(self.place)
+            sync_directory(self.place.parent)
+        except OSError as error:
+            raise OperationError(f"{self.place} cannot be made: {error.strerror}.") from None
+
+    def drop(self) -> None:
+        """Forget what was received."""
+        shutil.rmtree(self.folder, ignore_errors=True)

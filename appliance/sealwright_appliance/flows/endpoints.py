@@ -1,0 +1,179 @@
+"""Flows on the agent's socket. Orders of an administrator come with their key: the gateway is not believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, TypeVar
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from sealwright_appliance.api_keys import ApiKeys
+from sealwright_appliance.flows.box_flows import BoxFlows, ImportOrder
+from sealwright_appliance.flows.receiver import Expectation
+from sealwright_appliance.flows.sender import FlowOrder, frames_of
+from sealwright_policies.errors import FormatError
+from sealwright_policies.flows.content import FRAME_SIZE, TAG_SIZE
+from sealwright_policies.flows.documents import (
+    FLOW_MESSAGE_LIMIT,
+    FlowHello,
+    FlowOffer,
+    FlowStatement,
+    FlowWelcome,
+)
+from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
+
+T = TypeVar("T")
+D = TypeVar("D", bound=BaseModel)
+AdminKey = Annotated[str, Field(max_length=64)]
+PeerAddress = Annotated[str, Query(max_length=64)]
+ORDER_LIMIT = 4096
+
+
+class SendOrder(Document):
+    """``POST /flows/begin``."""
+
+    admin_key: AdminKey
+    order: FlowOrder
+
+
+class ExpectOrder(Document):
+    """``POST /flows/expect``."""
+
+    admin_key: AdminKey
+    expectation: Expectation
+
+
+class ImportRequest(Document):
+    """``POST /domains/imports``."""
+
+    admin_key: AdminKey
+    order: ImportOrder
+
+
+class ReceiverAnswer(Document):
+    """``POST /flows/ID/offer``: what the receiver said, and the certificate that it showed."""
+
+    welcome: FlowWelcome
+    fingerprint: Sha256Hex
+
+
+def add_flows(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
+    """Add the routes."""
+    _add_domains(app, api_keys, flows)
+    _add_sending(app, api_keys, flows)
+    _add_receiving(app, api_keys, flows)
+
+
+async def _alone(flows: BoxFlows, work: Callable[[], T]) -> T:
+    """One call at a time, in a thread of its own."""
+
+    def locked() -> T:
+        with flows.lock:
+            return work()
+
+    return await run_in_threadpool(locked)
+
+
+async def _document(request: Request, kind: type[D], limit: int) -> D:
+    return parse_json(kind, await _body(request, limit), limit=limit)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise FormatError(f"The body is longer than {limit} bytes.")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _add_domains(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
+    @app.get("/domains")
+    async def domains() -> Response:
+        return _json(await _alone(flows, flows.domains))
+
+    @app.post("/domains/imports")
+    async def begin(request: Request) -> dict[str, object]:
+        asked = await _document(request, ImportRequest, ORDER_LIMIT)
+        await run_in_threadpool(api_keys.require_admin, asked.admin_key)
+        import_id, next_frame = await _alone(flows, lambda: flows.begin_import(asked.order))
+        return {"import_id": import_id, "next": next_frame}
+
+    @app.put("/domains/imports/{import_id}/{number}")
+    async def take(import_id: str, number: int, request: Request) -> dict[str, int]:
+        plain = await _body(request, FRAME_SIZE)
+        return {"next": await _alone(flows, lambda: flows.take_import(import_id, number, plain))}
+
+    @app.post("/domains/imports/{import_id}/finish")
+    async def finish(import_id: str) -> Response:
+        return _json(await _alone(flows, lambda: flows.finish_import(import_id)))
+
+    @app.get("/flows")
+    async def view() -> Response:
+        return _json(await _alone(flows, flows.flows))
+
+
+def _add_sending(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
+    sender = flows.sender
+
+    @app.post("/flows/begin")
+    async def begin(request: Request) -> dict[str, object]:
+        asked = await _document(request, SendOrder, ORDER_LIMIT)
+        await run_in_threadpool(api_keys.require_admin, asked.admin_key)
+        session = await _alone(flows, lambda: sender.begin(asked.order))
+        hello = session.hello.model_dump(mode="json")
+        return {"flow_id": session.outgoing.flow_id, "frames": frames_of(session.file), "hello": hello}
+
+    @app.post("/flows/{flow_id}/offer")
+    async def offer(flow_id: str, request: Request) -> Response:
+        answer = await _document(request, ReceiverAnswer, FLOW_MESSAGE_LIMIT)
+        shown = bytes.fromhex(answer.fingerprint)
+        return _json(await _alone(flows, lambda: sender.offer(flow_id, answer.welcome, shown)))
+
+    @app.get("/flows/{flow_id}/frames/{number}")
+    async def frame(flow_id: str, number: int) -> Response:
+        content = await _alone(flows, lambda: sender.frame(flow_id, number))
+        return Response(content, media_type="application/octet-stream")
+
+    @app.post("/flows/{flow_id}/receipt")
+    async def receipt(flow_id: str, request: Request) -> dict[str, object]:
+        said = await _document(request, FlowStatement, 64 * 1024)
+        record = await _alone(flows, lambda: sender.finish(flow_id, said))
+        return {"sequence": record.record.sequence, "digest": record.digest}
+
+
+def _add_receiving(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
+    receiver = flows.receiver
+
+    @app.post("/flows/expect")
+    async def expect(request: Request) -> Response:
+        asked = await _document(request, ExpectOrder, ORDER_LIMIT)
+        await run_in_threadpool(api_keys.require_admin, asked.admin_key)
+        return _json(await _alone(flows, lambda: receiver.expect(asked.expectation)))
+
+    @app.post("/flows/hello")
+    async def hello(request: Request, peer: PeerAddress) -> Response:
+        said = await _document(request, FlowHello, ORDER_LIMIT)
+        return _json(await _alone(flows, lambda: receiver.welcome(said, peer)))
+
+    @app.post("/flows/offers")
+    async def offers(request: Request) -> Response:
+        said = await _document(request, FlowOffer, FLOW_MESSAGE_LIMIT)
+        return _json(await _alone(flows, lambda: receiver.accept(said)))
+
+    @app.put("/flows/{flow_id}/frames/{number}")
+    async def take(flow_id: str, number: int, request: Request) -> dict[str, int]:
+        frame = await _body(request, FRAME_SIZE + TAG_SIZE)
+        return {"next": await _alone(flows, lambda: receiver.take(flow_id, number, frame))}
+
+    @app.post("/flows/{flow_id}/finish")
+    async def finish(flow_id: str) -> Response:
+        return _json(await _alone(flows, lambda: receiver.finish(flow_id)))
+
+
+def _json(document: BaseModel) -> Response:
+    return Response(document_bytes(document), media_type="application/json")
