@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,6 +74,8 @@ class ProductFile(_Table):
     license_service: Path
     domains: Annotated[tuple[Path, ...], Field(min_length=1, max_length=64)]
     """Domain files, each called by the name of its domain (policies/spec/domain.md)."""
+    peers: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    """Networks of boxes with which files of domains are exchanged (policies/spec/domain-flow.md, 6)."""
     os: OsTable = OsTable()
     state: StateTable = StateTable()
     payload: Annotated[tuple[PayloadTable, ...], Field(min_length=1, max_length=64)]
@@ -105,6 +108,7 @@ class Config:
     keys: Path
     license_service: Path
     domains: tuple[Path, ...]
+    peers: tuple[IPv4Network | IPv6Network, ...]
     packages: tuple[str, ...]
     mirror: str | None
     extra_tree: Path | None
@@ -145,6 +149,7 @@ def parse_config(text: str, product_file: Path) -> Config:
         keys=_absolute(base, product.keys),
         license_service=_absolute(base, product.license_service),
         domains=tuple(_absolute(base, path) for path in product.domains),
+        peers=_networks(product, text, product_file),
         packages=product.os.packages,
         mirror=product.os.mirror,
         extra_tree=_absolute(base, product.os.extra_tree) if product.os.extra_tree else None,
@@ -209,6 +214,19 @@ def _refuse_duplicates(product: ProductFile, text: str, product_file: Path) -> N
                 f" in line {first[payload.id]}; each needs its own."
             )
         first[payload.id] = line
+
+
+def _networks(product: ProductFile, text: str, product_file: Path) -> tuple[IPv4Network | IPv6Network, ...]:
+    found = []
+    where = f"{product_file}: line {find_line(text, ('peers',))}: peers"
+    for network in product.peers:
+        try:
+            found.append(ip_network(network))
+        except ValueError as error:
+            raise UsageError(f"{where}: {error}.") from error
+        if found[-1].prefixlen == 0:
+            raise UsageError(f"{where}: {network} is everybody.")
+    return tuple(found)
 
 
 def _refuse_unknown_domains(product: ProductFile, text: str, product_file: Path) -> None:

@@ -21,6 +21,8 @@ def load_domains(config: Config) -> Domains:
     domains = verify_domains([load_domain(path) for path in config.domains])
     for payload in config.payloads:
         _check_payload(payload, domains.by_name[payload.domain], config.version)
+    if config.peers and not any(one.domain.chain for one in domains):
+        raise UsageError(f"{config.product_file}: peers are named, and no domain takes anything from another.")
     return domains
 
 

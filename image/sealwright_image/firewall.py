@@ -1,17 +1,37 @@
-"""The packet filter's rules for one image: the hand-written ones, and the port of its licence service."""
+"""The packet filter's rules for one image: the hand-written ones, its licence service's port, its peers' networks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
 from urllib.parse import urlsplit
 
 HTTPS_PORT = 443
+Network = IPv4Network | IPv6Network
 
 
-def firewall_rules(base: str, service_url: str) -> str:
+def firewall_rules(base: str, service_url: str, peers: Sequence[Network] = ()) -> str:
     """What nft loads in the box.
 
     Args:
         base: policies/lsm/firewall.nft.
         service_url: The licence service's. The rules take its port, and not its host, whose address may change.
+        peers: Networks of boxes with which files are exchanged (policies/spec/domain-flow.md, 6); without any, the
+            gateway calls nobody, and nobody reaches its port for frames.
     """
-    return f"define license_service_port = {urlsplit(service_url).port or HTTPS_PORT}\n\n{base}"
+    port = urlsplit(service_url).port or HTTPS_PORT
+    return f"define license_service_port = {port}\n\n{base}{_peer_rules(peers)}"
+
+
+def _peer_rules(peers: Sequence[Network]) -> str:
+    """In front of the rule that rejects what is left."""
+    lines = []
+    for version, family in ((4, "ip"), (6, "ip6")):
+        networks = ", ".join(str(one) for one in sorted(set(peers), key=str) if one.version == version)
+        if networks:
+            lines += [
+                f"insert rule inet sealwright input {family} saddr {{ {networks} }} tcp dport $flow_port accept",
+                f"insert rule inet sealwright output meta skuid sealwright-gateway {family} daddr {{ {networks} }} "
+                "tcp dport { $gateway_port, $flow_port } accept",
+            ]
+    return "\n# Boxes with which files are exchanged.\n" + "\n".join(lines) + "\n" if lines else ""

@@ -24,6 +24,7 @@ from sealwright_image.mkosi import DEFINITIONS, build_os
 from sealwright_image.os_build import OsBuild, OsConfig, SecureBootSigner
 from sealwright_image.preflight import Inputs
 from sealwright_image.run import TOOLCHAIN, toolchain
+from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
@@ -85,9 +86,10 @@ def os_config(config: Config, inputs: Inputs, source: OsSource) -> OsConfig:
             "manifest-key.pem": keys.manifest_pem.encode("ascii"),
             "release-key.pem": keys.release_pem.encode("ascii"),
             "outflow.json": document_bytes(outflow(inputs.domains)),
+            **{f"domains/{one.domain.name}.json": canonical_form(one.domain) for one in inputs.domains},
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },
-        firewall=firewall_rules((POLICIES / "firewall.nft").read_text(), custodians.service.url),
+        firewall=firewall_rules((POLICIES / "firewall.nft").read_text(), custodians.service.url, config.peers),
         signer=SecureBootSigner(keys.db.key, keys.db.certificate_file),
         packages=config.packages,
         mirror=config.mirror,
