@@ -115,6 +115,11 @@ class ChatRequest(Sampling):
         body |= tool_rules.for_engine(self.tools or (), self.tool_choice, parallel=self.parallel_tool_calls)
         return body | {"messages": [message.for_engine() for message in self.messages], "max_tokens": answer_tokens}
 
+    def for_count(self) -> dict[str, Any]:
+        """What the engine needs to count its tokens."""
+        turns = {"messages": [message.for_engine() for message in self.messages]}
+        return turns | tool_rules.for_engine(self.tools or (), self.tool_choice, parallel=self.parallel_tool_calls)
+
 
 def parse_chat_request(body: bytes) -> ChatRequest:
     """Parse a request body.
@@ -123,6 +128,16 @@ def parse_chat_request(body: bytes) -> ChatRequest:
         ApiError: 400 with the parameter that is wrong, or that this API does not take; 400, a text without a break.
     """
     request = parse_request(ChatRequest, body)
+    require_sound(request)
+    return request
+
+
+def require_sound(request: ChatRequest) -> None:
+    """Refuse what is well-formed and cannot be meant, or has no bounds.
+
+    Raises:
+        ApiError: 400.
+    """
     require_consistent(request.messages)
     require_usable(request.tools or (), request.tool_choice)
     if request.response_format is not None:
@@ -130,4 +145,3 @@ def parse_chat_request(body: bytes) -> ChatRequest:
     if request.logprobs and request.tools:
         raise ApiError(400, "unsupported_parameter", "logprobs: not together with tools.", param="logprobs")
     require_breaks((text for _, text in request.turns()), "messages")
-    return request

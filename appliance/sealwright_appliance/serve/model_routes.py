@@ -9,12 +9,16 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
-from sealwright_appliance.serve.chat import parse_chat_request
+from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
 from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import unknown_model
-from sealwright_appliance.serve.gate import Gate
+from sealwright_appliance.serve.gate import Entered, Gate
+from sealwright_appliance.serve.keys import ApiKey
+from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.request_parts import BODY_LIMIT
 from sealwright_appliance.serve.requests import read_body
+from sealwright_appliance.serve.response_events import ResponseReply
+from sealwright_appliance.serve.responses import parse_response_request
 from sealwright_appliance.serve.text_completion import parse_text_request
 from sealwright_appliance.serve.token_count import parse_count_request
 from sealwright_appliance.serve.tools import require_template
@@ -27,6 +31,7 @@ def add_model_routes(app: FastAPI, gate: Gate) -> None:
     _add_text(app, gate)
     _add_embeddings(app, gate)
     _add_count(app, gate)
+    _add_responses(app, gate)
 
 
 def _add_models(app: FastAPI, gate: Gate) -> None:
@@ -53,9 +58,7 @@ def _add_chat(app: FastAPI, gate: Gate) -> None:
     async def chat(request: Request) -> Response:
         key = await gate.key(request)
         asked = parse_chat_request(await read_body(request, BODY_LIMIT))
-        entered = await gate.enter(request, key, asked.model, asked.require_permitted)
-        if asked.needs_tools:
-            require_template(asked.tools or (), asked.messages, able=(await entered.engine.abilities()).tools)
+        entered = await _entered(gate, request, key, asked)
         of_engine = asked.for_engine(asked.answer_tokens(entered.policy))
         if asked.stream:
             return await entered.stream(of_engine, [asked.turns()])
@@ -99,3 +102,35 @@ def _add_count(app: FastAPI, gate: Gate) -> None:
             require_template(asked.tools or (), asked.messages or (), able=abilities.tools)
         tokens = await entered.done(entered.engine.count, asked.for_engine(), [asked.turns()])
         return {"object": "token_count", "model": asked.model, "count": tokens, "max_model_len": abilities.context}
+
+
+def _add_responses(app: FastAPI, gate: Gate) -> None:
+    @app.post("/v1/responses")
+    async def response(request: Request) -> Response:
+        key = await gate.key(request)
+        asked, chat = parse_response_request(await read_body(request, BODY_LIMIT))
+        entered = await _entered(gate, request, key, chat)
+        of_engine, reply = chat.for_engine(chat.answer_tokens(entered.policy)), ResponseReply(asked)
+        if asked.stream:
+            return await entered.stream(of_engine, [chat.turns()], reply.stream)
+
+        async def whole(of_engine: dict[str, Any], tally: Tally) -> bytes:
+            return await reply.collect(entered.engine.stream(of_engine, tally))
+
+        return entered.document(await entered.done(whole, of_engine, [chat.turns()]))
+
+    @app.post("/v1/responses/input_tokens")
+    async def count(request: Request) -> dict[str, Any]:
+        key = await gate.key(request)
+        _, chat = parse_response_request(await read_body(request, BODY_LIMIT))
+        entered = await _entered(gate, request, key, chat)
+        tokens = await entered.done(entered.engine.count, chat.for_count(), [chat.turns()])
+        return {"object": "response.input_tokens", "input_tokens": tokens}
+
+
+async def _entered(gate: Gate, request: Request, key: ApiKey, chat: ChatRequest) -> Entered:
+    """Let a chat in, which its model's template can show."""
+    entered = await gate.enter(request, key, chat.model, chat.require_permitted)
+    if chat.needs_tools:
+        require_template(chat.tools or (), chat.messages, able=(await entered.engine.abilities()).tools)
+    return entered

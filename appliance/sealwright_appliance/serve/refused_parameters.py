@@ -52,6 +52,7 @@ _EXPECTED: Mapping[str, str] = {
     "literal_error": "expected {expected}",
     "string_pattern_mismatch": "expected letters, digits, _ and - alone, 1 to 64 of them",
     "none_required": "expected null",
+    "union_tag_invalid": "expected a type that this API has: it takes text and calls of functions",
 }
 """By pydantic's types of errors; what is filled in comes from the schema, never from the input."""
 
@@ -69,11 +70,12 @@ def explain(error: ValidationError, taken: frozenset[str]) -> ApiError:
         if name in REASONS:
             message = f"{name} is off on a sealed box: {REASONS[name]}."
             return ApiError(400, "unsupported_parameter", message, param=_where(place[:-1], taken, name))
-    first = problems[0]
-    if first["type"] == "json_invalid":
+    if problems[0]["type"] == "json_invalid":
         return ApiError(400, "invalid_json", "The body is not valid JSON.")
     if unknown:
         return _unknown(unknown[0], taken)
+    # Where several forms are possible, the one that came furthest was meant.
+    first = max(problems, key=lambda problem: _where(problem["loc"], taken).count("."))
     where = _where(first["loc"], taken)
     message = f"{where or 'body'}: {_expected(first['type'], first.get('ctx', {}))}."
     return ApiError(400, "invalid_parameter", message, param=where or None)

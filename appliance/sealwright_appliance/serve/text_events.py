@@ -54,7 +54,9 @@ class TextEvents:
         prompt, made = (told(event, "usage", name) for name in ("prompt_tokens", "completion_tokens"))
         self._tally.used(prompt, made, own_prompt=self._several)
         chunk = json.loads(event[len(DATA) :])
+        chunk.pop("timings", None)
         usage = chunk.pop("usage")
+        usage.pop("prompt_tokens_details", None)
         shown = _event(chunk)
         return shown + _event(chunk | {"choices": [], "usage": usage}) if self._show_usage else shown
 

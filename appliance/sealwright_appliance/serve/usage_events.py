@@ -18,6 +18,7 @@ ROLE = b'"role":"assistant"'
 """In the first event of a choice, and in those of progress through the prompt."""
 PROGRESS = b'"prompt_progress"'
 USAGE = b'"choices":[]'
+TIMINGS, DETAILS = b'"timings":{', b'"prompt_tokens_details":{'
 TIMED = b'"predicted_n"'
 MOST = 2**32
 """Tokens of one request, for an engine that went wrong."""
@@ -26,10 +27,10 @@ MOST = 2**32
 def count_events(block: bytes, tally: Tally, *, show_usage: bool) -> bytes:
     """Count whole events, and return those that are the client's."""
     tally.tokens_seen += block.count(GOES_ON)
-    if ROLE not in block and USAGE not in block:
+    if ROLE not in block and USAGE not in block and TIMINGS not in block:
         return block
     events = (event for event in block.split(EVENT_END) if event)
-    return b"".join(event + EVENT_END for event in events if _is_shown(event, tally, show_usage))
+    return b"".join(without_cache(event) + EVENT_END for event in events if _is_shown(event, tally, show_usage))
 
 
 class CallCount:
@@ -68,6 +69,19 @@ def _is_shown(event: bytes, tally: Tally, show_usage: bool) -> bool:
         tally.used(told(event, "usage", "prompt_tokens"), told(event, "usage", "completion_tokens"))
         return show_usage
     return True
+
+
+def without_cache(event: bytes) -> bytes:
+    """An event without what the engine had kept of its prompt: somebody else may have asked it before.
+
+    How long a prompt takes says the same, less exactly.
+    """
+    if TIMINGS not in event and DETAILS not in event:
+        return event
+    chunk = json.loads(event[len(DATA) :])
+    chunk.pop("timings", None)
+    (chunk.get("usage") or {}).pop("prompt_tokens_details", None)
+    return DATA + json.dumps(chunk, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def told(event: bytes, member: str, name: str) -> int:

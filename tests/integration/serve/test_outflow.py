@@ -66,7 +66,7 @@ def test_no_parameter_of_the_engines_own_is_taken(telling_box: ServingBox) -> No
     "path",
     ["/completion", "/completions", "/chat/completions", "/infill", "/tokenize", "/detokenize",
      "/apply-template", "/embedding", "/embeddings", "/rerank", "/v1/rerank", "/slots", "/props",
-     "/lora-adapters", "/v1/responses", "/v1/messages", "/api/chat", "/models"],
+     "/lora-adapters", "/v1/messages", "/api/chat", "/models"],
 )  # fmt: skip
 def test_none_of_the_engines_other_addresses_is_there(telling_box: ServingBox, path: str) -> None:
     with telling_box.http() as client:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sealwright_appliance.serve.chat import parse_chat_request
 from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.responses import parse_response_request
 from sealwright_appliance.serve.text_completion import parse_text_request
 from sealwright_appliance.serve.token_count import parse_count_request
 from sealwright_licensing.console.forms import read_form
@@ -118,10 +119,17 @@ def of_messages(world: LicenseWorld) -> Iterable[Parser]:
     yield Parser("chat request", parse_chat_request, CHATS, ApiError)
     yield Parser("embedding request", parse_embedding_request, (b'{"model":"m","input":["x","y"]}',), ApiError)
     yield Parser("count request", parse_count_request, (b'{"model":"m","prompt":"x"}', CHATS[1]), ApiError)
+    yield Parser("response request", parse_response_request, RESPONSES, ApiError)
     yield Parser("text request", parse_text_request, (b'{"model":"m","prompt":["x","y"],"logprobs":1}',), ApiError)
     yield Parser("form", _read_form, (b"seats=5&tier=discrete&tier=software&names=a+b&day=2027-01-01&version=1.2",))
 
 
+RESPONSES = (
+    b'{"model":"m","input":"x","instructions":"y","text":{"format":{"type":"json_schema","name":"f","schema":{}}}}',
+    b'{"model":"m","input":[{"role":"user","content":[{"type":"input_text","text":"x"}]},{"type":"function_call",'
+    b'"call_id":"1","name":"f","arguments":"{}"},{"type":"function_call_output","call_id":"1","output":"z"}],'
+    b'"tools":[{"type":"function","name":"f","parameters":{"type":"object"}}]}',
+)
 CHATS = (
     b'{"model":"m","messages":[{"role":"user","content":"x"}]}',
     b'{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"1","type":"function","function":'

@@ -17,6 +17,7 @@ from sealwright_appliance.serve.embedded import Embedded, packed
 from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Meter, Tally
+from sealwright_appliance.serve.text_events import TextEvents
 
 EVENTS = b'data: {"choices":[1]}\n\ndata: {"choices":[2]}\n\n'
 DONE = b"data: [DONE]\n\n"
@@ -278,3 +279,24 @@ def test_tokens_are_counted_and_their_ids_stay(short_tmp: Path, request_of: Any,
     assert asyncio.run(run(said)) == 3
     with pytest.raises(ApiError):
         asyncio.run(run({"tokens": 3, "input_tokens": "canary"}))
+
+
+def test_what_the_engine_had_kept_of_a_prompt_is_not_told(short_tmp: Path) -> None:
+    """In no event: others have asked it."""
+    details = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 8}}
+    usage = {"choices": [], "usage": details, "timings": {"cache_n": 8, "predicted_n": 1}}
+    token = {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}], "timings": {"cache_n": 8}}
+    last = {"choices": [{"index": 0, "text": "", "finish_reason": "stop"}], "usage": details, "timings": {"cache_n": 8}}
+
+    def compact(document: dict[str, Any]) -> bytes:
+        return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
+
+    shows = {"stream_options": {"include_usage": True}}
+    chat, text = (
+        ChatEvents(shows, Meter().tally("e", "w")),
+        TextEvents(shows | {"prompt": ["x"]}, Meter().tally("e", "w")),
+    )
+    for shown in (chat.shown(compact(token)), chat.shown(compact(usage)), text.shown(compact(last))):
+        assert shown
+        for word in (b"cache", b"timings", b"details"):
+            assert word not in shown
