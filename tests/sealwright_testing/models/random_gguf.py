@@ -17,6 +17,8 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
+from sealwright_testing.models.bpe import ALPHABET
+
 BLOCK_WEIGHTS, BLOCK_BYTES = 32, 18
 """Q4_0: 32 weights of four bits behind one 16-bit scale."""
 _POOL_BLOCKS = 1 << 18
@@ -67,6 +69,8 @@ class RandomShape:
     """A token that the model says wherever it may say it and may not end."""
     pooling: gguf.PoolingType | None = None
     """How a text's hidden states become one embedding; None: the model gives none."""
+    cut: str | None = None
+    """Whose byte-pair tokenizer's way to cut a text it has, by llama.cpp's name; None: a SentencePiece tokenizer."""
 
 
 SHAPES = {
@@ -191,8 +195,15 @@ def _add_metadata(writer: gguf.GGUFWriter, shape: RandomShape) -> None:
     writer.add_vocab_size(shape.vocabulary)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q4_0)
     tokens, types = vocabulary(shape.vocabulary, shape.word)
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
+    if shape.cut is None:
+        writer.add_tokenizer_model("llama")
+        writer.add_tokenizer_pre("default")
+    else:
+        tokens[3:260] = [*ALPHABET, "aa"]
+        types[3:260] = [gguf.TokenType.NORMAL] * 257
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre(shape.cut)
+        writer.add_token_merges(["a a"])
     writer.add_token_list(tokens)
     writer.add_token_scores([-float(rank) for rank in range(len(tokens))])
     writer.add_token_types(types)
