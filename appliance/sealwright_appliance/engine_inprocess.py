@@ -42,7 +42,7 @@ class InProcessEngine:
 
     async def abilities(self) -> Abilities:
         """Chats, and nothing else."""
-        return Abilities(tools=False, width=self._llama.n_embd(), context=self._llama.n_ctx())
+        return Abilities(tools=False, width=self._llama.n_embd(), context=self._llama.n_ctx(), bpe=False)
 
     async def embed(self, _: dict[str, Any], __: Tally) -> Embedded:
         """None."""

@@ -28,6 +28,8 @@ OK = 200
 ERROR = b'data: {"error"'
 """Begins an engine's error event; within text JSON escapes the quotes."""
 DONE = b"data: [DONE]\n\n"
+BPE = 2
+"""LLAMA_VOCAB_TYPE_BPE of llama.cpp's llama.h."""
 CHAT_PATH, TEXT_PATH, EMBEDDING_PATH = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 TOKENIZE_PATH, COUNT_PATH = "/tokenize", "/v1/chat/completions/input_tokens"
 VECTORS_LIMIT = 32 * 1024 * 1024
@@ -168,6 +170,7 @@ def _abilities(props: dict[str, Any], models: dict[str, Any]) -> Abilities:
             tools=bool(caps["supports_tools"] and caps["supports_tool_calls"]),
             width=int(meta["n_embd"]),
             context=int(props["default_generation_settings"]["n_ctx"]),
+            bpe=int(meta["vocab_type"]) == BPE,
         )
     except (ValueError, KeyError, TypeError, IndexError):
         raise engine_unavailable() from None

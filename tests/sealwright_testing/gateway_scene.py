@@ -53,6 +53,8 @@ class ScriptedEngine:
     """Counts what it is asked and answers as told."""
 
     model_id = "medical"
+    context = 4096
+    bpe = True
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -66,7 +68,7 @@ class ScriptedEngine:
         return self.failure is None
 
     async def abilities(self) -> Abilities:
-        return Abilities(tools=True, width=8, context=4096)
+        return Abilities(tools=True, width=8, context=self.context, bpe=self.bpe)
 
     async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
         self.asked.append(request)

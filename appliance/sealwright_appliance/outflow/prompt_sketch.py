@@ -113,13 +113,13 @@ class PromptMemory:
             length += len(text)
         at = max(0, len(last) - BACK)
         ends = [match.end() for match in _PIECE.finditer(last, at)]
-        whole, stems = self._after(head, last), []
+        whole, stems = self._after(head, last), set()
         for tail in TAILS:
             own = len(ends) - tail
             has_own_beginning = own >= STEM_WORDS or at > 0
             is_short_tail = own >= OWN_WORDS or (own >= 0 and len(ends) <= SHORT)
             if has_own_beginning or (length >= LONG and is_short_tail):
-                stems.append(self._after(head, last[: ends[own - 1] if own else 0]))
+                stems.add(self._after(head, last[: ends[own - 1] if own > 0 else at]))
         is_new = not self._prompts.has(whole)
         known = [self._prompts.add(stem) for stem in stems]
         self._prompts.add(whole)

@@ -15,6 +15,7 @@ from sealwright_appliance.serve.engine import Abilities, Engine
 from sealwright_appliance.serve.errors import busy
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.quota import Quota
+from sealwright_appliance.serve.text_room import require_room
 
 RETRY_AFTER_S = 5
 
@@ -72,24 +73,28 @@ class QueuedEngine:
 
     async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, when it is this request's turn."""
+        await self._require_room(request)
         async with self._admission.slot(), self._quota.spending(request, tally) as allowed:
             with tally:
                 return await self._engine.whole(allowed, tally)
 
     async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
         """Vectors, when it is this request's turn."""
+        await self._require_room(request)
         async with self._admission.slot(), self._quota.spending(request, tally) as allowed:
             with tally:
                 return await self._engine.embed(allowed, tally)
 
     async def count(self, request: dict[str, Any], tally: Tally) -> int:
         """Tokens, when it is this request's turn; a request of the budgets, which costs no tokens."""
+        await self._require_room(request)
         async with self._admission.slot(), self._quota.spending(request | {"max_tokens": 0}, tally):
             with tally:
                 return await self._engine.count(request, tally)
 
     async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A streamed reply, when it is this request's turn; the place is held until the stream is closed."""
+        await self._require_room(request)
         async with (
             self._admission.slot(),
             self._quota.spending(request, tally) as allowed,
@@ -98,3 +103,6 @@ class QueuedEngine:
             with tally:
                 async for chunk in events:
                     yield chunk
+
+    async def _require_room(self, request: dict[str, Any]) -> None:
+        require_room(request, await self.abilities())

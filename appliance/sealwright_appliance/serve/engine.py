@@ -20,6 +20,8 @@ class Abilities:
     """Numbers in a hidden state, and so in an embedding."""
     context: int
     """Tokens of the longest request with its reply."""
+    bpe: bool
+    """Whether its vocabulary is BPE, before which a text is cut into words."""
 
 
 class Engine(Protocol):

@@ -137,3 +137,13 @@ def test_what_is_older_weighs_less() -> None:
     profile.pass_time(profile.at_s + DAY_S)
     assert profile.harvest == pytest.approx(before / 2.71828, rel=1e-3)
     assert before > HARVEST_MOST
+
+
+@pytest.mark.parametrize("words", range(4))
+def test_a_long_text_may_end_in_fewer_words_than_a_tail_has(words: int) -> None:
+    """As base64 does, or white space; two that begin otherwise have nothing in common."""
+    memory = PromptMemory(bytes(16))
+    ends = " b" * words
+    assert not memory.compare([("user", "a" * 2000 + ends)]).sweeps
+    assert not memory.compare([("user", "c" * 2000 + ends)]).sweeps
+    assert not memory.compare([("user", " " * 2000 + ends)]).sweeps

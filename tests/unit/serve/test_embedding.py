@@ -38,7 +38,7 @@ def test_numbers_are_rounded_in_both_encodings() -> None:
 
 
 def test_the_engine_gets_texts_alone_and_the_budgets_a_charge() -> None:
-    abilities = Abilities(tools=False, width=100, context=1)
+    abilities = Abilities(tools=False, width=100, context=1, bpe=True)
     assert request(user="x", input=["a", "b"]).for_engine(abilities) == {"input": ["a", "b"], "max_tokens": 7}
     assert [charge(width) for width in (0, 1, 16, 17, 4096)] == [1, 1, 1, 2, 256]
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,10 @@ PROPS = {
     "chat_template_caps": {"supports_tools": True, "supports_tool_calls": True},
     "default_generation_settings": {"n_ctx": 64},
 }
-MODELS = {"data": [{"meta": {"n_embd": 8}}]}
+MODELS = {"data": [{"meta": {"n_embd": 8, "vocab_type": 2}}]}
+PIECES = {"data": [{"meta": {"n_embd": 8, "vocab_type": 1}}]}
 NO_CALLS = PROPS | {"chat_template_caps": {"supports_tools": True, "supports_tool_calls": False}}
+ABLE = Abilities(tools=True, width=8, context=64, bpe=True)
 Said = dict[bytes, tuple[int, object]]
 
 
@@ -187,10 +190,12 @@ async def talkative(directory: Path, said: Said, asked: list[bytes]) -> AsyncIte
 
 
 @pytest.mark.parametrize(
-    ("props", "models", "tools"),
+    ("props", "models", "found"),
     [
-        ((200, PROPS), (200, MODELS), True),
-        ((200, NO_CALLS), (200, MODELS), False),
+        ((200, PROPS), (200, MODELS), ABLE),
+        ((200, NO_CALLS), (200, MODELS), replace(ABLE, tools=False)),
+        ((200, PROPS), (200, PIECES), replace(ABLE, bpe=False)),
+        ((200, PROPS), (200, {"data": [{"meta": {"n_embd": 8}}]}), None),
         ((503, PROPS), (200, MODELS), None),
         ((200, {}), (200, MODELS), None),
         ((200, []), (200, MODELS), None),
@@ -199,7 +204,7 @@ async def talkative(directory: Path, said: Said, asked: list[bytes]) -> AsyncIte
     ],
 )
 def test_what_a_model_can_is_asked_once_of_its_engine(
-    short_tmp: Path, props: tuple[int, object], models: tuple[int, object], tools: bool | None
+    short_tmp: Path, props: tuple[int, object], models: tuple[int, object], found: Abilities | None
 ) -> None:
     """One that says nothing sensible is one that does not answer."""
     asked: list[bytes] = []
@@ -209,12 +214,12 @@ def test_what_a_model_can_is_asked_once_of_its_engine(
             await engine.abilities()
             return await engine.abilities()
 
-    if tools is None:
+    if found is None:
         with pytest.raises(ApiError) as caught:
             asyncio.run(run())
         assert caught.value.code == "engine_unavailable"
     else:
-        assert asyncio.run(run()) == Abilities(tools=tools, width=8, context=64)
+        assert asyncio.run(run()) == found
         assert len(asked) == 2
 
 
