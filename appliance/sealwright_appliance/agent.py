@@ -32,6 +32,7 @@ from sealwright_appliance.customer_orders import CustomerOrders, add_customer_or
 from sealwright_appliance.engines import Engines, open_models
 from sealwright_appliance.flows.box_flows import BoxFlows
 from sealwright_appliance.flows.endpoints import add_flows
+from sealwright_appliance.flows.reporting import FlowReporting
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_calendar import CALENDAR_FILE, LeaseCalendar
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
@@ -144,6 +145,8 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
         claim, handover = Claim(paths.claim), Handover(board, volumes.restart)
         activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
     flows = BoxFlows.of(renewal, board, tpm_lock, keeper.calendar.now) if renewal is not None else None
+    if meter_keeper is not None and flows is not None and renewal is not None:
+        meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, paths.flows / "reported.json").report
     outflow = _outflow(paths, board)
     return Agent(paths, board, keeper, engines, volumes, activation, api_keys, outflow, meter_keeper, flows)
 

@@ -14,6 +14,7 @@ import httpx
 from pydantic import BaseModel
 
 from sealwright_policies.errors import FormatError, OperationError, SealwrightError
+from sealwright_policies.flows.report import FlowReply, FlowReport
 from sealwright_policies.metering.report import MeteringReply, MeteringReport
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.messages import (
@@ -80,7 +81,9 @@ class LicenseClient:
         """Steps 3 and 4: answer the challenge."""
         return self._post("/v1/enrollments/proof", proof, Grant)
 
-    def nonce(self, device_id: str, purpose: Literal[Purpose.RENEW, Purpose.METERING] = Purpose.RENEW) -> Nonce:
+    def nonce(
+        self, device_id: str, purpose: Literal[Purpose.RENEW, Purpose.METERING, Purpose.FLOW] = Purpose.RENEW
+    ) -> Nonce:
         """A fresh nonce, where that of the last lease is spent."""
         return self._post("/v1/nonces", NonceRequest(device_id=device_id, purpose=purpose), Nonce)
 
@@ -91,6 +94,10 @@ class LicenseClient:
     def report(self, report: MeteringReport) -> MeteringReply:
         """Say what was served."""
         return self._post("/v1/metering", report, MeteringReply)
+
+    def report_flows(self, report: FlowReport) -> FlowReply:
+        """Say what came and went."""
+        return self._post("/v1/flows", report, FlowReply)
 
     def close(self) -> None:
         """Close all connections."""

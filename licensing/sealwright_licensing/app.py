@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from sealwright_licensing import problems
 from sealwright_licensing.config import ServiceConfig
 from sealwright_licensing.custodian import Custodians
-from sealwright_licensing.endpoints import enrollments, health, log, metering, nonces, renewals
+from sealwright_licensing.endpoints import enrollments, flows, health, log, metering, nonces, renewals
 from sealwright_licensing.endpoints.calls import WORKERS, Caller
 from sealwright_licensing.endpoints.direct import DirectRoutes
 from sealwright_licensing.keys import SigningKeys
@@ -30,6 +30,7 @@ from sealwright_licensing.service_time import ServiceClock
 from sealwright_licensing.services import wire_services
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import SealwrightError
+from sealwright_policies.flows.report import FlowReport
 from sealwright_policies.metering.report import MeteringReport
 from sealwright_policies.wire.messages import (
     MESSAGE_LIMIT,
@@ -40,7 +41,7 @@ from sealwright_policies.wire.messages import (
 )
 
 TITLE = "Sealwright licence service"
-_READ_BY_US = (EnrollmentRequest, EnrollmentProof, NonceRequest, RenewalRequest, MeteringReport)
+_READ_BY_US = (EnrollmentRequest, EnrollmentProof, NonceRequest, RenewalRequest, MeteringReport, FlowReport)
 
 
 def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, config: ServiceConfig) -> ASGIApp:
@@ -64,6 +65,7 @@ def create_app(store: SqlStore, keys: SigningKeys, custodians: Custodians, confi
         nonces.router(caller, services.renewal),
         renewals.router(caller, services.renewal),
         metering.router(caller, services.metering),
+        flows.router(caller, services.flows),
     )
     for router in (*posted, log.router(store, services.proofs), health.router(store)):
         app.include_router(router)

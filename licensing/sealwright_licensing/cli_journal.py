@@ -34,7 +34,7 @@ def add_commands(commands: Commands) -> None:
     decisions.add_argument("--device", dest="device_id", metavar="DEVICE", help="only about this box")
     decisions.add_argument("--license", dest="license_id", metavar="LICENSE", help="only under this licence")
     decisions.add_argument("--code", help='only with this code: "ok" or why it was denied')
-    decisions.add_argument("--purpose", choices=["enroll", "renew", "metering"], help="only for this purpose")
+    decisions.add_argument("--purpose", choices=["enroll", "renew", "metering", "flow"], help="only for this purpose")
     show = add_leaf(
         group, "show", _decision, help_="print a decision and its appraisal, event by event",
         example="sealwright-license decision show /srv/license 18a9c4…",

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sealwright_licensing.flow_records import ReportedFlow
 from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt, MeteringUsage
 from sealwright_licensing.operators.records import ApiToken, ApiTokenUse, OperatorSession
 from sealwright_licensing.records import (
@@ -49,7 +50,7 @@ class UnnamedError(RuntimeError):
 
 
 def device_name(device_id: str) -> str:
-    """A device: its record, state, leases, replies, journal and metering."""
+    """A device: its record, state, leases, replies, journal, metering and flows."""
     return f"device:{device_id}"
 
 
@@ -104,6 +105,7 @@ WRITTEN: dict[type[Any], _Names] = {
     MeteringReceipt: _OF_DEVICE,
     MeteringUsage: _OF_DEVICE,
     MeteringAlarm: _OF_DEVICE,
+    ReportedFlow: _OF_DEVICE,
     ActivationCodeRecord: _OF_CODE,
     PendingEnrollment: _OF_CODE,
     TickLedger: {"license_id": seats_name},

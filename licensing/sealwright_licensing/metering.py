@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from sealwright_licensing import journal
 from sealwright_licensing.appraised_logs import keep_denied_logs
@@ -41,10 +41,34 @@ from sealwright_policies.metering.report import (
     verify_receipts,
 )
 from sealwright_policies.tcg.structures import parse_public
-from sealwright_policies.wire.messages import CounterNames, Purpose
+from sealwright_policies.wire.messages import CounterNames, Evidence, Purpose
 
 MOST_ALARMS, KEPT_ALARMS = 150, 100
 """Of one device: it must not be able to fill the disk."""
+
+
+class Report(Protocol):
+    """What a device tells beside renewals, with evidence that speaks for it."""
+
+    @property
+    def device_id(self) -> str:
+        """Of the box."""
+
+    @property
+    def license_id(self) -> str:
+        """Under which it is enrolled now."""
+
+    @property
+    def release_id(self) -> str:
+        """That it runs."""
+
+    @property
+    def nonce(self) -> bytes:
+        """Of the service."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """For the report's purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +122,12 @@ class MeteringService:
         """
         receipts = verify_receipts(report)  # (1)
         with self._store.read() as transaction:
-            held = _look_up(transaction, report)  # (2)
+            held = look_up(transaction, report)  # (2)
         result: AttestationResult | None = None
         try:
             if held.next_nonce is None:  # (3)
                 self._nonces.verify(report.nonce, report.device_id, Purpose.METERING, now=now)
-            result = _appraise(report, held, now=now)  # (4)
+            result = appraise_report(report, held, Purpose.METERING, now=now)  # (4)
             shown = affirmed(result)
             point = Point(reset_count=shown.reset_count, clock_ms=shown.clock_ms, ticks=shown.ticks)
             require_not_ahead(receipts, point)  # (5)
@@ -155,7 +179,7 @@ def _acknowledged(last: SealedReceipt, findings: Sequence[MeteringFinding], keys
     return MeteringReply(acknowledgement=sign_acknowledgement(acknowledgement, keys.lease_document))
 
 
-def _look_up(transaction: Transaction, report: MeteringReport) -> Held:
+def look_up(transaction: Transaction, report: Report) -> Held:
     """Also of a retired device: what it served counts."""
     device = transaction.get(Device, report.device_id)
     if device is None:
@@ -170,7 +194,8 @@ def _look_up(transaction: Transaction, report: MeteringReport) -> Held:
     return Held(device, record, transaction.get(NextNonce, device.device_id, report.nonce))
 
 
-def _appraise(report: MeteringReport, held: Held, *, now: int) -> AttestationResult:
+def appraise_report(report: Report, held: Held, purpose: Purpose, *, now: int) -> AttestationResult:
+    """Appraise a report's evidence as a renewal's, against the device's baseline, without a version floor."""
     device = held.device
     return appraise(
         report.evidence,
@@ -179,7 +204,7 @@ def _appraise(report: MeteringReport, held: Held, *, now: int) -> AttestationRes
         device_id=report.device_id,
         license_id=report.license_id,
         release=stored_release(held.record),
-        purpose=Purpose.METERING,
+        purpose=purpose,
         baseline=device_baseline(device),
         counter_names=CounterNames(tick=device.tick_counter_name.hex(), lease=device.lease_counter_name.hex()),
         now=now,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from sealwright_licensing import metering_records, records
+from sealwright_licensing import flow_records, metering_records, records
 from sealwright_licensing.operators import records as operators
 from sealwright_licensing.records import Decision, LogQueueItem, Operation
 from sealwright_licensing.statements import FIELDS
@@ -52,6 +52,7 @@ AUDITED: tuple[type[Any], ...] = (
     metering_records.MeteringReceipt,
     metering_records.MeteringUsage,
     metering_records.MeteringAlarm,
+    flow_records.ReportedFlow,
 )
 """What is decided and granted, and what it is decided by."""
 PASSING: tuple[type[Any], ...] = (

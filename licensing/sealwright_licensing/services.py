@@ -9,6 +9,7 @@ from sealwright_licensing.config import ServiceConfig
 from sealwright_licensing.custodian import Custodians
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.enrollment import EnrollmentService
+from sealwright_licensing.flows import FlowService
 from sealwright_licensing.grants import Grantor
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.metering import MeteringService
@@ -28,6 +29,7 @@ class Services:
     renewal: RenewalService
     air_gap: AirGapService
     metering: MeteringService
+    flows: FlowService
     proofs: ReleaseProofs
 
 
@@ -41,4 +43,5 @@ def wire_services(store: Store, keys: SigningKeys, custodians: Custodians, confi
     nonces = StatelessNonces(keys.nonce)
     renewal = RenewalService(store, grantor, nonces, floor, decisions)
     air_gap = AirGapService(store, enrollment, renewal, keys)
-    return Services(enrollment, renewal, air_gap, MeteringService(store, keys, nonces, decisions), proofs)
+    metering, flows = MeteringService(store, keys, nonces, decisions), FlowService(store, nonces, decisions)
+    return Services(enrollment, renewal, air_gap, metering, flows, proofs)

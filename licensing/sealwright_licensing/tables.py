@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from sealwright_licensing import records
+from sealwright_licensing.flow_tables import flow_tables
 from sealwright_licensing.metering_tables import metering_tables
 from sealwright_licensing.operators import records as operators
 from sealwright_policies.wire.lease import EndBehaviour
@@ -441,6 +442,7 @@ TABLES: dict[type[object], Table] = {
     operators.OperatorSession: operator_sessions,
     operators.IdempotencyRecord: idempotency_records,
     **metering_tables(metadata),
+    **flow_tables(metadata),
     records.LogQueueItem: log_queue,
     records.LogEntryRecord: log_entries,
     records.LogNode: log_nodes,

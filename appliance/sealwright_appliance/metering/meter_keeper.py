@@ -36,6 +36,8 @@ class MeterKeeper:
     reporting: Reporting
     steady: Callable[[], float] = time.monotonic
     stop: threading.Event = field(default_factory=threading.Event)
+    flows: Callable[[], object] | None = None
+    """Reports what came and went between boxes, behind each report of what was served."""
     _asked: threading.Event = field(default_factory=threading.Event)
     _failures: int = 0
     _reported_number: int | None = None
@@ -100,6 +102,8 @@ class MeterKeeper:
         acknowledged = 0
         while reported := self.reporting.report():
             acknowledged += reported
+        if self.flows is not None:
+            self.flows()
         self.board.metered("ok", f"{acknowledged} receipts acknowledged, {self.reporting.meter.waiting()} wait.")
 
     def _close(self) -> None:

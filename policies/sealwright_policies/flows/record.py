@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from pydantic import Field
 
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.flows.documents import FlowStatement, FlowTerms
-from sealwright_policies.flows.verification import parse_terms
+from sealwright_policies.flows.payloads import SENDER_LABEL, receipt_payload
+from sealwright_policies.flows.verification import parse_terms, verify_statement
+from sealwright_policies.tcg.public import Public
 from sealwright_policies.wire.encoding import KIB, Bytes4K, Document, Identifier, Sha256Hex, document_bytes, parse_json
-from sealwright_policies.wire.framing import framed_digest
+from sealwright_policies.wire.framing import framed_digest, parse_framed
 from sealwright_policies.wire.messages import DeviceId
 
 RECORD_LABEL, CHAIN_LABEL = "sealwright/v1/flow-record", "sealwright/v1/flow-chain"
@@ -102,6 +105,27 @@ def require_chain(records: Sequence[SealedRecord]) -> None:
         same = (old.device_id, old.license_id) == (new.device_id, new.license_id)
         if not same or new.sequence != old.sequence + 1 or new.previous != before.digest:
             raise _broken(f"record {new.sequence} does not follow record {old.sequence}")
+
+
+def verify_record_statement(sealed: SealedRecord, ak: Public) -> None:
+    """Demand that what a record holds of the other side is by its AK, and speaks for these terms.
+
+    Args:
+        sealed: a record.
+        ak: public area of the other side's AK.
+
+    Raises:
+        VerificationError: FLOW_MISMATCH, or as for a quote.
+    """
+    record, terms = sealed.record, sealed.terms
+    statement = record.statement
+    if record.role is FlowRole.SENT:
+        speaks = statement.payload == receipt_payload(record.terms)
+    else:
+        speaks = parse_framed(SENDER_LABEL, 4, statement.payload)[2] == hashlib.sha256(record.terms).digest()
+    if not speaks:
+        raise VerificationError(RejectionCode.FLOW_MISMATCH, "the other side's quote speaks for other terms")
+    verify_statement(statement, ak, terms.receiver if record.role is FlowRole.SENT else terms.sender)
 
 
 def _broken(sentence: str) -> VerificationError:

@@ -159,7 +159,7 @@ class NonceRequest(Document):
     """Asks for a nonce to renew with, where next_nonce of the last lease is gone or spent."""
 
     device_id: DeviceId
-    purpose: Literal[Purpose.RENEW, Purpose.METERING] = Purpose.RENEW
+    purpose: Literal[Purpose.RENEW, Purpose.METERING, Purpose.FLOW] = Purpose.RENEW
 
 
 class Nonce(Document):

@@ -27,6 +27,7 @@ from sealwright_policies.flows.verification import verify_receiver, verify_state
 from sealwright_policies.tcg.public import parse_public
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.flow_boxes import Boxes, FlowBox, Meeting, Wire, put_in, relayed
+from sealwright_testing.simulated_box import SimulatedVendor
 
 CONTENT = b"patient 17, ward 3, metformin\n" * 80_000
 """Three frames; what a search of the wire would find."""
@@ -343,3 +344,23 @@ def test_an_administrator_is_needed(boxes: Boxes, tmp_path: Path) -> None:
             ("send", ("records", "whose.csv", "--to", "training", "--peer", "https://a", "--device", "a" * 52)),
         ):
             assert other.domain(command, *more).returncode == 10, command
+
+
+def test_both_boxes_tell_the_licence_service(boxes: Boxes, vendor: SimulatedVendor, tmp_path: Path) -> None:
+    """Once, however often they report; the service finds nothing odd and the log's audit nothing changed."""
+    put_in(boxes.storage, tmp_path, "told.csv", b"rows\n")
+    boxes.expect()
+    assert boxes.send("told.csv").returncode == 0
+    for box in (boxes.storage, boxes.compute):
+        keeper = box.running.agent.meter_keeper
+        assert keeper is not None
+        assert keeper.flows is not None
+        assert keeper.flows() == len(box.flows.journal.load())
+        assert keeper.flows() == 0
+    flow_id = boxes.storage.flows.journal.load()[-1].terms.flow_id
+    listed = json.loads(vendor.command("flows", "list", vendor.license_directory, "--flow", flow_id, "--json"))["flows"]
+    assert {(one["role"], one["device_id"], one["finding"]) for one in listed} == {
+        ("sent", boxes.storage.device_id, ""),
+        ("received", boxes.compute.device_id, ""),
+    }
+    vendor.command("audit", "verify", vendor.license_directory)

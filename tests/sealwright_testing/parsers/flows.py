@@ -13,6 +13,7 @@ from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.flows.documents import FLOW_MESSAGE_LIMIT, FlowHello, FlowOffer, FlowStatement, FlowWelcome
 from sealwright_policies.flows.permission import parse_canonical_form
 from sealwright_policies.flows.record import parse_record
+from sealwright_policies.flows.report import FlowReport
 from sealwright_policies.flows.verification import parse_terms
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_testing.domain_texts import parse
@@ -38,6 +39,11 @@ def of_flows(world: LicenseWorld) -> Iterable[Parser]:
     yield Parser("flow offer", judge_offer, (document_bytes(offer),))
     receipt = document_bytes(exchange.receipt(offer.terms))
     yield Parser("FlowStatement", partial(_parse_document, FlowStatement), (receipt,))
+    report = FlowReport(
+        device_id=exchange.hello.device_id, license_id="license-1", release_id="7e" * 32, nonce=bytes(32),
+        records=[record_of().content], evidence=offer.party.box.evidence,
+    )  # fmt: skip
+    yield Parser("FlowReport", partial(_parse_document, FlowReport), (document_bytes(report),))
     yield Parser("FlowHello", partial(_parse_document, FlowHello), (document_bytes(exchange.hello),))
     yield Parser("flow terms", parse_terms, (document_bytes(terms()),))
     yield Parser("flow record", parse_record, (record_of().content,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def test_the_seed_follows_from_what_the_product_is() -> None:
     assert parse_config(one, FILE).seed != parse_config(other, FILE).seed
 
 
+def test_peers_are_networks() -> None:
+    text = product_text("medical").replace('version = "1.0"', 'version = "1.0"\npeers = ["10.1.0.0/24", "fd00::7"]')
+    assert parse_config(text, FILE).peers == (ip_network("10.1.0.0/24"), ip_network("fd00::7"))
+    assert parse_config(product_text("medical"), FILE).peers == ()
+
+
 def test_a_syntax_error_names_its_line() -> None:
     assert "line 3" in problem_of('vendor = "x"\nproduct = "y"\nversion = \n')
 
@@ -56,6 +63,8 @@ def test_what_tomllib_stumbles_over_is_no_toml(value: str) -> None:
         ('version = "1.0"\n', "", "line 1: version: this key is missing"),
         ('version = "1.0"', 'version = "1.0-beta"', "line 3: version: "),
         ('version = "1.0"', 'version = "1.0"\nflavor = "test"', "line 4: flavor: no such key"),
+        ('version = "1.0"', 'version = "1.0"\npeers = ["10.0.0.1/24"]', "line 4: peers: 10.0.0.1/24 has host bits set"),
+        ('version = "1.0"', 'version = "1.0"\npeers = ["0.0.0.0/0"]', "line 4: peers: 0.0.0.0/0 is everybody"),
         ('product = "sealed-advisor"', 'product = "Sealed Advisor"', "line 2: product: "),
         ('kind = "model"', 'kind = "modle"', "line 10: payload[0].kind: "),
         ('id = "medical"', 'id = "Medical Model"', "line 9: payload[0].id: "),

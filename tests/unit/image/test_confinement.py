@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,21 @@ def test_the_packet_filter_knows_the_port_of_the_licence_service(url: str, port:
     rules = firewall_rules((POLICIES / "firewall.nft").read_text(), url)
     assert rules.startswith(f"define license_service_port = {port}\n")
     assert rules.count("policy drop;") == 3
+
+
+def test_other_boxes_are_reached_where_a_product_names_their_networks_alone() -> None:
+    base = (POLICIES / "firewall.nft").read_text()
+    assert "insert rule" not in firewall_rules(base, "https://license.example")
+    peers = [ip_network("10.1.0.0/24"), ip_network("10.1.1.7"), ip_network("fd00::/64")]
+    rules = firewall_rules(base, "https://license.example", peers).splitlines()
+    found = [line.removeprefix("insert rule inet sealwright ") for line in rules if line.startswith("insert rule")]
+    both = "tcp dport { $gateway_port, $flow_port } accept"
+    assert found == [
+        "input ip saddr { 10.1.0.0/24, 10.1.1.7/32 } tcp dport $flow_port accept",
+        f"output meta skuid sealwright-gateway ip daddr {{ 10.1.0.0/24, 10.1.1.7/32 }} {both}",
+        "input ip6 saddr { fd00::/64 } tcp dport $flow_port accept",
+        f"output meta skuid sealwright-gateway ip6 daddr {{ fd00::/64 }} {both}",
+    ]
 
 
 def test_there_is_no_network_without_the_packet_filter() -> None:
