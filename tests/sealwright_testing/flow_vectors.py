@@ -152,6 +152,7 @@ def records() -> Iterator[Vector]:
         ("record-received", "of the other side", [received], None),
         ("record-missing", "one is left out", [one, three], broken),
         ("record-replaced", "another one of that number", [record_of(given=terms(name="b.csv")), two, three], broken),
+        ("record-number-skipped", "it follows, and leaves a number out", [one, record_of(one, sequence=3)], broken),
         ("record-begins-anew", "number 1 that follows something", [record_of(previous="00" * 32)], broken),
         ("record-of-another-box", "the box is on neither side", [others], mismatch),
         ("record-of-the-other-role", "it says sent and was the receiver",
