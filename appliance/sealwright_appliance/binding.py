@@ -10,9 +10,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from sealwright_appliance.files import overwrite, read_at
 from sealwright_policies.errors import FormatError, OperationError
@@ -54,6 +54,12 @@ class StateBinding(Document):
     """To be carried out at the next unlock (spec, 4)."""
     withdrawals: Annotated[list[Withdrawal], Field(max_length=MOST_WITHDRAWALS)] = Field(default_factory=list)
     """Releases whose approvals are not taken any more (spec, 5)."""
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, described: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An image that knows no withdrawals reads a record that has none."""
+        fields: dict[str, Any] = described(self)
+        return {name: value for name, value in fields.items() if name != "withdrawals" or value}
 
 
 @dataclass(frozen=True, slots=True)

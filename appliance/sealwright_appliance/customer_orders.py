@@ -33,7 +33,7 @@ from sealwright_policies.wire.state_approval import (
     MOST_APPROVALS,
     StateApproval,
     StateApprovals,
-    verify_state_approval,
+    verify_state_approvals,
 )
 from sealwright_policies.wire.wipe_order import WipeOrder, verify_wipe_order, volume_id
 from sealwright_policies.wire.withdrawal import MOST_WITHDRAWALS, Withdrawal, verify_withdrawal
@@ -103,29 +103,27 @@ class CustomerOrders:
         bound = self._load()
         return ApprovedReleases(releases=_releases(bound.approvals), volume_id=volume_id(bound.public, bound.private))
 
-    def add(self, brought: Sequence[StateApproval]) -> ApprovalOutcome:
+    def add(self, brought: StateApprovals) -> ApprovalOutcome:
         """Take up approvals of one release.
 
         Raises:
-            OrderError: they are of several releases, not by the customer key of this box, or of a withdrawn release.
-            FormatError: over other PCRs.
+            OrderError: they are not by the customer key of this box, or of a withdrawn release.
+            FormatError: over other PCRs, or of several releases.
             OperationError: the disk refuses, or there is no record.
         """
-        if len(_releases(brought)) != 1:
-            raise OrderError(400, "INVALID_REQUEST", "Approvals are brought for one release at a time.")
+        release = brought.approvals[0].release_id
         with self._one:
             bound = self._load()
             key = load_p256_public_key(bound.customer_key)
             with _refusing():
-                for approval in brought:
-                    verify_state_approval(approval, key)
-            if brought[0].release_id in [one.release_id for one in bound.withdrawals]:
+                verify_state_approvals(brought, key)
+            if release in [one.release_id for one in bound.withdrawals]:
                 raise OrderError(409, "APPROVAL_WITHDRAWN", "The customer has withdrawn the approval of this release.")
-            merged = merged_approvals(bound.approvals, brought, keep=self._running())
+            merged = merged_approvals(bound.approvals, brought.approvals, keep=self._running())
             added = len([one for one in merged if one not in bound.approvals])
             if added:
                 store_binding(self.paths.partition("binding"), bound.model_copy(update={"approvals": merged}))
-        helps = self._locked() and brought[0].release_id == self._running()
+        helps = self._locked() and release == self._running()
         return ApprovalOutcome(
             releases=_releases(merged), volume_id=volume_id(bound.public, bound.private), added=added, restarts=helps
         )
@@ -134,7 +132,8 @@ class CustomerOrders:
         """Take back what was approved of a release, for good.
 
         Raises:
-            OrderError: it is not by the customer key of this box, or of the running release; or there are too many.
+            OrderError: it is not by the customer key of this box, or of the running release, or that one is itself not
+                approved; or there are too many.
             OperationError: the disk refuses, or there is no record.
         """
         with self._one:
@@ -146,6 +145,12 @@ class CustomerOrders:
             if order.release_id == self._running():
                 raise OrderError(409, "RELEASE_RUNS", "This release runs; approve and start another one first.")
             left = withdrawn(bound, order)
+            if self._running() not in _releases(left.approvals):
+                raise OrderError(
+                    409,
+                    "RUNNING_NOT_APPROVED",
+                    "The release that runs is not approved; approve it or start another first.",
+                )
             store_and_forget(self.paths.partition("binding"), left)
         self.board.say(f"approval of release {order.release_id[:16]} withdrawn by the customer")
         return ApprovedReleases(releases=_releases(left.approvals), volume_id=volume_id(bound.public, bound.private))
@@ -244,7 +249,7 @@ def add_customer_orders(app: FastAPI, orders: CustomerOrders) -> None:
     @app.post("/approvals")
     async def add(brought: StateApprovals, peer: PeerAddress) -> JSONResponse:
         orders.admit(peer)
-        outcome = await run_in_threadpool(orders.add, brought.approvals)
+        outcome = await run_in_threadpool(orders.add, brought)
         restart = BackgroundTask(orders.restart) if outcome.restarts else None
         return JSONResponse(outcome.model_dump(mode="json"), background=restart)
 

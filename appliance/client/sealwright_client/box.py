@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -15,7 +15,7 @@ from sealwright_client.pinning import parse_box_url, pinned_context, shown_certi
 from sealwright_policies.appraisal.box_evidence import BOX_EVIDENCE_LIMIT, BoxEvidence
 from sealwright_policies.errors import OperationError, SealwrightError
 from sealwright_policies.wire.encoding import parse_json
-from sealwright_policies.wire.state_approval import StateApproval
+from sealwright_policies.wire.state_approval import StateApprovals
 from sealwright_policies.wire.wipe_order import WipeOrder
 from sealwright_policies.wire.withdrawal import Withdrawal
 
@@ -77,9 +77,9 @@ class Box:
         """``releases`` that the customer has approved, and the ``volume_id`` of their data."""
         return self._ask("GET", "/approvals")
 
-    def approve(self, approvals: Sequence[StateApproval]) -> dict[str, Any]:
+    def approve(self, approvals: StateApprovals) -> dict[str, Any]:
         """Bring approvals of one release; whether the box ``restarts`` by them."""
-        return self._ask("POST", "/approvals", {"approvals": [one.model_dump(mode="json") for one in approvals]})
+        return self._ask("POST", "/approvals", approvals.model_dump(mode="json"))
 
     def withdraw(self, order: Withdrawal) -> dict[str, Any]:
         """Take the approvals of a release back; the ``releases`` that are left."""

@@ -25,7 +25,7 @@ from sealwright_policies.errors import OperationError, RejectionCode, UsageError
 from sealwright_policies.transparency.release_proof import ReleaseProof, require_logged_as, verify_release_proof
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_private_key
-from sealwright_policies.wire.state_approval import approve_release
+from sealwright_policies.wire.state_approval import approve_release, sign_approvals
 from sealwright_policies.wire.withdrawal import sign_withdrawal
 
 APPROVE_EXAMPLE = """\
@@ -74,6 +74,9 @@ def add_release(commands: Commands) -> None:
         "here and is not sent.",
     )  # fmt: skip
     withdraw.add_argument("--release", required=True, metavar="ID", help="as release list shows it")
+    withdraw.add_argument(
+        "--unapproved", action="store_true", help="also a release that the box has no approval of now"
+    )
     add_customer_key(withdraw)
     withdraw.add_argument("--yes", action="store_true", help="do not ask")
     add_command(group, "list", _list, help_="show which releases you have approved", example=LIST_EXAMPLE)
@@ -99,7 +102,7 @@ def _approve(arguments: argparse.Namespace) -> None:
             print(shown(lines), file=sys.stderr)
             if ask_code("Type the version to let this release open your data") != release.manifest.product_version:
                 raise UsageError("Not approved; nothing was sent.")
-        outcome = box.approve(approve_release(release, key))
+        outcome = box.approve(sign_approvals(approve_release(release, key), key))
     done = "the box restarts with it" if outcome.get("restarts") else "good from the next boot of that release on"
     print_result(arguments, outcome | {"release_id": release.release_id}, [*lines, f"approved  {done}"])
 
@@ -109,9 +112,16 @@ def _withdraw(arguments: argparse.Namespace) -> None:
         raise UsageError("--release takes 64 hex digits, as release list shows them.")
     key = load_p256_private_key(read_customer_key(arguments.customer_key))
     with connected(arguments.url, parse_fingerprint(arguments.fingerprint)) as box:
-        volume = str(box.approvals().get("volume_id"))
-        if not arguments.yes and ask_code(f"That release opens your data no more. Type {WORD} to go on") != WORD:
-            raise UsageError("Nothing was sent, and nothing was withdrawn.")
+        volume, approved = _approvals(box)
+        if arguments.release not in approved and not arguments.unapproved:
+            raise UsageError(
+                "The box has no approval of that release (release list shows them). To have it refuse one that it has "
+                "not got yet, for good, add --unapproved."
+            )
+        if not arguments.yes:
+            print(f"Release {arguments.release} opens your data no more, and this cannot be undone.", file=sys.stderr)
+            if ask_code(f"Type {WORD} to go on") != WORD:
+                raise UsageError("Nothing was sent, and nothing was withdrawn.")
         left = box.withdraw(sign_withdrawal(volume, arguments.release, key))
     lines = [
         f"withdrawn {arguments.release}",
@@ -119,6 +129,15 @@ def _withdraw(arguments: argparse.Namespace) -> None:
         "Copies of the disk that were made before have the approval in them still.",
     ]
     print_result(arguments, left | {"withdrawn": arguments.release}, lines)
+
+
+def _approvals(box: Box) -> tuple[str, list[str]]:
+    """The id of the state volume, and releases that may open it, as the box says."""
+    said = box.approvals()
+    volume, releases = said.get("volume_id"), said.get("releases")
+    if not isinstance(volume, str) or not re.fullmatch("[0-9a-f]{64}", volume) or not isinstance(releases, list):
+        raise OperationError("The box does not say which state volume it has.", cure="Update it first.")
+    return volume, releases
 
 
 def _logged(arguments: argparse.Namespace, release: Release, anchors: TrustAnchors) -> tuple[int, LogComparison]:

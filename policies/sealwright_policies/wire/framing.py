@@ -26,6 +26,7 @@ BOX_TLS_LABEL = "sealwright/v1/box-tls"
 WIPE_LABEL = "sealwright/v1/wipe"
 FINDING_LABEL = "sealwright/v1/audit-finding"
 WITHDRAWAL_LABEL = "sealwright/v1/withdrawal"
+APPROVALS_LABEL = "sealwright/v1/approvals"
 UNLOCKED_WORD = "sealwright/v1/unlocked"
 """What the box extends into PCR 15 after the last unseal of a boot; nothing unseals behind it."""
 

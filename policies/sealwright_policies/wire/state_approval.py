@@ -6,7 +6,7 @@ from the box, which does not have the key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,7 +24,7 @@ from sealwright_policies.tcg.policy import (
     verify_policy_signature,
 )
 from sealwright_policies.wire.encoding import Bytes4K, Document, PcrValues, Sha256Hex, pcr_bytes, pcr_values
-from sealwright_policies.wire.framing import state_reference
+from sealwright_policies.wire.framing import APPROVALS_LABEL, framed_digest, state_reference
 
 MOST_APPROVALS = 64
 """Of all releases together, in one binding record."""
@@ -46,6 +46,8 @@ class StateApprovals(Document):
     """``POST /approvals``: every boot state of one release. The signatures are the authority: no key is wanted."""
 
     approvals: Annotated[list[StateApproval], Field(min_length=1, max_length=MOST_AT_ONCE)]
+    signature: Bytes4K
+    """TPMT_SIGNATURE of the customer key: that these are of that release, which those of the approvals do not say."""
 
 
 def approved_states(release: Release) -> list[dict[int, bytes]]:
@@ -95,3 +97,34 @@ def verify_state_approval(approval: StateApproval, customer_key: ec.EllipticCurv
         raise VerificationError(
             RejectionCode.DOCUMENT_SIGNATURE, "The approval is not by the customer key of this box."
         ) from error
+
+
+def sign_approvals(approvals: Sequence[StateApproval], customer_key: ec.EllipticCurvePrivateKey) -> StateApprovals:
+    """Say that these are of the release that they name."""
+    signature = sign_policy(customer_key, _subject(approvals), framed_digest(APPROVALS_LABEL))
+    return StateApprovals(approvals=list(approvals), signature=signature)
+
+
+def verify_state_approvals(brought: StateApprovals, customer_key: ec.EllipticCurvePublicKey) -> None:
+    """Check that the customer key has approved each boot state, and for this release.
+
+    Raises:
+        FormatError: over other PCRs, or of several releases.
+        VerificationError: ``DOCUMENT_SIGNATURE``.
+    """
+    if len({one.release_id for one in brought.approvals}) != 1:
+        raise FormatError("Approvals are brought for one release at a time.")
+    for approval in brought.approvals:
+        verify_state_approval(approval, customer_key)
+    try:
+        reference = framed_digest(APPROVALS_LABEL)
+        verify_policy_signature(customer_key, _subject(brought.approvals), reference, brought.signature)
+    except VerificationError as error:
+        raise VerificationError(
+            RejectionCode.DOCUMENT_SIGNATURE, "The customer key has not approved this for the release that is named."
+        ) from error
+
+
+def _subject(approvals: Sequence[StateApproval]) -> bytes:
+    states = (state_policy(pcr_bytes(one.pcrs)) for one in approvals)
+    return framed_digest(APPROVALS_LABEL, bytes.fromhex(approvals[0].release_id), *states)

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -29,7 +29,13 @@ from sealwright_policies.appraisal.box_evidence import TrustAnchors
 from sealwright_policies.transparency.checkpoint import Checkpoint, log_origin, parse_checkpoint, sign_checkpoint
 from sealwright_policies.transparency.entries import entry_bytes, release_entry
 from sealwright_policies.transparency.merkle import leaf_hash
-from sealwright_policies.wire.state_approval import MOST_APPROVALS, StateApproval, approve_release
+from sealwright_policies.wire.state_approval import (
+    MOST_APPROVALS,
+    StateApproval,
+    StateApprovals,
+    approve_release,
+    sign_approvals,
+)
 from sealwright_policies.wire.wipe_order import volume_id
 from sealwright_policies.wire.withdrawal import MOST_WITHDRAWALS, Withdrawal, sign_withdrawal
 from sealwright_testing.running_box import RunningBox, unlocked_box, wait_until
@@ -143,7 +149,7 @@ def test_nobody_else_approves(
             approve_release(own_vendor.release, _private(key))[0].model_copy(update={"release_id": "0" * 64}),
         ]
         with running.http() as client:
-            body = {"approvals": [one.model_dump(mode="json") for one in several]}
+            body = sign_approvals(several, _private(key)).model_dump(mode="json")
             assert client.post("/approvals", json=body).status_code == 400
             assert client.post("/approvals", json={"approvals": []}).status_code == 400
             assert client.post("/approvals", content=b"x" * (1 << 17)).status_code == 413
@@ -161,7 +167,7 @@ def test_strangers_cannot_keep_the_agent_busy(own_disk: Disk, monkeypatch: pytes
     with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running:
         for number, (method, path, body) in enumerate((
             ("GET", "/approvals", None),
-            ("POST", "/approvals", {"approvals": [{"release_id": "0" * 64, "pcrs": {"4": "0" * 64}, "signature": ""}]}),
+            ("POST", "/approvals", _nobodys("0" * 64)),
             ("POST", "/wipe", {"volume_id": "0" * 64, "signature": ""}),
             ("POST", "/withdrawals", {"volume_id": "0" * 64, "release_id": "0" * 64, "signature": ""}),
         )):  # fmt: skip
@@ -212,13 +218,15 @@ def test_an_approval_that_was_altered_is_not_taken(
 ) -> None:
     """The signature is over the boot state, whatever release it is said to be for."""
     result = own_disk.boot(monkeypatch)
-    approval = approve_release(own_vendor.release, _private(customer_key(own_disk, tmp_path)))[0]
+    key = _private(customer_key(own_disk, tmp_path))
+    approval = approve_release(own_vendor.release, key)[0]
     pcrs = dict(approval.pcrs) | {"11": "00" * 32}
     assert result.tls_fingerprint is not None
     with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running, running.http() as client:
         for change in ({"pcrs": pcrs}, {"pcrs": {"11": pcrs["11"]}}, {"signature": b"\0" * 72}):
             altered = approval.model_copy(update={"release_id": "1" * 64} | change)
-            reply = client.post("/approvals", json={"approvals": [altered.model_dump(mode="json")]})
+            body = StateApprovals(approvals=[altered], signature=sign_approvals([approval], key).signature)
+            reply = client.post("/approvals", json=body.model_dump(mode="json"))
             assert 400 <= reply.status_code < 503, reply.text
             assert reply.status_code != 200
     assert {one.release_id for one in own_disk.binding.approvals} == {own_vendor.release.release_id}
@@ -305,17 +313,67 @@ def test_a_withdrawn_release_does_not_open_the_state_volume_again(
         assert (status, json.loads(said)["releases"]) == (0, [runs]), said
         whole_disk = disk.binding_device.read_bytes()  # the other slot, too, and what lies behind
         assert not [one for one in kept if base64.b64encode(one.signature) in whole_disk]
+        brought = sign_approvals(kept, _private(key))
+        labelled = [one.model_copy(update={"release_id": "f" * 64}) for one in kept]
         with running.http() as client:
-            again = client.post("/approvals", json={"approvals": [one.model_dump(mode="json") for one in kept]})
+            again = client.post("/approvals", json=brought.model_dump(mode="json"))
+            other = client.post(
+                "/approvals", json=brought.model_copy(update={"approvals": labelled}).model_dump(mode="json")
+            )
         assert (again.status_code, again.json()["code"]) == (409, "APPROVAL_WITHDRAWN")
+        assert (other.status_code, other.json()["code"]) == (403, "DOCUMENT_SIGNATURE")
         status, said = withdraw(running, key, runs)
         assert (status, "RELEASE_RUNS" in said) == (10, True), said
-        assert json.loads(withdraw(running, key, later.release_id)[1])["releases"] == [runs]
+        assert withdraw(running, key, later.release_id)[0] == 2  # not approved any more
     assert [one.release_id for one in disk.binding.withdrawals] == [later.release_id]
     disk.box.install()
     locked = disk.boot(monkeypatch)
     assert (locked.state, locked.code) == (BoxState.LOCKED, BoxCode.STATE_VOLUME)
     assert "has not approved" in locked.sentence
+    assert locked.tls_fingerprint is not None
+    with unlocked_box(disk.box, locked.tls_fingerprint, disk.console) as running:
+        status, said = withdraw(running, key, runs)  # the last one, by which alone the volume opens
+        assert (status, "RUNNING_NOT_APPROVED" in said) == (10, True), said
+    assert {one.release_id for one in disk.binding.approvals} == {runs}
+
+
+def test_a_withdrawal_wants_a_release_that_is_approved_and_a_word(
+    own_disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A digit that was mistyped would take an approval that is yet to come, for good."""
+    result = own_disk.boot(monkeypatch)
+    key, other = customer_key(own_disk, tmp_path), "e" * 64
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running:
+        status, said = withdraw(running, key, other)
+        assert (status, "--unapproved" in said) == (2, True), said
+        assert own_disk.binding.withdrawals == []
+        known = ("--fingerprint", running.fingerprint, "--customer-key", str(key), "--release", other, "--unapproved")
+        done = running.command("release", "withdraw", running.url, *known, typed="withdraw\n")
+        assert done.returncode == 0, done.stderr
+        assert f"Release {other} opens your data no more, and this cannot be undone" in done.stderr
+    assert [one.release_id for one in own_disk.binding.withdrawals] == [other]
+
+
+def test_strangers_cannot_take_the_place_of_approvals(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the customer's own signatures under invented ids, which the TPM would take, each for a release of its own."""
+    result = own_disk.boot(monkeypatch)
+    key = _private(customer_key(own_disk, tmp_path))
+    record, good = own_disk.binding_device.read_bytes(), sign_approvals(own_disk.binding.approvals[:1], key)
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running, running.http() as client:
+        for invented in ("1" * 64, "2" * 64):
+            named = [one.model_copy(update={"release_id": invented}) for one in good.approvals]
+            body = StateApprovals(approvals=named, signature=good.signature).model_dump(mode="json")
+            reply = client.post("/approvals", json=body)
+            assert (reply.status_code, reply.json()["code"]) == (403, "DOCUMENT_SIGNATURE")
+        assert client.post("/approvals", json=good.model_dump(mode="json")).json()["added"] == 0
+        more = sign_approvals(own_disk.binding.approvals[:2], key)
+        mixed = StateApprovals(approvals=more.approvals[:1], signature=more.signature)
+        assert client.post("/approvals", json=mixed.model_dump(mode="json")).status_code == 403
+    assert own_disk.binding_device.read_bytes() == record
 
 
 def test_nobody_else_withdraws(
@@ -352,6 +410,11 @@ def _private(file: Path) -> ec.EllipticCurvePrivateKey:
     key = load_pem_private_key(json.loads(file.read_text())["customer_key_pem"].encode(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return key
+
+
+def _nobodys(release: str) -> dict[str, Any]:
+    approval = {"release_id": release, "pcrs": {"4": "0" * 64}, "signature": ""}
+    return {"approvals": [approval], "signature": ""}
 
 
 def _approvals(release: str, states: int) -> list[StateApproval]:

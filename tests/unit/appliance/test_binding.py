@@ -23,6 +23,7 @@ from sealwright_appliance.binding import (
 )
 from sealwright_appliance.files import overwrite, read_at
 from sealwright_policies.errors import FormatError, OperationError
+from sealwright_policies.wire.withdrawal import Withdrawal
 
 HEAD = 68
 
@@ -164,3 +165,13 @@ def test_a_partition_that_is_not_there_is_said(tmp_path: Path) -> None:
         load_binding(tmp_path / "none")
     with pytest.raises(OperationError, match="cannot be written"):
         overwrite(tmp_path / "none", 0, b"x")
+
+
+def test_a_record_without_withdrawals_says_nothing_of_them(device: Path) -> None:
+    """An image that does not know the field reads it; with one it must not, or it would take the approval again."""
+    store_binding(device, OLD)
+    assert b"withdrawals" not in device.read_bytes()
+    order = Withdrawal(volume_id="0" * 64, release_id="1" * 64, signature=b"")
+    with_one = OLD.model_copy(update={"withdrawals": [order]})
+    store_binding(device, with_one)
+    assert load_binding(device) == with_one
