@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from sealwright_licensing.audit_judgements import Judgement, Judgements, RowPlace
 from sealwright_licensing.audit_rows import Causes, ExpectedRows, StoredRow
-from sealwright_licensing.row_changes import ACKNOWLEDGE, AUDITED, search_fields
+from sealwright_licensing.records import Operation
+from sealwright_licensing.row_changes import AUDITED, search_fields
 from sealwright_licensing.tables import TABLES
 from sealwright_policies.errors import FormatError, RejectionCode, SealwrightError, VerificationError
-from sealwright_policies.transparency.entries import Entry, LogKeyEntry, OperationEntry, parse_entry
+from sealwright_policies.transparency.entries import Entry, LogKeyEntry, parse_entry
 from sealwright_policies.transparency.key_schedule import KeySchedule
 from sealwright_policies.transparency.merkle import HASH_SIZE, leaf_hash, node_hash, root_at
 from sealwright_policies.wire.framing import FINDING_LABEL, framed_digest
@@ -76,15 +79,18 @@ class Finding:
     place: str
     """An entry, a subtree, a checkpoint, or table and key of a row."""
     sentence: str
-    state: str | None = None
-    """What is there: the hash of the entry, the digest of the row, empty for none. None of the log itself."""
+    state: tuple[str, ...] | None = None
+    """Of an entry its hash. Of a row its digest, empty for none; how many entries are about it; the hash of the last
+    of them, empty for none. None of the log itself."""
+    rows: tuple[RowPlace, ...] = ()
+    """Those that it is about."""
 
     @property
     def finding_id(self) -> str:
         """By which a person may acknowledge it; empty of what nobody may."""
         if self.state is None:
             return ""
-        return framed_digest(FINDING_LABEL, *(one.encode() for one in (self.place, self.sentence, self.state))).hex()
+        return framed_digest(FINDING_LABEL, *(one.encode() for one in (self.place, self.sentence, *self.state))).hex()
 
     def document(self) -> dict[str, str]:
         """For ``--json``."""
@@ -106,20 +112,45 @@ class Report:
     """Changes without a cause by versions that named none."""
     found: int = 0
     findings: list[Finding] = field(default_factory=list)
-    judged: set[str] = field(default_factory=set)
-    """Ids of findings that persons have acknowledged."""
-    acknowledged: list[Finding] = field(default_factory=list)
-    """Those of them that are still to be seen."""
+    judgements: Judgements = field(default_factory=Judgements)
+    """What persons have said of findings, whether these are still to be seen or not."""
+    acknowledged: list[tuple[Finding, Judgement]] = field(default_factory=list)
+    """Findings that they have judged and that are still to be seen."""
 
-    def add(self, place: str, sentence: str, state: str | None = None) -> None:
+    def add(
+        self, place: str, sentence: str, state: tuple[str, ...] | None = None, rows: Sequence[RowPlace] = ()
+    ) -> None:
         """Note a finding."""
-        finding = Finding(place, sentence, state)
-        if finding.state is not None and finding.finding_id in self.judged:
-            self.acknowledged.append(finding)
+        finding = Finding(place, sentence, state, tuple(rows))
+        judgement = None if state is None else self.judgements.of(finding.finding_id)
+        if judgement is not None:
+            self.acknowledged.append((finding, judgement))
             return
         self.found += 1
         if len(self.findings) < MOST_FINDINGS:
             self.findings.append(finding)
+
+    def judged_rows(self) -> frozenset[RowPlace]:
+        """Rows that judged findings are about, or were about until an upgrade entered them as they were.
+
+        Whoever judged one did not vouch for a signature over it.
+
+        Raises:
+            VerificationError: AUDIT_MISMATCH: what one was about cannot be told any more.
+        """
+        seen = {finding.finding_id for finding, _ in self.acknowledged}
+        rows = {row for finding, _ in self.acknowledged for row in finding.rows}
+        for one in self.judgements:
+            if one.finding_id in seen or not one.was_entered:
+                continue
+            if one.detail is None:
+                raise VerificationError(
+                    RejectionCode.AUDIT_MISMATCH,
+                    f"{one.entry}: it acknowledges a finding, and which one cannot be read any more",
+                )
+            table, _, key = one.detail.place.partition(" ")
+            rows.add((table, key))
+        return frozenset(rows)
 
     def require_clean(self, consequence: str = "") -> None:
         """Refuse if anything was found.
@@ -166,8 +197,7 @@ def audit(
             return
         causes.note(place, entry)
         expected.play(place, entry)
-        if isinstance(entry, OperationEntry) and entry.operation == ACKNOWLEDGE:
-            report.judged.add(entry.subject)
+        report.judgements.note(place, entry)
         if not isinstance(entry, LogKeyEntry):
             return
         if stored.index < 0:
@@ -191,17 +221,17 @@ def audit(
         play(stored)
     if schema is not None:
         causes.forgive(schema)
-    for place in causes.missing:
-        report.add(place, "a change that neither a decision nor an operation speaks for", tree.leaf_at(place))
-    for place in causes.without_before:
-        report.add(place, "it does not say how it found a row", tree.leaf_at(place))
+    for place, rows in causes.missing:
+        report.add(place, "a change that neither a decision nor an operation speaks for", tree.leaf_at(place), rows)
+    for place, rows in causes.without_before:
+        report.add(place, "it does not say how it found a row", tree.leaf_at(place), rows)
     for place, row in expected.found_otherwise:
-        report.add(place, f"it did not find {row} as the entry before had left it", tree.leaf_at(place))
+        sentence = f"it did not find {' '.join(row)} as the entry before had left it"
+        report.add(place, sentence, tree.leaf_at(place), [row])
     report.upgrades, report.earlier_changes = causes.upgrades, causes.earlier
-    for kind in AUDITED:
-        _compare_rows(source, kind, expected, report)
-    for table, row_key in expected.left():
-        report.add(f"{table} {row_key}", "the row is missing", "")
+    wrong = [one for kind in AUDITED for one in _wrong_rows(source, kind, expected, report)]
+    wrong += [WrongRow(place, "the row is missing", "") for place in expected.left()]
+    _add_rows(source, wrong, report)
     return report
 
 
@@ -228,10 +258,10 @@ class Tree:
                 above += node_hash(bytes(below[at : at + HASH_SIZE]), bytes(below[at + HASH_SIZE : at + 2 * HASH_SIZE]))
             self.levels.append(above)
 
-    def leaf_at(self, place: str) -> str | None:
+    def leaf_at(self, place: str) -> tuple[str] | None:
         """The hash of an entry, hex, by its place; None of one that waits for its number."""
         number = place.removeprefix(ENTRY)
-        return self.read(0, int(number)).hex() if number.isdecimal() else None
+        return (self.read(0, int(number)).hex(),) if number.isdecimal() else None
 
     def read(self, level: int, index: int) -> bytes:
         """One of them."""
@@ -301,13 +331,48 @@ def _verify_note(note: StoredNote, tree: Tree, schedule: KeySchedule, report: Re
     return checkpoint.size
 
 
-def _compare_rows(source: Source, kind: type[Any], expected: ExpectedRows, report: Report) -> None:
+@dataclass(frozen=True, slots=True)
+class WrongRow:
+    """A row that is not as the log has it."""
+
+    place: RowPlace
+    sentence: str
+    sha256: str
+    """Empty if it is missing."""
+
+
+def _wrong_rows(source: Source, kind: type[Any], expected: ExpectedRows, report: Report) -> Iterator[WrongRow]:
     rows = source.rows(kind)
     if rows is None:
         expected.drop(TABLES[kind].name)
         return
     for row in rows:
         report.rows += 1
-        wrong = expected.compare(row)
-        if wrong:
-            report.add(f"{row.state.table} {row.state.key}", wrong, row.state.sha256)
+        if kind is Operation:
+            report.judgements.read(row.columns)
+        sentence = expected.compare(row)
+        if sentence:
+            yield WrongRow((row.state.table, row.state.key), sentence, row.state.sha256 or "")
+
+
+def _add_rows(source: Source, wrong: Sequence[WrongRow], report: Report) -> None:
+    """Add findings about rows, each with what the log has of the row: another entry makes it another finding.
+
+    Reads the log once more, so that an audit that finds nothing need not keep this of every row, those that are gone
+    included.
+    """
+    if not wrong:
+        return
+    known: dict[RowPlace, tuple[int, bytes]] = {one.place: (0, b"") for one in wrong}
+    for stored in chain(source.entries(), source.waiting()):
+        try:
+            entry = parse_entry(stored.leaf)
+        except FormatError:  # a finding already
+            continue
+        for row in getattr(entry, "rows", ()):
+            place = row.table, row.key
+            if place in known:
+                known[place] = known[place][0] + 1, leaf_hash(stored.leaf)
+    for one in wrong:
+        count, last = known[one.place]
+        report.add(" ".join(one.place), one.sentence, (one.sha256, str(count), last.hex()), [one.place])

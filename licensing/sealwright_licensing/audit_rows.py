@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from sealwright_licensing.audit_judgements import RowPlace
 from sealwright_licensing.records import Decision, Operation
 from sealwright_licensing.row_changes import SPOKEN_OF, UPGRADE
 from sealwright_licensing.store import Value
@@ -50,10 +51,10 @@ class ExpectedRows:
     """Rows as the entries so far have left them."""
 
     def __init__(self) -> None:
-        self._rows: dict[tuple[str, str], bytes] = {}
-        self.found_otherwise: list[tuple[str, str]] = []
+        self._rows: dict[RowPlace, bytes] = {}
+        self.found_otherwise: list[tuple[str, RowPlace]] = []
         """Entries that found a row otherwise than the one before had left it, and which row."""
-        self._said: dict[tuple[str, str], _Said | None] = {}
+        self._said: dict[RowPlace, _Said | None] = {}
         """Of rows of the journals that are there; None of those from before the log."""
 
     def play(self, place: str, entry: Entry) -> None:
@@ -71,7 +72,7 @@ class ExpectedRows:
                 pass
         for row in getattr(entry, "rows", ()):
             if isinstance(row, RowChange) and row.before != self._digest(row):
-                self.found_otherwise.append((place, f"{row.table} {row.key}"))
+                self.found_otherwise.append((place, (row.table, row.key)))
             self._change(row)
 
     def compare(self, row: StoredRow) -> str:
@@ -87,8 +88,8 @@ class ExpectedRows:
             return "no entry speaks of it"
         return "; ".join(differing)
 
-    def left(self) -> Iterable[tuple[str, str]]:
-        """Table and key of rows that have not been compared."""
+    def left(self) -> Iterable[RowPlace]:
+        """Rows that have not been compared."""
         return self._rows
 
     def drop(self, table: str) -> None:
@@ -121,14 +122,18 @@ def _differences(said: _Said, row: StoredRow) -> list[str]:
     ]
 
 
+def _places(rows: Iterable[RowState]) -> list[RowPlace]:
+    return [(row.table, row.key) for row in rows]
+
+
 class Causes:
     """Changes that neither a decision nor an operation speaks for, and those that do not say how they found a row."""
 
     def __init__(self) -> None:
-        self.missing: list[str] = []
-        """Entries of changes without a cause."""
-        self.without_before: list[str] = []
-        """Entries that do not say how they found a row."""
+        self.missing: list[tuple[str, list[RowPlace]]] = []
+        """Entries of changes without a cause, and the rows that they name."""
+        self.without_before: list[tuple[str, list[RowPlace]]] = []
+        """Entries that do not say how they found a row, and the rows that they name."""
         self.upgrades: list[str] = []
         """Entries of upgrades of the schema, each of which entered all rows anew."""
         self.earlier = 0
@@ -137,19 +142,20 @@ class Causes:
 
     def note(self, place: str, entry: Entry) -> None:
         """Take in an entry, in their order."""
+        rows = getattr(entry, "rows", ())
         match entry:
             case OperationEntry() if entry.operation == UPGRADE:
                 self._note_upgrade(place, entry)
             case ChangeEntry(reason="baseline") if self._upgrading:
                 return
             case ChangeEntry():
-                self.missing.append(place)
+                self.missing.append((place, _places(rows)))
             case ReleaseEntry():  # an upgrade enters those that the log does not know
                 return
             case _:
                 self._upgrading = False
-        if not all(isinstance(row, RowChange) for row in getattr(entry, "rows", ())):
-            self.without_before.append(place)
+        if not all(isinstance(row, RowChange) for row in rows):
+            self.without_before.append((place, _places(rows)))
 
     def _note_upgrade(self, place: str, entry: OperationEntry) -> None:
         self._upgrading = True

@@ -16,7 +16,7 @@ from itertools import chain, islice
 from sqlalchemy import Connection, insert, inspect, select
 
 from sealwright_licensing.actors import Actor
-from sealwright_licensing.audit import audit
+from sealwright_licensing.audit import Report, audit
 from sealwright_licensing.audit_keys import AuditKeys
 from sealwright_licensing.audit_source import DatabaseSource
 from sealwright_licensing.database import is_postgresql
@@ -29,22 +29,27 @@ LOGGED_SINCE = "0006"
 """The revision since which there is a log."""
 
 
-def require_as_logged(connection: Connection, schema: str, keys: AuditKeys) -> None:
+def require_as_logged(connection: Connection, schema: str, keys: AuditKeys) -> Report:
     """Audit the log, and every row against it, and let nobody write into them until the transaction ends.
 
     Args:
         schema: revision of the database; from before there was a log nothing can be said of its rows.
 
+    Returns:
+        Without findings, but for those that persons have acknowledged.
+
     Raises:
         VerificationError: AUDIT_MISMATCH.
     """
     if schema < LOGGED_SINCE:
-        return
+        return Report()
     lock_rows(connection)
-    audit(DatabaseSource(connection), keys.keys, keys.origin, schema=schema).require_clean(
+    report = audit(DatabaseSource(connection), keys.keys, keys.origin, schema=schema)
+    report.require_clean(
         "Nothing was migrated, since that enters all rows anew. Find out with `audit verify` what else is wrong and "
         "who wrote it, and restore a backup; or say of each finding what it is, by `audit acknowledge`."
     )
+    return report
 
 
 def lock_rows(connection: Connection) -> None:

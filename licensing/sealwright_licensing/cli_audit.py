@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from sealwright_licensing.audit import Finding, Report, Source, audit
+from sealwright_licensing.audit import Report, Source, audit
 from sealwright_licensing.audit_keys import load_audit_keys, service_files
 from sealwright_licensing.audit_search import SEARCHED, find_entries
 from sealwright_licensing.audit_source import (
@@ -20,6 +20,7 @@ from sealwright_licensing.audit_source import (
 )
 from sealwright_licensing.cli_actor import cli_actor
 from sealwright_licensing.cli_context import open_service
+from sealwright_licensing.cli_judgements import acknowledged_documents, acknowledged_lines, finding_line, past_lines
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, day, print_result, table
 from sealwright_licensing.config import SERVICE_FILE, ServiceFolder, load_config
 from sealwright_licensing.database import opened_database
@@ -121,25 +122,23 @@ def _print_report(report: Report, *, as_json: bool) -> None:
         "changes_of_earlier_versions": report.earlier_changes,
         "found": report.found,
         "findings": [one.document() for one in report.findings],
-        "acknowledged": [one.document() for one in report.acknowledged],
+        "acknowledged": acknowledged_documents(report.acknowledged),
+        "judged": [one.document() for one in report.judgements],
     }
-    words = [f"{one.place}: {one.sentence}.{_named(one)}" for one in report.findings[:SHOWN_FINDINGS]]
+    words = [finding_line(one) for one in report.findings[:SHOWN_FINDINGS]]
     if report.found > SHOWN_FINDINGS:
         words.append(f"… and {report.found - SHOWN_FINDINGS} more; --json lists up to 1000.")
     words.append(
         f"{report.entries} entries, {report.checkpoints} checkpoints and {report.rows} rows verified, "
         f"{report.found} findings."
     )
-    words += [f"Acknowledged: {one.place}: {one.sentence}.{_named(one)}" for one in report.acknowledged]
+    words += acknowledged_lines(report.acknowledged)
+    words += past_lines(report)
     if report.upgrades:
         words.append(f"Upgrades of the database have entered all rows anew: {', '.join(report.upgrades)}.")
     if report.waiting:
         words.append(f"{report.waiting} entries wait for their numbers; no checkpoint covers them yet.")
     print_result(result, words, as_json=as_json)
-
-
-def _named(finding: Finding) -> str:
-    return f" [{finding.finding_id[:16]}]" if finding.finding_id else ""
 
 
 def _checkpoint(arguments: argparse.Namespace) -> None:

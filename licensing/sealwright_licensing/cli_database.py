@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sealwright_licensing import database_copy, schema
 from sealwright_licensing.cli_actor import cli_actor
+from sealwright_licensing.cli_judgements import acknowledged_documents, acknowledged_lines
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, print_result, table
 from sealwright_licensing.config import ServiceFolder, load_config, read_password
 from sealwright_licensing.database import describe, open_engine, opened_database
@@ -56,29 +57,39 @@ def _upgrade(arguments: argparse.Namespace) -> None:
     folder = ServiceFolder(arguments.directory)
     with opened_database(folder, load_config(folder)) as engine:
         before = schema.current_revision(engine)
-        signed = upgrade_service(folder, engine, cli_actor())
+        done = upgrade_service(folder, engine, cli_actor())
         after = schema.current_revision(engine)
-    words = [f"{signed} devices, enrolments and roots that stood in it are signed now."] if signed else []
-    _print_move(arguments, before, after, words, {"signed": signed})
+    words = [f"{done.signed} devices, enrolments and roots that stood in it are signed now."] if done.signed else []
+    _print_move(arguments, before, after, done, words=words, more={"signed": done.signed})
 
 
 def _downgrade(arguments: argparse.Namespace) -> None:
     folder = ServiceFolder(arguments.directory)
     with opened_database(folder, load_config(folder)) as engine:
         before = schema.current_revision(engine)
-        downgrade_service(folder, engine, arguments.to, cli_actor())
+        done = downgrade_service(folder, engine, arguments.to, cli_actor())
         after = schema.current_revision(engine)
     words = []
     if after is not None and after < schema.SIGNED_SINCE:
         words.append("It holds no signatures: the next `database upgrade` signs whatever stands in it then.")
-    _print_move(arguments, before, after, words, {})
+    _print_move(arguments, before, after, done, words=words, more={})
 
 
 def _print_move(
-    arguments: argparse.Namespace, before: str | None, after: str | None, words: list[str], more: dict[str, int]
+    arguments: argparse.Namespace,
+    before: str | None,
+    after: str | None,
+    done: schema.Migration,
+    *,
+    words: list[str],
+    more: dict[str, int],
 ) -> None:
-    result = {"before": before, "after": after, **more}
-    print_result(result, [f"Schema {before or 'none'} -> {after or 'none'}.", *words], as_json=arguments.json)
+    result = {"before": before, "after": after, "acknowledged": acknowledged_documents(done.acknowledged), **more}
+    lines = [f"Schema {before or 'none'} -> {after or 'none'}.", *words]
+    if done.acknowledged:
+        lines.append("From now on the log has these as they are:")
+        lines += acknowledged_lines(done.acknowledged)
+    print_result(result, lines, as_json=arguments.json)
 
 
 def _copy(arguments: argparse.Namespace) -> None:

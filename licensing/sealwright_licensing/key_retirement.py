@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sealwright_custody.keeper import Keeper, fingerprint
 from sealwright_licensing.actors import Actor
 from sealwright_licensing.audit import audit
+from sealwright_licensing.audit_judgements import RowPlace
 from sealwright_licensing.audit_source import open_database_source
 from sealwright_licensing.custodian_keys import open_custodian
 from sealwright_licensing.keyring import (
@@ -68,13 +69,13 @@ def forget_key(folder: Path, keeper: Keeper, store: SqlStore, actor: Actor, name
     if entry.role is KeyRole.LOG:
         _retire_log_key(folder, keeper, store, files[keyring.service_files[-1]].service_id, entry)
     if entry.role is KeyRole.LEASE_DOCUMENT:
-        _require_clean_audit(folder, keeper, store, files[keyring.service_files[-1]].service_id)
+        judged = _audit_judged(folder, keeper, store, files[keyring.service_files[-1]].service_id)
         known = {name: load_ed25519_public_key(file.lease_document_key) for name, file in files.items()}
         left = signed_by([known[name] for name in kept.service_files])
         current = keyring.current(entry.role).fingerprint
         key = open_entry(keyring, keeper, entry.role, current)
         assert isinstance(key, Ed25519PrivateKey)  # noqa: S101 - by its role
-        sign_anew(store, actor, signed_by(list(known.values())), left, key, now=now)
+        sign_anew(store, actor, signed_by(list(known.values())), left, key, judged=judged, now=now)
     save_keyring(folder, kept)
     return entry
 
@@ -100,18 +101,23 @@ def _retire_log_key(folder: Path, keeper: Keeper, store: Store, service_id: str,
     Sequencer(store, load_log_keys(folder, keeper), service_id).retire(entry.fingerprint)
 
 
-def _require_clean_audit(folder: Path, keeper: Keeper, store: SqlStore, service_id: str) -> None:
-    """Refuse to sign records anew that the log does not know so: whoever stole the old key could have written them."""
+def _audit_judged(folder: Path, keeper: Keeper, store: SqlStore, service_id: str) -> frozenset[RowPlace]:
+    """Refuse to sign records anew that the log does not know so: whoever stole the old key could have written them.
+
+    Returns:
+        Rows that are not refused because a person has judged a finding about them, and must not be signed either.
+    """
     keys = [key.public_key() for key in load_log_keys(folder, keeper)]
     with open_database_source(store.engine) as source:
         report = audit(source, keys, log_origin(service_id))
-    found = [*report.findings, *report.acknowledged]  # who judged a row did not vouch for a signature over it
-    if found:
+    if report.found:
+        first = report.findings[0]
         raise OperationError(
-            f"Forgetting this key signs anew what it has signed, and {found[0].place} is not as the log has it: "
-            f"{found[0].sentence}.",
+            f"Forgetting this key signs anew what it has signed, and {first.place} is not as the log has it: "
+            f"{first.sentence}.",
             cure="Run `audit verify`, find out who wrote it, and restore the database from the backup.",
         )
+    return report.judged_rows()
 
 
 def _find(keyring: Keyring, named: str) -> KeyEntry:

@@ -19,8 +19,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from sealwright_licensing.actors import Actor
-from sealwright_licensing.audit import Finding
+from sealwright_licensing.audit import Finding, Report
 from sealwright_licensing.audit_acknowledgement import acknowledge_finding
+from sealwright_licensing.audit_judgements import Judgement
 from sealwright_licensing.audit_keys import AuditKeys
 from sealwright_licensing.baseline import LOGGED_SINCE, enter_baseline, require_as_logged
 from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
@@ -40,6 +41,16 @@ class Migrator:
     audit_keys: AuditKeys
     record_key: Callable[[], Ed25519PrivateKey]
     """Opens the key that signs what is there, if the schema had no signatures (signed_records.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What a change of the schema has come to."""
+
+    signed: int = 0
+    """Records that were signed."""
+    acknowledged: tuple[tuple[Finding, Judgement], ...] = ()
+    """Findings that persons had acknowledged: the rows are entered in the log as they are."""
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -86,7 +97,7 @@ def create(engine: Engine) -> None:
     upgrade(engine)
 
 
-def upgrade(engine: Engine, migrator: Migrator | None = None) -> int:
+def upgrade(engine: Engine, migrator: Migrator | None = None) -> Migration:
     """Bring a database to the newest revision.
 
     Its rows are audited before, and the log is told how the migrations have left them, and by whom.
@@ -95,27 +106,24 @@ def upgrade(engine: Engine, migrator: Migrator | None = None) -> int:
         engine: the database.
         migrator: not needed for a database that is empty.
 
-    Returns:
-        Number of records that were signed.
-
     Raises:
         VerificationError: AUDIT_MISMATCH: the rows are not as the log has them.
-        OperationError: the database refuses.
+        OperationError: the database refuses, or a record that is to be signed now is one that a person has judged.
     """
     newest, signed = newest_revision(), 0
     with _alone(engine) as connection:
         before = _revision(connection)
         if before == newest:
-            return 0
-        _prepare(connection, before, migrator)
+            return Migration()
+        report = _prepare(connection, before, migrator)
         command.upgrade(_config(connection), newest)
         if migrator and before and before < SIGNED_SINCE:
-            signed = sign_stored_records(connection, migrator.record_key())
+            signed = sign_stored_records(connection, migrator.record_key(), report.judged_rows())
         _enter(connection, before, migrator)
-    return signed
+    return Migration(signed, tuple(report.acknowledged))
 
 
-def downgrade(engine: Engine, revision: str, migrator: Migrator) -> None:
+def downgrade(engine: Engine, revision: str, migrator: Migrator) -> Migration:
     """Take a database back to a revision, with the same audit and the same entries; "base" empties it.
 
     Raises:
@@ -125,9 +133,10 @@ def downgrade(engine: Engine, revision: str, migrator: Migrator) -> None:
     """
     with _alone(engine) as connection:
         before = _revision(connection)
-        _prepare(connection, before, migrator)
+        report = _prepare(connection, before, migrator)
         command.downgrade(_config(connection), revision)
         _enter(connection, before, migrator)
+    return Migration(acknowledged=tuple(report.acknowledged))
 
 
 def acknowledge(engine: Engine, keys: AuditKeys, actor: Actor, named: str, judgement: str) -> Finding:
@@ -142,10 +151,11 @@ def acknowledge(engine: Engine, keys: AuditKeys, actor: Actor, named: str, judge
         return acknowledge_finding(connection, keys, actor, named, judgement, schema=revision, now=now)
 
 
-def _prepare(connection: Connection, before: str | None, migrator: Migrator | None) -> None:
-    if before is not None:
-        assert migrator is not None  # noqa: S101 - a database that is not empty is migrated by somebody
-        require_as_logged(connection, before, migrator.audit_keys)
+def _prepare(connection: Connection, before: str | None, migrator: Migrator | None) -> Report:
+    if before is None:
+        return Report()
+    assert migrator is not None  # noqa: S101 - a database that is not empty is migrated by somebody
+    return require_as_logged(connection, before, migrator.audit_keys)
 
 
 def _enter(connection: Connection, before: str | None, migrator: Migrator | None) -> None:

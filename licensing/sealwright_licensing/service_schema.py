@@ -19,12 +19,12 @@ from sealwright_licensing.keys import load_signing_keys
 from sealwright_policies.errors import OperationError
 
 
-def upgrade_service(folder: ServiceFolder, engine: Engine, actor: Actor) -> int:
-    """Bring the database to the newest schema; returns the number of records that were signed.
+def upgrade_service(folder: ServiceFolder, engine: Engine, actor: Actor) -> schema.Migration:
+    """Bring the database to the newest schema.
 
     Raises:
         VerificationError: AUDIT_MISMATCH: its rows are not as the log has them.
-        OperationError: the database refuses, or is from before records were signed and this service's records are.
+        OperationError: as :func:`schema.upgrade`; or it is from before records were signed and this service's are.
     """
     found = schema.current_revision(engine)
     if load_keyring(folder.keys).records_signed and found is not None and found < schema.SIGNED_SINCE:
@@ -33,21 +33,22 @@ def upgrade_service(folder: ServiceFolder, engine: Engine, actor: Actor) -> int:
             "an upgrade would sign whatever stands there now.",
             cure="Find out who took it back. Restore database and keys/ from one backup, and upgrade that.",
         )
-    signed = schema.upgrade(engine, migrator(folder, actor))
+    done = schema.upgrade(engine, migrator(folder, actor))
     _note(folder.keys, is_signed=True)
-    return signed
+    return done
 
 
-def downgrade_service(folder: ServiceFolder, engine: Engine, revision: str, actor: Actor) -> None:
+def downgrade_service(folder: ServiceFolder, engine: Engine, revision: str, actor: Actor) -> schema.Migration:
     """Take the database back; behind a schema without signatures the next upgrade signs what stands there then.
 
     Raises:
         SealwrightError: as :func:`schema.downgrade`.
     """
-    schema.downgrade(engine, revision, migrator(folder, actor))
+    done = schema.downgrade(engine, revision, migrator(folder, actor))
     found = schema.current_revision(engine)
     if found is None or found < schema.SIGNED_SINCE:
         _note(folder.keys, is_signed=False)
+    return done
 
 
 def migrator(folder: ServiceFolder, actor: Actor) -> schema.Migrator:

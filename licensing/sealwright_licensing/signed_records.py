@@ -9,7 +9,7 @@ for licences or for codes. The audit does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlalchemy import Connection, and_, select, update
 
 from sealwright_licensing.actors import Actor
+from sealwright_licensing.audit_judgements import RowPlace
 from sealwright_licensing.journal import record_operation
 from sealwright_licensing.keyring import load_keyring, load_service_files
 from sealwright_licensing.logs import logger
@@ -128,12 +129,25 @@ def sign_record(record: S, key: Ed25519PrivateKey) -> S:
     return replace(record, signature=key.sign(_digest(record)))
 
 
-def sign_stored_records(connection: Connection, key: Ed25519PrivateKey) -> int:
-    """Sign every record as it stands, in the upgrade from a schema that has no signatures; returns how many."""
+def sign_stored_records(connection: Connection, key: Ed25519PrivateKey, judged: Set[RowPlace]) -> int:
+    """Sign every record as it stands, in the upgrade from a schema that has no signatures; returns how many.
+
+    Not devices that are retired, which need none.
+
+    Args:
+        judged: rows that persons have said of that they were written past the service.
+
+    Raises:
+        OperationError: one of them is to be signed.
+    """
     count = 0
     for kind, names in SIGNED.items():
         table = TABLES[kind]
-        for row in connection.execute(select(*(table.c[name] for name in names))).mappings().all():
+        query = select(*(table.c[name] for name in names))
+        if kind is Device:
+            query = query.where(table.c.status != DeviceStatus.RETIRED.value)
+        for row in connection.execute(query).mappings().all():
+            _require_unjudged((table.name, str(row[_key_name(kind)])), judged)
             signature = key.sign(_digest_of(kind, [row[name] for name in names]))
             here = and_(*(column == row[column.name] for column in table.primary_key))
             connection.execute(update(table).where(here).values(signature=signature))
@@ -142,9 +156,18 @@ def sign_stored_records(connection: Connection, key: Ed25519PrivateKey) -> int:
 
 
 def sign_anew(
-    store: Store, actor: Actor, before: SignedRecords, left: SignedRecords, key: Ed25519PrivateKey, *, now: int
+    store: Store,
+    actor: Actor,
+    before: SignedRecords,
+    left: SignedRecords,
+    key: Ed25519PrivateKey,
+    *,
+    judged: Set[RowPlace],
+    now: int,
 ) -> None:
     """Have the current key sign what only a key that is forgotten has signed; what nobody has signed is not signed now.
+
+    Nor are devices that are retired, which need no signature.
 
     Args:
         store: believes every record.
@@ -152,21 +175,41 @@ def sign_anew(
         before: by all keys of the service.
         left: without the one that is forgotten.
         key: the current one.
+        judged: rows that persons have said of that they were written past the service.
         now: seconds since the epoch.
+
+    Raises:
+        OperationError: one of them is to be signed.
     """
     with store.write() as transaction:
         wanting = [
             record
             for kind in SIGNED
             for record in transaction.find(kind)
-            if before.has_signed(record) and not left.has_signed(record)
+            if not _is_retired(record) and before.has_signed(record) and not left.has_signed(record)
         ]
+        names = [(TABLES[type(one)].name, str(getattr(one, _key_name(type(one))))) for one in wanting]
+        for name in names:
+            _require_unjudged(name, judged)
         for record in wanting:
             transaction.put(sign_record(record, key))
-        names = [(TABLES[type(one)].name, str(getattr(one, _key_name(type(one))))) for one in wanting]
         detail = {"records": len(wanting), "sha256": _digest_of_names(names)}
         if wanting:
             record_operation(transaction, actor=actor, operation="keys.sign-anew", subject="", detail=detail, now=now)
+
+
+def _require_unjudged(place: RowPlace, judged: Set[RowPlace]) -> None:
+    """Refuse to sign what was written past the service, for whoever judged it did not vouch for a signature over it."""
+    if place in judged:
+        raise OperationError(
+            f"{' '.join(place)} would be signed, and a person has judged a finding of the audit about it.",
+            cure="`audit verify` lists it. `device retire` such a device and enrol its box anew; or restore a backup "
+            "from before.",
+        )
+
+
+def _is_retired(record: object) -> bool:
+    return isinstance(record, Device) and record.status is DeviceStatus.RETIRED
 
 
 def _key_name(kind: type[Any]) -> str:
@@ -182,7 +225,7 @@ def _digest_of_names(names: Sequence[tuple[str, str]]) -> str:
 def _needs_none(record: object) -> bool:
     match record:
         case Device():
-            return record.status is DeviceStatus.RETIRED
+            return _is_retired(record)
         case MakerCertificate():
             return not record.tier or is_listed(record)
         case _:

@@ -62,9 +62,18 @@ def test_what_a_person_has_judged_is_listed_and_exits_with_0(
     said = run(capsys, "acknowledge", folder, finding["id"][:16], "--sentence", "Edited by hand.")
     assert said == finding
     report = run(capsys, "verify", folder)
-    assert (report["findings"], report["acknowledged"]) == ([], [finding])
+    (acknowledged,) = report["acknowledged"]
+    assert report["findings"] == []
+    assert finding.items() <= acknowledged.items()
+    actor = f"{acknowledged['actor_kind']} {acknowledged['actor']}"
+    assert (acknowledged["entry"], acknowledged["judgement"]) == ("a waiting entry", "Edited by hand.")
+    assert actor.startswith("cli ")
+    assert report["judged"] == [acknowledged]
+    size = world.sequence()
     assert main(["audit", "verify", str(folder)]) == 0
-    assert f"Acknowledged: {finding['place']}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"Acknowledged: {finding['place']}: {finding['sentence']}" in printed
+    assert f"entry {size - 1}, {actor}: Edited by hand." in printed
     assert main(["audit", "acknowledge", str(folder), "ffffffff", "--sentence", "No."]) == 2
 
 
