@@ -17,7 +17,8 @@ from pathlib import Path
 
 from sealwright_image.apt_sources import debian_sources
 from sealwright_image.box_modules import box_modules, programs
-from sealwright_image.confinement import initrd_additions
+from sealwright_image.compiler import compile_freestanding
+from sealwright_image.confinement import initrd_additions, is_profile
 from sealwright_image.context import Context
 from sealwright_image.initrd import InitrdLists, build_initrd, kernel_version
 from sealwright_image.lists import parse_list
@@ -25,6 +26,7 @@ from sealwright_image.os_build import DEFAULT_KERNEL, OsBuild, OsConfig
 from sealwright_image.root_tree import RootTree
 from sealwright_image.trusted_base import measure
 from sealwright_image.uki import UkiParts, build_uki, command_line
+from sealwright_policies.domains.compiler.units import LAUNCHER
 from sealwright_policies.errors import OperationError
 
 DEFINITIONS = Path(__file__).resolve().parents[1] / "mkosi"
@@ -34,6 +36,8 @@ SHARED_FOLDER = "usr/share/sealwright"
 PYTHON_FOLDER = "usr/lib/sealwright/python"
 FIREWALL_PATH = "usr/lib/sealwright/firewall.nft"
 ENGINE_PATH = "usr/lib/sealwright/bin/llama-server"
+PROGRAMS = DEFINITIONS / "programs"
+"""Sources of our own programs in C: the initrd's first one, and the launcher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
         folder.mkdir(parents=True, exist_ok=True)
     stage_apt_sources(config, context, folders.sandbox)
     stage_extra_tree(config, folders.extra)
+    compile_freestanding(PROGRAMS / "launch.c", folders.extra / LAUNCHER.lstrip("/"), context.tools)
     with context.progress.step("operating system (mkosi)"), _exclusive(cache / "lock"):
         context.tools.run(
             mkosi_argv(config, folders, context.epoch),
@@ -115,7 +120,8 @@ def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
 
 def _write_trusted_base(tree: RootTree, config: OsConfig, manifest: Path, target: Path) -> None:
     packages = len(json.loads(manifest.read_text())["packages"])
-    measured = measure(tree, config.firewall, packages, (DEFINITIONS / "initrd/init.c").read_text())
+    sources = "".join(path.read_text() for path in sorted(PROGRAMS.iterdir()))
+    measured = measure(tree, config.firewall, packages, sources)
     target.write_text(json.dumps(measured, indent=1) + "\n")
 
 
@@ -140,9 +146,7 @@ def _boot_parts(tree: RootTree, context: Context, made: Path, root_hash: str, co
     for folder in (scratch, policies):
         folder.mkdir()
     with context.progress.step("policies"):
-        added = initrd_additions(
-            DEFINITIONS, kernel, root_hash, words, signer=config.signer, context=context, work=policies
-        )
+        added = initrd_additions(DEFINITIONS, kernel, root_hash, words, config=config, context=context, work=policies)
     with context.progress.step("initrd"):
         lists = InitrdLists.load(DEFINITIONS / "initrd")
         build_initrd(tree, lists, added, context.tools, work=scratch, output=initrd, epoch=context.epoch)
@@ -208,8 +212,10 @@ def stage_extra_tree(config: OsConfig, extra: Path) -> None:
     shutil.copyfile(config.engine, engine)
     engine.chmod(0o755)
     (extra / FIREWALL_PATH).write_text(config.firewall)
-    for name, data in config.shared_files.items():
-        target = extra / SHARED_FOLDER / name
+    files = {f"{SHARED_FOLDER}/{name}": data for name, data in config.shared_files.items()}
+    files |= {path.lstrip("/"): data for path, data in config.domain_files.items() if not is_profile(path)}
+    for name, data in files.items():
+        target = extra / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
     for path in (extra / PYTHON_FOLDER).rglob("*.py"):

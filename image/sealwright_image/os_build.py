@@ -36,6 +36,8 @@ class OsConfig:
     """llama-server, copied to /usr/lib/sealwright/bin."""
     shared_files: Mapping[str, bytes]
     """Files of /usr/share/sealwright by name: license-service.json, manifest-key.pem, product.json."""
+    domain_files: Mapping[str, bytes]
+    """What the domains compile to, by path in the image. AppArmor profiles go into the initrd instead, in binary."""
     firewall: str
     """The packet filter's rules, /usr/lib/sealwright/firewall.nft."""
     signer: SecureBootSigner

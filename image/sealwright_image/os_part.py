@@ -25,6 +25,7 @@ from sealwright_image.os_build import OsBuild, OsConfig, SecureBootSigner
 from sealwright_image.preflight import Inputs
 from sealwright_image.run import TOOLCHAIN, toolchain
 from sealwright_policies.domains.canonical import canonical_form
+from sealwright_policies.domains.compiler import compile_engines
 from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
@@ -89,6 +90,7 @@ def os_config(config: Config, inputs: Inputs, source: OsSource) -> OsConfig:
             **{f"domains/{one.domain.name}.json": canonical_form(one.domain) for one in inputs.domains},
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },
+        domain_files=compile_engines(inputs.domains),
         firewall=firewall_rules((POLICIES / "firewall.nft").read_text(), custodians.service.url, config.peers),
         signer=SecureBootSigner(keys.db.key, keys.db.certificate_file),
         packages=config.packages,
@@ -157,6 +159,7 @@ def cache_key(config: OsConfig, context: Context, source: OsSource) -> str:
         "epoch": str(context.epoch),
         "tools": (context.cache / "tools-root").resolve().name,
         **{f"file {name}": content.decode("utf-8") for name, content in config.shared_files.items()},
+        **{f"domain file {path}": content.decode("utf-8") for path, content in config.domain_files.items()},
     }
     return fingerprint(files, values)
 

@@ -21,14 +21,14 @@ UNIT_FOLDERS = ("/usr/lib/systemd/system/", "/etc/systemd/system/")
 Quantities = Mapping[str, int]
 
 
-def measure(tree: RootTree, firewall: str, packages: int, first_program: str) -> dict[str, int]:
+def measure(tree: RootTree, firewall: str, packages: int, own_programs: str) -> dict[str, int]:
     """The quantities of a root.
 
     Args:
         tree: The root.
         firewall: The packet filter's rules.
         packages: Debian packages in it.
-        first_program: Source of the initrd's /init.
+        own_programs: Sources of the initrd's /init and of the launcher.
     """
     executables = tree.executables()
     libraries = [path for path, member in tree.members.items() if member.isfile() and _is_library(path)]
@@ -42,7 +42,7 @@ def measure(tree: RootTree, firewall: str, packages: int, first_program: str) ->
         "packages": packages,
         "services": sum(1 for path, member in tree.members.items() if member.isfile() and _is_service(path)),
         "open_ports": len(open_ports(firewall)),
-        "own_lines": sum(lines(tree.read(path).decode("utf-8")) for path in own) + lines(first_program),
+        "own_lines": sum(lines(tree.read(path).decode("utf-8")) for path in own) + lines(own_programs),
     }
 
 

@@ -16,6 +16,7 @@ from sealwright_appliance.engines import environment
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_outflow
 from sealwright_appliance.status import PayloadStatus
+from sealwright_policies.domains.compiler.units import ENGINE
 from sealwright_policies.errors import OperationError
 from sealwright_testing.llama import llama_server_binary
 
@@ -35,9 +36,9 @@ def unit_command() -> tuple[str, ...]:
 
 
 def command(paths: Paths, payload: PayloadStatus) -> list[str]:
-    """The unit's command line for one payload of a box under ``paths.root``."""
+    """The unit's command line behind the launcher, for one payload of a box under ``paths.root``."""
     model = paths.payloads / payload.payload_id / payload.file_name
-    words = unit_command()[1:]
+    words = unit_command()[unit_command().index(ENGINE) + 1 :]
     return [str(llama_server_binary())] + [
         word.replace(_RUN, str(paths.run)).replace("%i", payload.payload_id).replace("${SEALWRIGHT_MODEL}", str(model))
         for word in words

@@ -120,9 +120,11 @@ class Vendor:
         flavour: str = "production",
         extra_tree: Path | None = None,
         extra_command_line: Sequence[str] = (),
+        planted_engines: Sequence[str] = (),
     ) -> Path:
-        """Write product.toml; returns its path."""
-        domains = write_serving(self.directory / "domains", {one.payload_id: one.domain for one in models})
+        """Write product.toml; returns its path. Of planted engines there is a domain, and no payload."""
+        members = dict.fromkeys(planted_engines, "planted") | {one.payload_id: one.domain for one in models}
+        domains = write_serving(self.directory / "domains", members)
         planted = [f'extra_tree = "{extra_tree}"'] if extra_tree else []
         planted += [f"extra_command_line = {json.dumps(list(extra_command_line))}"] if extra_command_line else []
         lines = [

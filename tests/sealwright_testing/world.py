@@ -208,7 +208,11 @@ def _build_planted(world: World) -> None:
         (planted.directory / name).symlink_to(world.vendor.directory / name)
     tree = REPOSITORY / PLANTED / "tree"
     planted.write_product(
-        bundled_models(ModelStore.load()), flavour="test", extra_tree=tree, extra_command_line=[TAKES_CREDENTIALS]
+        bundled_models(ModelStore.load()),
+        flavour="test",
+        extra_tree=tree,
+        extra_command_line=[TAKES_CREDENTIALS],
+        planted_engines=["intruder", "by-path", "by-profile", "by-rules"],
     )
     planted.build(show=True)
 

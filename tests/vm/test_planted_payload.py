@@ -31,6 +31,8 @@ KNOCKED = 9998
 """The port that the observer listens on, and no service of the box."""
 EXIT_EXEC = 203
 """Of a unit whose program could not be started (systemd.exec(5))."""
+EXIT_LAUNCHER = 126
+"""Of the launcher whose program Landlock does not let it execute."""
 EXIT_LOADER = 127
 """Of a program whose libraries the dynamic loader may not map (glibc)."""
 KEPT_FROM_ENGINES = frozenset({
@@ -110,10 +112,14 @@ def confined(console: str) -> None:
     assert dict(re.findall(r"confined (\S+) (.*)", console)) == {
         "sealwright-agent.service": "sealwright-agent (enforce)",
         "sealwright-gateway.service": "sealwright-gateway (enforce)",
-        "sealwright-engine@medical.service": "sealwright-engine (enforce)",
+        "sealwright-engine@medical.service": "sealwright-engine-medical (enforce)",
     }
     ended = dict(re.findall(r"interpreter sealwright-engine@(\S+)\.service (\S+ \d+)", console))
-    assert ended == {"by-path": f"exit-code {EXIT_EXEC}", "by-profile": f"exit-code {EXIT_LOADER}"}
+    assert ended == {
+        "by-path": f"exit-code {EXIT_EXEC}",
+        "by-profile": f"exit-code {EXIT_LOADER}",
+        "by-rules": f"exit-code {EXIT_LAUNCHER}",
+    }
 
 
 @contextmanager

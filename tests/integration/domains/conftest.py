@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_image.compiler import compile_freestanding
+from sealwright_image.mkosi import PROGRAMS
+from sealwright_image.run import Tools
 from sealwright_policies.domains.compiler import compile_domains
 from sealwright_testing.domain_texts import ROOT_HASHES, examples
 from sealwright_testing.tools_root import ToolsRoot
@@ -20,6 +23,14 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     return root
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The box's launcher."""
+    program = tmp_path_factory.mktemp("launcher") / "sealwright-launch"
+    compile_freestanding(PROGRAMS / "launch.c", program, Tools())
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
-"""The kernel takes the Landlock rules: the real engine serves under them, and what they do not grant is refused."""
+"""The launcher and the kernel take the compiled rules: the real engine serves under them, and what they do not grant is
+refused."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from sealwright_policies.domains.compiler.units import ENGINE, PAYLOADS, SOCKETS
+from sealwright_testing.confined_python import PYTHON_RULES
 from sealwright_testing.llama import llama_server_binary
 from sealwright_testing.models.random_gguf import RandomShape, write_random_gguf
 
@@ -20,9 +22,8 @@ START_TIMEOUT_S = 120
 ATTEMPTS = """
 import json, os, socket, sys
 from pathlib import Path
-from sealwright_testing.landlock import enforce
 
-rules, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+folder = Path(sys.argv[1])
 
 def tcp():
     with socket.socket() as one:
@@ -50,8 +51,6 @@ attempts = {
     "connect": tcp,
     "signal another process": other_process,
 }
-if sys.argv[3] == "confined":
-    enforce(rules)
 found = {}
 for name, attempt in attempts.items():
     try:
@@ -66,30 +65,28 @@ print(json.dumps(found))
 @pytest.fixture
 def box(compiled: Path, tmp_path: Path) -> tuple[Path, Path]:
     """A folder that plays the box's places, and the rules of engine@medical for them."""
-    rules = json.loads((compiled / "usr/lib/sealwright/landlock/engine@medical.json").read_text())
-    for rule in rules["paths"]:
-        rule["path"] = _here(rule["path"], tmp_path)
-    path = tmp_path / "rules.json"
-    path.write_text(json.dumps(rules))
+    path = tmp_path / "rules"
+    path.write_text(_here((compiled / "usr/lib/sealwright/landlock/engine@medical.rules").read_text(), tmp_path))
     for name in ("medical", "finance"):
         (tmp_path / "payloads" / name).mkdir(parents=True)
         (tmp_path / "engine" / name).mkdir(parents=True)
     return tmp_path, path
 
 
-def _here(path: str, folder: Path) -> str:
-    for place, name in ((PAYLOADS, "payloads"), (SOCKETS, "engine")):
-        path = path.replace(place, str(folder / name))
-    return str(llama_server_binary()) if path == ENGINE else path
+def _here(rules: str, folder: Path) -> str:
+    places = {PAYLOADS: folder / "payloads", SOCKETS: folder / "engine", ENGINE: llama_server_binary()}
+    for place, path in places.items():
+        rules = rules.replace(f" {place}", f" {path}")
+    return rules
 
 
-def test_the_engine_serves_under_its_rules(box: tuple[Path, Path]) -> None:
+def test_the_engine_serves_under_its_rules(box: tuple[Path, Path], launcher: Path) -> None:
     folder, rules = box
     model, socket = folder / "payloads/medical/model.gguf", folder / "engine/medical/engine.sock"
     write_random_gguf(
         model, RandomShape(width=64, feed_forward=128, layers=1, heads=2, kv_heads=2, vocabulary=500, context=256)
     )
-    line = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "sealwright_testing.landlock", rules]
+    line: list[str | Path] = ["setpriv", "--pdeathsig", "KILL", launcher, rules]
     line += [llama_server_binary(), "--host", socket, "--model", model, "--load-mode", "dio", "--offline", "--no-slots"]
     line += ["--threads", "1", "--ctx-size", "256"]
     log = folder / "log"
@@ -116,22 +113,24 @@ def _answer(socket: Path, process: subprocess.Popen[bytes], log: Path) -> dict[s
     raise AssertionError(f"llama-server did not answer:\n{log.read_text(errors='replace')[-2000:]}")
 
 
-def attempts(box: tuple[Path, Path], how: str) -> dict[str, bool]:
-    folder, rules = box
+def attempts(box: tuple[Path, Path], *launch: str | Path) -> dict[str, bool]:
+    folder, _ = box
     for name in ("medical/model.gguf", "medical/spare", "finance/model.gguf"):
         (folder / "payloads" / name).write_bytes(b"GGUF")
-    done = subprocess.run(
-        [sys.executable, "-c", ATTEMPTS, rules, folder, how], capture_output=True, text=True, check=True
-    )
+    python = [*launch, sys.executable, "-I", "-c", ATTEMPTS, folder]
+    done = subprocess.run(python, capture_output=True, text=True, check=True)
     found: dict[str, bool] = json.loads(done.stdout)
     return found
 
 
-def test_what_the_rules_do_not_grant_is_refused(box: tuple[Path, Path]) -> None:
-    found = attempts(box, "confined")
+def test_what_the_rules_do_not_grant_is_refused(box: tuple[Path, Path], launcher: Path) -> None:
+    folder, rules = box
+    with_python = folder / "rules-with-python"
+    with_python.write_text(rules.read_text() + PYTHON_RULES)
+    found = attempts(box, launcher, with_python)
     assert [name for name, done in found.items() if done] == ["read its model"]
 
 
 def test_without_the_rules_all_of_it_is_done(box: tuple[Path, Path]) -> None:
     """The control: the attempts themselves are good."""
-    assert all(attempts(box, "free").values())
+    assert all(attempts(box).values())

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
+from sealwright_image.mkosi import DEFINITIONS
 from sealwright_policies.domains.compiler.units import Program, Unit, units_of
 from sealwright_testing.domain_texts import examples
 from sealwright_testing.tools_root import ToolsRoot
 
 DOMAINS = examples()
 UNITS = [unit for source in DOMAINS for unit in units_of(DOMAINS, source.domain.name)]
+ENGINE_TEMPLATE = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service"
 TEMPLATE = "[Service]\nType=exec\nDynamicUser=yes\nUser=sw-%i\nUMask=0077\nExecStart=/usr/bin/true\n"
 MOST_EXPOSED = 2.0
 """Of ten, by systemd-analyze security."""
@@ -40,6 +43,7 @@ def units(compiled: Path) -> Path:
     folder = compiled / "usr/lib/systemd/system"
     for program in Program:
         (folder / f"sealwright-{program.value}@.service").write_text(TEMPLATE)
+    shutil.copy(ENGINE_TEMPLATE, folder)
     (folder / "nftables.service").write_text("[Service]\nExecStart=/usr/bin/true\n")
     return compiled
 

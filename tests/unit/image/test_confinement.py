@@ -9,13 +9,15 @@ import pytest
 
 from sealwright_image.apparmor import parse_features, parser_argv, qemu_argv
 from sealwright_image.compiler import freestanding_argv
-from sealwright_image.confinement import APPARMOR_PROFILES, POLICIES
+from sealwright_image.confinement import APPARMOR_PROFILES, POLICIES, is_profile, stage_profiles
 from sealwright_image.firewall import firewall_rules
 from sealwright_image.ipe import POLICY_FILE, policy_text, sign_argv
 from sealwright_image.lists import parse_list
 from sealwright_image.mkosi import DEFINITIONS
 from sealwright_image.os_build import SecureBootSigner
+from sealwright_policies.domains.compiler import compile_engines
 from sealwright_policies.errors import OperationError
+from sealwright_testing.domain_texts import examples
 
 ROOT_HASH = "5a" * 32
 UNITS = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system"
@@ -61,9 +63,9 @@ def test_the_first_program_needs_nothing() -> None:
     assert {"-static", "-nostdlib", "-Werror", '-DNEXT="/x"'} <= set(argv)
 
 
-@pytest.mark.parametrize("name", ["agent", "engine@", "gateway", "unlock", "volumes"])
+@pytest.mark.parametrize("name", ["agent", "gateway", "unlock", "volumes"])
 def test_each_unit_is_started_in_its_profile(name: str) -> None:
-    profile = f"sealwright-{name.rstrip('@')}"
+    profile = f"sealwright-{name}"
     assert f"AppArmorProfile={profile}" in (UNITS / f"sealwright-{name}.service").read_text().splitlines()
     (line,) = [line for line in (APPARMOR_PROFILES / profile).read_text().splitlines() if line.startswith("profile ")]
     assert line.split()[1] == profile
@@ -85,15 +87,14 @@ def test_only_the_agent_asks_the_volume_service_and_it_has_no_network() -> None:
     assert "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_ALG" in unit
 
 
-def test_an_engine_runs_its_own_program_and_no_other() -> None:
-    profile = (APPARMOR_PROFILES / "sealwright-engine").read_text()
-    rules = [line.strip() for line in profile.splitlines() if line.startswith("\t/")]
-    assert not [rule for rule in rules if "x" in rule.rstrip(",").split()[-1]]
-    assert "include" not in profile
-    unit = (UNITS / "sealwright-engine@.service").read_text().splitlines()
-    assert [line for line in unit if line.startswith("ExecPaths=")] == [
-        "ExecPaths=/usr/lib/sealwright/bin/llama-server"
-    ]
+def test_the_profiles_of_engines_come_from_the_domains(tmp_path: Path) -> None:
+    files = compile_engines(examples())
+    folder = stage_profiles(files, tmp_path)
+    own = {"agent", "gateway", "unlock", "volumes"}
+    engines = {"engine-finance", "engine-medical", "engine-oncology-adapter"}
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {f"sealwright-{one}" for one in own | engines}
+    assert (folder / "common/python").is_file()
+    assert {path for path in files if is_profile(path)} == {f"/etc/apparmor.d/sealwright-{one}" for one in engines}
 
 
 @pytest.mark.parametrize(("url", "port"), [("https://license.example:8443", 8443), ("https://license.example", 443)])

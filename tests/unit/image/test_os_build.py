@@ -26,6 +26,7 @@ from sealwright_image.mkosi import (
 )
 from sealwright_image.os_build import DEFAULT_KERNEL, OsConfig, SecureBootSigner
 from sealwright_image.uki import UkiParts, command_line, signing_environment, ukify_argv
+from sealwright_policies.domains.compiler.units import ENGINE, LAUNCHER
 from sealwright_policies.errors import OperationError
 
 SIGNER = SecureBootSigner(Path("/keys/db.key"), Path("/keys/db.pem"))
@@ -47,6 +48,7 @@ def config(**changes: object) -> OsConfig:
         python_packages=(),
         engine=Path("/engine"),
         shared_files={},
+        domain_files={},
         firewall="table inet sealwright {}\n",
         signer=SIGNER,
     )
@@ -109,7 +111,9 @@ def test_our_files_are_staged_without_caches_and_with_plain_modes(tmp_path: Path
     engine = tmp_path / "llama-server"
     engine.write_bytes(b"engine")
     extra = tmp_path / "extra"
-    stage_extra_tree(config(python_packages=(package,), engine=engine, shared_files={"product.json": b"{}"}), extra)
+    files = {"/usr/lib/sealwright/landlock/engine@m.rules": b"abi 6\n", "/etc/apparmor.d/sealwright-engine-m": b""}
+    staged = config(python_packages=(package,), engine=engine, shared_files={"product.json": b"{}"}, domain_files=files)
+    stage_extra_tree(staged, extra)
     assert {
         str(path.relative_to(extra)): path.stat().st_mode & 0o777 for path in extra.rglob("*") if path.is_file()
     } == {
@@ -117,6 +121,7 @@ def test_our_files_are_staged_without_caches_and_with_plain_modes(tmp_path: Path
         "usr/lib/sealwright/python/sealwright_appliance/page.html": 0o644,
         "usr/lib/sealwright/bin/llama-server": 0o755,
         "usr/lib/sealwright/firewall.nft": 0o644,
+        "usr/lib/sealwright/landlock/engine@m.rules": 0o644,
         "usr/share/sealwright/product.json": 0o644,
     }
     assert not (extra / "usr/lib/sealwright/python/sealwright_appliance/never_imported").exists()
@@ -243,38 +248,26 @@ def test_the_root_password_is_locked_not_empty() -> None:
     assert "RootPassword=hashed:!\n" in (DEFINITIONS / "mkosi.conf").read_text()
 
 
-ENGINE_SANDBOX = (
-    "PrivateNetwork=yes",
-    "PrivatePIDs=yes",
-    "RestrictAddressFamilies=AF_UNIX",
-    "CapabilityBoundingSet=",
-    "NoNewPrivileges=yes",
-    "MemoryDenyWriteExecute=yes",
-    "ProtectSystem=strict",
-    "LimitCORE=0",
-    "BindReadOnlyPaths=/run/sealwright/payloads/%i",
-    "TemporaryFileSystem=/run:mode=0755 /var:ro",
-    "SystemCallFilter=~@privileged @resources @debug @mount userfaultfd",
-    "SystemCallFilter=~symlink symlinkat",
-    "NoExecPaths=/ /tmp /var/tmp /run/sealwright/engine/%i",
-    # llama-server with a request does not end by SIGTERM (integration/serve/test_engine_end.py).
-    "TimeoutStopSec=5s",
-)
-
-
-@pytest.mark.parametrize("line", ENGINE_SANDBOX)
-def test_the_engine_is_confined(line: str) -> None:
-    unit = (UNITS / "sealwright-engine@.service").read_text()
-    assert line in unit.splitlines()
-
-
 def test_each_engine_has_a_user_and_a_socket_folder_of_its_own() -> None:
     """Of one user, code in one engine could put a socket in the place of another's and read prompts."""
     unit = (UNITS / "sealwright-engine@.service").read_text().splitlines()
     assert {"DynamicUser=yes", "User=sw-%i", "RuntimeDirectory=sealwright/engine/%i"} <= set(unit)
     assert [line for line in unit if line.startswith(("Group=", "SupplementaryGroups="))] == []
-    assert [line for line in unit if line.startswith(("BindPaths=", "ReadWritePaths="))] == [
-        "BindPaths=/run/sealwright/engine/%i"
+    assert [line for line in unit if line.startswith(("BindPaths=", "ReadWritePaths="))] == []
+
+
+def test_an_engine_that_is_asked_to_end_while_it_answers_is_killed() -> None:
+    """llama-server with a request does not end by SIGTERM (integration/serve/test_engine_end.py)."""
+    assert "TimeoutStopSec=5s" in settings("sealwright-engine@.service")
+
+
+def test_an_engine_whose_domain_was_not_compiled_into_the_image_does_not_start() -> None:
+    """The launcher is what starts it, by rules that only the compiler makes."""
+    (line,) = [line for line in settings("sealwright-engine@.service") if line.startswith("ExecStart=")]
+    assert line.removeprefix("ExecStart=").split()[:3] == [
+        LAUNCHER,
+        "/usr/lib/sealwright/landlock/engine@%i.rules",
+        ENGINE,
     ]
 
 

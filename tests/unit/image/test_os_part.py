@@ -76,6 +76,7 @@ def room(tmp_path: Path) -> Room:
         python_packages=(),
         engine=tmp_path / "engine",
         shared_files={"product.json": b"{}"},
+        domain_files={"/etc/apparmor.d/sealwright-engine-m": b"profile"},
         firewall="table inet sealwright {}\n",
         signer=SecureBootSigner(tmp_path / "db.key", tmp_path / "db.pem"),
     )
@@ -103,6 +104,7 @@ def test_a_change_of_any_input_is_built_anew(room: Room, tmp_path: Path) -> None
         dataclasses.replace(room.config, mirror="https://mirror.example/debian"),
         dataclasses.replace(room.config, extra_command_line=("quiet",)),
         dataclasses.replace(room.config, shared_files={"product.json": b"[]"}),
+        dataclasses.replace(room.config, domain_files={"/etc/apparmor.d/sealwright-engine-m": b"other"}),
         dataclasses.replace(room.config, extra_tree=tmp_path / "cache"),
     ]
     for number, change in enumerate(changes, start=2):

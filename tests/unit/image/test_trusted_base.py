@@ -12,14 +12,14 @@ from sealwright_image.box_modules import box_modules, programs
 from sealwright_image.confinement import POLICIES
 from sealwright_image.firewall import firewall_rules
 from sealwright_image.lists import parse_list
-from sealwright_image.mkosi import DEFINITIONS
+from sealwright_image.mkosi import DEFINITIONS, PROGRAMS
 from sealwright_image.os_part import PYTHON_PACKAGES
 from sealwright_image.root_tree import RootTree
 from sealwright_image.trusted_base import LEDGER, growth, lines, measure, open_ports, parse_ledger
 from sealwright_policies.errors import FormatError
 
 FIREWALL = firewall_rules((POLICIES / "firewall.nft").read_text(), "https://license.example")
-INIT = (DEFINITIONS / "initrd/init.c").read_text()
+PROGRAMS_TEXT = "".join(path.read_text() for path in sorted(PROGRAMS.iterdir()))
 
 
 def tree(tmp_path: Path, files: dict[str, tuple[int, bytes]]) -> RootTree:
@@ -106,7 +106,7 @@ def test_what_the_sources_tell_of_the_image_is_in_the_ledger() -> None:
     measured = {
         "executables": len(parse_list((DEFINITIONS / "executables.txt").read_text())),
         "open_ports": len(open_ports(FIREWALL)),
-        "own_lines": sum(lines(path.read_text("utf-8")) for path in own) + lines(INIT),
+        "own_lines": sum(lines(path.read_text("utf-8")) for path in own) + lines(PROGRAMS_TEXT),
         "setuid_files": 0,
     }
     assert growth(measured, parse_ledger(LEDGER.read_text("utf-8"))) == []

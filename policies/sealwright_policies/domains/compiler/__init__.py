@@ -10,11 +10,12 @@ from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler import apparmor, ipe, landlock, mounts, nftables, systemd
 from sealwright_policies.domains.compiler.outflow import outflow
-from sealwright_policies.domains.compiler.units import units_of
+from sealwright_policies.domains.compiler.units import Program, Unit, units_of
 from sealwright_policies.outflow import OUTFLOW_FILE
 from sealwright_policies.wire.encoding import document_bytes
 
 SHARE: Final = "/usr/share/sealwright"
+PROFILES: Final = "/etc/apparmor.d"
 
 
 def compile_domain(domains: Domains, name: str) -> dict[str, bytes]:
@@ -31,12 +32,27 @@ def compile_domain(domains: Domains, name: str) -> dict[str, bytes]:
         f"{SHARE}/nftables.d/{name}.nft": nftables.rules(domain).encode(),
     }
     for unit in units_of(domains, name):
-        files |= {
-            f"/usr/lib/systemd/system/sealwright-{unit.name}.service.d/50-domain.conf": systemd.drop_in(unit).encode(),
-            f"/etc/apparmor.d/{unit.profile}": apparmor.profile(unit).encode(),
-            landlock.rules_file(unit): _json(landlock.rules(unit)),
-        }
+        files |= compile_unit(unit)
     return files
+
+
+def compile_unit(unit: Unit) -> dict[str, bytes]:
+    """The files of one unit, by their paths in the image."""
+    return {
+        f"/usr/lib/systemd/system/sealwright-{unit.name}.service.d/50-domain.conf": systemd.drop_in(unit).encode(),
+        f"{PROFILES}/{unit.profile}": apparmor.profile(unit).encode(),
+        landlock.rules_file(unit): landlock.rules(unit).encode(),
+    }
+
+
+def compile_engines(domains: Domains) -> dict[str, bytes]:
+    """The files of all engines' units, by their paths in the image."""
+    files: dict[str, bytes] = {}
+    for source in domains:
+        for unit in units_of(domains, source.domain.name):
+            if unit.program is Program.ENGINE:
+                files |= compile_unit(unit)
+    return dict(sorted(files.items()))
 
 
 def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> dict[str, bytes]:

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sealwright_policies.domains.compiler.landlock import rules_file
-from sealwright_policies.domains.compiler.units import ENGINE, SCRATCH, Program, Unit
+from sealwright_policies.domains.compiler.units import ENGINE, LAUNCHER, SCRATCH, Program, Unit
 from sealwright_policies.domains.endpoints import Transport
 
-LAUNCHER = "/usr/lib/sealwright/bin/sealwright-launch"
 LIBRARIES = (
     "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 mr,",
     "/usr/lib/x86_64-linux-gnu/**.so* mr,",
     "/etc/ld.so.cache r,",
-    "/etc/localtime r,",
-    "/usr/share/zoneinfo/** r,",
 )
-"""The loader, shared libraries, and what the C library looks up."""
+"""The loader and shared libraries, for workloads; the engine is one static file."""
+TIME = ("/etc/localtime r,", "/usr/share/zoneinfo/** r,")
 KERNEL = (
     "/dev/null rw,",
     "/dev/zero r,",
@@ -48,8 +46,6 @@ def profile(unit: Unit) -> str:
     )
     lines = [
         f"# Compiled from the security domain {unit.domain.name}.",
-        "abi <abi/4.0>,",
-        "",
         f"profile {unit.profile} flags=(attach_disconnected) {{",
     ]
     for title, rules in groups:
@@ -66,7 +62,8 @@ def _programs(unit: Unit) -> Iterator[str]:
     else:
         yield f"{unit.image}/ r,"
         yield f"{unit.image}/** mrix,"
-    yield from LIBRARIES
+        yield from LIBRARIES
+    yield from TIME
 
 
 def _members(unit: Unit) -> Iterator[str]:
@@ -89,7 +86,8 @@ def _places(unit: Unit) -> Iterator[str]:
 
 def _sockets(unit: Unit) -> Iterator[str]:
     if unit.program is Program.ENGINE:
-        yield "unix (create, bind, listen, accept, getattr, getopt, setopt, send, receive, shutdown) type=stream,"
+        # Not `unix`: kernels before 6.17 do not know that rule.
+        yield "network unix stream,"
     if unit.has_network:
         for version in sorted({network.version for one in unit.domain.egress for network in one.networks}):
             for transport in sorted({one.protocol for one in unit.domain.egress}):

@@ -1,11 +1,12 @@
-"""Landlock rules of a unit, as data for the launcher (policies/spec/domain.md, 7).
+"""Landlock rules of a unit, as lines for the launcher (policies/spec/domain.md, 7).
 
-Names of rights are those of linux/landlock.h in lower case, without LANDLOCK_ACCESS_FS_ and LANDLOCK_SCOPE_.
+Names of rights are those of linux/landlock.h in lower case, without LANDLOCK_ACCESS_FS_.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from sealwright_policies.domains.compiler.units import ENGINE, SCRATCH, Program, Unit
 from sealwright_policies.domains.endpoints import Transport
@@ -18,8 +19,6 @@ RUN: Final = ("execute", *READ)
 WRITE: Final = ("make_dir", "make_reg", "read_dir", "read_file", "remove_dir", "remove_file", "truncate", "write_file")
 
 SYSTEM: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("/usr/lib/x86_64-linux-gnu", RUN),
-    ("/etc/ld.so.cache", ("read_file",)),
     ("/etc/localtime", ("read_file",)),
     ("/usr/share/zoneinfo", READ),
     ("/proc", READ),
@@ -31,34 +30,31 @@ SYSTEM: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("/dev/urandom", ("read_file",)),
 )
 """What each unit needs of the root; other processes in /proc are hidden by its namespace."""
+LIBRARIES: Final = (("/etc/ld.so.cache", ("read_file",)), ("/usr/lib/x86_64-linux-gnu", RUN))
+"""For workloads. The engine is one static file, so that nothing in it can start a program of the root's."""
 
 
 def rules_file(unit: Unit) -> str:
     """Where the launcher finds them; /usr/share/sealwright is hidden from units."""
-    return f"/usr/lib/sealwright/landlock/{unit.name}.json"
+    return f"/usr/lib/sealwright/landlock/{unit.name}.rules"
 
 
-def rules(unit: Unit) -> dict[str, Any]:
-    """The rules, JSON-ready."""
+def rules(unit: Unit) -> str:
+    """Text of the rules."""
     paths = [*SYSTEM, *((folder, READ) for folder in unit.read_folders)]
     if unit.program is Program.ENGINE:
         paths += [(ENGINE, ("execute", "read_file")), (unit.socket_folder, ("make_sock", "read_dir", "remove_file"))]
     else:
-        paths += [(unit.image, RUN)]
+        paths += [*LIBRARIES, (unit.image, RUN)]
     if unit.results:
         paths += [(unit.results, WRITE)]
     if unit.scratch_mib:
         paths += [(SCRATCH, WRITE)]
-    return {
-        "version": 1,
-        "abi": ABI,
-        "paths": [{"path": path, "access": list(access)} for path, access in sorted(paths)],
-        "connect_tcp": _ports(unit),
-        "scoped": ["abstract_unix_socket", "signal"],
-    }
+    lines = [f"abi {ABI}", *(f"path {path} {' '.join(access)}" for path, access in sorted(paths))]
+    return "".join(f"{line}\n" for line in (*lines, *_ports(unit)))
 
 
-def _ports(unit: Unit) -> list[int]:
-    if not unit.has_network:
-        return []
-    return sorted({one.port for one in unit.domain.egress if one.protocol is Transport.TCP})
+def _ports(unit: Unit) -> Iterator[str]:
+    if unit.has_network:
+        for port in sorted({one.port for one in unit.domain.egress if one.protocol is Transport.TCP}):
+            yield f"connect_tcp {port}"

@@ -6,7 +6,7 @@ from typing import Final
 
 from sealwright_policies.domains.compiler.nftables import users_set
 from sealwright_policies.domains.compiler.seccomp import system_calls
-from sealwright_policies.domains.compiler.units import SCRATCH, Program, Unit
+from sealwright_policies.domains.compiler.units import ENGINE, LAUNCHER, SCRATCH, Program, Unit
 
 Lines = list[tuple[str, str]]
 
@@ -92,7 +92,8 @@ def _files(unit: Unit) -> Lines:
     readable = [*unit.read_folders, *([unit.image] if unit.program is Program.WORKLOAD else [])]
     writable = [unit.socket_folder] if unit.program is Program.ENGINE else [unit.results] if unit.results else []
     scratch = f"{SCRATCH}:rw,mode=1777,size={unit.scratch_mib}M" if unit.scratch_mib else f"{SCRATCH}:ro"
-    executable = ["/usr", *([unit.image] if unit.program is Program.WORKLOAD else [])]
+    libraries = ["/usr/lib/x86_64-linux-gnu", unit.image]
+    executable = [LAUNCHER, *([ENGINE] if unit.program is Program.ENGINE else libraries)]
     # Mounts that systemd makes do not follow the first word: each place where the unit may write is named.
     closed = ["/", SCRATCH, *unit.read_folders, *writable]
     lines = [

@@ -15,6 +15,8 @@ PAYLOADS: Final = "/run/sealwright/payloads"
 RESULTS: Final = "/run/sealwright/results"
 SOCKETS: Final = "/run/sealwright/engine"
 ENGINE: Final = "/usr/lib/sealwright/bin/llama-server"
+LAUNCHER: Final = "/usr/lib/sealwright/bin/sealwright-launch"
+"""Becomes the unit's program once it has confined itself."""
 SCRATCH: Final = "/tmp"  # noqa: S108
 """Of the unit's own, by TemporaryFileSystem=."""
 

@@ -43,8 +43,8 @@ REMOVED_S = 20.0
 KNOCKED = 9998
 """A port that no service of the box has."""
 UNITS = ("sealwright-agent.service", "sealwright-gateway.service", "sealwright-engine@medical.service")
-INTERPRETERS = ("by-path", "by-profile")
-"""Instances of the engine's unit that are to start an interpreter; each lacks the other's defence, see its drop-in."""
+INTERPRETERS = ("by-path", "by-profile", "by-rules")
+"""Instances of the engine's unit that are to start an interpreter; each lacks the others' defences, see its drop-in."""
 OTHER = "medical"
 """The engine that the intruder is after, as its unit says too."""
 

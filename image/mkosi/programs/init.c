@@ -3,14 +3,15 @@
  * A seccomp filter is inherited and cannot be lifted, so what process 1 may not call, nobody may, root included. It is
  * the first program that runs; if the filter cannot be set, it ends, and the kernel panics.
  *
- * Static and without a C library: it is measured with the UKI, and the fewer bytes the better. x86-64 alone.
+ * Static and without a C library: it is measured with the UKI, and the fewer bytes the better.
  */
 
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
-#include <sys/syscall.h>
+
+#include "freestanding.h"
 
 #ifndef NEXT
 #define NEXT "/usr/lib/systemd/systemd"
@@ -62,33 +63,11 @@ static const struct sock_filter filter[] = {
 	RETURN(SECCOMP_RET_ALLOW),
 };
 
-static long system_call(long number, long first, long second, long third)
+static void start(long *stack)
 {
-	long result;
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(first), "S"(second), "d"(third)
-			 : "rcx", "r11", "memory");
-	return result;
-}
-
-/* The stack at the start of a program: argc, argv, 0, environment, 0 (System V ABI, AMD64, 3.4.1). */
-__attribute__((used, noreturn)) static void start(long *stack)
-{
-	long argc = stack[0];
-	long argv = (long)(stack + 1);
-	long environment = (long)(stack + 1 + argc + 1);
 	struct sock_fprog program = {sizeof filter / sizeof *filter, (struct sock_filter *)filter};
 
-	if (system_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&program) == 0)
-		system_call(SYS_execve, (long)NEXT, argv, environment);
-	for (;;)
-		system_call(SYS_exit_group, 1, 0, 0);
+	if (system_call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, (long)&program, 0) == 0)
+		system_call(SYS_execve, (long)NEXT, (long)(stack + 1), environment_of(stack), 0);
+	leave(1);
 }
-
-__asm__(".globl _start\n"
-	"_start:\n"
-	"	xor %ebp, %ebp\n"
-	"	mov %rsp, %rdi\n"
-	"	and $-16, %rsp\n"
-	"	call start\n");
