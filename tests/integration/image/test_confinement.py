@@ -19,6 +19,8 @@ from sealwright_image.run import Tools
 from sealwright_testing.image_inputs import NOW
 from sealwright_testing.tools_root import TOOLCHAIN, ToolsRoot
 
+pytestmark = pytest.mark.redteam
+
 INIT = DEFINITIONS / "programs/init.c"
 # System calls of x86-64 (Linux, arch/x86/entry/syscalls/syscall_64.tbl).
 TAKEN = {
@@ -30,8 +32,6 @@ TAKEN = {
 X32_GETPID = 0x40000000 + 39
 PROBE = """
 import ctypes, json, sys
-
-pytestmark = pytest.mark.redteam
 libc = ctypes.CDLL(None, use_errno=True)
 def error(number):
     ctypes.set_errno(0)
