@@ -18,6 +18,8 @@ DEPTH_MOST = 32
 NODES_MOST = 5_000
 REPEATED_MOST = 2_000
 """Of a list's entries or a text's characters: llama.cpp's own limit (MAX_REPETITION_THRESHOLD)."""
+PROPERTIES_MOST = 256
+"""Of one object: the grammar of those that may be missing grows with the square, and 1200 took llama-server 12 s."""
 REPEATS = frozenset(("minItems", "maxItems", "minLength", "maxLength"))
 
 
@@ -64,6 +66,9 @@ def _require_known(part: Mapping[str, Any], param: str) -> None:
     reference = part.get("$ref")
     if isinstance(reference, str) and not reference.startswith("#"):
         raise _refused(param, "a $ref may only point into the schema itself (#/…)")
+    properties = part.get("properties")
+    if isinstance(properties, dict) and len(properties) > PROPERTIES_MOST:
+        raise _refused(param, f"an object has at most {PROPERTIES_MOST} properties")
     for name in REPEATS & part.keys():
         if isinstance(part[name], int | float) and not 0 <= part[name] <= REPEATED_MOST:
             raise _refused(param, f"{name}: expected 0 to {REPEATED_MOST}")

@@ -15,6 +15,7 @@ from sealwright_appliance.serve.errors import unknown_model
 from sealwright_appliance.serve.gate import Entered, Gate
 from sealwright_appliance.serve.keys import ApiKey
 from sealwright_appliance.serve.meter import Tally
+from sealwright_appliance.serve.openapi import api_document
 from sealwright_appliance.serve.request_parts import BODY_LIMIT
 from sealwright_appliance.serve.requests import read_body
 from sealwright_appliance.serve.response_events import ResponseReply
@@ -35,6 +36,10 @@ def add_model_routes(app: FastAPI, gate: Gate) -> None:
 
 
 def _add_models(app: FastAPI, gate: Gate) -> None:
+    @app.get("/v1/openapi.json")
+    async def document() -> dict[str, Any]:
+        return api_document()
+
     started = int(time.time())
 
     def described(name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.json_schemas import DEPTH_MOST, NODES_MOST, REPEATED_MOST
+from sealwright_appliance.serve.json_schemas import DEPTH_MOST, NODES_MOST, PROPERTIES_MOST, REPEATED_MOST
 from sealwright_appliance.serve.tools import require_template
 
 WEATHER = {
@@ -167,6 +167,9 @@ def test_a_schema_is_bounded() -> None:
         assert name in of_schema({"items": {name: REPEATED_MOST + 1}}).message
         of_schema({"items": {name: -1}})
     of_schema({"minimum": 10**400})
+    assert (
+        "properties" in of_schema({"properties": {f"p{number}": {} for number in range(PROPERTIES_MOST + 1)}}).message
+    )
 
 
 @pytest.mark.parametrize("reference", ["https://elsewhere.example/schema", "file:///etc/passwd", "other.json#/a", ""])

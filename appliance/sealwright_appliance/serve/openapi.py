@@ -1,0 +1,74 @@
+"""What the gateway takes under ``/v1/``, as an OpenAPI document: made of the classes that read the requests."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from sealwright_appliance.serve.chat import ChatRequest
+from sealwright_appliance.serve.embedding import EmbeddingRequest
+from sealwright_appliance.serve.responses import ResponseRequest
+from sealwright_appliance.serve.text_completion import TextRequest
+from sealwright_appliance.serve.token_count import CountRequest
+
+REQUESTS: dict[str, type[BaseModel]] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": TextRequest,
+    "/v1/embeddings": EmbeddingRequest,
+    "/v1/responses": ResponseRequest,
+    "/v1/responses/input_tokens": ResponseRequest,
+    "/v1/tokenize": CountRequest,
+}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+_REF = "#/components/schemas/{model}"
+
+
+@cache
+def api_document() -> dict[str, Any]:
+    """The document; replies have OpenAI's shapes, which it does not repeat."""
+    names, shapes = models_json_schema(
+        [(kind, "validation") for kind in dict.fromkeys(REQUESTS.values())], ref_template=_REF
+    )
+    posts = {path: {"post": _operation(names[kind, "validation"])} for path, kind in REQUESTS.items()}
+    model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+    gets = {
+        "/v1/models": {"get": _operation(None)},
+        "/v1/models/{model}": {"get": _operation(None) | {"parameters": [model]}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Models of a Sealwright box", "version": "1"},
+        "security": [{"key": []}],
+        "paths": gets | posts,
+        "components": {
+            "schemas": shapes["$defs"] | {"Refusal": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(body: Any) -> dict[str, Any]:
+    refused = {"application/json": {"schema": {"$ref": _REF.format(model="Refusal")}}}
+    given = (
+        {} if body is None else {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
+    )
+    answers = {"200": {"description": "As OpenAI's."}, "4XX": {"description": "Refused.", "content": refused}}
+    return given | {"responses": answers | {"5XX": {"description": "Not now.", "content": refused}}}
