@@ -31,7 +31,7 @@ def box_modules(packages: Sequence[Path], started: Iterable[str]) -> frozenset[P
         started: modules or packages, as ``python3 -m`` takes them.
 
     Raises:
-        OperationError: a program is in none of the packages.
+        OperationError: a program is in none of the packages, or a module imports relatively.
     """
     files = dict(_named(packages))
     reached: set[str] = set()
@@ -66,7 +66,9 @@ def _imported(name: str, file: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             for one in node.names:
                 yield from _around(one.name)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            if node.level or not node.module:
+                raise OperationError(f"{file}, line {node.lineno}: a relative import, which is not followed.")
             for one in node.names:
                 yield from _around(f"{node.module}.{one.name}")
 

@@ -38,6 +38,11 @@ def add_verify(commands: Commands) -> None:
     add_trust_files(verify)
     add_consistency(verify)
     verify.add_argument(
+        "--require-log", action="store_true",
+        help="fail where nobody proves that the log is the one that was seen before, and do not only say so; a new pin "
+        "always wants it",
+    )  # fmt: skip
+    verify.add_argument(
         "--device", metavar="ID", help="its device id, as on its console; or --fingerprint or --license"
     )
     verify.add_argument("--license", metavar="ID", help="licence under which it was activated")
@@ -67,7 +72,8 @@ def _verify(arguments: argparse.Namespace) -> None:
     _require_wanted(arguments, verified)
     if arguments.manifest is not None:
         _require_release(verified, arguments.manifest, anchors)
-    log = compare_log(shown.log.checkpoint, verified.checkpoint, anchors.service, arguments.consistency, needed=False)
+    needed = arguments.require_log or (arguments.pin is not None and not arguments.pin.exists())
+    log = compare_log(shown.log.checkpoint, verified.checkpoint, anchors.service, arguments.consistency, needed=needed)
     if arguments.pin is not None:
         _pin(arguments.pin, fingerprint)
     print_result(arguments, document(verified, fingerprint, log), lines(verified, fingerprint, log))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +39,8 @@ class LogComparison:
     """The largest that was seen."""
     file: Path
     reason: str = ""
+    wanted: str = ""
+    """The vendor's command that makes the proof."""
 
     def line(self) -> str:
         """For people."""
@@ -51,7 +54,8 @@ class LogComparison:
             case Seen.NOT_COMPARED:
                 return (
                     f"warning   the log was NOT held against the {self.kept.size} entries seen before: {self.reason} "
-                    "Whoever has the log key could show you one of its own; ask again, or give --consistency"
+                    "Whoever has the log key could show you one of its own; ask again, or give --consistency what the "
+                    f"vendor makes by {self.wanted}"
                 )
 
 
@@ -80,9 +84,10 @@ def compare_log(
     file = _folder() / service.service_id
     kept = _load(file)
     if kept is None:
-        _keep(file, note)
+        _keep_larger(file, note, shown)
         return LogComparison(Seen.FIRST, shown, file)
     first, second = sorted((kept.size, shown.size))
+    wanted = f"`sealwright-license audit consistency {first} {second}`"
     try:
         proof = None if first == second else _proof(service, first, second, given)
         newest = verify_growth(kept, shown, proof)
@@ -90,20 +95,20 @@ def compare_log(
         if needed:
             raise OperationError(
                 f"Whether the log is the one that was seen before is not known: {error}",
-                cure="Get the proof from the vendor (sealwright-license audit consistency), for --consistency.",
+                cure=f"Get the proof from the vendor, who makes it by {wanted}, for --consistency.",
             ) from None
-        return LogComparison(Seen.NOT_COMPARED, kept, file, str(error))
+        return LogComparison(Seen.NOT_COMPARED, kept, file, str(error), wanted)
     except VerificationError as error:
-        other = file.with_name(f"{file.name}.other")
-        _keep(other, note)
+        other = _evidence(file, note)
         why = str(error).removeprefix(f"{error.code}: ")
         raise VerificationError(
             RejectionCode.LOG_PROOF_INVALID,
             f"The vendor's log is not the one that was seen before, or nobody shows that it is: {why}. What was signed "
-            f"then and now: {file} and {other}. Ask the vendor.",
+            f"then and now: {file} and {other}. Ask the vendor; once it is explained, as by a service restored "
+            f"from a backup, move {file.name} away: the next look is then a first one.",
         ) from error
     if newest is not kept:
-        _keep(file, note)
+        _keep_larger(file, note, shown)
     return LogComparison(Seen.SAME if first == second else Seen.GROWN, newest, file)
 
 
@@ -142,11 +147,28 @@ def _load(file: Path) -> Checkpoint | None:
         raise OperationError(f"{file} is no checkpoint of a log.", cure=cure) from None
 
 
+def _evidence(file: Path, note: str) -> str:
+    """Keep a note beside the one that it contradicts; where it is, or why not: that must not hide what was found."""
+    other = file.with_name(f"{file.name}.other")
+    try:
+        _keep(other, note)
+    except OperationError as error:
+        return f"(not kept: {error}) {note}"
+    return str(other)
+
+
+def _keep_larger(file: Path, note: str, shown: Checkpoint) -> None:
+    """Keep a note, unless another run has kept one of a larger log meanwhile."""
+    now = _load(file)
+    if now is None or now.size < shown.size:
+        _keep(file, note)
+
+
 def _keep(file: Path, note: str) -> None:
-    partial = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as opened:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as opened:
+            partial = Path(opened.name)
             opened.write(note.encode("utf-8"))
             opened.flush()
             os.fsync(opened.fileno())

@@ -405,6 +405,13 @@ def test_a_service_out_of_reach_is_said_and_nothing_is_kept(activated: RunningBo
     done = activated.command("verify", activated.url, *words)
     assert done.returncode == 0, done.stderr
     assert "NOT held against" in done.stdout
+    assert "audit consistency 1 " in done.stdout
+    pin = tmp_path / "new.pin"
+    for more in (("--require-log",), ("--pin", str(pin))):
+        failed = activated.command("verify", activated.url, *words, *more)
+        assert failed.returncode == 1, failed.stdout
+        assert "audit consistency 1 " in failed.stderr
+    assert not pin.exists()
     assert kept.read_text() == other
     kept.unlink()
 

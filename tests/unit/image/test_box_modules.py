@@ -86,3 +86,14 @@ def test_every_program_starts_with_nothing_else_than_what_is_copied(tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(names) > 100
+
+
+@pytest.mark.parametrize("statement", ["from . import b", "from .b import c", "from ..b import c"])
+def test_a_relative_import_is_not_passed_over(tmp_path: Path, statement: str) -> None:
+    """What it names would be missing in the box, and found there first."""
+    package = tmp_path / "a"
+    package.mkdir()
+    for name, text in (("__init__", ""), ("start", statement), ("b", "")):
+        (package / f"{name}.py").write_text(text)
+    with pytest.raises(OperationError, match="line 1: a relative import"):
+        box_modules([package], ["a.start"])
