@@ -77,6 +77,7 @@ def _make_root(context: Context, folder: Path, shared_files: Mapping[str, bytes]
     shared = tree / "usr/share/sealwright"
     shared.mkdir(parents=True)
     for name, content in shared_files.items():
+        (shared / name).parent.mkdir(parents=True, exist_ok=True)
         (shared / name).write_bytes(content)
     (tree / "content").write_bytes(os.urandom(300_000))
     root, verity, hash_file = folder / "root.raw", folder / "root-verity.raw", folder / "root-hash"
