@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sealwright_appliance.serve import tools as tool_rules
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.json_schemas import require_bounded_schema
+from sealwright_appliance.serve.json_schemas import SchemaBudget, texts_shown
 from sealwright_appliance.serve.messages import MESSAGES_LIMIT, Message, require_consistent
 from sealwright_appliance.serve.request_parts import (
     Part,
@@ -44,8 +44,11 @@ class ResponseFormat(Part):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
-    def require_bounded(self) -> None:
-        """Refuse a schema that is too large.
+    def require_bounded(self, budget: SchemaBudget) -> None:
+        """Refuse a schema that is too large, and texts without a break: some templates show it.
+
+        Args:
+            budget: of all schemas of the request.
 
         Raises:
             ApiError: 400.
@@ -54,7 +57,8 @@ class ResponseFormat(Part):
             message = "response_format.json_schema: with the type json_schema, and only then."
             raise ApiError(400, "invalid_parameter", message, param="response_format.json_schema")
         if self.json_schema is not None and self.json_schema.schema_ is not None:
-            require_bounded_schema(self.json_schema.schema_, "response_format.json_schema.schema")
+            budget.spend(self.json_schema.schema_, "response_format.json_schema.schema")
+            require_breaks(texts_shown(self.json_schema.schema_), "response_format")
 
     def for_engine(self) -> dict[str, Any]:
         """As the engine reads it."""
@@ -139,9 +143,9 @@ def require_sound(request: ChatRequest) -> None:
         ApiError: 400.
     """
     require_consistent(request.messages)
-    require_usable(request.tools or (), request.tool_choice)
+    budget = SchemaBudget()
+    require_usable(request.tools or (), request.tool_choice, budget)
     if request.response_format is not None:
-        request.response_format.require_bounded()
+        request.response_format.require_bounded(budget)
     if request.logprobs and request.tools:
         raise ApiError(400, "unsupported_parameter", "logprobs: not together with tools.", param="logprobs")
-    require_breaks((text for _, text in request.turns()), "messages")

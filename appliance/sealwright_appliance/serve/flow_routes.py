@@ -17,7 +17,7 @@ from sealwright_appliance.serve.flow_sending import FlowSending
 from sealwright_appliance.serve.peer_link import parse_peer_address, sha256
 from sealwright_appliance.serve.requests import FORM_LIMIT, json_object, passed_on, peer, read_body
 from sealwright_policies.flows.content import FRAME_SIZE
-from sealwright_policies.wire.messages import MESSAGE_LIMIT
+from sealwright_policies.flows.documents import FLOW_MESSAGE_LIMIT
 
 OFFER_S = 600.0
 WELCOMES_MOST = 16
@@ -134,8 +134,8 @@ def _add_peers(app: FastAPI, box: Box, listener: FlowListener) -> None:
     @app.post("/flows/offers/{name}")
     async def offer(name: str, request: Request) -> Response:
         welcomes.take(name)
-        said = json_object(await read_body(request, MESSAGE_LIMIT))
-        reply = await box.flow("POST", "/flows/offers", json=said)
+        said = await read_body(request, FLOW_MESSAGE_LIMIT)
+        reply = await box.flow("POST", "/flows/offers", content=said)
         if not reply.is_success:
             return passed_on(reply)
         accepted = reply.json()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic_core import from_json
 
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.json_schemas import is_number_of_json, parts
+from sealwright_appliance.serve.json_schemas import is_number_of_json, parts, texts, texts_shown
 from sealwright_appliance.serve.request_parts import Part, ShortText
+from sealwright_appliance.serve.unbroken import require_breaks
 
 MESSAGES_LIMIT = 1024
 """Messages in one conversation."""
@@ -33,6 +35,19 @@ class FunctionCall(Part):
     arguments: str
     """A JSON object as text."""
 
+    @property
+    def decoded(self) -> Any:
+        """What the arguments say. Only where :func:`require_consistent` has been.
+
+        Raises:
+            ValueError: they are no JSON.
+        """
+        return from_json(self.arguments, allow_inf_nan=False)
+
+    def for_engine(self) -> dict[str, str]:
+        """Arguments written anew: with no character that is written as an escape without need, and no name twice."""
+        return {"name": self.name, "arguments": json.dumps(self.decoded, ensure_ascii=False)}
+
 
 class ToolCall(Part):
     """A call that the model asked for."""
@@ -41,13 +56,17 @@ class ToolCall(Part):
     type: Literal["function"]
     function: FunctionCall
 
+    def for_engine(self) -> dict[str, Any]:
+        """With its function as the engine gets it."""
+        return {"id": self.id, "type": self.type, "function": self.function.for_engine()}
+
 
 class Message(Part):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
-    name: str | None = None
+    name: ShortText | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=CALLS_MOST)] | None = None
     tool_call_id: ShortText | None = None
     reasoning_content: str | None = None
@@ -69,9 +88,17 @@ class Message(Part):
         return self.role == "tool" or bool(self.tool_calls)
 
     def turn(self) -> tuple[str, str]:
-        """Role and everything in it, calls included."""
-        calls = "".join(f"\n{call.function.name} {call.function.arguments}" for call in self.tool_calls or ())
-        return self.engine_role, self.text + calls
+        """Role and everything in it, calls and a tool's name included."""
+        made = [call.function.for_engine() for call in self.tool_calls or ()]
+        calls = [f"{call['name']} {call['arguments']}" for call in made]
+        named = [self.name] if self.role == "tool" and self.name else []
+        return self.engine_role, "\n".join([*named, self.text, *calls])
+
+    def texts(self) -> Iterator[str]:
+        """Every text that a template may show of it."""
+        yield from texts(self.for_engine())
+        for call in self.tool_calls or ():
+            yield from texts_shown(call.function.decoded)
 
     @property
     def engine_role(self) -> str:
@@ -82,7 +109,7 @@ class Message(Part):
         """Plain text content under the roles that chat templates know."""
         message: dict[str, Any] = {"role": self.engine_role, "content": self.text}
         if self.tool_calls:
-            message["tool_calls"] = [call.model_dump() for call in self.tool_calls]
+            message["tool_calls"] = [call.for_engine() for call in self.tool_calls]
         if self.role == "tool":
             message["tool_call_id"] = self.tool_call_id
             message |= {"name": self.name} if self.name else {}
@@ -90,7 +117,7 @@ class Message(Part):
 
 
 def require_consistent(messages: Sequence[Message]) -> None:
-    """Refuse turns that no template can show.
+    """Refuse turns that no template can show, and texts without a break.
 
     Raises:
         ApiError: 400 with the place.
@@ -107,6 +134,7 @@ def require_consistent(messages: Sequence[Message]) -> None:
             raise _refused(f"{where}.content", "it is required")
         for number, call in enumerate(message.tool_calls or ()):
             _require_object(call.function.arguments, f"{where}.tool_calls.{number}.function.arguments")
+    require_breaks((text for message in messages for text in message.texts()), "messages")
 
 
 def _require_object(text: str, where: str) -> None:

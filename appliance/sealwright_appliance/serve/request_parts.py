@@ -58,7 +58,7 @@ class Sampling(Ignored):
     max_tokens: TokenCount | None = None
     n: Annotated[int, Field(ge=1, le=CHOICES_MOST)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stop: ShortText | Annotated[list[ShortText], Field(max_length=4)] | None = None
     presence_penalty: Annotated[FiniteFloat, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[FiniteFloat, Field(ge=-2, le=2)] | None = None
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.json_schemas import parts
+from sealwright_appliance.serve.json_schemas import texts
 
 TOKEN_BYTES = 128
 """Of the longest tokens that public vocabularies have, which are rows of spaces."""
@@ -47,12 +47,7 @@ def text_bytes(request: Mapping[str, Any]) -> tuple[str, list[int]]:
 
 def _bytes(value: Any) -> int:
     """Of all texts in a JSON value, names included."""
-    texts = (text for part, _ in parts(value) for text in ([part] if isinstance(part, str) else _names(part)))
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-
-
-def _names(part: Any) -> list[str]:
-    return list(part) if isinstance(part, dict) else []
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts(value))
 
 
 def _require(param: str, size: int, most: int) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from sealwright_appliance.serve import tools as tool_rules
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.json_schemas import SchemaBudget
 from sealwright_appliance.serve.messages import MESSAGES_LIMIT, Message, require_consistent
 from sealwright_appliance.serve.request_parts import ModelName, Part, parse_request, require_answers
 from sealwright_appliance.serve.tools import Tools, require_usable
@@ -66,6 +67,6 @@ def parse_count_request(body: bytes) -> CountRequest:
     if request.tools and request.messages is None:
         raise ApiError(400, "invalid_parameter", "tools: only with messages.", param="tools")
     require_consistent(request.messages or ())
-    require_usable(request.tools or (), None)
-    require_breaks((text for _, text in request.turns()), "messages" if request.prompt is None else "prompt")
+    require_usable(request.tools or (), None, SchemaBudget())
+    require_breaks([request.prompt or ""], "prompt")
     return request

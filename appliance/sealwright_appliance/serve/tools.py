@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.json_schemas import require_bounded_schema
+from sealwright_appliance.serve.json_schemas import SchemaBudget, texts_shown
 from sealwright_appliance.serve.messages import FunctionName, Message
 from sealwright_appliance.serve.request_parts import Part
+from sealwright_appliance.serve.unbroken import require_breaks
 
 TOOLS_MOST = 64
 DESCRIPTION_MOST = 8192
@@ -60,8 +61,11 @@ Tools = Annotated[list[Tool], Field(min_length=1, max_length=TOOLS_MOST)]
 ToolChoice = Literal["none", "auto", "required"] | NamedTool
 
 
-def require_usable(tools: Sequence[Tool], choice: ToolChoice | None) -> None:
-    """Refuse schemas without bounds, two functions of one name, and a choice of what is not there.
+def require_usable(tools: Sequence[Tool], choice: ToolChoice | None, budget: SchemaBudget) -> None:
+    """Refuse schemas without bounds, two functions of one name, a choice of what is not there, texts without a break.
+
+    Args:
+        budget: of all schemas of the request.
 
     Raises:
         ApiError: 400.
@@ -75,7 +79,8 @@ def require_usable(tools: Sequence[Tool], choice: ToolChoice | None) -> None:
         raise ApiError(400, "invalid_parameter", "tool_choice: there is no such function.", param="tool_choice")
     for at, tool in enumerate(tools):
         if tool.function.parameters is not None:
-            require_bounded_schema(tool.function.parameters, f"tools.{at}.function.parameters")
+            budget.spend(tool.function.parameters, f"tools.{at}.function.parameters")
+    require_breaks((text for tool in tools for text in texts_shown(tool.for_engine())), "tools")
 
 
 def for_engine(tools: Sequence[Tool], choice: ToolChoice | None, *, parallel: bool | None) -> dict[str, Any]:

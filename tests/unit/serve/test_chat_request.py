@@ -63,6 +63,16 @@ def test_the_longest_run_is_found_wherever_it_stands(pieces: list[tuple[str, int
     assert has_long_run(text, longest) == any(run > longest for run in runs)
 
 
+def test_a_stop_is_short() -> None:
+    """The engine looks for each behind every token."""
+    for stop in ("a" * 257, ["a", "b" * 257]):
+        error = refusal(stop=stop)
+        assert (error.status, (error.param or "").split(".")[0]) == (400, "stop")
+    assert (
+        parse_chat_request(json.dumps(HELLO | {"stop": ["a" * 256] * 4}).encode()).sampling()["stop"] == ["a" * 256] * 4
+    )
+
+
 NESTED: list[dict[str, object]] = [
     {"messages": [{"role": "user", "content": "x", "logit_bias": {}}]},
     {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "logit_bias": {}}]}]},

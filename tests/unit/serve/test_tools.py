@@ -9,8 +9,12 @@ import pytest
 
 from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.json_schemas import DEPTH_MOST, NODES_MOST, PROPERTIES_MOST, REPEATED_MOST
+from sealwright_appliance.serve.json_schemas import DEPTH_MOST, NODES_MOST, PROPERTIES_MOST, REPEATED_MOST, SCHEMA_BYTES
+from sealwright_appliance.serve.responses import parse_response_request
+from sealwright_appliance.serve.text_room import text_bytes
+from sealwright_appliance.serve.token_count import parse_count_request
 from sealwright_appliance.serve.tools import require_template
+from sealwright_appliance.serve.unbroken import LONGEST_RUN
 
 WEATHER = {
     "type": "function",
@@ -155,6 +159,127 @@ def test_a_text_without_a_break_is_none_in_functions_either() -> None:
         {"messages": [{"role": "tool", "tool_call_id": "1", "content": long}]},
     ):
         assert refusal(**change).code == "text_unbroken"
+
+
+def called(arguments: str) -> list[dict[str, Any]]:
+    call = CALL | {"function": {"name": "weather", "arguments": arguments}}
+    return [{"role": "assistant", "tool_calls": [call]}]
+
+
+HIDDEN_CALLS = {
+    "a value in escapes": '{"a": "' + r"\u0061" * 40_000 + '"}',
+    "a name in escapes": '{"' + r"\u0061" * 40_000 + '": 1}',
+    "line ends": r'{"a": ["' + r"\n" * 40_000 + '"]}',
+    "marks of empty lists": '{"a": [' + "[], " * 20_000 + "1]}",
+}
+
+
+@pytest.mark.parametrize("arguments", HIDDEN_CALLS.values(), ids=list(HIDDEN_CALLS))
+def test_a_text_without_a_break_is_found_behind_escapes_and_spaces(arguments: str) -> None:
+    """The engine decodes arguments; each of these has a break every few characters before that."""
+    assert refusal(messages=called(arguments)).code == "text_unbroken"
+    counted = {"model": "medical", "messages": called(arguments)}
+    with pytest.raises(ApiError, match="characters"):
+        parse_count_request(json.dumps(counted).encode())
+    item = {"type": "function_call", "call_id": "1", "name": "weather", "arguments": arguments}
+    with pytest.raises(ApiError) as caught:
+        parse_response_request(json.dumps({"model": "medical", "input": [item]}).encode())
+    assert (caught.value.code, caught.value.param) == ("text_unbroken", "input")
+
+
+def test_a_text_without_a_break_is_found_in_functions_as_the_engine_holds_them() -> None:
+    """Line ends are two characters of two kinds in JSON, and one in a template that shows a description."""
+    function = {"name": "clock", "description": "\n" * (LONGEST_RUN + 1)}
+    hidden = [{"description": "\t" * 32_000}, {" " * 9_000: 1}, {"enum": [""] * 2_000}]
+    for where in (function, *({"name": "clock", "parameters": parameters} for parameters in hidden)):
+        error = refusal(tools=[{"type": "function", "function": where}])
+        assert (error.code, error.param) == ("text_unbroken", "tools")
+    shape = {"type": "json_schema", "json_schema": {"schema": {"description": "\n" * (LONGEST_RUN + 1)}}}
+    assert refusal(tools=None, response_format=shape).param == "response_format"
+    request(tools=[{"type": "function", "function": function | {"description": "\n" * LONGEST_RUN}}])
+
+
+def test_the_name_of_a_tool_is_bounded_and_compared() -> None:
+    """It is shown to the model."""
+    turn = {"role": "tool", "tool_call_id": "1", "content": "rain", "name": "n" * 256}
+    asked = request(messages=[turn])
+    assert asked.turns()[1] == ("tool", "n" * 256 + "\nrain")
+    assert asked.for_engine(8)["messages"][0]["name"] == "n" * 256
+    assert refusal(messages=[turn | {"name": "n" * 257}]).param == "messages.0.name"
+
+
+def test_the_engine_gets_arguments_as_they_were_measured() -> None:
+    """So one parser decides which of two values of a name counts, and the bound of text counts what is there."""
+    messages = called(r'{"a":"\u0062", "a": "\u597d", "n": [1,2]}')
+    (sent,) = request(messages=messages).for_engine(8)["messages"]
+    assert sent["tool_calls"][0]["function"]["arguments"] == '{"a": "好", "n": [1, 2]}'
+    short, long = (request(messages=called(text)).for_engine(8) for text in ('{"a": "b"}', r'{"a": "\u0062"}'))
+    assert text_bytes(short) == text_bytes(long)
+
+
+def wide(name: str, *objects: int) -> dict[str, Any]:
+    """A function with objects of so many properties."""
+    inner = {"anyOf": [{"properties": {f"p{number}": True for number in range(count)}} for count in objects]}
+    return {"type": "function", "function": {"name": name, "parameters": inner}}
+
+
+def test_all_schemas_of_a_request_are_bounded_together() -> None:
+    """The engine's work grows with the square of an object's properties, its memory with their sum."""
+    request(tools=[wide("f", PROPERTIES_MOST), wide("g", PROPERTIES_MOST)])
+    for tools in (
+        [wide(str(at), PROPERTIES_MOST) for at in range(3)],
+        [wide("f", PROPERTIES_MOST, PROPERTIES_MOST, 1)],
+    ):
+        assert "squares" in refusal(tools=tools).message
+    reply = {"type": "json_schema", "json_schema": {"schema": wide("f", 1)["function"]["parameters"]}}
+    asked = {"tools": [wide("f", PROPERTIES_MOST, PROPERTIES_MOST)], "response_format": reply}
+    assert "squares" in refusal(**asked).message
+    half = [
+        {"type": "function", "function": {"name": f"f{at}", "parameters": {"enum": [7] * (NODES_MOST // 2)}}}
+        for at in (1, 2)
+    ]
+    request(tools=half[:1])
+    assert str(NODES_MOST) in refusal(tools=half).message
+    text = "ab " * (SCHEMA_BYTES // 6)
+    half = [{"type": "function", "function": {"name": f"f{at}", "parameters": {"const": text}}} for at in (1, 2)]
+    request(tools=half[:1])
+    assert "bytes" in refusal(tools=half).message
+
+
+def test_what_all_of_joins_is_one_object() -> None:
+    """llama.cpp makes one of its parts, and follows references there without looking for a circle."""
+    one = {"properties": {"a": True, "b": True}}
+    for parts in (
+        [one] * 129,
+        [{"anyOf": [one] * 129}],
+        [{"$ref": "#/$defs/x"}] * 129,
+        {str(at): one for at in range(129)},
+    ):
+        assert (
+            "properties"
+            in of_schema({"allOf": parts, "$defs": {"x": {"$ref": "#/$defs/list/0"}, "list": [one]}}).message
+        )
+    request(tools=[{"type": "function", "function": {"name": "f", "parameters": {"allOf": [one] * 128}}}])
+    circles = {"x": {"$ref": "#/$defs/y"}, "y": {"$ref": "#/$defs/x"}, "z": {"$ref": "#/$defs/z"}}
+    for name in circles:
+        assert "steps" in of_schema({"allOf": [{"$ref": f"#/$defs/{name}"}], "$defs": circles}).message
+    for nowhere in ("#/$defs/u", "#/list/+0", "#/list/7"):
+        assert "steps" in of_schema({"allOf": [{"$ref": nowhere}], "list": [one]}).message
+    tree = {"$defs": {"t": {"properties": {"t": {"allOf": [{"$ref": "#/$defs/t"}]}}}}, "$ref": "#/$defs/t"}
+    request(tools=[{"type": "function", "function": {"name": "f", "parameters": tree}}])
+
+
+def test_a_reference_means_one_thing_in_all_functions() -> None:
+    """llama.cpp has one table of them: a circle of one function would be followed in ``allOf`` of another."""
+    circle = {"$defs": {"a": {"$ref": "#/$defs/a"}}}
+    joined = {"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"properties": {}}}}
+    asked = [
+        {"type": "function", "function": {"name": f"f{at}", "parameters": one}}
+        for at, one in enumerate((circle, joined))
+    ]
+    assert "$ref" in refusal(tools=asked).message
+    request(tools=asked[:1])
+    request(tools=[asked[1], {"type": "function", "function": {"name": "g", "parameters": joined}}])
 
 
 def test_a_schema_is_bounded() -> None:
