@@ -69,9 +69,11 @@ def circle() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("asked", [escaped(40_000), circle()], ids=["escapes", "a circle"])
-def test_what_ends_an_engine_is_refused_before_one_sees_it(tmp_path: Path, asked: dict[str, Any]) -> None:
+def test_what_ends_an_engine_is_refused_before_one_sees_it(
+    tmp_path_factory: pytest.TempPathFactory, asked: dict[str, Any]
+) -> None:
     """Sent to the engine itself, it ends it; so what the gateway refuses is refused for a reason."""
-    paths, model = mounted(tmp_path)
+    paths, model = mounted(tmp_path_factory.mktemp("e"))
     write_random_gguf(model, dataclasses.replace(TINY, cut="gpt-4o", template=TOOL_TEMPLATE))
     engine = EngineProcess(paths, PAYLOAD)
     with pytest.raises(ApiError):
