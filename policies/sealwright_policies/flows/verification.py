@@ -37,8 +37,8 @@ from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_by
 from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.messages import Purpose
 
-KEY_SET = (4, 7, 9, 11, 12, 13, 14, 15)
-"""PCRs to which the content key is bound."""
+KEY_SET = (0, 2, 4, 7, 9, 11, 12, 13, 14, 15)
+"""PCRs to which the content key is bound: firmware and its drivers, as a lease binds them, and all of the release."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from sealwright_policies.appraisal.reference_values import QUOTE_SET
 from sealwright_policies.errors import FormatError, VerificationError
 from sealwright_policies.flows.documents import FlowStatement, FlowTerms, FlowWelcome
 from sealwright_policies.flows.payloads import receipt_payload
-from sealwright_policies.flows.verification import verify_receipt
+from sealwright_policies.flows.verification import content_key_policy, verify_receipt
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.messages import Purpose
 from sealwright_testing.domain_texts import replaced
@@ -250,3 +251,10 @@ def test_domains_in_another_order_are_refused(exchange: Exchange) -> None:
     party = welcome.party.model_copy(update={"domains": welcome.party.domains[::-1]})
     with pytest.raises(VerificationError, match="FLOW_MISMATCH"):
         exchange.verify_receiver(welcome.model_copy(update={"party": party}))
+
+
+@pytest.mark.parametrize("pcr", [0, 2, 4, 7, 9, 11, 12, 13, 14, 15])
+def test_a_content_key_opens_on_no_other_firmware_and_in_no_other_release(pcr: int) -> None:
+    """A lease binds the same, so a box that could not renew does not open what was sent to it."""
+    quoted = {number: bytes([number]) * 32 for number in QUOTE_SET}
+    assert content_key_policy(quoted) != content_key_policy(quoted | {pcr: bytes(32) if pcr else b"1" * 32})
