@@ -2,7 +2,7 @@
 
 A library's message may hold what a client sent, and an exception's text what the engine said; neither is written. Where
 something went wrong is: the level, the logger, the kind of the exception, and file and line. Lines of our own are
-:class:`Notice`, whose words are a closed set.
+:class:`Notice` and :class:`Trouble`, whose words are closed sets.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Event(StrEnum):
     """What our own lines can be about."""
 
     EXTRACTION_ALARM = "extraction-alarm"
+    FLOWS_UNREPORTED = "flows-unreported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,14 @@ class Notice:
     level: int
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is tried again, by the kind of its error."""
+
+    event: Event
+    kind: type[Exception]
+
+
 class AllowedLines(logging.Formatter):
     """Makes a line of a record, and lets nothing else of it through."""
 
@@ -41,6 +50,8 @@ class AllowedLines(logging.Formatter):
         if isinstance(record.msg, Notice):
             notice = record.msg
             return f"event={notice.event} model={notice.model} code={notice.code} level={notice.level}"
+        if isinstance(record.msg, Trouble):
+            return f"event={record.msg.event} error={record.msg.kind.__name__}"
         words = [f"level={record.levelname}", f"from={record.name}", f"at={Path(record.pathname).name}:{record.lineno}"]
         if record.exc_info and record.exc_info[0] is not None:
             words.append(_raised(record.exc_info[0], record.exc_info[2]))
@@ -59,7 +70,7 @@ def write_allowed_lines_only() -> None:
     sys.unraisablehook = lambda left: _uncaught(left.exc_type, left.exc_value, left.exc_traceback)
 
 
-def tell(notice: Notice) -> None:
+def tell(notice: Notice | Trouble) -> None:
     """Write a line of our own."""
     logging.getLogger("sealwright").warning(notice)
 

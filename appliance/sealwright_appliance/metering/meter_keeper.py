@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.contact_rules import retry_s
 from sealwright_appliance.license_client import DeniedError
+from sealwright_appliance.log_lines import Event, Trouble, tell
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.reporting import Reporting
 from sealwright_appliance.status import PayloadState
@@ -91,7 +92,7 @@ class MeterKeeper:
     def report(self) -> float:
         """Report everything that waits; seconds until the next report."""
         self._reported_number = self._lease_number()
-        if not self._guarded(self._report_all):
+        if not self._guarded(self._report_all) or not self._flows_reported():
             self._failures += 1
             return retry_s(self._failures, locked=False, jitter=random.random())  # noqa: S311 - spreads load
         self._failures = 0
@@ -102,9 +103,17 @@ class MeterKeeper:
         acknowledged = 0
         while reported := self.reporting.report():
             acknowledged += reported
-        if self.flows is not None:
-            self.flows()
         self.board.metered("ok", f"{acknowledged} receipts acknowledged, {self.reporting.meter.waiting()} wait.")
+
+    def _flows_reported(self) -> bool:
+        """Whether they are; trouble with them is none of the meter's, and stands in the journal alone."""
+        try:
+            if self.flows is not None:
+                self.flows()
+        except SealwrightError as error:
+            tell(Trouble(Event.FLOWS_UNREPORTED, type(error)))
+            return False
+        return True
 
     def _close(self) -> None:
         self.reporting.close_interval()

@@ -24,10 +24,11 @@ from tpm2_pytss.types import TPM2B_MAX_BUFFER, TPMT_SIG_SCHEME
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.console import Console
 from sealwright_appliance.license_client import DeniedError, LicenseClient, ServiceUnreachableError
+from sealwright_appliance.log_lines import Event, Trouble
 from sealwright_appliance.metering import meter_store
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.journal import Batch, BatchRow
-from sealwright_appliance.metering.meter_keeper import MeterKeeper
+from sealwright_appliance.metering.meter_keeper import DEFAULT_REPORT_EVERY_S, MeterKeeper
 from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.metering.reporting import Reporting, make_report
 from sealwright_appliance.renewal import Renewal, renew
@@ -35,7 +36,7 @@ from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus,
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_keys import attestation_key
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
-from sealwright_policies.errors import RejectionCode
+from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.metering.report import MeteringReport
 from sealwright_policies.wire.messages import Attestation
 from sealwright_testing.metering import PARTITION
@@ -292,6 +293,22 @@ def test_the_keeper_reports_when_it_is_asked_to(metered: MeteredBox) -> None:
     metered.serve_and_close()
     keeper.look()
     assert metered.requests() == 1
+
+
+def test_trouble_with_flows_is_not_told_as_trouble_with_metering(
+    metered: MeteredBox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It stands in the journal, and the next report comes sooner."""
+
+    def damaged() -> None:
+        raise FormatError("Records of flows are not under their numbers.")
+
+    board = StatusBoard(BootResult(state=BoxState.LOCKED, sentence="", at=0, payloads=[]), Console(()), lambda: 0.0)
+    keeper = MeterKeeper(board, metered.reporting, flows=damaged)
+    metered.serve_and_close()
+    assert keeper.report() < DEFAULT_REPORT_EVERY_S
+    assert board.status.metering == "ok: 1 receipts acknowledged, 0 wait."
+    assert [one.msg for one in caplog.records] == [Trouble(Event.FLOWS_UNREPORTED, FormatError)]
 
 
 def test_a_service_that_is_not_there_keeps_receipts_and_nothing_else(metered: MeteredBox) -> None:

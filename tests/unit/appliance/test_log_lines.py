@@ -8,7 +8,7 @@ import sys
 CANARY = "canary-of-a-patient"
 PROGRAM = """
 import logging, sys, threading, warnings, asyncio
-from sealwright_appliance.log_lines import Event, Notice, tell, write_allowed_lines_only
+from sealwright_appliance.log_lines import Event, Notice, Trouble, tell, write_allowed_lines_only
 from sealwright_appliance.boot import BoxCode
 write_allowed_lines_only()
 canary = sys.argv[1]
@@ -26,6 +26,7 @@ class Odd:
     def __del__(self): raise KeyError(canary)
 Odd()
 tell(Notice(Event.EXTRACTION_ALARM, "medical", BoxCode.TPM, 1))
+tell(Trouble(Event.FLOWS_UNREPORTED, OSError))
 raise RuntimeError(canary)
 """
 
@@ -40,4 +41,5 @@ def test_nothing_but_names_and_numbers_is_written() -> None:
     for error in ("ZeroDivisionError", "KeyError", "RuntimeError"):
         assert any(line.startswith(f"level=CRITICAL error={error} in=") for line in lines)
     assert "event=extraction-alarm model=medical code=TPM level=1" in lines
+    assert "event=flows-unreported error=OSError" in lines
     assert all("=" in word for line in lines for word in line.split())
