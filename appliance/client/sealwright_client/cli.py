@@ -18,7 +18,7 @@ from sealwright_client.cli_metering import EXAMPLES as METERING_EXAMPLES
 from sealwright_client.cli_metering import add_metering
 from sealwright_client.cli_outflow import EXAMPLES as OUTFLOW_EXAMPLES
 from sealwright_client.cli_outflow import add_outflow
-from sealwright_client.cli_output import add_command
+from sealwright_client.cli_output import add_command, shown
 from sealwright_client.cli_release import EXAMPLES as RELEASE_EXAMPLES
 from sealwright_client.cli_release import add_release
 from sealwright_client.cli_secrets import receive_secrets
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen.action(chosen)
     except SealwrightError as error:
-        print(f"sealwright-box: {error}", file=sys.stderr)
+        print(shown([f"sealwright-box: {error}"]), file=sys.stderr)
         return error.exit_code
     return 0
 

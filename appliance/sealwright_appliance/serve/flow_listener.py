@@ -22,7 +22,8 @@ from sealwright_policies.flows.content import FRAME_SIZE, TAG_SIZE
 
 IDLE_S = 120.0
 LOOK_S = 1.0
-LIMITS = Limits(connections=8, connections_of_peer=8)
+LIMITS = Limits(handshake_s=5.0, connections=64, connections_of_peer=2)
+"""The sender needs one, and one more where it comes back before the first is gone. Others reach the port, too."""
 
 
 class _Server(GuardedServer):

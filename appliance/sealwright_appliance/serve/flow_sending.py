@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from dataclasses import dataclass, field
 from typing import Any
+
+import httpx
 
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.errors import ApiError
@@ -54,6 +57,7 @@ class FlowSending:
     tls: GatewayTls
     progress: Progress | None = None
     _task: asyncio.Task[None] | None = field(default=None)
+    _beginning: bool = False
 
     async def start(self, order: dict[str, Any], address: PeerAddress, admin_key: str) -> dict[str, Any]:
         """Begin, or go on with, a flow; it then runs by itself.
@@ -61,11 +65,15 @@ class FlowSending:
         Raises:
             ApiError: another one runs, or the agent refuses.
         """
-        if self._task is not None and not self._task.done():
+        if self._beginning or (self._task is not None and not self._task.done()):
             raise ApiError(409, "FLOW_BUSY", "Another flow is under way; try again later.", retry_after_s=30)
-        begun = await self._agent("POST", "/flows/begin", json={"admin_key": admin_key, "order": order})
-        self.progress = Progress(begun["flow_id"], begun["frames"])
-        self._task = asyncio.create_task(self._run(self.progress, begun["hello"], address))
+        self._beginning = True
+        try:
+            begun = await self._agent("POST", "/flows/begin", json={"admin_key": admin_key, "order": order})
+            self.progress = Progress(begun["flow_id"], begun["frames"])
+            self._task = asyncio.create_task(self._run(self.progress, begun["hello"], address))
+        finally:
+            self._beginning = False
         return self.progress.described()
 
     async def close(self) -> None:
@@ -80,7 +88,7 @@ class FlowSending:
             progress.state = "done"
         except ApiError as error:
             progress.problem, progress.state = error.body()["error"], "failed"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, ssl.SSLError, httpx.InvalidURL):
             nonsense = ApiError(502, "peer_failed", "The other box answers what makes no sense.")
             progress.problem, progress.state = nonsense.body()["error"], "failed"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -19,6 +20,7 @@ import httpx
 
 from sealwright_appliance.serve.errors import ApiError
 
+CODE = re.compile("[A-Z_]{1,64}")
 DEFAULT_PORT = 8443
 CONNECT_S = 15.0
 TIMEOUT_S = 150.0
@@ -102,26 +104,29 @@ def server_context(peer_certificate: bytes, certificate: Path, private_key: Path
 async def connected(context: ssl.SSLContext, url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Calls of the other box."""
     async with httpx.AsyncClient(
-        base_url=url, verify=context, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False
-    ) as client:
+        base_url=url, verify=context, timeout=TIMEOUT_S, trust_env=False, follow_redirects=False,
+        headers={"Accept-Encoding": "identity"},
+    ) as client:  # fmt: skip
         yield client
 
 
 async def ask(client: httpx.AsyncClient, method: str, path: str, limit: int, **options: Any) -> bytes:
-    """One call; its reply, at most ``limit`` bytes of it.
+    """One call; its reply, at most ``limit`` bytes of it. Nothing is unpacked: a few bytes could become gigabytes.
 
     Raises:
-        ApiError: nobody answers, the reply is too long, or the other box refuses, with its code.
+        ApiError: nobody answers in time, the reply is too long or packed, or the other box refuses, with its code.
     """
     try:
-        async with client.stream(method, path, **options) as reply:
+        async with asyncio.timeout(TIMEOUT_S), client.stream(method, path, **options) as reply:
+            if "content-encoding" in reply.headers:
+                raise ApiError(502, "peer_failed", "The other box packs what it answers.")
             parts, size = [], 0
-            async for part in reply.aiter_bytes():
+            async for part in reply.aiter_raw():
                 size += len(part)
                 if size > limit:
                     raise ApiError(502, "peer_failed", "The other box answers more than it should.")
                 parts.append(part)
-    except httpx.HTTPError:
+    except (httpx.HTTPError, TimeoutError):
         raise unreachable() from None
     content = b"".join(parts)
     if not reply.is_success:
@@ -135,14 +140,19 @@ def unreachable() -> ApiError:
 
 
 def _refusal(status: int, content: bytes) -> ApiError:
-    """Of an RFC 9457 problem or an error of ours; text of another box, so it is cut and kept apart from our own."""
+    """Of an RFC 9457 problem or an error of ours; text of another box, so it is cut and kept apart from our own.
+
+    Only letters that move no cursor are left of it: an administrator reads it on a terminal.
+    """
     try:
         document = httpx.Response(200, content=content).json()
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     source = document.get("error", document) if isinstance(document, dict) else {}
     source = source if isinstance(source, dict) else {}
-    code, sentence = str(source.get("code", status))[:64], str(source.get("detail", source.get("message", "")))[:400]
+    code = str(source.get("code"))
+    code = code if CODE.fullmatch(code) else str(status)
+    sentence = "".join(one for one in str(source.get("detail", source.get("message", ""))) if " " <= one <= "~")[:400]
     return ApiError(409, "peer_refused", f"The other box refuses ({code}): {sentence}")
 
 

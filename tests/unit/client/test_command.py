@@ -37,6 +37,15 @@ def test_another_address_than_https_host_and_port_is_a_usage_error(
     assert repr(url) in line
 
 
+def test_an_error_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may hold the words of a box that nobody knows yet."""
+    code, line = refused(capsys, "status", "https://127.0.0.1:1", "--fingerprint", "@\x1b[2J\u202egone")
+    assert code == 2
+    assert "\x1b" not in line
+    assert "\u202e" not in line
+    assert r"\u001b[2J\u202egone" in line
+
+
 @pytest.mark.parametrize("text", ["", "sha256:", "5f" * 31, "zz" * 32, "sha1:" + "5f" * 32])
 def test_what_is_no_fingerprint_is_a_usage_error(capsys: pytest.CaptureFixture[str], text: str) -> None:
     code, line = refused(capsys, "status", "https://127.0.0.1:1", f"--fingerprint={text}")
