@@ -110,7 +110,7 @@ class Meeting:
 
     def welcome(self) -> FlowWelcome:
         """The receiver answers."""
-        return self.receiver.flows.receiver.welcome(self.hello, "192.0.2.1")
+        return self.receiver.flows.receiver.welcome(self.hello)
 
     def offer(self, welcome: FlowWelcome | None = None) -> FlowOffer:
         """The sender offers."""

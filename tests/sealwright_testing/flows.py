@@ -164,7 +164,7 @@ class Exchange:
         }  # fmt: skip
         return FlowTerms.model_validate(fields | changes, strict=False)
 
-    def offer(self, terms: FlowTerms | None = None, **changes: Any) -> FlowOffer:
+    def offer(self, terms: FlowTerms | None = None, *, nonce: bytes = NONCE_B, **changes: Any) -> FlowOffer:
         """The offer of a sender that has looked at nothing."""
         content = document_bytes(terms or self.terms())
         device = self.receiver.device
@@ -172,10 +172,8 @@ class Exchange:
         blob = wrap_sealed_object(parse_public(srk_area(device.srk)), CONTENT_KEY, content_key_policy(running))
         wrapped = ImportBlob(public=blob.public_2b, duplicate=blob.duplicate_2b, encrypted_seed=blob.encrypted_seed_2b)
         payload = sender_payload(self.sender.fingerprint, self.receiver.fingerprint, content, wrapped)
-        party = self.sender.show(NONCE_B, payload, **changes)
-        return FlowOffer(
-            nonce=NONCE_B, terms=content, wrapped=wrapped, certificate=self.sender.certificate, party=party
-        )
+        party = self.sender.show(nonce, payload, **changes)
+        return FlowOffer(nonce=nonce, terms=content, wrapped=wrapped, certificate=self.sender.certificate, party=party)
 
     def verify_offer(self, offer: FlowOffer | None = None, **changes: Any) -> tuple[VerifiedPeer, FlowTerms]:
         """As the receiver does."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -95,7 +95,7 @@ class DomainFiles:
             held = self.find(file.domain, file.kind, file.name)
             if file.flow_id is not None and held.model_copy(update={"at": file.at}) == file:
                 return IncomingFile(place, place, held)  # the sender has not heard of it
-            raise FlowError(409, "FILE_EXISTS", f"Domain {file.domain} has a {file.kind.value} {file.name} already.")
+            raise _exists(file)
         folder = self.root / file.domain / INCOMING / transfer_id
         begun = read_file(folder / ABOUT, ABOUT_LIMIT)
         if begun is not None:
@@ -107,14 +107,24 @@ class DomainFiles:
             write_durably(folder / ABOUT, document_bytes(file))
         return IncomingFile(folder, place, file)
 
+    def drop_half_received(self, kept: Collection[str]) -> None:
+        """Forget what came of flows other than these and was never finished; what a customer puts in stays."""
+        for path in self.root.glob(f"*/{INCOMING}/*/{ABOUT}"):
+            try:
+                flow_id = parse_json(DomainFile, read_file(path, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT).flow_id
+            except (FormatError, OperationError):
+                continue
+            if flow_id is not None and flow_id not in kept:
+                shutil.rmtree(path.parent, ignore_errors=True)
+
     def _require_room(self, size: int) -> None:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.root).free
         except OSError as error:
             raise OperationError(f"{self.root} cannot be used: {error.strerror}.") from None
+        free = _free(self.root)
         if size > free - KEPT_FREE:
-            raise FlowError(507, "NO_ROOM", f"The state volume has no room for {size} bytes.")
+            raise _no_room(size)
         if sum(1 for _ in self._all()) >= FILES_MOST:
             raise FlowError(507, "NO_ROOM", f"A box keeps {FILES_MOST} files of domains at most.")
 
@@ -152,7 +162,7 @@ class IncomingFile:
         """Write the next frame; one that is there already is passed over.
 
         Raises:
-            FlowError: one before it is missing.
+            FlowError: one before it is missing, or the volume has filled up since the file was begun.
             OperationError: the disk refuses.
         """
         wanted = self.next_frame
@@ -160,6 +170,8 @@ class IncomingFile:
             return
         if number > wanted:
             raise FlowError(409, "FRAME_MISSING", f"Frame {wanted} comes next, not {number}.")
+        if _free(self.folder) - len(plain) < KEPT_FREE:
+            raise _no_room(len(plain))
         path = self.folder / CONTENT
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -193,6 +205,15 @@ class IncomingFile:
                 self.drop()
             raise FlowError(403, "FLOW_CONTENT", "What was received is not the file that was announced.")
 
+    def require_place(self) -> None:
+        """Demand that no other file has come to the place meanwhile.
+
+        Raises:
+            FlowError: one has.
+        """
+        if self.folder != self.place and self.place.exists():
+            raise _exists(self.file)
+
     def put_in_place(self) -> None:
         """Make it a file of the domain.
 
@@ -212,3 +233,19 @@ class IncomingFile:
     def drop(self) -> None:
         """Forget what was received."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _free(folder: Path) -> int:
+    """Bytes that are free on the volume of a folder."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise OperationError(f"{folder} cannot be used: {error.strerror}.") from None
+
+
+def _no_room(size: int) -> FlowError:
+    return FlowError(507, "NO_ROOM", f"The state volume has no room for {size} bytes.")
+
+
+def _exists(file: DomainFile) -> FlowError:
+    return FlowError(409, "FILE_EXISTS", f"Domain {file.domain} has a {file.kind.value} {file.name} already.")

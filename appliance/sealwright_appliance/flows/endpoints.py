@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
 from fastapi import FastAPI, Query, Request
@@ -12,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.flows.box_flows import BoxFlows, ImportOrder
+from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.receiver import Expectation
 from sealwright_appliance.flows.sender import FlowOrder, frames_of
 from sealwright_policies.errors import FormatError
@@ -30,6 +33,8 @@ D = TypeVar("D", bound=BaseModel)
 AdminKey = Annotated[str, Field(max_length=64)]
 PeerAddress = Annotated[str, Query(max_length=64)]
 ORDER_LIMIT = 4096
+HELLOS_MOST = 2
+"""Strangers that are answered or wait for it; each of them waits for a TPM."""
 
 
 class SendOrder(Document):
@@ -62,19 +67,43 @@ class ReceiverAnswer(Document):
 
 def add_flows(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
     """Add the routes."""
-    _add_domains(app, api_keys, flows)
-    _add_sending(app, api_keys, flows)
-    _add_receiving(app, api_keys, flows)
+    turns = Turns(flows)
+    _add_domains(app, api_keys, turns)
+    _add_sending(app, api_keys, turns)
+    _add_receiving(app, api_keys, turns)
 
 
-async def _alone(flows: BoxFlows, work: Callable[[], T]) -> T:
-    """One call at a time, in a thread of its own."""
+@dataclass
+class Turns:
+    """Flow calls, one at a time: those that wait take no thread from the rest of the agent."""
 
-    def locked() -> T:
-        with flows.lock:
-            return work()
+    flows: BoxFlows
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _hellos: int = 0
 
-    return await run_in_threadpool(locked)
+    async def alone(self, work: Callable[[], T]) -> T:
+        """In a thread, when all before it are done."""
+
+        def locked() -> T:
+            with self.flows.lock:
+                return work()
+
+        async with self._turn:
+            return await run_in_threadpool(locked)
+
+    async def hello(self, work: Callable[[], T]) -> T:
+        """The same for somebody who is not known yet.
+
+        Raises:
+            FlowError: others of them wait already.
+        """
+        if self._hellos >= HELLOS_MOST:
+            raise FlowError(503, "FLOW_BUSY", "Other boxes are being answered; try again later.")
+        self._hellos += 1
+        try:
+            return await self.alone(work)
+        finally:
+            self._hellos -= 1
 
 
 async def _document(request: Request, kind: type[D], limit: int) -> D:
@@ -91,40 +120,42 @@ async def _body(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _add_domains(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
+def _add_domains(app: FastAPI, api_keys: ApiKeys, turns: Turns) -> None:
+    flows = turns.flows
+
     @app.get("/domains")
     async def domains() -> Response:
-        return _json(await _alone(flows, flows.domains))
+        return _json(await turns.alone(flows.domains))
 
     @app.post("/domains/imports")
     async def begin(request: Request) -> dict[str, object]:
         asked = await _document(request, ImportRequest, ORDER_LIMIT)
         await run_in_threadpool(api_keys.require_admin, asked.admin_key)
-        import_id, next_frame = await _alone(flows, lambda: flows.begin_import(asked.order))
+        import_id, next_frame = await turns.alone(lambda: flows.begin_import(asked.order))
         return {"import_id": import_id, "next": next_frame}
 
     @app.put("/domains/imports/{import_id}/{number}")
     async def take(import_id: str, number: int, request: Request) -> dict[str, int]:
         plain = await _body(request, FRAME_SIZE)
-        return {"next": await _alone(flows, lambda: flows.take_import(import_id, number, plain))}
+        return {"next": await turns.alone(lambda: flows.take_import(import_id, number, plain))}
 
     @app.post("/domains/imports/{import_id}/finish")
     async def finish(import_id: str) -> Response:
-        return _json(await _alone(flows, lambda: flows.finish_import(import_id)))
+        return _json(await turns.alone(lambda: flows.finish_import(import_id)))
 
     @app.get("/flows")
     async def view() -> Response:
-        return _json(await _alone(flows, flows.flows))
+        return _json(await turns.alone(flows.flows))
 
 
-def _add_sending(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
-    sender = flows.sender
+def _add_sending(app: FastAPI, api_keys: ApiKeys, turns: Turns) -> None:
+    sender = turns.flows.sender
 
     @app.post("/flows/begin")
     async def begin(request: Request) -> dict[str, object]:
         asked = await _document(request, SendOrder, ORDER_LIMIT)
         await run_in_threadpool(api_keys.require_admin, asked.admin_key)
-        session = await _alone(flows, lambda: sender.begin(asked.order))
+        session = await turns.alone(lambda: sender.begin(asked.order))
         hello = session.hello.model_dump(mode="json")
         return {"flow_id": session.outgoing.flow_id, "frames": frames_of(session.file), "hello": hello}
 
@@ -132,47 +163,48 @@ def _add_sending(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
     async def offer(flow_id: str, request: Request) -> Response:
         answer = await _document(request, ReceiverAnswer, FLOW_MESSAGE_LIMIT)
         shown = bytes.fromhex(answer.fingerprint)
-        return _json(await _alone(flows, lambda: sender.offer(flow_id, answer.welcome, shown)))
+        return _json(await turns.alone(lambda: sender.offer(flow_id, answer.welcome, shown)))
 
     @app.get("/flows/{flow_id}/frames/{number}")
     async def frame(flow_id: str, number: int) -> Response:
-        content = await _alone(flows, lambda: sender.frame(flow_id, number))
+        content = await turns.alone(lambda: sender.frame(flow_id, number))
         return Response(content, media_type="application/octet-stream")
 
     @app.post("/flows/{flow_id}/receipt")
     async def receipt(flow_id: str, request: Request) -> dict[str, object]:
         said = await _document(request, FlowStatement, 64 * 1024)
-        record = await _alone(flows, lambda: sender.finish(flow_id, said))
+        record = await turns.alone(lambda: sender.finish(flow_id, said))
         return {"sequence": record.record.sequence, "digest": record.digest}
 
 
-def _add_receiving(app: FastAPI, api_keys: ApiKeys, flows: BoxFlows) -> None:
-    receiver = flows.receiver
+def _add_receiving(app: FastAPI, api_keys: ApiKeys, turns: Turns) -> None:
+    receiver = turns.flows.receiver
 
     @app.post("/flows/expect")
     async def expect(request: Request) -> Response:
         asked = await _document(request, ExpectOrder, ORDER_LIMIT)
         await run_in_threadpool(api_keys.require_admin, asked.admin_key)
-        return _json(await _alone(flows, lambda: receiver.expect(asked.expectation)))
+        return _json(await turns.alone(lambda: receiver.expect(asked.expectation)))
 
     @app.post("/flows/hello")
     async def hello(request: Request, peer: PeerAddress) -> Response:
+        receiver.admit(peer)
         said = await _document(request, FlowHello, ORDER_LIMIT)
-        return _json(await _alone(flows, lambda: receiver.welcome(said, peer)))
+        return _json(await turns.hello(lambda: receiver.welcome(said)))
 
     @app.post("/flows/offers")
     async def offers(request: Request) -> Response:
         said = await _document(request, FlowOffer, FLOW_MESSAGE_LIMIT)
-        return _json(await _alone(flows, lambda: receiver.accept(said)))
+        return _json(await turns.alone(lambda: receiver.accept(said)))
 
     @app.put("/flows/{flow_id}/frames/{number}")
     async def take(flow_id: str, number: int, request: Request) -> dict[str, int]:
         frame = await _body(request, FRAME_SIZE + TAG_SIZE)
-        return {"next": await _alone(flows, lambda: receiver.take(flow_id, number, frame))}
+        return {"next": await turns.alone(lambda: receiver.take(flow_id, number, frame))}
 
     @app.post("/flows/{flow_id}/finish")
     async def finish(flow_id: str) -> Response:
-        return _json(await _alone(flows, lambda: receiver.finish(flow_id)))
+        return _json(await turns.alone(lambda: receiver.finish(flow_id)))
 
 
 def _json(document: BaseModel) -> Response:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sealwright_appliance.files import read_file, write_durably
-from sealwright_policies.errors import FormatError, VerificationError
-from sealwright_policies.flows.documents import FlowStatement
+from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
+from sealwright_policies.flows.documents import FlowStatement, FlowTerms
 from sealwright_policies.flows.record import (
     RECORD_LIMIT,
     FlowRecord,
@@ -52,7 +53,7 @@ class FlowJournal:
         """Write a record, unless the flow has one.
 
         Raises:
-            FormatError, VerificationError: as :meth:`load`.
+            FormatError, VerificationError: as :meth:`load`, and FLOW_MISMATCH: its record is of other terms.
             OperationError: the disk refuses.
         """
         with self._writing:
@@ -70,12 +71,20 @@ class FlowJournal:
                     statement=statement,
                 )
             )
-            held = (one for one in records if one.record.role is role and one.terms.flow_id == made.terms.flow_id)
-            for one in held:
-                return one
+            held = _record_of(records, role, made.terms)
+            if held is not None:
+                return held
             parse_record(made.content)  # what would not be read again is not written
             write_durably(self._file(made.record.sequence), made.content)
             return made
+
+    def require_same(self, role: FlowRole, terms: FlowTerms) -> None:
+        """Demand that a flow has no record yet, or one of these terms.
+
+        Raises:
+            FormatError, VerificationError: as :meth:`append`.
+        """
+        _record_of(self.load(), role, terms)
 
     @property
     def _folder(self) -> Path:
@@ -83,6 +92,16 @@ class FlowJournal:
 
     def _file(self, number: int) -> Path:
         return self._folder / f"{number:012}.json"
+
+
+def _record_of(records: Sequence[SealedRecord], role: FlowRole, terms: FlowTerms) -> SealedRecord | None:
+    """The flow's record. A moved clock changes no flow; another file under its id is another flow."""
+    for one in records:
+        if one.record.role is role and one.terms.flow_id == terms.flow_id:
+            if one.terms.model_copy(update={"at": terms.at}) != terms:
+                raise VerificationError(RejectionCode.FLOW_MISMATCH, "this flow id has a record of other terms")
+            return one
+    return None
 
 
 def readable(journal: FlowJournal) -> tuple[list[SealedRecord], str]:

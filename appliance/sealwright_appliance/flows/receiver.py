@@ -28,7 +28,7 @@ from sealwright_policies.appraisal.box_evidence import NONCE_SIZE
 from sealwright_policies.domains.fields import Name
 from sealwright_policies.errors import FormatError
 from sealwright_policies.flows.content import FrameCipher, frame_count
-from sealwright_policies.flows.documents import FlowHello, FlowOffer, FlowStatement, FlowTerms, FlowWelcome
+from sealwright_policies.flows.documents import FlowHello, FlowId, FlowOffer, FlowStatement, FlowTerms, FlowWelcome
 from sealwright_policies.flows.payloads import receipt_payload, receiver_payload
 from sealwright_policies.flows.record import FlowRole
 from sealwright_policies.flows.verification import fingerprint_of, verify_offer
@@ -59,6 +59,8 @@ class Expected(Document):
 
     expectation: Expectation
     until: Seconds
+    flow_id: FlowId | None = None
+    """The flow whose offer was taken for it last: what came of any other is dropped."""
 
 
 class ExpectedFile(Document):
@@ -121,8 +123,10 @@ class FlowReceiver:
                 "DOMAIN_NOT_CHAINED",
                 f"Domain {wanted.target} of this release takes nothing from {wanted.source}.",
             )
-        made = Expected(expectation=wanted, until=self.side.now() + EXPECTED_S)
-        others = [one for one in self.expected() if one.expectation != wanted]
+        expected = self.expected()
+        flow_id = next((one.flow_id for one in expected if one.expectation == wanted), None)
+        made = Expected(expectation=wanted, until=self.side.now() + EXPECTED_S, flow_id=flow_id)
+        others = [one for one in expected if one.expectation != wanted]
         if len(others) >= EXPECTED_MOST:
             raise FlowError(409, "TOO_MANY_FLOWS", f"{EXPECTED_MOST} flows are expected already.")
         self._keep([*others, made])
@@ -137,16 +141,23 @@ class FlowReceiver:
         held = parse_json(ExpectedFile, content, limit=EXPECTATIONS_LIMIT).expected
         return [one for one in held if now < one.until <= now + EXPECTED_S]
 
-    def welcome(self, hello: FlowHello, peer: str) -> FlowWelcome:
-        """Show the sender what it would send to.
+    def admit(self, peer: str) -> None:
+        """Let an address say hello, expected or not. Waits for no other call.
 
         Raises:
-            FlowError: nobody expects it, or it asks too often.
+            FlowError: it asks too often.
+        """
+        if not self.limiter.admit(peer, self.steady()):
+            raise FlowError(429, "RATE_LIMITED", "The box was asked for evidence too often; ask again in a minute.")
+
+    def welcome(self, hello: FlowHello) -> FlowWelcome:
+        """Show the sender, whose address was admitted, what it would send to.
+
+        Raises:
+            FlowError: nobody expects it.
             OperationError: from the TPM or the disk.
         """
         self._require_expected(hello)
-        if not self.limiter.admit(peer, self.steady()):
-            raise FlowError(429, "RATE_LIMITED", "The box was asked for evidence too often; ask again in a minute.")
         pair = self.side.domains.pair(hello.source, hello.target)
         nonce = os.urandom(NONCE_SIZE)
         party = self.side.show(hello.nonce, receiver_payload(self.side.fingerprint, nonce, hello), pair)
@@ -158,7 +169,7 @@ class FlowReceiver:
         """Verify the sender and what it offers; from here on frames are taken.
 
         Raises:
-            FlowError: it is not believed, may not send this, or the file is there already.
+            FlowError: it is not believed, may not send this, the file is there already, or the id is of another flow.
             FormatError: a certificate or a key that is none.
             OperationError: from the TPM or the disk.
         """
@@ -174,6 +185,8 @@ class FlowReceiver:
                 offer, hello, self.side.ourselves, fingerprint=fingerprint_of(certificate),
                 own_fingerprint=self.side.fingerprint, now=self.side.now(),
             )  # fmt: skip
+            self.journal.require_same(FlowRole.RECEIVED, terms)
+        self._drop_older(hello, terms.flow_id)
         incoming = self.files.incoming(terms.flow_id, self._file(terms))
         evidence = offer.party.box.evidence
         said = FlowStatement(nonce=offer.nonce, payload=evidence.payload, quote=evidence.quote, pcrs=evidence.pcrs)
@@ -211,7 +224,9 @@ class FlowReceiver:
         accepted = self._of(flow_id)
         accepted.incoming.verify()
         receipt = self.side.state(accepted.hello.nonce, receipt_payload(accepted.terms_bytes))
-        self.journal.append(FlowRole.RECEIVED, accepted.terms_bytes, accepted.sender)
+        accepted.incoming.require_place()
+        with refusing():
+            self.journal.append(FlowRole.RECEIVED, accepted.terms_bytes, accepted.sender)
         accepted.incoming.put_in_place()
         del self._accepted[flow_id]
         self._keep([one for one in self.expected() if not _is_of(one, accepted.hello)])
@@ -222,6 +237,19 @@ class FlowReceiver:
             raise FlowError(
                 403, "DOMAIN_FORBIDS", "This box expects no flow like that. Its administrator has to (domain receive)."
             )
+
+    def _drop_older(self, hello: FlowHello, flow_id: str) -> None:
+        """One half file for each expectation: a sender that begins anew and anew does not fill the volume."""
+        expected = self.expected()
+        if any(_is_of(one, hello) and one.flow_id != flow_id for one in expected):
+            expected = [one.model_copy(update={"flow_id": flow_id}) if _is_of(one, hello) else one for one in expected]
+            self._keep(expected)
+        asked = (hello.source, hello.target, hello.device_id)
+        for known, one in list(self._accepted.items()):
+            if known != flow_id and (one.hello.source, one.hello.target, one.hello.device_id) == asked:
+                del self._accepted[known]
+        under_way = {one.flow_id for one in expected if one.flow_id is not None}
+        self.files.drop_half_received(under_way | set(self._accepted))
 
     def _file(self, terms: FlowTerms) -> DomainFile:
         return DomainFile(

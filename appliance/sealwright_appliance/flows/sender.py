@@ -176,7 +176,7 @@ class FlowSender:
             raise FlowError(409, "FLOW_UNKNOWN", "Nothing has been offered yet.")
         with refusing():
             verify_receipt(receipt, session.terms, session.peer, nonce=session.hello.nonce)
-        record = self.journal.append(FlowRole.SENT, session.terms, receipt)
+            record = self.journal.append(FlowRole.SENT, session.terms, receipt)
         remove_durably(self._file(flow_id))
         del self._sessions[flow_id]
         return record
