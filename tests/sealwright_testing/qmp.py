@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 _REPLY_TIMEOUT_S = 120.0
+_LISTEN_TIMEOUT_S = 30.0
+_POLL_S = 0.05
 
 
 class QmpError(RuntimeError):
@@ -23,8 +25,7 @@ class Qmp:
     """
 
     def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.connect(str(path))
+        self._socket = _connected(path)
         self._buffer = b""
         self.events: list[dict[str, Any]] = []
         self._next_message(_REPLY_TIMEOUT_S)
@@ -83,3 +84,19 @@ class Qmp:
         line, self._buffer = self._buffer.split(b"\n", 1)
         message: dict[str, Any] = json.loads(line)
         return message
+
+
+def _connected(path: Path) -> socket.socket:
+    """A connection to a socket that may have its name already, and listen a moment later."""
+    deadline = time.monotonic() + _LISTEN_TIMEOUT_S
+    while True:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(str(path))
+        except ConnectionRefusedError:
+            connection.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return connection

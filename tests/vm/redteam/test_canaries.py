@@ -11,7 +11,7 @@ import dataclasses
 import json
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from sealwright_testing import customer
 from sealwright_testing.models import ModelStore
 from sealwright_testing.redteam.canaries import forms, found_in, weight_windows
 from sealwright_testing.scene import Scene
-from sealwright_testing.vendor import command
+from sealwright_testing.vendor import CommandError, command
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
 
@@ -133,12 +133,26 @@ def call_in_clear(box: VirtualBox, words: str) -> None:
             client.recv(4096)
 
 
+def has_open_meter(ask: Callable[..., str]) -> bool:
+    """The box opens it at its first look that finds the TPM free."""
+    try:
+        ask("metering", "show")
+    except CommandError:
+        return False
+    return True
+
+
 def collect_answers(scene: Scene, box: VirtualBox, outside: Path) -> None:
     """What the box tells of itself, to the customer and to whoever looks after it."""
     activated = scene.activated
     url, fingerprint = f"https://127.0.0.1:{box.port}", activated.placard.tls_fingerprint
+
+    def ask(*words: str) -> str:
+        return command("sealwright-box", *words, url, "--fingerprint", fingerprint, typed=f"{activated.api_key}\n")
+
+    box.wait_until(lambda: has_open_meter(ask), "an open meter")
     for words in SHOWN:
-        said = command("sealwright-box", *words, url, "--fingerprint", fingerprint, typed=f"{activated.api_key}\n")
+        said = ask(*words)
         (outside / "-".join(words)).write_text(said)
     customer.verify(box, activated.placard, scene.vendor)
     with customer.plain_client(box, activated.api_key, fingerprint) as client:
