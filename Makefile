@@ -98,8 +98,8 @@ test-leases: python  ## drive leases in random order for MINUTES (10)
 	@$(PYTHON) -m sealwright_testing.leases --minutes $(or $(MINUTES),10)
 VM := $(PYTHON) -m pytest --numprocesses 2 --dist worksteal --timeout 3600
 test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
-	@$(VM) -m 'vm and not long' tests/vm
-test-redteam: python tools server wheel trained  ## every attempt of an attacker, with its control; its long cases are here alone
+	@$(VM) -m vm tests/vm
+test-redteam: python tools server wheel trained  ## what an attacker would try, apart from the other tests
 	@$(PYTEST) -m redteam tests/integration
 	@$(VM) -m redteam tests/vm
 

@@ -15,6 +15,7 @@ from sqlalchemy.types import BigInteger, Integer, LargeBinary
 
 from sealwright_licensing.audit import Report, StoredNote, audit
 from sealwright_licensing.audit_source import DatabaseSource, ExportSource, open_database_source, write_export
+from sealwright_licensing.flow_records import ReportedFlow
 from sealwright_licensing.journal import record_operation
 from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt, MeteringUsage
 from sealwright_licensing.operations.devices import retire_device
@@ -68,6 +69,9 @@ def history(tmp_path_factory: pytest.TempPathFactory, module_database: str) -> I
                 MeteringUsage("l", "2027-01", "2027-01", "d", "p", f"{number}", False, "", number, 0, 0, 0, 0)
             )
             transaction.add(MeteringAlarm(f"a{number}", "d", "l", "c", number, "GAP", "", world.now))
+            transaction.add(
+                ReportedFlow("d", "l", f"{number}", number, "sent", "f", "o", "u", "v", "raw", "n", "", 1, "", b"{}", 1)
+            )
             transaction.put(DeviceFirmware(world.device(number).device_id, f"[{number}]"))
             transaction.add(ClockSighting(box.device.device_id, number, number, world.now, number, 0, 0, 0, 1, "ok"))
     world.sequence()
