@@ -229,9 +229,9 @@ def test_health_and_openapi(box: BoxClient) -> None:
         assert box.http.get(path).json() == {"status": "ok"}
     described = box.http.get("/openapi.json").json()
     assert set(described["paths"]) == {
-        "/livez", "/readyz", "/v1/enrollments", "/v1/enrollments/proof", "/v1/metering", "/v1/nonces", "/v1/renewals",
+        "/livez", "/readyz", "/v1/enrollments", "/v1/enrollments/proof", "/v1/flows", "/v1/metering", "/v1/nonces",
         "/v1/log/checkpoint", "/v1/log/proof/releases/{release_id}", "/v1/log/proof/inclusion",
-        "/v1/log/proof/consistency",
+        "/v1/log/proof/consistency", "/v1/renewals",
     }  # fmt: skip
     text = json.dumps(described)
     for reference in set(_references(described)):

@@ -31,18 +31,22 @@ TINY = RandomShape(width=64, feed_forward=128, layers=1, heads=2, kv_heads=1, vo
 KINDS = ("a", "A", "7", "!", " ", "\n", "好", "😀", "e\u0301")
 
 
-def mounted(tmp_path: Path) -> tuple[Paths, Path]:
-    """A box's places, and where the model would be."""
-    paths = Paths(root=tmp_path, gateway_group=None, agent_user=None)
+Place = tuple[Paths, Path]
+
+
+@pytest.fixture
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A box's places, under a name that leaves room for that of a socket, and where the model would be."""
+    paths = Paths(root=tmp_path_factory.mktemp("e"), gateway_group=None, agent_user=None)
     model = paths.payloads / "random/model.gguf"
     model.parent.mkdir(parents=True)
     return paths, model
 
 
 @pytest.mark.parametrize("tokenizer", CUT_BY_A_REGULAR_EXPRESSION)
-def test_the_longest_text_without_a_break_does_not_end_an_engine(tmp_path: Path, tokenizer: str) -> None:
+def test_the_longest_text_without_a_break_does_not_end_an_engine(place: Place, tokenizer: str) -> None:
     """Two runs in a row may be one piece. With 32 768 characters each of these engines ends by SIGSEGV."""
-    paths, model = mounted(tmp_path)
+    paths, model = place
     write_random_gguf(model, dataclasses.replace(TINY, cut=tokenizer))
     runs = [(kind * LONGEST_RUN)[:LONGEST_RUN] for kind in KINDS]
     assert not any(map(has_long_run, runs))
@@ -69,11 +73,9 @@ def circle() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("asked", [escaped(40_000), circle()], ids=["escapes", "a circle"])
-def test_what_ends_an_engine_is_refused_before_one_sees_it(
-    tmp_path_factory: pytest.TempPathFactory, asked: dict[str, Any]
-) -> None:
+def test_what_ends_an_engine_is_refused_before_one_sees_it(place: Place, asked: dict[str, Any]) -> None:
     """Sent to the engine itself, it ends it; so what the gateway refuses is refused for a reason."""
-    paths, model = mounted(tmp_path_factory.mktemp("e"))
+    paths, model = place
     write_random_gguf(model, dataclasses.replace(TINY, cut="gpt-4o", template=TOOL_TEMPLATE))
     engine = EngineProcess(paths, PAYLOAD)
     with pytest.raises(ApiError):
@@ -89,9 +91,9 @@ def test_what_ends_an_engine_is_refused_before_one_sees_it(
         engine.kill()
 
 
-def test_an_engine_that_answers_somebody_does_not_end_when_it_is_asked_to(random_model: Path, tmp_path: Path) -> None:
+def test_an_engine_that_answers_somebody_does_not_end_when_it_is_asked_to(random_model: Path, place: Place) -> None:
     """So the unit says how long systemd waits. When this fails, llama.cpp has been mended, and the line may go."""
-    paths, model = mounted(tmp_path)
+    paths, model = place
     shutil.copyfile(random_model, model)
     (stop_time,) = [line for line in UNIT.read_text().splitlines() if line.startswith("TimeoutStopSec=")]
     seconds = float(stop_time.removeprefix("TimeoutStopSec=").removesuffix("s"))

@@ -169,7 +169,7 @@ def test_text_parts_are_one_text(client: openai.OpenAI) -> None:
 def test_a_conversation_that_does_not_fit_is_refused_with_numbers(client: openai.OpenAI, streamed: bool) -> None:
     """400 before any token, also where a stream was asked for."""
     with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, messages=[{"role": "user", "content": "hello " * CONTEXT}], stream=streamed)
+        ask(client, messages=[{"role": "user", "content": "a " * CONTEXT}], stream=streamed)
     error = caught.value
     assert (error.code, error.param) == ("context_length_exceeded", "messages")
     assert str(CONTEXT) in error.message

@@ -62,7 +62,7 @@ def test_a_seed_and_a_stop_work_as_in_chats(client: openai.OpenAI) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_prompt_that_does_not_fit_is_refused_with_numbers(client: openai.OpenAI, streamed: bool) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
-        client.completions.create(**ASKED | {"prompt": "hello " * CONTEXT}, stream=streamed)
+        client.completions.create(**ASKED | {"prompt": "a " * CONTEXT}, stream=streamed)
     assert (caught.value.code, caught.value.param) == ("context_length_exceeded", "prompt")
     assert str(CONTEXT) in caught.value.message
 
