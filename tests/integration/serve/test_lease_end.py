@@ -25,6 +25,7 @@ from sealwright_policies.wire.lease import Lease, sign_lease_partitions
 from sealwright_policies.wire.messages import Problem
 from sealwright_testing.document_vectors import PARTITION, lease_terms
 from sealwright_testing.release_log import release_proof
+from sealwright_testing.scripted_engine import is_asked_to_answer
 from sealwright_testing.serving import ServingBox
 
 REPLY_S = 4.0
@@ -72,7 +73,8 @@ class Ending:
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A stream of REPLY_S."""
-    await reader.readuntil(b"\r\n\r\n")
+    if not await is_asked_to_answer(reader, writer):
+        return
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
     end = time.monotonic() + REPLY_S
     while time.monotonic() < end:

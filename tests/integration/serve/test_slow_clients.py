@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from sealwright_appliance.serve.connections import Limits
+from sealwright_testing.scripted_engine import is_asked_to_answer
 from sealwright_testing.serving import ServingBox, serving_box
 
 WAIT_S = 60.0
@@ -128,7 +129,8 @@ def test_what_comes_in_time_is_answered_and_may_take_longer(box: ServingBox) -> 
     """A head in pieces; and a reply that outlasts all of these deadlines, over a connection that then idles."""
 
     async def engine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        if not await is_asked_to_answer(reader, writer):
+            return
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         for event in [WORD] * 6 + [b"data: [DONE]\n\n"]:
             writer.write(b"%x\r\n%s\r\n" % (len(event), event))
