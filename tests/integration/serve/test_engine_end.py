@@ -1,13 +1,9 @@
-"""What ends an engine, and what does not: the longest text without a break, and being asked to end."""
+"""What ends an engine, and what does not: the longest text without a break, and what the gateway refuses."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import subprocess
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,7 @@ from sealwright_appliance.serve.chat import parse_chat_request
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.unbroken import LONGEST_RUN, has_long_run
 from sealwright_appliance.status import PayloadState, PayloadStatus
-from sealwright_testing.engine_process import UNIT, EngineProcess
+from sealwright_testing.engine_process import EngineProcess
 from sealwright_testing.models.random_gguf import TOOL_TEMPLATE, RandomShape, write_random_gguf
 
 PAYLOAD = PayloadStatus(
@@ -89,37 +85,3 @@ def test_what_ends_an_engine_is_refused_before_one_sees_it(place: Place, asked: 
         assert engine.process is not None
         assert engine.process.wait(30) < 0
         engine.kill()
-
-
-def test_an_engine_that_answers_somebody_does_not_end_when_it_is_asked_to(random_model: Path, place: Place) -> None:
-    """So the unit says how long systemd waits. When this fails, llama.cpp has been mended, and the line may go."""
-    paths, model = place
-    shutil.copyfile(random_model, model)
-    (stop_time,) = [line for line in UNIT.read_text().splitlines() if line.startswith("TimeoutStopSec=")]
-    seconds = float(stop_time.removeprefix("TimeoutStopSec=").removesuffix("s"))
-    engine = EngineProcess(paths, PAYLOAD)
-    engine.start()
-    body = {"prompt": "hello", "n_predict": 30_000, "ignore_eos": True, "stream": True}
-
-    def ask() -> None:
-        with (
-            suppress(httpx.HTTPError),
-            engine.client() as client,
-            client.stream("POST", "/completion", json=body) as it,
-        ):
-            began.set()
-            for _ in it.iter_bytes():
-                pass
-
-    began = threading.Event()
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
-        assert began.wait(60)
-        assert engine.process is not None
-        engine.process.terminate()
-        with pytest.raises(subprocess.TimeoutExpired):
-            engine.process.wait(seconds)
-    finally:
-        engine.kill()
-        asking.join()

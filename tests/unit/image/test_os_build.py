@@ -257,7 +257,7 @@ def test_each_engine_has_a_user_and_a_socket_folder_of_its_own() -> None:
 
 
 def test_an_engine_that_is_asked_to_end_while_it_answers_is_killed() -> None:
-    """llama-server with a request does not end by SIGTERM (integration/serve/test_engine_end.py)."""
+    """llama-server with a request does not end by SIGTERM."""
     assert "TimeoutStopSec=5s" in settings("sealwright-engine@.service")
 
 
