@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
@@ -81,3 +82,24 @@ class SeenRequests:
         """No request to anybody else, no violation of the policy, no error of a script."""
         assert [one for one in self.urls if not one.startswith(url + "/")] == []
         assert [one for one in self.complaints if not (self.provoked and VIOLATED in one)] == []
+
+
+@contextmanager
+def telephone(browser: Browser, url: str, locale: str) -> Iterator[Page]:
+    """A new tab of somebody with a telephone; it may ask nobody but the box at ``url``, and break no policy."""
+    context = browser.new_context(
+        base_url=url, ignore_https_errors=True, locale=locale, viewport={"width": 390, "height": 844}
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    seen = SeenRequests.watch(page)
+    yield page
+    context.close()
+    seen.require_own(url)
+
+
+def look(page: Page, picture: Path) -> None:
+    """All of the page can be read; takes its picture."""
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=picture, full_page=True)

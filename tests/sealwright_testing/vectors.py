@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
+
+SPEC = Path(__file__).parents[2] / "policies/spec"
 
 
 @dataclass(frozen=True)
@@ -81,3 +83,10 @@ def check_outcome(vector: LoadedVector, operation: Callable[[], object]) -> obje
         with pytest.raises({"malformed": FormatError, "unsupported": UnsupportedError}[outcome]):
             operation()
     return None
+
+
+def require_sections(vectors: Iterable[LoadedVector]) -> None:
+    """Each vector's ``spec`` is a document of policies/spec and the number of one of its sections."""
+    for vector in vectors:
+        document, section = vector.manifest["spec"].split()
+        assert f"\n## {section} " in (SPEC / document).read_text(), vector.folder.name

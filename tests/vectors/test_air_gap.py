@@ -24,10 +24,9 @@ from sealwright_policies.wire.air_gap import parse_qr_text, parse_request, verif
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
 from sealwright_testing.decision_records import fill, log_releases
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
+from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors, require_sections
 
 DIRECTORY = Path(__file__).parent / "air-gap"
-SPEC = Path(__file__).parents[2] / "policies/spec"
 VECTORS = load_vectors(DIRECTORY)
 COMMON = json.loads((DIRECTORY / "common/records.json").read_text())
 Values = Mapping[str, Any]
@@ -98,6 +97,4 @@ def test_vector(vector: LoadedVector, folder: ServiceFolder, tmp_path: Path) -> 
 
 
 def test_every_vector_names_a_section_that_exists() -> None:
-    for vector in VECTORS:
-        document, section = vector.manifest["spec"].split()
-        assert f"\n## {section} " in (SPEC / document).read_text(), vector.folder.name
+    require_sections(VECTORS)

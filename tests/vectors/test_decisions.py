@@ -39,10 +39,9 @@ from sealwright_policies.wire.messages import (
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.decision_records import KINDS, fill, log_releases
 from sealwright_testing.evidence_factory import NOW
-from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
+from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors, require_sections
 
 DIRECTORY = Path(__file__).parent / "decisions"
-SPEC = Path(__file__).parents[2] / "policies/spec"
 VECTORS = load_vectors(DIRECTORY)
 COMMON = json.loads((DIRECTORY / "common/records.json").read_text())
 
@@ -149,6 +148,4 @@ def check_leases(reply: bytes, expected: list[dict[str, Any]], keys: Keys) -> No
 
 
 def test_every_vector_names_a_section_that_exists() -> None:
-    for vector in VECTORS:
-        document, section = vector.manifest["spec"].split()
-        assert f"\n## {section} " in (SPEC / document).read_text(), vector.folder.name
+    require_sections(VECTORS)

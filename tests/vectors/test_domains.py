@@ -14,11 +14,10 @@ from sealwright_policies.domains.compiler import compile_domains
 from sealwright_policies.domains.explanation import explain
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_testing.domain_texts import parse_texts
-from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
+from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors, require_sections
 
 DIRECTORY = Path(__file__).parent / "domains"
 VECTORS = load_vectors(DIRECTORY)
-SPEC = Path(__file__).parents[2] / "policies/spec"
 
 
 def run_verify(values: Any) -> object:
@@ -61,6 +60,4 @@ def test_vector(vector: LoadedVector) -> None:
 
 
 def test_every_vector_names_a_section_that_exists() -> None:
-    for vector in VECTORS:
-        document, section = vector.manifest["spec"].split()
-        assert f"\n## {section} " in (SPEC / document).read_text(), vector.folder.name
+    require_sections(VECTORS)

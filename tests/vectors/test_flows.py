@@ -19,11 +19,10 @@ from sealwright_policies.flows.permission import (
 )
 from sealwright_policies.flows.record import parse_record, require_chain
 from sealwright_policies.flows.verification import parse_terms
-from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
+from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors, require_sections
 
 DIRECTORY = Path(__file__).parent / "flows"
 VECTORS = load_vectors(DIRECTORY)
-SPEC = Path(__file__).parents[2] / "policies/spec"
 
 
 def run_chained(values: Any) -> None:
@@ -62,6 +61,4 @@ def test_vector(vector: LoadedVector) -> None:
 
 
 def test_every_vector_names_a_section_that_exists() -> None:
-    for vector in VECTORS:
-        document, section = vector.manifest["spec"].split()
-        assert f"\n## {section} " in (SPEC / document).read_text(), vector.folder.name
+    require_sections(VECTORS)

@@ -13,10 +13,9 @@ from sealwright_policies.metering.report import MeteringHead, MeteringReport, ve
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.evidence_factory import SyntheticBox
 from sealwright_testing.metering import DEVICE, LICENSE
-from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
+from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors, require_sections
 
 DIRECTORY = Path(__file__).parent / "metering"
-SPEC = Path(__file__).parents[2] / "policies/spec"
 VECTORS = load_vectors(DIRECTORY)
 BOX = SyntheticBox()
 
@@ -61,6 +60,4 @@ def test_vector(vector: LoadedVector) -> None:
 
 
 def test_every_vector_names_a_section_that_exists() -> None:
-    for vector in VECTORS:
-        document, section = vector.manifest["spec"].split()
-        assert f"\n## {section} " in (SPEC / document).read_text(), vector.folder.name
+    require_sections(VECTORS)

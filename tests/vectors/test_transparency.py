@@ -20,7 +20,7 @@ from sealwright_policies.transparency.release_proof import ReleaseProof, verify_
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_ed25519_public_key
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
-from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors
+from sealwright_testing.vectors import LoadedVector, check_outcome, load_vectors, require_sections
 
 ROOT = Path(__file__).parent
 VECTORS = load_vectors(ROOT / "transparency")
@@ -99,7 +99,4 @@ def test_vector(vector: LoadedVector) -> None:
 
 
 def test_every_vector_names_a_section_that_exists() -> None:
-    for vector in VECTORS:
-        document, section = vector.manifest["spec"].split()
-        headings = (ROOT.parents[1] / "policies/spec" / document).read_text()
-        assert f"\n## {section} " in headings, vector.folder.name
+    require_sections(VECTORS)

@@ -12,7 +12,7 @@ from sealwright_appliance.activation import FIRST_KEY_NAME
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.serve.pages import catalogue
 from sealwright_policies.languages import Language
-from sealwright_testing.browser import CONTRAST, PATIENCE_MS, SeenRequests, chromium
+from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
 from sealwright_testing.running_box import RunningBox, wait_until
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -30,22 +30,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(params=list(Language))
 def page(request: pytest.FixtureRequest, browser: Browser, running: RunningBox) -> Iterator[Page]:
     """Of an administrator with a telephone."""
-    context = browser.new_context(
-        base_url=running.url, ignore_https_errors=True, locale=request.param, viewport={"width": 390, "height": 844}
-    )
-    context.set_default_timeout(PATIENCE_MS)
-    opened = context.new_page()
-    seen = SeenRequests.watch(opened)
-    yield opened
-    context.close()
-    seen.require_own(running.url)
-
-
-def look(page: Page, picture: Path) -> None:
-    """All of it can be read."""
-    assert page.evaluate(CONTRAST) == []
-    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-    page.screenshot(path=picture, full_page=True)
+    with telephone(browser, running.url, request.param) as opened:
+        yield opened
 
 
 def test_from_the_claim_code_to_the_api_key(page: Page, running: RunningBox, screenshots: Path) -> None:

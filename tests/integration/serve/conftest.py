@@ -56,6 +56,13 @@ def box(random_model: Path) -> Iterator[ServingBox]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def able_box(able_model: Path, random_model: Path) -> Iterator[ServingBox]:
+    """A box with a model that knows functions, and one that does not."""
+    with serving_box({"able": able_model, "random": random_model}) as running:
+        yield running
+
+
 @pytest.fixture
 def own_box() -> Iterator[ServingBox]:
     """A gateway for one test alone, which is the engine of ``elsewhere`` itself."""

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.serve.pages import catalogue
 from sealwright_policies.languages import Language
-from sealwright_testing.browser import CONTRAST, PATIENCE_MS, SeenRequests, chromium
+from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
 from sealwright_testing.running_box import wait_until
 from sealwright_testing.serving import ServingBox, serving_box
 
@@ -36,16 +36,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(params=LANGUAGES)
 def page(request: pytest.FixtureRequest, browser: Browser, box: ServingBox) -> Iterator[Page]:
-    """A new tab of somebody who speaks one of the languages; it may ask nobody but the box, and break no policy."""
-    context = browser.new_context(
-        base_url=box.url, ignore_https_errors=True, locale=request.param, viewport={"width": 390, "height": 844}
-    )
-    context.set_default_timeout(PATIENCE_MS)
-    opened = context.new_page()
-    seen = SeenRequests.watch(opened)
-    yield opened
-    context.close()
-    seen.require_own(box.url)
+    """Of somebody who speaks one of the languages."""
+    with telephone(browser, box.url, request.param) as opened:
+        yield opened
 
 
 def enter(page: Page, key: str) -> None:
@@ -112,13 +105,6 @@ def test_a_reply_to_a_conversation_that_was_given_up_is_in_no_other(page: Page, 
     finished(page)
     assert (sent.value.post_data_json or {})["messages"] == [{"role": "user", "content": QUESTION}]
     assert len(turns(page)) == 2
-
-
-def look(page: Page, picture: Path) -> None:
-    """All of it can be read, on a telephone too."""
-    assert page.evaluate(CONTRAST) == []
-    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-    page.screenshot(path=picture, full_page=True)
 
 
 def test_the_language_can_be_chosen(page: Page) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +25,9 @@ CALLED: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def able_box(able_model: Path, random_model: Path) -> Iterator[ServingBox]:
-    with serving_box({"able": able_model, "random": random_model}) as running:
-        yield running
-
-
-@pytest.fixture
-def client(able_box: ServingBox) -> Iterator[openai.OpenAI]:
-    with able_box.openai() as made:
-        yield made
+def box(able_box: ServingBox) -> ServingBox:
+    """Whose client the tests have."""
+    return able_box
 
 
 def test_a_reply_is_that_of_the_same_chat(client: openai.OpenAI) -> None:

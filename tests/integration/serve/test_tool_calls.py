@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,9 @@ PAINT = {"type": "function", "function": {"name": "paint"}}
 
 
 @pytest.fixture(scope="module")
-def able_box(able_model: Path, random_model: Path) -> Iterator[ServingBox]:
-    """A box with a model that knows tools, and one that does not."""
-    with serving_box({"able": able_model, "random": random_model}) as running:
-        yield running
-
-
-@pytest.fixture
-def client(able_box: ServingBox) -> Iterator[openai.OpenAI]:
-    with able_box.openai() as made:
-        yield made
+def box(able_box: ServingBox) -> ServingBox:
+    """Whose client the tests have."""
+    return able_box
 
 
 def require_paints(arguments: str) -> None:
