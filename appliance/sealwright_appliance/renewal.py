@@ -7,7 +7,9 @@ opens the box, and the same request gets the same reply from the service.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeVar
 
 from sealwright_appliance.enrollment import check_grant, keep_shares
 from sealwright_appliance.lease_store import Identity, LeaseStore
@@ -21,6 +23,9 @@ from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.framing import qualifying_data
 from sealwright_policies.wire.lease import Lease
 from sealwright_policies.wire.messages import Evidence, Grant, Purpose, RenewalRequest
+
+Reply = TypeVar("Reply")
+ReportPurpose = Literal[Purpose.METERING, Purpose.FLOW]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,22 @@ def request_renewal(renewal: Renewal, tpm: ProvisionedTpm) -> Grant:
                 raise
     fresh = renewal.client.nonce(renewal.identity.device_id).nonce
     return renewal.client.renew(renewal_request(renewal, tpm, fresh))
+
+
+def report_with_nonce(renewal: Renewal, purpose: ReportPurpose, send: Callable[[bytes | None], Reply]) -> Reply:
+    """Send a report with the nonce of the stored lease, or a fresh one where the service does not take that.
+
+    Args:
+        renewal: of the box that reports.
+        purpose: of the report.
+        send: makes the report with a nonce, None for that of the stored lease, and sends it.
+    """
+    try:
+        return send(None)
+    except DeniedError as error:
+        if error.code != RejectionCode.NONCE_INVALID:
+            raise
+    return send(renewal.client.nonce(renewal.identity.device_id, purpose).nonce)
 
 
 def next_nonce(store: LeaseStore, number: int, release_id: str) -> bytes | None:

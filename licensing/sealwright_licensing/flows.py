@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from sealwright_licensing import journal
-from sealwright_licensing.appraised_logs import keep_denied_logs
 from sealwright_licensing.baselines import affirmed
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.flow_records import ReportedFlow
 from sealwright_licensing.locks import device_name
-from sealwright_licensing.metering import Held, appraise_report, look_up
 from sealwright_licensing.nonces import StatelessNonces
 from sealwright_licensing.records import Device
+from sealwright_licensing.reports import Reports, look_up
 from sealwright_licensing.store import Store, Transaction
-from sealwright_licensing.stranger_denials import named_claims, record_stranger_denial
 from sealwright_policies.appraisal.result import AttestationResult
 from sealwright_policies.errors import FormatError, RejectionCode, UnsupportedError, VerificationError
 from sealwright_policies.flows.record import FlowRole, SealedRecord, chain_start, verify_record_statement
@@ -34,8 +32,8 @@ class FlowService:
 
     def __init__(self, store: Store, nonces: StatelessNonces, decisions: DecisionLimit | None = None) -> None:
         self._store = store
-        self._nonces = nonces
         self._decisions = decisions or DecisionLimit()
+        self._reports = Reports(store, nonces, self._decisions, Purpose.FLOW)
 
     def report(self, report: FlowReport, *, now: int) -> FlowReply:
         """Take a report; one that was taken before changes nothing.
@@ -47,19 +45,10 @@ class FlowService:
             FormatError, UnsupportedError: the report cannot be read.
             VerificationError: the denial.
         """
-        try:
-            denial = self._take(report, now=now)
-        except VerificationError as refused:
-            claims = named_claims(report.device_id, report.license_id)
-            record_stranger_denial(self._store, self._decisions, refused, purpose=Purpose.FLOW, claims=claims, now=now)
-            raise
-        if denial is not None:
-            raise denial
-        last = verify_records(report)[-1]
-        return FlowReply(sequence=last.record.sequence, digest=last.digest)
+        return self._reports.take(report, lambda: self._answer(report, now=now), now=now)
 
-    def _take(self, report: FlowReport, *, now: int) -> VerificationError | None:
-        """Store it, or a denial that is recorded as the device's own.
+    def _answer(self, report: FlowReport, *, now: int) -> FlowReply | VerificationError:
+        """The acknowledgement, or a denial that is recorded as the device's own.
 
         Raises:
             VerificationError: a denial of one who has not shown to be the device, or that has reported too often.
@@ -68,33 +57,15 @@ class FlowService:
         with self._store.read() as transaction:
             held = look_up(transaction, report)  # (2)
             others = {one.digest: _other(transaction, one) for one in records}
-        result: AttestationResult | None = None
-        try:
-            if held.next_nonce is None:  # (3)
-                self._nonces.verify(report.nonce, report.device_id, Purpose.FLOW, now=now)
-            result = appraise_report(report, held, Purpose.FLOW, now=now)  # (4)
-            affirmed(result)
-        except VerificationError as denial:
-            if result is None or not result.pcrs:
-                raise
-            self._record_denial(report, held, denial, result, now=now)
-            return denial
+        judged = self._reports.judge(report, held, affirmed, now=now)  # (3) (4)
+        if isinstance(judged, VerificationError):
+            return judged
+        result, _ = judged
         self._decisions.count(report.device_id, now=now)
         with self._store.write(device_name(report.device_id)) as transaction:
             _store(transaction, held.device, records, others, result, now=now)  # (5)
-        return None
-
-    def _record_denial(
-        self, report: FlowReport, held: Held, denial: VerificationError, result: AttestationResult, *, now: int
-    ) -> None:
-        device = held.device
-        self._decisions.count(device.device_id, now=now)
-        with self._store.write(device_name(device.device_id)) as transaction:
-            decision_id = journal.record_decision(
-                transaction, device_id=device.device_id, license_id=device.license_id, purpose=Purpose.FLOW,
-                denial=denial, result=result, now=now,
-            )  # fmt: skip
-            keep_denied_logs(transaction, device.device_id, decision_id, report.evidence)
+        last = records[-1]
+        return FlowReply(sequence=last.record.sequence, digest=last.digest)
 
 
 def _other(transaction: Transaction, sealed: SealedRecord) -> Device | None:

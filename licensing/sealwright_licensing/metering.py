@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 from sealwright_licensing import journal
-from sealwright_licensing.appraised_logs import keep_denied_logs
-from sealwright_licensing.baselines import affirmed, device_baseline
+from sealwright_licensing.baselines import affirmed
 from sealwright_licensing.decision_limit import DecisionLimit
 from sealwright_licensing.journal import drop_oldest
 from sealwright_licensing.keys import SigningKeys
@@ -21,13 +20,12 @@ from sealwright_licensing.locks import device_name
 from sealwright_licensing.metering_records import MeteringAlarm, MeteringChain, MeteringReceipt
 from sealwright_licensing.metering_usage import add_usage, usage_of
 from sealwright_licensing.nonces import StatelessNonces
-from sealwright_licensing.records import Device, NextNonce, ReleaseRecord
+from sealwright_licensing.records import Device
+from sealwright_licensing.reports import Reports, look_up
 from sealwright_licensing.store import Store, Transaction
 from sealwright_licensing.stored_releases import stored_release
-from sealwright_licensing.stranger_denials import named_claims, record_stranger_denial
-from sealwright_policies.appraisal.appraise import appraise
 from sealwright_policies.appraisal.result import AttestationResult
-from sealwright_policies.errors import RejectionCode, VerificationError
+from sealwright_policies.errors import VerificationError
 from sealwright_policies.metering.judgement import HeldChain, Judgement, judge_receipts
 from sealwright_policies.metering.receipt import Point, SealedReceipt
 from sealwright_policies.metering.report import (
@@ -40,44 +38,10 @@ from sealwright_policies.metering.report import (
     sign_acknowledgement,
     verify_receipts,
 )
-from sealwright_policies.tcg.structures import parse_public
-from sealwright_policies.wire.messages import CounterNames, Evidence, Purpose
+from sealwright_policies.wire.messages import Purpose
 
 MOST_ALARMS, KEPT_ALARMS = 150, 100
 """Of one device: it must not be able to fill the disk."""
-
-
-class Report(Protocol):
-    """What a device tells beside renewals, with evidence that speaks for it."""
-
-    @property
-    def device_id(self) -> str:
-        """Of the box."""
-
-    @property
-    def license_id(self) -> str:
-        """Under which it is enrolled now."""
-
-    @property
-    def release_id(self) -> str:
-        """That it runs."""
-
-    @property
-    def nonce(self) -> bytes:
-        """Of the service."""
-
-    @property
-    def evidence(self) -> Evidence:
-        """For the report's purpose."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """What the store knows of who reports."""
-
-    device: Device
-    record: ReleaseRecord
-    next_nonce: NextNonce | None
 
 
 class MeteringService:
@@ -88,8 +52,8 @@ class MeteringService:
     ) -> None:
         self._store = store
         self._keys = keys
-        self._nonces = nonces
         self._decisions = decisions or DecisionLimit()
+        self._reports = Reports(store, nonces, self._decisions, Purpose.METERING)
 
     def report(self, report: MeteringReport, *, now: int) -> MeteringReply:
         """Take a report; one that was taken before changes nothing and gets an acknowledgement as well.
@@ -102,17 +66,7 @@ class MeteringService:
             FormatError, UnsupportedError: the report cannot be read.
             VerificationError: the denial.
         """
-        try:
-            answer = self._answer(report, now=now)
-        except VerificationError as denial:
-            claims = named_claims(report.device_id, report.license_id)
-            record_stranger_denial(
-                self._store, self._decisions, denial, purpose=Purpose.METERING, claims=claims, now=now
-            )
-            raise
-        if isinstance(answer, VerificationError):
-            raise answer
-        return answer
+        return self._reports.take(report, lambda: self._answer(report, now=now), now=now)
 
     def _answer(self, report: MeteringReport, *, now: int) -> MeteringReply | VerificationError:
         """The acknowledgement, or a denial that is recorded as the device's own.
@@ -123,47 +77,21 @@ class MeteringService:
         receipts = verify_receipts(report)  # (1)
         with self._store.read() as transaction:
             held = look_up(transaction, report)  # (2)
-        result: AttestationResult | None = None
-        try:
-            if held.next_nonce is None:  # (3)
-                self._nonces.verify(report.nonce, report.device_id, Purpose.METERING, now=now)
-            result = appraise_report(report, held, Purpose.METERING, now=now)  # (4)
+
+        def require(result: AttestationResult) -> SigningKeys:
             shown = affirmed(result)
             point = Point(reset_count=shown.reset_count, clock_ms=shown.clock_ms, ticks=shown.ticks)
             require_not_ahead(receipts, point)  # (5)
-            known = self._keys.of(stored_release(held.record).manifest)
-        except VerificationError as denial:
-            if result is None or not result.pcrs:
-                raise
-            self._record_denial(report, held.device, denial, result, now=now)
-            return denial
+            return self._keys.of(stored_release(held.record).manifest)
+
+        judged = self._reports.judge(report, held, require, now=now)  # (3) (4)
+        if isinstance(judged, VerificationError):
+            return judged
+        result, known = judged
         self._decisions.count(report.device_id, now=now)
         with self._store.write(device_name(report.device_id)) as transaction:
             findings = _store(transaction, held.device, receipts, result, now=now)  # (6)
         return _acknowledged(receipts[-1], findings, known)
-
-    def _record_denial(
-        self,
-        report: MeteringReport,
-        device: Device,
-        denial: VerificationError,
-        result: AttestationResult,
-        *,
-        now: int,
-    ) -> None:
-        """Record a denial of a device that has proven itself by its quote."""
-        self._decisions.count(device.device_id, now=now)
-        with self._store.write(device_name(device.device_id)) as transaction:
-            decision_id = journal.record_decision(
-                transaction,
-                device_id=device.device_id,
-                license_id=device.license_id,
-                purpose=Purpose.METERING,
-                denial=denial,
-                result=result,
-                now=now,
-            )
-            keep_denied_logs(transaction, device.device_id, decision_id, report.evidence)
 
 
 def _acknowledged(last: SealedReceipt, findings: Sequence[MeteringFinding], keys: SigningKeys) -> MeteringReply:
@@ -177,38 +105,6 @@ def _acknowledged(last: SealedReceipt, findings: Sequence[MeteringFinding], keys
         findings=list(findings[:RECEIPTS_MOST]),
     )
     return MeteringReply(acknowledgement=sign_acknowledgement(acknowledgement, keys.lease_document))
-
-
-def look_up(transaction: Transaction, report: Report) -> Held:
-    """Also of a retired device: what it served counts."""
-    device = transaction.get(Device, report.device_id)
-    if device is None:
-        raise VerificationError(RejectionCode.DEVICE_UNKNOWN, "the device is not enrolled")
-    if device.license_id != report.license_id:
-        raise VerificationError(RejectionCode.LICENSE_UNKNOWN, "the device is enrolled under another licence")
-    record = transaction.get(ReleaseRecord, report.release_id)
-    if record is None:
-        raise VerificationError(
-            RejectionCode.RELEASE_UNKNOWN, f"release {report.release_id[:16]} has not been imported into this service"
-        )
-    return Held(device, record, transaction.get(NextNonce, device.device_id, report.nonce))
-
-
-def appraise_report(report: Report, held: Held, purpose: Purpose, *, now: int) -> AttestationResult:
-    """Appraise a report's evidence as a renewal's, against the device's baseline, without a version floor."""
-    device = held.device
-    return appraise(
-        report.evidence,
-        ak=parse_public(device.ak_public),
-        nonce=report.nonce,
-        device_id=report.device_id,
-        license_id=report.license_id,
-        release=stored_release(held.record),
-        purpose=purpose,
-        baseline=device_baseline(device),
-        counter_names=CounterNames(tick=device.tick_counter_name.hex(), lease=device.lease_counter_name.hex()),
-        now=now,
-    )
 
 
 def _store(

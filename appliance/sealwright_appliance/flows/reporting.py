@@ -12,10 +12,9 @@ from pydantic import Field
 
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.flows.journal import FlowJournal
-from sealwright_appliance.license_client import DeniedError
-from sealwright_appliance.renewal import Renewal, evidence_for, next_nonce
+from sealwright_appliance.renewal import Renewal, evidence_for, next_nonce, report_with_nonce
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
-from sealwright_policies.errors import FormatError, RejectionCode
+from sealwright_policies.errors import FormatError
 from sealwright_policies.flows.record import SealedRecord
 from sealwright_policies.flows.report import RECORDS_MOST, REPORT_BYTES_MOST, FlowReport, head_of
 from sealwright_policies.wire.encoding import Document, Identifier, document_bytes, parse_json
@@ -52,18 +51,16 @@ class FlowReporting:
         """
         told = 0
         while records := _first(self.journal.load(behind=self._reported())):
-            try:
-                self.renewal.client.report_flows(self._make(records, None))
-            except DeniedError as error:
-                if error.code != RejectionCode.NONCE_INVALID:
-                    raise
-                fresh = self.renewal.client.nonce(self.renewal.identity.device_id, Purpose.FLOW).nonce
-                self.renewal.client.report_flows(self._make(records, fresh))
+            self._send(records)
             last = records[-1].record
             made = Reported(version=1, license_id=last.license_id, sequence=last.sequence)
             write_durably(self.reported, document_bytes(made))
             told += len(records)
         return told
+
+    def _send(self, records: Sequence[SealedRecord]) -> None:
+        client = self.renewal.client
+        report_with_nonce(self.renewal, Purpose.FLOW, lambda nonce: client.report_flows(self._make(records, nonce)))
 
     def _reported(self) -> int:
         content = read_file(self.reported, REPORTED_LIMIT)

@@ -10,12 +10,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sealwright_appliance.license_client import DeniedError
 from sealwright_appliance.metering.box_meter import BoxMeter
-from sealwright_appliance.renewal import Renewal, evidence_for, next_nonce
+from sealwright_appliance.renewal import Renewal, evidence_for, next_nonce, report_with_nonce
 from sealwright_appliance.tpm_counters import read_counter
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
-from sealwright_policies.errors import RejectionCode
 from sealwright_policies.metering.receipt import Point, SealedReceipt
 from sealwright_policies.metering.report import MeteringReport, head_of
 from sealwright_policies.wire.encoding import document_bytes
@@ -55,13 +53,11 @@ class Reporting:
         receipts = self.meter.export()  # (1)
         if not receipts:
             return 0
-        try:
-            reply = self.renewal.client.report(self._make(receipts, None))  # (2) (3)
-        except DeniedError as error:
-            if error.code != RejectionCode.NONCE_INVALID:
-                raise
-            fresh = self.renewal.client.nonce(self.renewal.identity.device_id, Purpose.METERING).nonce
-            reply = self.renewal.client.report(self._make(receipts, fresh))
+        reply = report_with_nonce(
+            self.renewal,
+            Purpose.METERING,
+            lambda nonce: self.renewal.client.report(self._make(receipts, nonce)),  # (2) (3)
+        )
         return self.meter.acknowledge(reply.acknowledgement)  # (4)
 
     def _make(self, receipts: Sequence[SealedReceipt], nonce: bytes | None) -> MeteringReport:

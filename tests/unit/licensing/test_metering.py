@@ -77,8 +77,8 @@ def test_denials_of_a_day_are_counted_and_push_no_enrolment_out(
 ) -> None:
     monkeypatch.setattr(journal, "MOST_PER_DEVICE", 3)
     monkeypatch.setattr(journal, "KEPT_PER_DEVICE", 2)
-    service, receipt = metered.service, metered.writer.next()
-    service._decisions = DecisionLimit(6)
+    world, receipt = metered.world, metered.writer.next()
+    service = MeteringService(world.store, world.keys, StatelessNonces(world.keys.nonce), DecisionLimit(6))
 
     def put_back() -> object:
         metered.world.now += 1
