@@ -12,8 +12,12 @@ LONGEST_RUN = 4096
 llama.cpp cuts a text with std::regex, which calls itself for each character of a piece: 32 000 letters overran
 llama-server's stack and ended it, 16 000 did not. Two neighbouring runs may be one piece."""
 _PUNCTUATION = r"!-/:-@\[-`{-~\u2010-\u2027\u3001-\u3011\uff01-\uff0f\uff1a-\uff20"
-_RUN = re.compile(rf"[^\s{_PUNCTUATION}]+|[{_PUNCTUATION}]+|\s+")
-"""Of one kind: a word, punctuation marks, or white space."""
+_RUNS = (
+    re.compile(rf"[^\s{_PUNCTUATION}]+|[{_PUNCTUATION}]+|\s+"),
+    re.compile(r"(?:[^\w\s]|_)+"),
+)
+"""Of one kind: a word, punctuation marks, or white space; and signs of all sorts, marks and symbols mixed, of which
+those tokenizers make one piece too (``[^\\s\\p{L}\\p{N}]+``)."""
 
 
 def require_breaks(texts: Iterable[str], param: str) -> None:
@@ -30,7 +34,7 @@ def require_breaks(texts: Iterable[str], param: str) -> None:
         raise ApiError(
             400,
             "text_unbroken",
-            f"{param}: over {LONGEST_RUN} characters without a space or a punctuation mark.",
+            f"{param}: over {LONGEST_RUN} characters of one kind in a row: of words, of signs, or white space.",
             param=param,
         )
 
@@ -42,12 +46,13 @@ def has_long_run(text: str, longest: int = LONGEST_RUN) -> bool:
     """
     backwards = text[::-1] if len(text) > longest else ""
     return any(
-        _reach(text, place) + _reach(backwards, len(text) - 1 - place) - 1 > longest
+        _reach(run, text, place) + _reach(run, backwards, len(text) - 1 - place) - 1 > longest
         for place in range(0, len(backwards), longest)
+        for run in _RUNS
     )
 
 
-def _reach(text: str, place: int) -> int:
+def _reach(run: re.Pattern[str], text: str, place: int) -> int:
     """Characters of the run from a place on, to its right."""
-    found = _RUN.match(text, place)
+    found = run.match(text, place)
     return found.end() - place if found else 0

@@ -24,7 +24,7 @@ PAYLOAD = PayloadStatus(
 CUT_BY_A_REGULAR_EXPRESSION = ("gpt-4o", "tekken", "deepseek-llm", "deepseek-v3")
 """Names of tokenizers for which llama.cpp has no code of its own."""
 TINY = RandomShape(width=64, feed_forward=128, layers=1, heads=2, kv_heads=1, vocabulary=300)
-KINDS = ("a", "A", "7", "!", " ", "\n", "好", "😀", "e\u0301")
+KINDS = ("a", "A", "7", "!", " ", "\n", "好", "😀", "e\u0301", "€!", "！€", "€.\u0301")
 
 
 Place = tuple[Paths, Path]

@@ -32,7 +32,10 @@ def test_parameters_that_help_extraction_are_refused_with_the_reason(name: str) 
     assert "sealed" in error.message
 
 
-UNBROKEN = ["a" * 760_000, "好" * 300_000, "0" * 40_000, "!" * 40_000, " " * 40_000, "\n" * 40_000, "e\u0301" * 40_000]
+UNBROKEN = [
+    "a" * 760_000, "好" * 300_000, "0" * 40_000, "!" * 40_000, " " * 40_000, "\n" * 40_000, "e\u0301" * 40_000,
+    "€!" * 20_000, "！€" * 20_000, "€.\u0301" * 14_000,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", UNBROKEN, ids=lambda text: ascii(text[:2]))
@@ -54,12 +57,14 @@ def test_long_texts_with_breaks_are_taken() -> None:
         assert parse_chat_request(body).messages[0].content == text
 
 
-@given(st.lists(st.tuples(st.sampled_from("aé好0_ \n.!。"), st.integers(1, 9)), max_size=12), st.integers(1, 20))
+@given(st.lists(st.tuples(st.sampled_from("aé好0_ \n.!。€\u0301"), st.integers(1, 9)), max_size=12), st.integers(1, 20))
 def test_the_longest_run_is_found_wherever_it_stands(pieces: list[tuple[str, int]], longest: int) -> None:
     """Against a count from the left."""
     text = "".join(character * times for character, times in pieces)
     kinds = [1 if one.isspace() else 2 if one in "_.!。" else 3 for one in text]
+    signs = [not one.isspace() and not one.isalnum() for one in text]
     runs = [len(list(group)) for _, group in groupby(kinds)]
+    runs += [len(list(group)) for is_sign, group in groupby(signs) if is_sign]
     assert has_long_run(text, longest) == any(run > longest for run in runs)
 
 
