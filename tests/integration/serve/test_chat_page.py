@@ -130,6 +130,16 @@ def test_a_wrong_key_is_told(page: Page, screenshots: Path, key: str) -> None:
     look(page, screenshots / f"chat-refused-{language}.png")
 
 
+def test_a_key_is_asked_for_once_it_can_be_taken(page: Page) -> None:
+    """A form that is sent before its script has come reloads the page, and the key is to be typed again."""
+    page.route("**/chat.js", lambda route: route.abort())
+    page.goto("/chat")
+    expect(page.locator("#entry")).to_be_hidden()
+    page.unroute_all()
+    page.reload()
+    expect(page.locator("#key")).to_be_focused(timeout=PATIENCE_MS)
+
+
 def test_a_reply_can_be_stopped(page: Page, box: ServingBox) -> None:
     """What has come stays, and the next question is taken."""
     enter(page, box.api_key)

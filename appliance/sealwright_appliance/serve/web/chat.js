@@ -171,3 +171,7 @@ find("question").addEventListener("keydown", (event) => {
 find("stop").addEventListener("click", () => running?.abort());
 find("new").addEventListener("click", begin);
 find("forget").addEventListener("click", () => location.reload());
+
+// Only now, since a key that is sent earlier would reload the page.
+find("entry").hidden = false;
+find("key").focus();
