@@ -17,13 +17,14 @@ import httpx
 import uvicorn
 from fastapi import Body, FastAPI
 
-from sealwright_appliance.serve.admission import Admission, QueuedEngine
+from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Tally
+from sealwright_appliance.serve.queued_engine import QueuedEngine
 from sealwright_appliance.serve.quota import Allowance, Lacking, Quota
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 

@@ -12,11 +12,12 @@ import uvicorn
 from sealwright_appliance.engine_llama_server import LlamaServer
 from sealwright_appliance.engines import PARALLEL_REQUESTS
 from sealwright_appliance.log_lines import write_allowed_lines_only
-from sealwright_appliance.serve.admission import Admission, QueuedEngine
+from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.connections import LIMITS, GuardedServer, Limits, listen
 from sealwright_appliance.serve.gateway_tls import PEER_PORT, GatewayTls
+from sealwright_appliance.serve.queued_engine import QueuedEngine
 from sealwright_appliance.serve.quota import Quota
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
 

@@ -56,6 +56,16 @@ def wanted_least(request: dict[str, Any]) -> int:
     return int(request["max_tokens"]) if "input" in request else min(1, request["max_tokens"])
 
 
+def prompts(request: dict[str, Any]) -> int:
+    """How many a request brings."""
+    return len(request.get("prompt", request.get("input", (None,))))
+
+
+def choices(request: dict[str, Any]) -> int:
+    """How many replies, or vectors, it asks for."""
+    return prompts(request) * int(request.get("n", 1))
+
+
 Ask = Callable[[Lacking], Awaitable[Allowance]]
 """Asks the agent; raises ApiError."""
 
@@ -92,15 +102,13 @@ class Quota:
             ApiError: 429, nothing is left; 503, the agent does not say.
         """
         pool = self._pools.setdefault((tally.model, tally.key), _Pool())
-        prompts = len(request.get("prompt", request.get("input", (None,))))
-        choices = prompts * request.get("n", 1)
-        wanted = Wanted(prompts, choices, request["max_tokens"], least=wanted_least(request))
+        wanted = Wanted(prompts(request), choices(request), request["max_tokens"], least=wanted_least(request))
         each = await self._take(pool, tally, wanted)
         try:
             yield request | {"max_tokens": each}
         finally:
-            pool.held -= each * choices
-            pool.tokens += max(0, each * choices - tally.outflow_tokens)
+            pool.held -= each * wanted.choices
+            pool.tokens += max(0, each * wanted.choices - tally.outflow_tokens)
 
     async def _take(self, pool: _Pool, tally: Tally, wanted: Wanted) -> int:
         """Tokens of each choice."""

@@ -162,7 +162,7 @@ def test_a_full_queue_is_a_429_with_a_time(short_tmp: Path) -> None:
         async with scene(short_tmp, active=1, waiting=1) as s:
             s.engine.hold.clear()
             first, second = (asyncio.create_task(s.chat()) for _ in range(2))
-            while s.admission.inside < 2:
+            while s.admission.running + s.admission.waiting < 2:
                 await asyncio.sleep(0.01)
             third = await s.chat()
             assert third.status_code == 429
