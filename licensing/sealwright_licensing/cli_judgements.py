@@ -13,12 +13,12 @@ Acknowledged = Sequence[tuple[Finding, Judgement]]
 def finding_line(finding: Finding) -> str:
     """A finding, and by what it may be acknowledged."""
     named = f" [{finding.finding_id[:16]}]" if finding.finding_id else ""
-    return _plain(f"{finding.place}: {finding.sentence}.{named}")
+    return f"{finding.place}: {finding.sentence}.{named}"
 
 
 def acknowledged_lines(acknowledged: Acknowledged) -> list[str]:
     """Findings that are still to be seen, each with who judged it."""
-    return [_plain(f"Acknowledged: {finding_line(finding)} {one.line()}") for finding, one in acknowledged]
+    return [f"Acknowledged: {finding_line(finding)} {one.line()}" for finding, one in acknowledged]
 
 
 def acknowledged_documents(acknowledged: Acknowledged) -> list[dict[str, object]]:
@@ -30,12 +30,7 @@ def past_lines(report: Report) -> list[str]:
     """Judgements of what is not to be seen any more: the row has changed since, or an upgrade has entered it."""
     seen = {id(judgement) for _, judgement in report.acknowledged}
     return [
-        _plain(f"Acknowledged before: {one.detail.place if one.detail else one.finding_id[:16]}. {one.line()}")
+        f"Acknowledged before: {one.detail.place if one.detail else one.finding_id[:16]}. {one.line()}"
         for one in report.judgements
         if id(one) not in seen
     ]
-
-
-def _plain(line: str) -> str:
-    """Without what steers a terminal: whoever can write the database chooses some of these words."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in line)

@@ -74,7 +74,7 @@ def _show(arguments: argparse.Namespace) -> None:
     listed = [dict(zip(_BY, key, strict=True)) | counts for key, counts in found.items()]
     rows = [
         (
-            *(one[name] if name != "alias" else _alias(str(one[name])) for name in _BY),
+            *(one[name] or "(model)" if name == "alias" else one[name] for name in _BY),
             *(one[name] for name in ("requests", "prompt_tokens", "completion_tokens")),
             *(f"{int(one[name]) / _HOUR_MS:.1f}" for name in ("busy_ms", "lease_ms")),
         )
@@ -84,11 +84,6 @@ def _show(arguments: argparse.Namespace) -> None:
     if disputed:
         words.append(f"{disputed} lines are disputed and left out; see `metering alarms`.")
     print_result({"usage": listed, "disputed": disputed}, words, as_json=arguments.json)
-
-
-def _alias(alias: str) -> str:
-    """An alias on a terminal: a customer's text moves no cursor."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in alias) or "(model)"
 
 
 def _export(arguments: argparse.Namespace) -> None:

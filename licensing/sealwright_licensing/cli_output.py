@@ -13,6 +13,7 @@ from typing import Any
 from sealwright_custody.locator import KeyLocator, parse_locator
 from sealwright_licensing.endorsement import Tier
 from sealwright_policies.errors import UsageError
+from sealwright_policies.terminal import terminal_text
 
 Commands = Any
 """argparse's subparsers action, whose type is private."""
@@ -43,12 +44,15 @@ def add_group(commands: Commands, name: str, help_: str) -> Commands:
 
 
 def print_result(result: object, words: Sequence[str], *, as_json: bool) -> None:
-    """Print a result for programs or for people."""
+    """Print a result for programs or for people, to whom nothing is printed that steers a terminal.
+
+    Whoever can write the database, names a licence or runs a box chooses some of the words.
+    """
     if as_json:
         print(json.dumps(result, indent=2))
     else:
         for line in words:
-            print(line)
+            print(terminal_text(line))
 
 
 def print_error(message: str, code: str, *, as_json: bool) -> None:
@@ -56,12 +60,12 @@ def print_error(message: str, code: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"error": {"code": code, "message": message}}), file=sys.stderr)
     else:
-        print(f"sealwright-license: {message}", file=sys.stderr)
+        print(f"sealwright-license: {terminal_text(message)}", file=sys.stderr)
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Lines of a table with columns as wide as they must be."""
-    texts = [[str(cell) for cell in row] for row in (titles, *rows)]
+    texts = [[terminal_text(str(cell)) for cell in row] for row in (titles, *rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(titles))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in texts]
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from sealwright_policies.terminal import terminal_text
+
 Commands = Any
 """argparse's subparsers action, whose type is private."""
 HELP_WIDTH = 80
@@ -55,9 +57,7 @@ def print_result(arguments: argparse.Namespace, document: Mapping[str, Any], lin
 
 def shown(lines: Sequence[str]) -> str:
     """Lines as a terminal shows them: what a vendor or a box says moves no cursor and turns no text around."""
-    return "\n".join(
-        "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in line.replace("\n", " ")) for line in lines
-    )
+    return "\n".join(terminal_text(line.replace("\n", " ")) for line in lines)
 
 
 def moment(seconds: object) -> str:

@@ -10,12 +10,14 @@ import pytest
 from sqlalchemy import update
 
 from sealwright_licensing.cli import main
+from sealwright_licensing.journal import record_operation
 from sealwright_licensing.keyring import KeyRole
 from sealwright_licensing.tables import licenses
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
-from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.license_world import OPERATOR, LicenseWorld
 
 Capture = pytest.CaptureFixture[str]
+STEERING = "\x1b[2J\u202e\U000e0041"
 
 
 def run(capture: Capture, *arguments: object, code: int = 0) -> Any:
@@ -35,6 +37,22 @@ def box(world: LicenseWorld) -> EnrolledDevice:
         made.renew()
     world.sequence()
     return made
+
+
+@pytest.mark.parametrize("command", ["audit show", "audit search", "operation list"])
+def test_nothing_of_the_log_steers_a_terminal(world: LicenseWorld, capsys: Capture, command: str) -> None:
+    """Words of an entry and of the journal, as whoever can write the database may have put them there."""
+    with world.store.write() as transaction:
+        record_operation(
+            transaction, actor=OPERATOR, operation="license.revoke", subject=STEERING, detail={}, now=world.now
+        )
+    world.sequence()
+    (entry,) = run(capsys, "search", world.folder.path, "--subject", STEERING)
+    more = [str(entry["index"])] if command == "audit show" else []
+    assert main([*command.split(), str(world.folder.path), *more]) == 0
+    printed = capsys.readouterr().out
+    assert "\\u001b[2J\\u202e\\U000e0041" in printed
+    assert all(one.isprintable() or one == "\n" for one in printed)
 
 
 def test_verify_names_what_was_changed_and_exits_with_10(
