@@ -22,7 +22,7 @@ help:  ## show this text
 
 # --- what the targets need -------------------------------------------------------------------------------------------
 
-.PHONY: host python tools server wheel training trained license-server debian-server
+.PHONY: host python tools server wheel training trained license-server debian-server lm-eval
 host:
 	@$(TOOLCHAIN)/host-packages
 python: host
@@ -34,6 +34,8 @@ server: tools python
 # After the server: each of the two compiles on all cores.
 wheel: server
 	@$(TOOLCHAIN)/python-environment --llama
+lm-eval: python
+	@$(TOOLCHAIN)/python-environment --lm-eval >/dev/null
 debian-server: host
 	@$(TOOLCHAIN)/license-server-root >/dev/null
 training: tools
@@ -90,7 +92,7 @@ fuzz-interfaces:
 	@$(PYTHON) -m sealwright_testing.interfaces --minutes $(or $(MINUTES),10)
 test-box-python: tools  ## unit tests of policies and appliance under the box's Python and packages
 	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
-test-integration: python tools server wheel license-server debian-server  ## real swtpm, HTTPS, llama-server, PostgreSQL, servers that boot
+test-integration: python tools server wheel license-server debian-server lm-eval  ## real swtpm, HTTPS, llama-server, PostgreSQL, servers that boot
 	@$(PYTEST) tests/integration
 test-postgresql: python  ## unit tests of the licence service on a real PostgreSQL
 	@$(PYTEST) --database postgresql tests/unit/licensing
@@ -105,7 +107,7 @@ test-redteam: python tools server wheel trained  ## what an attacker would try, 
 
 step-lint: python
 step-unit: python
-step-integration: python tools server wheel license-server debian-server
+step-integration: python tools server wheel license-server debian-server lm-eval
 step-postgresql: python
 step-box-python: tools
 step-models: python tools server training

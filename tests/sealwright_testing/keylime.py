@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sealwright_policies.tcg.public import Public
+from sealwright_testing.python_environments import python_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 _BANKS, _DIGESTS_IN_LIST, _LARGEST_DIGEST = 16, 8, 64
@@ -53,11 +54,10 @@ def running_keylime(quotes: Sequence[Quote]) -> Iterator[Keylime]:
     """Keylime's checkquote over these quotes, until the block ends; on the processors of the caller.
 
     Raises:
+        OperationError: Keylime could not be installed.
         RuntimeError: Keylime does not accept one.
     """
-    script = ROOT / "image/toolchain/python-environment"
-    environment = subprocess.run([str(script), "--keylime"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    argv = [f"{environment.strip()}/bin/python", str(ROOT / "tests/bench/keylime_checkquote.py")]
+    argv = [str(python_environment("keylime") / "bin/python"), str(ROOT / "tests/bench/keylime_checkquote.py")]
     variables = {"PATH": os.environ["PATH"], "KEYLIME_LOGGING_CONFIG": ""}
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables) as process:
         assert process.stdin is not None
