@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -61,20 +62,28 @@ class DeviceCertificate:
 
 
 def issue_device_certificate(
-    keys: SigningKeys, ak: PublicKey, *, device_id: str, license_id: str, tier: str, now: int, expires_at: int
+    keys: SigningKeys,
+    ak: PublicKey,
+    *,
+    device_id: str,
+    license_id: str,
+    tier: str,
+    features: Sequence[str] = (),
+    now: int,
+    expires_at: int,
 ) -> DeviceCertificate:
     """Certify that an AK is in the TPM of a device of this tier, until ``expires_at``.
 
     Args:
         keys: the device authority.
         ak: public key of the AK.
-        device_id, license_id, tier: stand as URNs in the alternative names.
+        device_id, license_id, tier, features: stand as URNs in the alternative names.
         now, expires_at: seconds since the epoch.
     """
     serial = x509.random_serial_number()
     issuer, key_of_issuer = _authority(keys.device_ca_certificate)
     key = ak.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    urns = device_certificate_urns(device_id, license_id, tier)
+    urns = device_certificate_urns(device_id, license_id, tier, features)
     to_be_signed = der.encode(
         der.SEQUENCE,
         _VERSION_3,

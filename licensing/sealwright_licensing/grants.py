@@ -171,6 +171,7 @@ class Grantor:
             device_id=device.device_id,
             license_id=device.license_id,
             tier=device.tier,
+            features=license_.features.split(",") if license_.features else [],
             now=now,
             expires_at=bounds.expires_at,
         )

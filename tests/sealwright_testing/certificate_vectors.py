@@ -18,6 +18,7 @@ from sealwright_testing.evidence_factory import NOW
 DAY = datetime.timedelta(days=1)
 USAGE = ObjectIdentifier("2.25.218378328680607497442991993260645114046")
 NAMES = ("urn:sealwright:device:" + "a" * 52, "urn:sealwright:license:license-1", "urn:sealwright:tier:discrete")
+FEATURES = ("urn:sealwright:feature:serving", "urn:sealwright:feature:training")
 Vector = tuple[str, str, dict[str, Any], dict[str, Any]]
 
 
@@ -89,6 +90,13 @@ def device_certificate_vectors() -> dict[str, Vector]:
         "device-certificate-further-extension": of_other_use(extra=x509.OCSPNoCheck()),
         "device-certificate-without-tier": of_other_use(names=NAMES[:2]),
         "device-certificate-names-in-other-order": of_other_use(names=(NAMES[1], NAMES[0], NAMES[2])),
+        "device-certificate-with-features": vector(authority.certify(names=(*NAMES, *FEATURES)), None),
+        "device-certificate-features-in-other-order": of_other_use(names=(*NAMES, *reversed(FEATURES))),
+        "device-certificate-feature-twice": of_other_use(names=(*NAMES, FEATURES[0], FEATURES[0])),
+        "device-certificate-feature-of-no-name": of_other_use(names=(*NAMES, "urn:sealwright:feature:Training")),
+        "device-certificate-too-many-features": of_other_use(
+            names=(*NAMES, *(f"urn:sealwright:feature:f{number:02}" for number in range(33)))
+        ),
         "device-certificate-ended": vector(good, Code.LEASE_EXPIRED, now=NOW + 31 * 86_400),
         "device-certificate-not-begun": vector(good, Code.LEASE_EXPIRED, now=NOW - 2 * 86_400),
         "device-certificate-twice": (*vector(good + good, None)[:3], malformed),

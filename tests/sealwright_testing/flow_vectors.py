@@ -98,16 +98,18 @@ def chains() -> Iterator[Vector]:
 
 def openings() -> Iterator[Vector]:
     """A domain and a box."""
+    demanding = replaced(TRAINING, "features = []", 'features = ["training"]')
     for name, description, text, version, tier, code in (
         ("opens", "version and tier will do", TRAINING, "1.2", "firmware", None),
         ("below-the-floor", "an older release", TRAINING, "0.9", "firmware", Code.VERSION_BELOW_FLOOR),
         ("above-the-ceiling", "a release too new", TRAINING, "2.0", "firmware", Code.RELEASE_NOT_ALLOWED),
         ("other-tier", "a software TPM", replaced(TRAINING, ANY_TPM[1], '["discrete"]'), "1.2", "software",
          Code.TIER_NOT_ALLOWED),
-        ("feature", "a feature of the licence", replaced(TRAINING, "features = []", 'features = ["training"]'), "1.2",
-         "discrete", Code.NOT_ENTITLED),
+        ("feature", "a feature of the licence", demanding, "1.2", "discrete", Code.NOT_ENTITLED),
+        ("feature-held", "the same, of a box that has it", demanding, "1.2", "discrete", None),
     ):  # fmt: skip
-        given = {"domain": _form(text), "version": version, "tier": tier}
+        features = ["serving", "training"] if name == "feature-held" else ["serving"]
+        given = {"domain": _form(text), "version": version, "tier": tier, "features": features}
         yield Vector(name, description, "domain-flow.md 4", "opening", given, code)
 
 

@@ -69,6 +69,7 @@ class Party:
     texts: tuple[str, str] = (RECORDS, TRAINING)
     license_id: str = "license-1"
     tier: str = "software"
+    features: tuple[str, ...] = ()
     device: SoftwareDevice = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +96,7 @@ class Party:
         device, manifest = self.device, self.box.release.manifest
         certificate = issue_device_certificate(
             self.world.keys, device.box.public.key(), device_id=device.device_id, license_id=self.license_id,
-            tier=self.tier, now=self.world.now, expires_at=self.world.now + 3600,
+            tier=self.tier, features=self.features, now=self.world.now, expires_at=self.world.now + 3600,
         )  # fmt: skip
         bound = device.bound(nonce=nonce, license_id=self.license_id, purpose=Purpose.FLOW, payload=payload)
         shown = BoxEvidence(

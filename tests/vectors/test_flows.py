@@ -31,7 +31,8 @@ def run_chained(values: Any) -> None:
 
 
 def run_opening(values: Any) -> None:
-    require_opening(parse_canonical_form(values["domain"].encode()), version=values["version"], tier=values["tier"])
+    domain = parse_canonical_form(values["domain"].encode())
+    require_opening(domain, version=values["version"], tier=values["tier"], features=values["features"])
 
 
 def run_frame(values: Any) -> None:

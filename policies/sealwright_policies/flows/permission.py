@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sealwright_policies.appraisal.reference_values import DomainSummary, Manifest, version_key
@@ -90,12 +91,16 @@ def require_chained(pair: DomainPair, form: Form) -> None:
             )
 
 
-def require_opening(domain: Domain, *, version: str, tier: str) -> None:
-    """Demand that a box may open what lies in a domain, as far as its device certificate and release tell.
+def require_opening(domain: Domain, *, version: str, tier: str, features: Collection[str]) -> None:
+    """Demand that a box may open what lies in a domain.
+
+    Args:
+        domain: what it says.
+        version: of the product that the box runs.
+        tier, features: of its device certificate.
 
     Raises:
-        VerificationError: VERSION_BELOW_FLOOR, RELEASE_NOT_ALLOWED, TIER_NOT_ALLOWED; NOT_ENTITLED: it demands a
-            feature of the licence, which no box can show to another.
+        VerificationError: VERSION_BELOW_FLOOR, RELEASE_NOT_ALLOWED, TIER_NOT_ALLOWED, NOT_ENTITLED.
     """
     rule = domain.open
     running = version_key(version)
@@ -111,9 +116,9 @@ def require_opening(domain: Domain, *, version: str, tier: str) -> None:
         raise VerificationError(
             RejectionCode.TIER_NOT_ALLOWED, f"{domain.name} does not open on a TPM of the tier {tier}."
         )
-    if rule.features:
+    if missing := sorted(set(rule.features).difference(features)):
         raise VerificationError(
-            RejectionCode.NOT_ENTITLED, f"{domain.name} demands a licence feature, which no box can show to another."
+            RejectionCode.NOT_ENTITLED, f"{domain.name} demands of the licence: {', '.join(missing)}."
         )
 
 

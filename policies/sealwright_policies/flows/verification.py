@@ -165,7 +165,7 @@ def _verify_peer(
         require_declared(domain, us.manifest, "this box")
     require_chained(pair, form)  # (4)
     for domain in (pair.source, pair.target):  # (5)
-        require_opening(domain, version=manifest.product_version, tier=box.device.tier)
+        require_opening(domain, version=manifest.product_version, tier=box.device.tier, features=box.device.features)
     ak, srk = parse_public(party.box.ak_public), parse_public(party.srk_public)  # (6)
     matches_listed_template(srk)
     bound = qualifying_data(

@@ -7,6 +7,8 @@ revocation list. The device authority issues leaves only, so there is no path to
 from __future__ import annotations
 
 import datetime
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -24,7 +26,10 @@ DEVICE_CERTIFICATE_USAGE = "2.25.218378328680607497442991993260645114046"
 a44a22e0-b2bb-5255-a32d-51b0969d60be, version 5 of the URL https://sealwright.dev/v1/device-certificate."""
 CERTIFICATE_LIMIT = 16_384
 NAMES = ("device", "license", "tier")
-"""What the alternative names say, in this order: ``urn:sealwright:NAME:VALUE``."""
+"""What the alternative names say, in this order: ``urn:sealwright:NAME:VALUE``; then come the licence's features."""
+FEATURE = "feature"
+FEATURES_MOST = 32
+_FEATURE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 _EXTENSIONS = {
     ExtensionOID.BASIC_CONSTRAINTS: True,
@@ -45,11 +50,14 @@ class VerifiedDeviceCertificate:
     license_id: str
     tier: str
     ak: PublicKey
+    features: frozenset[str] = frozenset()
+    """Of the licence, when the certificate was issued."""
 
 
-def device_certificate_urns(device_id: str, license_id: str, tier: str) -> list[str]:
-    """The alternative names."""
-    return [f"urn:sealwright:{name}:{value}" for name, value in zip(NAMES, (device_id, license_id, tier), strict=True)]
+def device_certificate_urns(device_id: str, license_id: str, tier: str, features: Sequence[str] = ()) -> list[str]:
+    """The alternative names; features are brought into their order."""
+    named = [*zip(NAMES, (device_id, license_id, tier), strict=True), *((FEATURE, one) for one in sorted(features))]
+    return [f"urn:sealwright:{name}:{value}" for name, value in named]
 
 
 def verify_device_certificate(pem: str, device_ca: str, *, now: int) -> VerifiedDeviceCertificate:
@@ -110,10 +118,17 @@ def _read(certificate: x509.Certificate) -> VerifiedDeviceCertificate:
         raise _other_use("its extended key usage is another")
     names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     values = [one.value.rpartition(":")[2] for one in names if isinstance(one, x509.UniformResourceIdentifier)]
-    if len(values) != len(NAMES) or [one.value for one in names] != device_certificate_urns(*values):
+    features = values[len(NAMES) :]
+    if (
+        len(values) < len(NAMES)
+        or len(features) > FEATURES_MOST
+        or len(features) != len(set(features))
+        or not all(map(_FEATURE_NAME.fullmatch, features))
+        or [one.value for one in names] != device_certificate_urns(values[0], values[1], values[2], features)
+    ):
         raise _other_use("its names are not those of a device")
-    device_id, license_id, tier = values
-    return VerifiedDeviceCertificate(device_id, license_id, tier, _attestation_key(certificate))
+    device_id, license_id, tier = values[: len(NAMES)]
+    return VerifiedDeviceCertificate(device_id, license_id, tier, _attestation_key(certificate), frozenset(features))
 
 
 def _attestation_key(certificate: x509.Certificate) -> PublicKey:

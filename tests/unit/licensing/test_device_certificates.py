@@ -23,6 +23,7 @@ from sealwright_policies.wire.device_certificate import (
 
 NOW = 1_800_000_000
 YEAR_2051 = 2_560_000_000
+FEATURES = ("training", "serving")
 AKS: dict[str, PublicKey] = {
     "P-256": new_p256_key().public_key(),
     "P-384": ec.generate_private_key(ec.SECP384R1()).public_key(),
@@ -53,15 +54,17 @@ def keys() -> SigningKeys:
 @pytest.mark.parametrize("ak", AKS)
 def test_the_bytes_are_those_of_a_certificate_builder(keys: SigningKeys, ak: str, expires_at: int) -> None:
     issued = issue_device_certificate(
-        keys, AKS[ak], device_id="d" * 52, license_id="lic-0", tier="hardware", now=NOW, expires_at=expires_at
-    )
+        keys, AKS[ak], device_id="d" * 52, license_id="lic-0", tier="hardware", features=FEATURES, now=NOW,
+        expires_at=expires_at,
+    )  # fmt: skip
 
     certificate = x509.load_pem_x509_certificate(issued.pem.encode("ascii"))
     assert f"{certificate.serial_number:x}" == issued.serial
     expected = _built(keys, AKS[ak], certificate.serial_number, expires_at)
     assert certificate.tbs_certificate_bytes == expected.tbs_certificate_bytes
     authority = keys.device_ca_certificate.public_bytes(Encoding.PEM).decode("ascii")
-    assert verify_device_certificate(issued.pem, authority, now=NOW).device_id == "d" * 52
+    verified = verify_device_certificate(issued.pem, authority, now=NOW)
+    assert (verified.device_id, verified.features) == ("d" * 52, frozenset(FEATURES))
 
 
 def _built(keys: SigningKeys, ak: PublicKey, serial: int, expires_at: int) -> x509.Certificate:
@@ -69,7 +72,7 @@ def _built(keys: SigningKeys, ak: PublicKey, serial: int, expires_at: int) -> x5
         ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign",
          "encipher_only", "decipher_only"), False,
     )  # fmt: skip
-    urns = device_certificate_urns("d" * 52, "lic-0", "hardware")
+    urns = device_certificate_urns("d" * 52, "lic-0", "hardware", FEATURES)
     return (
         x509.CertificateBuilder()
         .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "d" * 52)]))

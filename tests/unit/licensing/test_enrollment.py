@@ -36,7 +36,7 @@ from sealwright_testing.software_tpm import Clock, name_of
 
 def test_an_honest_device_gets_both_shares_a_lease_and_a_certificate(world: LicenseWorld) -> None:
     """The lease is for the N that was proved; both shares open under the SRK and nowhere else."""
-    license_, (code,) = world.issue()
+    license_, (code,) = world.issue(features=["training", "serving"])
     device = world.device()
     granted = world.enroll(device, code)
     (shares,) = granted.shares
@@ -54,6 +54,7 @@ def test_an_honest_device_gets_both_shares_a_lease_and_a_certificate(world: Lice
     certificate = verify_device_certificate(granted.device_certificate, world.service.device_ca, now=lease.expires_at)
     assert (certificate.device_id, certificate.license_id) == (device.device_id, license_.license_id)
     assert (certificate.tier, certificate.ak) == ("software", parse_public(device.ak.public_area).key())
+    assert certificate.features == {"serving", "training"} == set(lease.license.features)
     denied(
         RejectionCode.LEASE_EXPIRED,
         lambda: verify_device_certificate(

@@ -78,6 +78,17 @@ def test_domains_that_say_no_let_nothing_pass(world: LicenseWorld, records: str,
     refused(two_boxes(world, records, training), code)
 
 
+def test_a_licence_feature_is_shown_by_the_device_certificate(world: LicenseWorld) -> None:
+    """Each side demands it of the other."""
+    exchange = two_boxes(world, RECORDS, replaced(TRAINING, "features = []", 'features = ["training"]'))
+    exchange.receiver.features = ("training",)
+    exchange.verify_receiver()
+    with pytest.raises(VerificationError, match="NOT_ENTITLED"):
+        exchange.verify_offer()
+    exchange.sender.features = ("serving", "training")
+    exchange.verify_offer()
+
+
 def test_a_release_without_the_domains_is_refused(world: LicenseWorld) -> None:
     """A third box of the same vendor whose image was built for something else."""
     exchange = Exchange.between(world)
