@@ -184,6 +184,10 @@ class Box:
         """Have the box send a file to another one."""
         return self._ask("POST", "/admin/flows/send", order, admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
 
+    def withdraw_flow(self, admin_key: str, ordered: dict[str, Any]) -> dict[str, Any]:
+        """Have the box give up what it sends or expects; ids of the flows that were under way."""
+        return self._ask("POST", "/admin/flows/withdraw", ordered, admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
+
     def close(self) -> None:
         """Close all connections."""
         self._client.close()

@@ -1,4 +1,4 @@
-"""``domain list | import | receive | send | flows``: files of security domains, with an administrator's key."""
+"""``domain list | import | receive | send | cancel | flows``: files of security domains; an administrator's key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ SEND_EXAMPLE = """\
   sealwright-box domain send https://storage.example:8443 records cohort-7.csv --to training \\
       --peer https://compute.example:8443 --device q7bm… --fingerprint @storage.pin"""
 FLOWS_EXAMPLE = "  sealwright-box domain flows https://compute.example:8443 --fingerprint @compute.pin --json"
-EXAMPLES = "\n".join((LIST_EXAMPLE, IMPORT_EXAMPLE, RECEIVE_EXAMPLE, SEND_EXAMPLE, FLOWS_EXAMPLE))
+CANCEL_EXAMPLE = """\
+  sealwright-box domain cancel https://compute.example:8443 training --from records --device oxw4… \\
+      --fingerprint @compute.pin"""
+EXAMPLES = "\n".join((LIST_EXAMPLE, IMPORT_EXAMPLE, RECEIVE_EXAMPLE, SEND_EXAMPLE, CANCEL_EXAMPLE, FLOWS_EXAMPLE))
 KINDS = [one.value for one in FileKind]
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 LOOK_S = 0.5
@@ -78,12 +81,28 @@ def add_domain(commands: Commands) -> None:
     sending.add_argument("--to", required=True, metavar="DOMAIN", help="domain of the other box, that takes it")
     sending.add_argument("--peer", required=True, metavar="URL", help="https://HOST:PORT of the other box")
     sending.add_argument("--device", required=True, metavar="ID", help="device id of the other box")
+    _add_cancel(group)
     for command in (putting, sending):
         command.add_argument("--kind", choices=KINDS, default=KINDS[0], help="what the file is (default: %(default)s)")
     add_command(
         group, "flows", _flows, help_="what came and went, what is expected, what is under way", example=FLOWS_EXAMPLE,
         more=ADMIN_KEY,
     )  # fmt: skip
+
+
+def _add_cancel(group: Commands) -> None:
+    cancelling = add_command(
+        group, "cancel", _cancel, help_="give up what is expected or being sent", example=CANCEL_EXAMPLE,
+        more="In the words of receive or of send. What came of an unfinished flow is dropped by its receiver; what has "
+        f"arrived stays there. {ADMIN_KEY}",
+    )  # fmt: skip
+    cancelling.add_argument("domain", metavar="DOMAIN", help="of this box")
+    cancelling.add_argument("name", metavar="NAME", nargs="?", help="of the file that is sent")
+    other = cancelling.add_mutually_exclusive_group(required=True)
+    other.add_argument("--from", dest="source", metavar="DOMAIN", help="domain that it was expected from")
+    other.add_argument("--to", metavar="DOMAIN", help="domain of the other box, that it goes to")
+    cancelling.add_argument("--device", required=True, metavar="ID", help="device id of the other box")
+    cancelling.add_argument("--kind", choices=KINDS, default=KINDS[0], help="what the file is (default: %(default)s)")
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -122,6 +141,8 @@ def _import(arguments: argparse.Namespace) -> None:
                 number = int(box.put_part(key, str(begun.get("import_id")), number, part).get("next", frames))
                 _tell(arguments, "put in", number, frames)
         reply = box.finish_import(key, str(begun.get("import_id")))
+        while "checked" in reply:
+            reply = box.finish_import(key, str(begun.get("import_id")))
     print_result(arguments, reply, [f"In domain {arguments.domain}: {arguments.kind} {name}, {size} bytes"])
 
 
@@ -142,12 +163,28 @@ def _receive(arguments: argparse.Namespace) -> None:
     print_result(arguments, reply, [f"Expected until {until}: {arguments.source} of {arguments.device}"])
 
 
+def _order(arguments: argparse.Namespace) -> dict[str, str]:
+    """What is sent, in the words of ``send``."""
+    return {
+        "source": arguments.domain, "kind": arguments.kind, "name": arguments.name, "target": arguments.to,
+        "device_id": arguments.device,
+    }  # fmt: skip
+
+
+def _cancel(arguments: argparse.Namespace) -> None:
+    if (arguments.to is None) != (arguments.name is None):
+        raise UsageError("NAME goes with --to: what is sent; what is expected has no name yet.")
+    wanted = {"source": arguments.source, "target": arguments.domain, "device_id": arguments.device}
+    ordered = {"expectation": wanted} if arguments.to is None else {"order": _order(arguments)}
+    with administered(arguments) as (box, key):
+        reply = box.withdraw_flow(key, ordered)
+    lines = [f"Given up: flow {one}" for one in reply.get("flow_ids", [])]
+    print_result(arguments, reply, lines or ["Given up; nothing was under way."])
+
+
 def _send(arguments: argparse.Namespace) -> None:
     parse_box_url(arguments.peer)
-    order = {
-        "source": arguments.domain, "kind": arguments.kind, "name": arguments.name, "target": arguments.to,
-        "device_id": arguments.device, "peer": arguments.peer,
-    }  # fmt: skip
+    order = _order(arguments) | {"peer": arguments.peer}
     with administered(arguments) as (box, key):
         progress = box.send_flow(key, order)
         flow_id = progress.get("flow_id")

@@ -15,7 +15,7 @@ from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.journal import FlowJournal, readable
 from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.flows.party import OwnSide
-from sealwright_appliance.flows.receiver import Expected, FlowReceiver
+from sealwright_appliance.flows.receiver import Checked, Expectation, Expected, FlowReceiver
 from sealwright_appliance.flows.sender import FlowOrder, FlowSender
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status_board import StatusBoard
@@ -136,6 +136,19 @@ class BoxFlows:
             problem=problem,
         )
 
+    def withdraw(self, order: FlowOrder | None, expectation: Expectation | None) -> list[str]:
+        """Give up what was ordered, the one or the other; ids of the flows that were under way for it.
+
+        Raises:
+            FlowError: it is not, or not one of the two is named.
+            OperationError: the disk refuses.
+        """
+        if order is not None and expectation is None:
+            return [self.sender.withdraw(order)]
+        if expectation is not None and order is None:
+            return self.receiver.withdraw(expectation)
+        raise FlowError(400, "FLOW_MISMATCH", "Name what is sent, or what is expected.")
+
     def begin_import(self, order: ImportOrder) -> tuple[str, int]:
         """Let the customer put a file in; its id and the frame that comes next.
 
@@ -168,11 +181,21 @@ class BoxFlows:
         incoming.append(number, plain)
         return incoming.next_frame
 
-    def finish_import(self, import_id: str) -> DomainFile:
-        """Check the whole and make it a file of the domain.
+    def check_import(self, import_id: str) -> Checked:
+        """Hash what was put in, a piece of it: how far it is.
 
         Raises:
-            FlowError: something is missing, or it is not the file that was announced.
+            FlowError: something is missing.
+            OperationError: the disk refuses.
+        """
+        incoming = self._import(import_id)
+        return Checked(checked=incoming.check(), size=incoming.file.size)
+
+    def finish_import(self, import_id: str) -> DomainFile:
+        """Make what was checked a file of the domain.
+
+        Raises:
+            FlowError: it is not checked to its end, or is not the file that was announced.
             OperationError: the disk refuses.
         """
         incoming = self._import(import_id)

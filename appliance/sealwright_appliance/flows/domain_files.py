@@ -10,9 +10,10 @@ import hashlib
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
+from weakref import WeakValueDictionary
 
 from pydantic import Field
 
@@ -31,6 +32,8 @@ INCOMING = ".incoming"
 KEPT_FREE = 64 * 1024 * 1024
 """Bytes of the state volume that no file takes: leases have to be stored."""
 FILES_MOST = 4096
+CHECKED_AT_ONCE = 256 * 1024 * 1024
+"""Bytes: a check of the whole is made of pieces, between which others have their turn."""
 
 
 class DomainFile(Document):
@@ -48,11 +51,30 @@ class DomainFile(Document):
     """With which flow it came; None: the customer put it in."""
 
 
+class RunningDigest:
+    """SHA-256 of the beginning of a file; with the frames as they come, and of what a restart has left, read again."""
+
+    def __init__(self) -> None:
+        self._hasher = hashlib.sha256()
+        self.size = 0
+
+    def update(self, part: bytes) -> None:
+        """The next bytes."""
+        self._hasher.update(part)
+        self.size += len(part)
+
+    def hexdigest(self) -> str:
+        """Of what it has."""
+        return self._hasher.hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class DomainFiles:
     """The folder ``domains`` of the state volume."""
 
     root: Path
+    _digests: WeakValueDictionary[Path, RunningDigest] = field(default_factory=WeakValueDictionary)
+    """Of the files that somebody is writing, by their folders."""
 
     def all_files(self) -> list[DomainFile]:
         """All files, by domain, kind and name; what cannot be read is passed over."""
@@ -94,7 +116,7 @@ class DomainFiles:
         if place.exists():
             held = self.find(file.domain, file.kind, file.name)
             if file.flow_id is not None and held.model_copy(update={"at": file.at}) == file:
-                return IncomingFile(place, place, held)  # the sender has not heard of it
+                return IncomingFile(place, place, held, self._digest(place))  # the sender has not heard of it
             raise _exists(file)
         folder = self.root / file.domain / INCOMING / transfer_id
         begun = read_file(folder / ABOUT, ABOUT_LIMIT)
@@ -105,7 +127,8 @@ class DomainFiles:
         else:
             self._require_room(file.size)
             write_durably(folder / ABOUT, document_bytes(file))
-        return IncomingFile(folder, place, file)
+            self._digests.pop(folder, None)  # of one that was dropped
+        return IncomingFile(folder, place, file, self._digest(folder))
 
     def drop_half_received(self, kept: Collection[str]) -> None:
         """Forget what came of flows other than these and was never finished; what a customer puts in stays."""
@@ -116,6 +139,9 @@ class DomainFiles:
                 continue
             if flow_id is not None and flow_id not in kept:
                 shutil.rmtree(path.parent, ignore_errors=True)
+
+    def _digest(self, folder: Path) -> RunningDigest:
+        return self._digests.setdefault(folder, RunningDigest())
 
     def _require_room(self, size: int) -> None:
         try:
@@ -148,6 +174,7 @@ class IncomingFile:
     folder: Path
     place: Path
     file: DomainFile
+    digest: RunningDigest
 
     @property
     def next_frame(self) -> int:
@@ -183,24 +210,38 @@ class IncomingFile:
                 os.fsync(content.fileno())
         except OSError as error:
             raise OperationError(f"{path} cannot be written: {error.strerror}.") from None
+        if self.digest.size == number * FRAME_SIZE:
+            self.digest.update(plain)
 
-    def verify(self) -> None:
-        """Demand that all of it is there and is the file that was announced; what is not is dropped.
+    def check(self) -> int:
+        """Hash on, by :data:`CHECKED_AT_ONCE` at most; bytes of the file that have been hashed.
 
         Raises:
-            FlowError: it is not.
+            FlowError: some of it is missing.
             OperationError: the disk refuses.
         """
         if self.next_frame != frame_count(self.file.size):
             raise FlowError(409, "FRAME_MISSING", f"Frame {self.next_frame} comes next.")
-        hasher = hashlib.sha256()
+        until = self.digest.size + CHECKED_AT_ONCE
         try:
             with (self.folder / CONTENT).open("rb") as content:
-                while part := content.read(FRAME_SIZE):
-                    hasher.update(part)
+                content.seek(self.digest.size)
+                while self.digest.size < until and (part := content.read(FRAME_SIZE)):
+                    self.digest.update(part)
         except OSError as error:
             raise OperationError(f"{self.folder} cannot be read: {error.strerror}.") from None
-        if hasher.hexdigest() != self.file.digest:
+        return self.digest.size
+
+    def verify(self) -> None:
+        """Demand that it is the file that was announced; what is not is dropped.
+
+        Raises:
+            FlowError: it is not, or :meth:`check` has not come to its end.
+            OperationError: the disk refuses.
+        """
+        if self.check() < self.file.size:
+            raise FlowError(409, "FLOW_UNCHECKED", "The file has not been checked to its end yet.")
+        if self.digest.hexdigest() != self.file.digest:
             if self.folder != self.place:
                 self.drop()
             raise FlowError(403, "FLOW_CONTENT", "What was received is not the file that was announced.")

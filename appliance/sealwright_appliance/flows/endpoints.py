@@ -51,6 +51,14 @@ class ExpectOrder(Document):
     expectation: Expectation
 
 
+class WithdrawOrder(Document):
+    """``POST /flows/withdraw``: one of the two, in the words in which it was ordered."""
+
+    admin_key: AdminKey
+    order: FlowOrder | None = None
+    expectation: Expectation | None = None
+
+
 class ImportRequest(Document):
     """``POST /domains/imports``."""
 
@@ -141,11 +149,20 @@ def _add_domains(app: FastAPI, api_keys: ApiKeys, turns: Turns) -> None:
 
     @app.post("/domains/imports/{import_id}/finish")
     async def finish(import_id: str) -> Response:
+        checked = await turns.alone(lambda: flows.check_import(import_id))
+        if checked.checked < checked.size:
+            return _json(checked, status=202)
         return _json(await turns.alone(lambda: flows.finish_import(import_id)))
 
     @app.get("/flows")
     async def view() -> Response:
         return _json(await turns.alone(flows.flows))
+
+    @app.post("/flows/withdraw")
+    async def withdraw(request: Request) -> dict[str, list[str]]:
+        asked = await _document(request, WithdrawOrder, ORDER_LIMIT)
+        await run_in_threadpool(api_keys.require_admin, asked.admin_key)
+        return {"flow_ids": await turns.alone(lambda: flows.withdraw(asked.order, asked.expectation))}
 
 
 def _add_sending(app: FastAPI, api_keys: ApiKeys, turns: Turns) -> None:
@@ -204,8 +221,11 @@ def _add_receiving(app: FastAPI, api_keys: ApiKeys, turns: Turns) -> None:
 
     @app.post("/flows/{flow_id}/finish")
     async def finish(flow_id: str) -> Response:
+        checked = await turns.alone(lambda: receiver.check(flow_id))
+        if checked.checked < checked.size:
+            return _json(checked, status=202)
         return _json(await turns.alone(lambda: receiver.finish(flow_id)))
 
 
-def _json(document: BaseModel) -> Response:
-    return Response(document_bytes(document), media_type="application/json")
+def _json(document: BaseModel, *, status: int = 200) -> Response:
+    return Response(document_bytes(document), status_code=status, media_type="application/json")

@@ -40,8 +40,6 @@ EXPECTATIONS_LIMIT = 64 * 1024
 EXPECTED_MOST = 64
 EXPECTED_S = 24 * 3600
 NONCE_S = 600.0
-ANSWERED_MOST = 16
-"""Hellos whose offers are waited for."""
 ACCEPTED_MOST = 16
 
 
@@ -78,6 +76,13 @@ class Acceptance(Document):
     frames: int
     certificate: str
     """The sender's certificate, DER, hexadecimal: who may connect."""
+
+
+class Checked(Document):
+    """How far the check of a whole file is, in bytes."""
+
+    checked: int
+    size: int
 
 
 @dataclass
@@ -214,11 +219,21 @@ class FlowReceiver:
         accepted.incoming.append(number, plain)
         return accepted.incoming.next_frame
 
-    def finish(self, flow_id: str) -> FlowStatement:
-        """Check the whole, write the record, and only then let the file be seen.
+    def check(self, flow_id: str) -> Checked:
+        """Hash what was received, a piece of it: how far it is.
 
         Raises:
-            FlowError: something is missing, or it is not the file that was announced.
+            FlowError: something is missing.
+            OperationError: the disk refuses.
+        """
+        incoming = self._of(flow_id).incoming
+        return Checked(checked=incoming.check(), size=incoming.file.size)
+
+    def finish(self, flow_id: str) -> FlowStatement:
+        """Write the record of what was checked, and only then let the file be seen.
+
+        Raises:
+            FlowError: it is not checked to its end, or is not the file that was announced.
             OperationError: from the TPM or the disk.
         """
         accepted = self._of(flow_id)
@@ -232,6 +247,27 @@ class FlowReceiver:
         self._keep([one for one in self.expected() if not _is_of(one, accepted.hello)])
         return receipt
 
+    def withdraw(self, wanted: Expectation) -> list[str]:
+        """Expect it no longer; ids of the flows that were under way for it, of which nothing is kept.
+
+        Raises:
+            FlowError: it is not expected.
+            OperationError: the disk refuses.
+        """
+        expected = self.expected()
+        kept = [one for one in expected if one.expectation != wanted]
+        if kept == expected:
+            raise FlowError(404, "FLOW_UNKNOWN", "This box expects no flow like that.")
+        self._keep(kept)
+        ended = {one.flow_id for one in expected if one.expectation == wanted and one.flow_id is not None}
+        for flow_id, one in list(self._accepted.items()):
+            if expectation_of(one.hello) == wanted:
+                ended.add(flow_id)
+                del self._accepted[flow_id]
+        self._answered = {nonce: one for nonce, one in self._answered.items() if expectation_of(one.hello) != wanted}
+        self._drop_ended(kept)
+        return sorted(ended)
+
     def _require_expected(self, hello: FlowHello) -> None:
         if not any(_is_of(one, hello) for one in self.expected()):
             raise FlowError(
@@ -244,10 +280,12 @@ class FlowReceiver:
         if any(_is_of(one, hello) and one.flow_id != flow_id for one in expected):
             expected = [one.model_copy(update={"flow_id": flow_id}) if _is_of(one, hello) else one for one in expected]
             self._keep(expected)
-        asked = (hello.source, hello.target, hello.device_id)
         for known, one in list(self._accepted.items()):
-            if known != flow_id and (one.hello.source, one.hello.target, one.hello.device_id) == asked:
+            if known != flow_id and expectation_of(one.hello) == expectation_of(hello):
                 del self._accepted[known]
+        self._drop_ended(expected)
+
+    def _drop_ended(self, expected: list[Expected]) -> None:
         under_way = {one.flow_id for one in expected if one.flow_id is not None}
         self.files.drop_half_received(under_way | set(self._accepted))
 
@@ -267,16 +305,18 @@ class FlowReceiver:
         write_durably(self.expectations, document_bytes(ExpectedFile(version=1, expected=expected)))
 
     def _forget_old(self) -> None:
+        """None that is younger: nobody's hellos push out another's. The limiter bounds how many there are."""
         oldest = self.steady() - NONCE_S
-        kept = sorted(
-            ((nonce, one) for nonce, one in self._answered.items() if one.at > oldest), key=lambda each: each[1].at
-        )
-        self._answered = dict(kept[-ANSWERED_MOST:])
+        self._answered = {nonce: one for nonce, one in self._answered.items() if one.at > oldest}
 
 
 def _is_of(one: Expected, hello: FlowHello) -> bool:
-    wanted = one.expectation
-    return (wanted.source, wanted.target, wanted.device_id) == (hello.source, hello.target, hello.device_id)
+    return one.expectation == expectation_of(hello)
+
+
+def expectation_of(hello: FlowHello) -> Expectation:
+    """What has to be expected, for a hello to be answered."""
+    return Expectation(source=hello.source, target=hello.target, device_id=hello.device_id)
 
 
 def der_of(pem: str) -> bytes:

@@ -181,6 +181,20 @@ class FlowSender:
         del self._sessions[flow_id]
         return record
 
+    def withdraw(self, order: FlowOrder) -> str:
+        """Give a flow up, and forget its key; its id. What the receiver has by now stays there.
+
+        Raises:
+            FlowError: there is none.
+            OperationError: the disk refuses.
+        """
+        outgoing = next((one for one in self.under_way() if one.order == order), None)
+        if outgoing is None:
+            raise FlowError(404, "FLOW_UNKNOWN", "This box sends nothing like that.")
+        remove_durably(self._file(outgoing.flow_id))
+        self._sessions.pop(outgoing.flow_id, None)
+        return outgoing.flow_id
+
     def under_way(self) -> list[Outgoing]:
         """Flows that are not over; what cannot be read is passed over."""
         found = []

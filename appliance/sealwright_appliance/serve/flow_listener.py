@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -72,10 +72,11 @@ class FlowListener:
             self._task = asyncio.create_task(self._run(self._server))
             return port
 
-    async def close(self) -> None:
-        """Listen no more."""
+    async def close(self, flow_ids: Collection[str] | None = None) -> None:
+        """Listen no more; or no more for these flows."""
         async with self._lock:
-            await self._close()
+            if flow_ids is None or self._flow_id in flow_ids:
+                await self._close()
 
     async def _close(self) -> None:
         server, task = self._server, self._task
@@ -113,6 +114,7 @@ class FlowListener:
         async def finish() -> Response:
             self._used_at = self.steady()
             reply = passed_on(await self.box.flow("POST", f"/flows/{flow_id}/finish"))
+            self._used_at = self.steady()
             if reply.status_code == 200 and self._server is not None:
                 self._server.should_exit = True
             return reply

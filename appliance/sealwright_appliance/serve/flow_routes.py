@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ from sealwright_policies.flows.content import FRAME_SIZE
 from sealwright_policies.flows.documents import FLOW_MESSAGE_LIMIT
 
 OFFER_S = 600.0
-WELCOMES_MOST = 16
+OFFERS_AT_ONCE = 16
 
 AdminKey = Callable[[Request], Awaitable[str]]
 """The administrator's key of a request; refuses everybody else."""
@@ -28,26 +29,38 @@ AdminKey = Callable[[Request], Awaitable[str]]
 
 @dataclass
 class Welcomes:
-    """Hellos that were answered: an offer is megabytes, and is read from nobody else."""
+    """Hellos that were answered: an offer is megabytes, and is read from nobody else, and from a few at a time.
+
+    None pushes out another; the agent's limit of hellos bounds how many there are.
+    """
 
     steady: Callable[[], float] = time.monotonic
     _at: dict[str, float] = field(default_factory=dict)
+    _reading: int = 0
 
     def note(self, nonce: object) -> None:
         """One was answered."""
         now = self.steady()
-        kept = sorted(((at, name) for name, at in self._at.items() if now - at < OFFER_S))[-(WELCOMES_MOST - 1) :]
-        self._at = {name: at for at, name in kept} | {sha256(str(nonce).encode()): now}
+        kept = {name: at for name, at in self._at.items() if now - at < OFFER_S}
+        self._at = kept | {sha256(str(nonce).encode()): now}
 
-    def take(self, name: str) -> None:
-        """Its offer comes.
+    @contextmanager
+    def taken(self, name: str) -> Iterator[None]:
+        """While its offer is read.
 
         Raises:
-            ApiError: there was none, or its offer has come.
+            ApiError: there was none, its offer has come, or many are being read.
         """
+        if self._reading >= OFFERS_AT_ONCE:
+            raise ApiError(503, "FLOW_BUSY", "Other offers are being read; try again later.", retry_after_s=30)
         at = self._at.pop(name, None)
         if at is None or self.steady() - at >= OFFER_S:
             raise ApiError(404, "not_found", "This offer answers no welcome of the last ten minutes.")
+        self._reading += 1
+        try:
+            yield
+        finally:
+            self._reading -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +79,7 @@ class Flows:
 def add_flow_routes(app: FastAPI, box: Box, flows: Flows, admin_key: AdminKey) -> None:
     """Add them to the gateway."""
     _add_domains(app, box, admin_key)
-    _add_orders(app, box, flows.sending, admin_key)
+    _add_orders(app, box, flows, admin_key)
     _add_peers(app, box, flows.listener)
 
 
@@ -95,7 +108,9 @@ def _add_domains(app: FastAPI, box: Box, admin_key: AdminKey) -> None:
         return passed_on(await box.flow("POST", f"/domains/imports/{_hexadecimal(import_id)}/finish"))
 
 
-def _add_orders(app: FastAPI, box: Box, sending: FlowSending, admin_key: AdminKey) -> None:
+def _add_orders(app: FastAPI, box: Box, both: Flows, admin_key: AdminKey) -> None:
+    sending = both.sending
+
     @app.get("/admin/flows")
     async def flows(request: Request) -> Response:
         await admin_key(request)
@@ -118,6 +133,17 @@ def _add_orders(app: FastAPI, box: Box, sending: FlowSending, admin_key: AdminKe
         address = parse_peer_address(str(order.pop("peer", "")))
         return await sending.start(order, address, key)
 
+    @app.post("/admin/flows/withdraw")
+    async def withdraw(request: Request) -> Response:
+        key = await admin_key(request)
+        asked = json_object(await read_body(request, FORM_LIMIT))
+        reply = await box.flow("POST", "/flows/withdraw", json=asked | {"admin_key": key})
+        if reply.is_success:
+            ended = reply.json()["flow_ids"]
+            await both.sending.close(ended)
+            await both.listener.close(ended)
+        return passed_on(reply)
+
 
 def _add_peers(app: FastAPI, box: Box, listener: FlowListener) -> None:
     """No key is wanted: the agent believes what the other box's TPM says, and nothing before that."""
@@ -133,9 +159,9 @@ def _add_peers(app: FastAPI, box: Box, listener: FlowListener) -> None:
 
     @app.post("/flows/offers/{name}")
     async def offer(name: str, request: Request) -> Response:
-        welcomes.take(name)
-        said = await read_body(request, FLOW_MESSAGE_LIMIT)
-        reply = await box.flow("POST", "/flows/offers", content=said)
+        with welcomes.taken(name):
+            said = await read_body(request, FLOW_MESSAGE_LIMIT)
+            reply = await box.flow("POST", "/flows/offers", content=said)
         if not reply.is_success:
             return passed_on(reply)
         accepted = reply.json()

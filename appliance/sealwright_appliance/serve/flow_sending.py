@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,11 +77,16 @@ class FlowSending:
             self._beginning = False
         return self.progress.described()
 
-    async def close(self) -> None:
-        """Stop; what was sent stays with the receiver."""
-        if self._task is not None:
-            self._task.cancel()
+    async def close(self, flow_ids: Collection[str] | None = None) -> None:
+        """Stop; or stop these flows. What was sent stays with the receiver."""
+        if self._task is None or self.progress is None:
+            return
+        if flow_ids is not None and self.progress.flow_id not in flow_ids:
+            return
+        if self._task.cancel():
             await asyncio.wait([self._task])
+            given_up = ApiError(409, "flow_withdrawn", "The flow was given up.")
+            self.progress.problem, self.progress.state = given_up.body()["error"], "failed"
 
     async def _run(self, progress: Progress, hello: dict[str, Any], address: PeerAddress) -> None:
         try:
@@ -117,7 +123,7 @@ class FlowSending:
                     raise ValueError(following)
                 progress.next_frame = following
             progress.state = "checking"
-            receipt = json_object(await ask(peer, "POST", "/finish", SMALL_REPLY))
+            receipt = await _checked(peer)
         await self._agent("POST", f"{flow}/receipt", json=receipt)
 
     async def _agent(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -128,6 +134,23 @@ class FlowSending:
         if not reply.is_success:
             raise refused_by_agent(reply.status_code, reply.content)
         return reply.content
+
+
+async def _checked(peer: httpx.AsyncClient) -> dict[str, Any]:
+    """The receiver's receipt; until then it says how far its check of the whole is, which has to go on.
+
+    Raises:
+        ApiError: as :func:`~sealwright_appliance.serve.peer_link.ask`.
+        ValueError: it does not.
+    """
+    checked = -1
+    while True:
+        reply = json_object(await ask(peer, "POST", "/finish", SMALL_REPLY))
+        if "checked" not in reply:
+            return reply
+        if int(reply["checked"]) <= checked:
+            raise ValueError(reply["checked"])
+        checked = int(reply["checked"])
 
 
 def refused_by_agent(status: int, content: bytes) -> ApiError:

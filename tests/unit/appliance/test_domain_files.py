@@ -65,3 +65,43 @@ def test_a_place_that_was_taken_meanwhile_is_refused_before_anything_is_recorded
     first.put_in_place()
     with pytest.raises(FlowError, match="already"):
         second.require_place()
+
+
+def test_a_file_is_hashed_as_it_comes_and_nothing_is_read_again(files: DomainFiles) -> None:
+    incoming = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    incoming.append(0, CONTENT[:FRAME_SIZE])
+    incoming.append(1, CONTENT[FRAME_SIZE:])
+    assert incoming.digest.size == len(CONTENT)
+    again = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    assert again.digest is incoming.digest
+    again.verify()
+
+
+def test_what_a_restart_has_left_is_hashed_piece_by_piece(files: DomainFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain_files, "CHECKED_AT_ONCE", FRAME_SIZE)
+    content = bytes(2 * FRAME_SIZE) + b"rest"
+    file = described(flow_id=IDS[0], size=len(content), digest=hashlib.sha256(content).hexdigest())
+    before = files.incoming(IDS[0], file)
+    for number in range(2):
+        before.append(number, content[number * FRAME_SIZE : (number + 1) * FRAME_SIZE])
+    after = DomainFiles(files.root).incoming(IDS[0], file)
+    after.append(2, b"rest")
+    assert after.digest.size == 0
+    with pytest.raises(FlowError) as caught:
+        after.verify()
+    assert caught.value.code == "FLOW_UNCHECKED"
+    assert after.check() == 2 * FRAME_SIZE
+    assert after.check() == len(content)
+    after.verify()
+
+
+def test_of_what_was_dropped_no_digest_is_left(files: DomainFiles) -> None:
+    wrong = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    wrong.append(0, b"x" * FRAME_SIZE)
+    wrong.append(1, b"rest")
+    with pytest.raises(FlowError, match="not the file"):
+        wrong.verify()
+    right = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    right.append(0, CONTENT[:FRAME_SIZE])
+    right.append(1, CONTENT[FRAME_SIZE:])
+    right.verify()

@@ -1,0 +1,98 @@
+"""What was ordered can be given up; a long check goes piece by piece; no hello pushes out another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.boot import BoxState
+from sealwright_appliance.flows import domain_files
+from sealwright_appliance.flows.errors import FlowError
+from sealwright_appliance.flows.receiver import Checked, FlowReceiver
+from sealwright_policies.flows.content import FRAME_SIZE
+from sealwright_testing.flow_boxes import Boxes, Meeting, Wire, put_in, relayed
+
+CONTENT = bytes(range(256)) * 4096 * 2 + b"end"
+"""Three frames."""
+
+
+def test_what_is_expected_no_longer_is_not_taken(boxes: Boxes, tmp_path: Path) -> None:
+    """Neither a further frame of what was accepted, nor a new hello; and nothing of it is kept."""
+    put_in(boxes.storage, tmp_path, "given-up.csv", CONTENT)
+    boxes.expect()
+    meeting = Meeting(boxes.storage, boxes.compute, "given-up.csv")
+    receiver = boxes.compute.flows.receiver
+    receiver.accept(meeting.offer())
+    receiver.take(meeting.flow_id, 0, meeting.frame(0))
+    offered = Meeting(boxes.storage, boxes.compute, "given-up.csv").offer()
+    words = ("training", "--from", "records", "--device", boxes.storage.device_id)
+    assert boxes.compute.said("cancel", *words) == {"flow_ids": [meeting.flow_id]}
+
+    assert boxes.compute.said("flows")["expected"] == []
+    assert not list(boxes.compute.files.glob(f"*/{domain_files.INCOMING}/{meeting.flow_id}"))
+    with pytest.raises(FlowError, match="No offer of this flow"):
+        receiver.take(meeting.flow_id, 1, meeting.frame(1))
+    boxes.expect()
+    with pytest.raises(FlowError, match="answers no welcome"):
+        receiver.accept(offered)
+    boxes.compute.said("cancel", *words)
+    refused = boxes.compute.domain("cancel", *words)
+    assert refused.returncode == 10
+    assert "FLOW_UNKNOWN" in refused.stderr
+
+
+def test_what_is_sent_no_longer_has_no_key(boxes: Boxes, tmp_path: Path) -> None:
+    put_in(boxes.storage, tmp_path, "kept.csv", CONTENT)
+    boxes.expect()
+    meeting = Meeting(boxes.storage, boxes.compute, "kept.csv")
+    meeting.offer()
+    words = ("records", "kept.csv", "--to", "training", "--device", boxes.compute.device_id)
+    assert boxes.storage.said("cancel", *words) == {"flow_ids": [meeting.flow_id]}
+    assert "kept.csv" not in [one["order"]["name"] for one in boxes.storage.said("flows")["sending"]]
+    with pytest.raises(FlowError, match="No flow of this id"):
+        meeting.frame(0)
+    assert boxes.storage.domain("cancel", *words).returncode == 10
+    assert boxes.send("kept.csv").returncode == 0  # anew, under another id
+    assert boxes.storage.said("flows")["records"][-1]["terms"]["flow_id"] != meeting.flow_id
+
+
+def test_one_of_the_two_is_named(boxes: Boxes) -> None:
+    words = ("records", "--to", "training", "--device", boxes.compute.device_id)
+    assert boxes.storage.domain("cancel", *words).returncode == 2
+    with pytest.raises(FlowError, match="Name what"):
+        boxes.storage.flows.withdraw(None, None)
+
+
+def test_a_long_check_goes_on_until_it_is_done(boxes: Boxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a restart nothing is hashed yet: the sender asks again, and the last piece brings the receipt."""
+    monkeypatch.setattr(domain_files, "CHECKED_AT_ONCE", FRAME_SIZE)
+    said: list[Checked] = []
+    check = FlowReceiver.check
+
+    def noted(receiver: FlowReceiver, flow_id: str) -> Checked:
+        said.append(check(receiver, flow_id))
+        return said[-1]
+
+    monkeypatch.setattr(FlowReceiver, "check", noted)
+    put_in(boxes.storage, tmp_path, "long.csv", CONTENT)
+    boxes.expect()
+    wire = Wire(cut_after=FRAME_SIZE + 600_000)
+    with relayed(boxes.compute, wire) as url:
+        assert boxes.send("long.csv", url=url).returncode == 10
+        boxes.compute.running.start_agent(BoxState.UNLOCKED, "The payloads are open.")
+        done = boxes.send("long.csv", url=url)
+    assert done.returncode == 0, done.stderr
+    assert [one.checked for one in said] == [FRAME_SIZE, 2 * FRAME_SIZE, len(CONTENT)]
+    assert boxes.compute.content("training", "long.csv") == CONTENT
+
+
+def test_no_hello_pushes_out_the_welcome_of_another(boxes: Boxes, tmp_path: Path) -> None:
+    """Whoever knows an expected box's id can say hello in its name; its own welcome stands."""
+    put_in(boxes.storage, tmp_path, "patient.csv", b"x")
+    boxes.expect()
+    meeting = Meeting(boxes.storage, boxes.compute, "patient.csv")
+    welcome = meeting.welcome()
+    for _ in range(20):
+        meeting.welcome()
+    assert boxes.compute.flows.receiver.accept(meeting.offer(welcome)).flow_id == meeting.flow_id
