@@ -5,104 +5,42 @@ number of tokens. The client costs the same on both sides, TLS apart, and parses
 is of a model of a size that is really served on a CPU, 201 M weights; ``gateway_throughput_ratio_tiny`` of one that
 makes a token in well under a millisecond, where the gateway's own work is most of all. ``gateway_cpu_us_per_token``
 is the gateway's processor time, which other load on the machine disturbs least.
+
+Then several clients of the 201 M model: ``light_ttft_ratio`` is what a client that asks now and then waits for its
+first token beside one that never stops, less one step of the engine, against what it waits alone, both at the 95th
+percentile; ``streams_100_errors`` counts broken replies among a hundred streams at once. At last a model of 1.1 G
+weights is loaded from a cold cache, against reading its file (:mod:`sealwright_testing.loading_bench`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import ssl
+import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sealwright_policies.outflow import STRICTEST
 from sealwright_testing.bench import Figure, figure, in_turns, ratio
+from sealwright_testing.loading_bench import measure_loading
 from sealwright_testing.models.random_gguf import SHAPES, RandomShape, write_random_gguf
-from sealwright_testing.serving import ServingBox, serving_box
+from sealwright_testing.serving import LONG_REPLIES, serving_box
+from sealwright_testing.stream_client import CLIENTS, BrokenReplyError, Side
 
-CLIENTS = 8
 ROUNDS = 7
 FIRST_TOKENS = 40
 """Requests a side for the time to the first token."""
 TINY = RandomShape(width=256, feed_forward=704, layers=4, heads=4, kv_heads=2, vocabulary=2000)
 TOKENS = {"201m": 48, "tiny": 400}
 DIRECT = "llama-server's socket, in turns"
-_DONE, _END = b"data: [DONE]", b"\r\n0\r\n\r\n"
-_LENGTH = b'"finish_reason":"length"'
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One way to the engine: its UNIX socket, or the gateway's address."""
-
-    box: ServingBox
-    model: str
-    trust: ssl.SSLContext | None
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """A new connection."""
-        if self.trust is None:
-            reader, writer = await asyncio.open_unix_connection(self.box.engines[self.model].socket)
-        else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.box.port, ssl=self.trust)
-        try:
-            yield reader, writer
-        finally:
-            writer.close()
-
-    async def ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tokens: int) -> float:
-        """One streamed reply, read to its end; seconds to its first event."""
-        body = json.dumps(
-            {
-                "model": self.model,
-                "messages": [{"role": "user", "content": "hello"}],
-                "temperature": 0,
-                "max_tokens": tokens,
-                "stream": True,
-            }
-        )
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: box\r\nAuthorization: Bearer {self.box.api_key}\r\n"
-        begin = time.perf_counter()
-        writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        await reader.readuntil(b"data: ")
-        first = time.perf_counter() - begin
-        rest = bytearray()
-        while not rest.endswith(_END):
-            rest += await reader.read(65536)
-        if _LENGTH not in rest or _DONE not in rest:
-            raise RuntimeError("a reply ended before its length")
-        return first
-
-    def throughput(self, tokens: int) -> float:
-        """Tokens a second of all clients together."""
-
-        async def client() -> None:
-            async with self.connection() as (reader, writer):
-                await self.ask(reader, writer, tokens)
-
-        async def run() -> float:
-            begin = time.perf_counter()
-            await asyncio.gather(*(client() for _ in range(CLIENTS)))
-            return CLIENTS * tokens / (time.perf_counter() - begin)
-
-        return asyncio.run(run())
-
-    def first_token_ms(self) -> float:
-        """Milliseconds to the first event: on an open connection, as clients keep them; llama-server keeps none."""
-
-        async def run() -> float:
-            async with self.connection() as (reader, writer):
-                if self.trust is not None:
-                    await self.ask(reader, writer, 1)
-                return 1000 * await self.ask(reader, writer, 1)
-
-        return asyncio.run(run())
+HEAVY_STREAMS, HEAVY_TOKENS = 8, 400
+LIGHT_REQUESTS, LIGHT_ROUNDS = 20, 3
+LIGHT_PAUSE_S = 0.25
+CROWD, CROWD_TOKENS = 100, 24
+MIB = 2**20
 
 
 def measure() -> Iterator[Figure]:
@@ -115,6 +53,8 @@ def measure() -> Iterator[Figure]:
                 yield from _throughput(model, gateway, direct)
                 if model == "tiny":
                     yield from _first_token(gateway, direct)
+        yield from _crowds(Path(folder) / "201m.gguf")
+        yield from measure_loading(Path(folder))
 
 
 @contextmanager
@@ -155,3 +95,91 @@ def _first_token(gateway: Side, direct: Side) -> Iterator[Figure]:
     ours, theirs = in_turns(FIRST_TOKENS, gateway.first_token_ms, direct.first_token_ms)
     added = [a - b for a, b in zip(ours, theirs, strict=True)]
     yield figure("gateway_added_ttft_ms", added, "ms", against=DIRECT)
+
+
+def _crowds(model: Path) -> Iterator[Figure]:
+    with serving_box({"201m": model}, policy=LONG_REPLIES) as box:
+        heavy, light = (Side(box, "201m", box.trust, key) for key in (box.api_key, box.admin_key))
+        light.throughput(8)
+        yield from _fairness(heavy, light)
+        yield from _hundred(heavy)
+
+
+def _fairness(heavy: Side, light: Side) -> Iterator[Figure]:
+    alone, beside, steps = [], [], []
+    for _ in range(LIGHT_ROUNDS):
+        alone.append(_p95(asyncio.run(_now_and_then(light))))
+        waited, step = asyncio.run(_beside(heavy, light))
+        beside.append(_p95(waited))
+        steps.append(step)
+    yield figure("light_ttft_alone_ms", [1000 * one for one in alone], "ms", against="95th percentile")
+    yield figure("light_ttft_beside_ms", [1000 * one for one in beside], "ms", against=f"{HEAVY_STREAMS} streams")
+    yield figure("engine_step_ms", [1000 * one for one in steps], "ms")
+    less = [max(0.0, waited - step) for waited, step in zip(beside, steps, strict=True)]
+    yield ratio("light_ttft_ratio", less, alone, against="alone; one step of the engine taken off")
+
+
+def _p95(samples: list[float]) -> float:
+    return statistics.quantiles(samples, n=20)[-1]
+
+
+async def _now_and_then(light: Side) -> list[float]:
+    """Seconds to the first token of one request behind the other, on one connection."""
+    waited = []
+    async with light.connection() as (reader, writer):
+        for _ in range(LIGHT_REQUESTS):
+            waited.append(await light.ask(reader, writer, 1))
+            await asyncio.sleep(LIGHT_PAUSE_S)
+    return waited
+
+
+async def _beside(heavy: Side, light: Side) -> tuple[list[float], float]:
+    """The same while another key's streams never end, and the time of one step of the engine under them."""
+    made = 0
+
+    async def never_ending() -> None:
+        nonlocal made
+        while True:
+            async with heavy.connection() as (reader, writer):
+                await heavy.ask(reader, writer, HEAVY_TOKENS)
+                made += HEAVY_TOKENS
+
+    streams = [asyncio.create_task(never_ending()) for _ in range(HEAVY_STREAMS)]
+    begin = time.perf_counter()
+    waited = await _now_and_then(light)
+    while made == 0:
+        await asyncio.sleep(0.1)
+    # Three of the streams have places beside the light one; each step gives each of them a token.
+    step = (time.perf_counter() - begin) * 3 / made
+    for stream in streams:
+        stream.cancel()
+    await asyncio.gather(*streams, return_exceptions=True)
+    return waited, step
+
+
+def _hundred(side: Side) -> Iterator[Figure]:
+    """A hundred at once, of which four run; memory is the gateway's, at its peak since it began."""
+    broken = 0
+
+    async def client() -> None:
+        nonlocal broken
+        try:
+            async with side.connection() as (reader, writer):
+                await side.ask(reader, writer, CROWD_TOKENS)
+        except (BrokenReplyError, asyncio.IncompleteReadError, OSError):
+            broken += 1
+
+    async def run() -> None:
+        await asyncio.gather(*(client() for _ in range(CROWD)))
+
+    before = _memory(side, "VmRSS")
+    asyncio.run(run())
+    yield figure("streams_100_errors", [broken], "", against=f"{CROWD} streams of {CROWD_TOKENS} tokens at once")
+    grown = (_memory(side, "VmHWM") - before) / MIB
+    yield figure("streams_100_memory_mib", [grown], "MiB", against="the gateway before it")
+
+
+def _memory(side: Side, name: str) -> int:
+    """Bytes of the gateway."""
+    status = Path(f"/proc/{side.box.gateway.pid}/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:")))
