@@ -68,7 +68,8 @@ class Admission:
     """
 
     def __init__(self, *, active: int, waiting: int, now: Callable[[], float] = time.monotonic) -> None:
-        self._active = active
+        self.places = active
+        """Of the engine."""
         self._waiting_most = waiting
         self._now = now
         self._lines: dict[str, _Line] = {}
@@ -127,7 +128,7 @@ class Admission:
             line, most = min(below, key=lambda one: (one[0].held, one[0].last))
             request = line.waiting[0]
             # Whoever needs more places than are free waits for them, and all others behind it.
-            if min(request.places, most) > self._active - self.running:
+            if min(request.places, most) > self.places - self.running:
                 return
             request.places = min(request.places, most)
             line.running.append(line.waiting.pop(0))
@@ -144,7 +145,7 @@ class Admission:
     def _most(self, key: str) -> int:
         """Places that a key may have now."""
         others = any(name != key and (line.inside or self._recent(line)) for name, line in self._lines.items())
-        return max(1, self._active - others)
+        return max(1, self.places - others)
 
     def _recent(self, line: _Line) -> bool:
         return self._now() - line.seen <= SHARED_S

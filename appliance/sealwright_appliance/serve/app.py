@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,6 @@ from starlette.types import Message as ASGIMessage
 
 from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
-from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.flow_listener import FlowListener
 from sealwright_appliance.serve.flow_routes import Flows, add_flow_routes
@@ -33,14 +33,13 @@ from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
 from sealwright_appliance.serve.model_routes import add_model_routes
 from sealwright_appliance.serve.page_routes import add_page_routes
 from sealwright_appliance.serve.pages import CONTENT_SECURITY_POLICY, pages_for
+from sealwright_appliance.serve.queued_engine import Load, QueuedEngine
 from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
 
 WARNING_HEADER = "Sealwright-Warning"
 APPROVALS_LIMIT = 64 * 1024
-READY_S = 3.0
-"""Longest wait for an engine's word that it is ready."""
 SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -51,7 +50,7 @@ SECURITY_HEADERS = {
 
 def create_app(
     box: Box,
-    engines: Mapping[str, Engine],
+    engines: Mapping[str, QueuedEngine],
     outflow: ReleaseOutflow = NOTHING_SAID,
     *,
     tls: GatewayTls | None = None,
@@ -82,7 +81,7 @@ def create_app(
     _add_box_routes(app, box)
     add_page_routes(app, box)
     _add_readiness(app, box, engines)
-    _add_metrics(app, box)
+    _add_load(app, box, engines)
     app.add_middleware(WarningHeader, box=box)
     _add_key_routes(app, box)
     _add_metering_routes(app, box)
@@ -180,29 +179,31 @@ def _add_box_routes(app: FastAPI, box: Box) -> None:
         return passed_on(reply)
 
 
-def _add_readiness(app: FastAPI, box: Box, engines: Mapping[str, Engine]) -> None:
+def _add_readiness(app: FastAPI, box: Box, engines: Mapping[str, QueuedEngine]) -> None:
     @app.get("/readyz")
     async def readyz() -> dict[str, str]:
         await box.require_serving()
-        if not any(await asyncio.gather(*map(_answers, engines.values()))):
+        if not any(load.ready for load in (await _loads(engines)).values()):
             raise engine_unavailable()
         return {"status": "ready"}
 
 
-async def _answers(engine: Engine) -> bool:
-    """Whether an engine says in time that its model is loaded; one that hangs does not hide the others."""
-    try:
-        async with asyncio.timeout(READY_S):
-            return await engine.ready()
-    except TimeoutError:
-        return False
+async def _loads(engines: Mapping[str, QueuedEngine]) -> dict[str, Load]:
+    return dict(zip(engines, await asyncio.gather(*(engine.load() for engine in engines.values())), strict=True))
 
 
-def _add_metrics(app: FastAPI, box: Box) -> None:
+def _add_load(app: FastAPI, box: Box, engines: Mapping[str, QueuedEngine]) -> None:
+    """For administrators and their monitors."""
+
+    @app.get("/admin/load")
+    async def load(request: Request) -> dict[str, Any]:
+        require_admin(await _authenticated(request, box))
+        return {"models": [{"id": name} | asdict(one) for name, one in sorted((await _loads(engines)).items())]}
+
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
         require_admin(await _authenticated(request, box))
-        return Response(metrics_text(await box.status()), media_type=CONTENT_TYPE)
+        return Response(metrics_text(await box.status(), await _loads(engines)), media_type=CONTENT_TYPE)
 
 
 class WarningHeader:

@@ -16,11 +16,11 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from sealwright_appliance.serve.box import Box
-from sealwright_appliance.serve.engine import Engine
 from sealwright_appliance.serve.errors import engine_unavailable, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate
 from sealwright_appliance.serve.meter import Meter, Tally
 from sealwright_appliance.serve.padding import padded_document
+from sealwright_appliance.serve.queued_engine import QueuedEngine
 from sealwright_appliance.serve.relay import EventStream, while_connected
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
@@ -45,7 +45,7 @@ class Entered:
     """A request that may go to its engine."""
 
     request: Request
-    engine: Engine
+    engine: QueuedEngine
     policy: OutflowPolicy
     name: tuple[str, str]
     """Model, and name of the key."""
@@ -102,7 +102,7 @@ class Gate:
     """Of one gateway."""
 
     box: Box
-    engines: Mapping[str, Engine]
+    engines: Mapping[str, QueuedEngine]
     counting: Counting
 
     async def key(self, request: Request) -> ApiKey:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sealwright_appliance.serve.queued_engine import Load
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = ("starting", "waiting-for-activation", "locked", "unlocked", "serving", "ended", "activated")
 
 
-def metrics_text(status: Mapping[str, Any]) -> str:
-    """All metrics of a status document."""
+def metrics_text(status: Mapping[str, Any], loads: Mapping[str, Load]) -> str:
+    """All metrics of a status document, and of the engines by model."""
     lines = ["# HELP sealwright_box_state What the box does: 1 for its state.", "# TYPE sealwright_box_state gauge"]
     lines += [f'sealwright_box_state{{state="{state}"}} {int(status["state"] == state)}' for state in STATES]
     budget, lease = status.get("budget"), status.get("lease")
@@ -34,6 +36,13 @@ def metrics_text(status: Mapping[str, Any]) -> str:
     for payload in status["payloads"]:
         is_open = int(payload["state"] not in {"closed", "failed"})
         lines.append(f'sealwright_payload_open{{payload="{payload["payload_id"]}"}} {is_open}')
+    for name, what, values in (
+        ("model_ready", "1 for a model that answers.", {model: int(load.ready) for model, load in loads.items()}),
+        ("replies_running", "Replies that are made now.", {model: load.running for model, load in loads.items()}),
+        ("requests_waiting", "Requests in the queue.", {model: load.waiting for model, load in loads.items()}),
+    ):
+        lines += [f"# HELP sealwright_{name} {what}", f"# TYPE sealwright_{name} gauge"]
+        lines += [f'sealwright_{name}{{model="{model}"}} {value}' for model, value in sorted(values.items())]
     return "\n".join(lines) + "\n"
 
 

@@ -7,10 +7,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.errors import ApiError
-from sealwright_appliance.serve.pages import CHAT_SECURITY_POLICY, PAGES_WITH_ADDRESS, asset, pages_for
+from sealwright_appliance.serve.pages import PAGES_WITH_ADDRESS, SCRIPT_SECURITY_POLICY, asset, pages_for
 from sealwright_appliance.serve.requests import FORM_LIMIT, posted_form, read_body
 from sealwright_policies.languages import LANGUAGE_COOKIE, Language
 
+SCRIPTS = ("page.js", "chat.js", "administration.js")
 _YEAR_S = 365 * 86_400
 
 
@@ -23,15 +24,18 @@ def add_page_routes(app: FastAPI, box: Box) -> None:
 
     @app.get("/chat")
     async def chat(request: Request) -> HTMLResponse:
-        return HTMLResponse(pages_for(request).chat(), headers={"Content-Security-Policy": CHAT_SECURITY_POLICY})
+        return _with_script(pages_for(request).chat())
+
+    @app.get("/administration")
+    async def administration(request: Request) -> HTMLResponse:
+        return _with_script(pages_for(request).administration())
 
     @app.get("/style.css")
     async def style() -> Response:
         return Response(asset("style.css"), media_type="text/css")
 
-    @app.get("/chat.js")
-    async def script() -> Response:
-        return Response(asset("chat.js"), media_type="text/javascript")
+    for name in SCRIPTS:
+        _add_script(app, name)
 
     @app.post("/language")
     async def choose_language(request: Request) -> Response:
@@ -44,3 +48,13 @@ def add_page_routes(app: FastAPI, box: Box) -> None:
             LANGUAGE_COOKIE, language, max_age=_YEAR_S, secure=True, httponly=True, samesite="strict", path="/"
         )
         return reply
+
+
+def _with_script(page: str) -> HTMLResponse:
+    return HTMLResponse(page, headers={"Content-Security-Policy": SCRIPT_SECURITY_POLICY})
+
+
+def _add_script(app: FastAPI, name: str) -> None:
+    @app.get(f"/{name}")
+    async def script() -> Response:
+        return Response(asset(name), media_type="text/javascript")

@@ -1,4 +1,4 @@
-"""The pages of a box in both languages: its state, activation, the secrets, renewal by file, and the chat."""
+"""The pages of a box in both languages: its state, activation, the secrets, renewal by file, chat, administration."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """No script, nothing from elsewhere, in nobody's frame."""
-CHAT_SECURITY_POLICY = f"{CONTENT_SECURITY_POLICY}; script-src 'self'; connect-src 'self'"
-OF_THE_CHAT = "chat."
-"""Keys of the texts that its script shows."""
+SCRIPT_SECURITY_POLICY = f"{CONTENT_SECURITY_POLICY}; script-src 'self'; connect-src 'self'"
+"""Of the pages with a script."""
+OF_SCRIPTS = ("script.", "state.")
+"""Keys of texts that the scripts of all pages show, besides those of their own page."""
 
 
 @cache
@@ -83,9 +84,14 @@ class Pages:
 
     def chat(self) -> str:
         """The page on which people talk to a model; the rest is its script's."""
-        texts = catalogue(self.language)
-        words = {key: text for key, text in texts.items() if key.startswith(OF_THE_CHAT)}
-        return self._page("chat.html", "/chat", words=words)
+        return self._page("chat.html", "/chat", words=self._words("chat."))
+
+    def administration(self) -> str:
+        """What an administrator sees and changes; likewise."""
+        return self._page("administration.html", "/administration", words=self._words("administration."))
+
+    def _words(self, *own: str) -> dict[str, str]:
+        return {key: text for key, text in catalogue(self.language).items() if key.startswith((*own, *OF_SCRIPTS))}
 
     def _page(self, template: str, address: str = "", **values: object) -> str:
         """Rendered; a page that has an address can be seen in the other language."""
@@ -101,7 +107,7 @@ class Pages:
         )
 
 
-PAGES_WITH_ADDRESS = frozenset({"/", "/activation/file", "/renewal", "/chat"})
+PAGES_WITH_ADDRESS = frozenset({"/", "/activation/file", "/renewal", "/chat", "/administration"})
 
 
 @cache

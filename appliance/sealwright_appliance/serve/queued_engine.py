@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sealwright_appliance.serve.admission import Admission
@@ -12,6 +14,21 @@ from sealwright_appliance.serve.engine import Abilities, Engine
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.quota import Quota, choices
 from sealwright_appliance.serve.text_room import require_room
+
+READY_S = 3.0
+"""Longest wait for an engine's word that it is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine and its queue do now."""
+
+    ready: bool
+    running: int
+    """Places of the engine that are taken."""
+    places: int
+    waiting: int
+    """Requests in the queue."""
 
 
 class QueuedEngine:
@@ -27,9 +44,14 @@ class QueuedEngine:
         """The engine's."""
         return self._engine.model_id
 
-    async def ready(self) -> bool:
-        """Whether the engine behind is."""
-        return await self._engine.ready()
+    async def load(self) -> Load:
+        """What it does now; one that hangs is not ready, and does not hide the others."""
+        try:
+            async with asyncio.timeout(READY_S):
+                ready = await self._engine.ready()
+        except TimeoutError:
+            ready = False
+        return Load(ready, self._admission.running, self._admission.places, self._admission.waiting)
 
     async def abilities(self) -> Abilities:
         """The engine's; nobody waits for it in the queue."""

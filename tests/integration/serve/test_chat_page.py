@@ -115,7 +115,7 @@ def test_the_language_can_be_chosen(page: Page) -> None:
     (other,) = set(LANGUAGES.values()) - {present}
     page.locator(f"button[value={other}]").click()
     assert page.url.endswith("/chat")
-    for address in ("/chat", "/", "/renewal"):
+    for address in ("/chat", "/administration", "/", "/renewal"):
         page.goto(address)
         assert page.locator("html").get_attribute("lang") == other
 
@@ -125,14 +125,14 @@ def test_a_wrong_key_is_told(page: Page, screenshots: Path, key: str) -> None:
     """The same for one that cannot be a key."""
     enter(page, key)
     language = Language(page.locator("html").get_attribute("lang") or "")
-    expect(page.locator("#note")).to_have_text(catalogue(language)["chat.error.invalid_api_key"], timeout=PATIENCE_MS)
+    expect(page.locator("#note")).to_have_text(catalogue(language)["script.error.invalid_api_key"], timeout=PATIENCE_MS)
     expect(page.locator("#chat")).to_be_hidden()
     look(page, screenshots / f"chat-refused-{language}.png")
 
 
 def test_a_key_is_asked_for_once_it_can_be_taken(page: Page) -> None:
     """A form that is sent before its script has come reloads the page, and the key is to be typed again."""
-    page.route("**/chat.js", lambda route: route.abort())
+    page.route("**/page.js", lambda route: route.abort())
     page.goto("/chat")
     expect(page.locator("#entry")).to_be_hidden()
     page.unroute_all()

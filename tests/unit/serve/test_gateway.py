@@ -124,7 +124,7 @@ def test_a_box_is_ready_when_a_model_answers_and_alive_all_the_time(
     short_tmp: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A load balancer needs no key, and is told the box's own code."""
-    monkeypatch.setattr("sealwright_appliance.serve.app.READY_S", 0.2)
+    monkeypatch.setattr("sealwright_appliance.serve.queued_engine.READY_S", 0.2)
 
     async def readiness(s: Scene) -> tuple[int, str | None]:
         assert (await s.client.get("/healthz")).json() == {"status": "ok"}
@@ -170,6 +170,28 @@ def test_a_full_queue_is_a_429_with_a_time(short_tmp: Path) -> None:
             s.engine.hold.set()
             assert (await first).status_code == (await second).status_code == 200
             assert (await s.chat()).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_administrators_see_what_engines_and_queues_do(short_tmp: Path) -> None:
+    async def run() -> None:
+        async with scene(short_tmp, active=1, waiting=1) as s:
+            tasks = [asyncio.create_task(s.chat()) for _ in range(2)]
+            s.engine.hold.clear()
+            while s.admission.running + s.admission.waiting < 2:
+                await asyncio.sleep(0.01)
+            load = {"id": "medical", "ready": False, "running": 1, "places": 1, "waiting": 1}
+            assert (await s.client.get("/admin/load", headers=ADMINISTRATOR)).json() == {"models": [load]}
+            s.engine.hold.set()
+            await asyncio.gather(*tasks)
+            load |= {"ready": True, "running": 0, "waiting": 0}
+            assert (await s.client.get("/admin/load", headers=ADMINISTRATOR)).json() == {"models": [load]}
+            text = (await s.client.get("/metrics", headers=ADMINISTRATOR)).text
+            for name, value in (("model_ready", 1), ("replies_running", 0), ("requests_waiting", 0)):
+                assert f'sealwright_{name}{{model="medical"}} {value}\n' in text
+            for path in ("/admin/load", "/metrics"):
+                assert (await s.client.get(path, headers=AUTHORIZED)).status_code == 403
 
     asyncio.run(run())
 

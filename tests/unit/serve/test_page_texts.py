@@ -15,15 +15,23 @@ from sealwright_testing.catalogues import not_chinese, own_words, require_same
 
 TEMPLATES = sorted(WEB.glob("*.html"))
 ENGLISH, CHINESE = (catalogue(one) for one in Language)
-OPEN_SETS = ("state.", "payload.", "language.", "chat.error.")
+OPEN_SETS = (
+    "state.",
+    "payload.",
+    "language.",
+    "script.error.",
+    "administration.end.",
+    "administration.requests.",
+    "administration.tokens.",
+)
 """Keys that end with a value."""
 
 
 def used_keys() -> set[str]:
-    """That the templates and the script name outright."""
-    sources = [path.read_text() for path in (*TEMPLATES, WEB / "chat.js")]
+    """That the templates and the scripts name outright."""
+    sources = [path.read_text() for path in (*TEMPLATES, *WEB.glob("*.js"))]
     said = r"\b(?:t|say)\(\s*['\"]([a-z_.]+[a-z])['\"]\s*[,)]"
-    chosen = r"\? \"(chat[a-z_.]+)\" : \"(chat[a-z_.]+)\""
+    chosen = r"\? \"([a-z]+\.[a-z_.]+)\" : \"([a-z]+\.[a-z_.]+)\""
     return {key for text in sources for key in re.findall(said, text)} | {
         key for text in sources for pair in re.findall(chosen, text) for key in pair
     }

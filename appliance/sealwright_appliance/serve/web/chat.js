@@ -1,32 +1,10 @@
 // The chat page: asks the box's own API and shows a reply as it comes. Neither key nor conversation outlives the page.
 
-const find = (id) => document.getElementById(id);
-const words = JSON.parse(find("chat").dataset.words);
-const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+import { Refusal, askForKey, call, failure, find, note, say, sentence } from "/page.js";
 
 let key = null;
 let conversation = [];
 let running = null;
-
-class Refusal extends Error {}
-
-async function call(path, body, signal) {
-  const headers = { Authorization: `Bearer ${key}` };
-  if (body) headers["Content-Type"] = "application/json";
-  const reply = await fetch(path, {
-    method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal, credentials: "omit",
-  });
-  if (!reply.ok) throw new Refusal(await refusalOf(reply));
-  return reply;
-}
-
-async function refusalOf(reply) {
-  const { error } = await reply.json().catch(() => ({ error: null }));
-  const wait = Number(reply.headers.get("Retry-After"));
-  return sentence(error) + (wait > 0 ? ` ${say("chat.wait", { seconds: wait })}` : "");
-}
-
-const sentence = (error) => words[`chat.error.${error?.code}`] ?? error?.message ?? say("chat.lost");
 
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
@@ -79,8 +57,6 @@ class Growing {
   }
 }
 
-const note = (text) => { find("note").textContent = text; };
-
 function busy(controller) {
   running = controller;
   find("send").hidden = controller !== null;
@@ -100,7 +76,7 @@ async function ask(question) {
   let outcome = "";
   try {
     const body = { model: find("model").value, messages, stream: true, stream_options: { include_usage: true } };
-    const reply = await call("/v1/chat/completions", body, running.signal);
+    const reply = await call(key, "/v1/chat/completions", { method: "POST", body, signal: running.signal });
     if (asked !== conversation) throw new DOMException("", "AbortError");
     asked.push({ role: "user", content: question });
     find("question").value = "";
@@ -116,7 +92,7 @@ async function ask(question) {
       if (event.usage) outcome += ` ${say("chat.used", { prompt: event.usage.prompt_tokens, completion: event.usage.completion_tokens })}`;
     }
   } catch (error) {
-    outcome = error.name === "AbortError" ? say("chat.stopped") : error instanceof Refusal ? error.message : say("chat.lost");
+    outcome = error.name === "AbortError" ? say("chat.stopped") : failure(error);
   }
   if (said) {
     growing.draw();
@@ -127,18 +103,11 @@ async function ask(question) {
   find("question").focus();
 }
 
-async function enter() {
-  note("");
-  try {
-    const { data } = await (await call("/v1/models")).json();
-    find("model").replaceChildren(...data.map(({ id }) => new Option(id, id)));
-    if (data.length === 0) note(say("chat.no_models"));
-  } catch (error) {
-    note(error instanceof Refusal ? error.message : say("chat.lost"));
-    return;
-  }
-  find("key").value = "";
-  find("entry").hidden = true;
+async function enter(given) {
+  const { data } = await (await call(given, "/v1/models")).json();
+  key = given;
+  find("model").replaceChildren(...data.map(({ id }) => new Option(id, id)));
+  if (data.length === 0) note(say("chat.no_models"));
   find("chat").hidden = false;
   find("question").focus();
 }
@@ -151,12 +120,6 @@ function begin() {
   note("");
 }
 
-find("entry").addEventListener("submit", (event) => {
-  event.preventDefault();
-  key = find("key").value.trim();
-  if (/^[!-~]+$/.test(key)) enter();
-  else note(say("chat.error.invalid_api_key"));
-});
 find("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   const question = find("question").value.trim();
@@ -170,8 +133,4 @@ find("question").addEventListener("keydown", (event) => {
 });
 find("stop").addEventListener("click", () => running?.abort());
 find("new").addEventListener("click", begin);
-find("forget").addEventListener("click", () => location.reload());
-
-// Only now, since a key that is sent earlier would reload the page.
-find("entry").hidden = false;
-find("key").focus();
+askForKey(enter);

@@ -1,0 +1,51 @@
+// What the pages with a script share: their texts, and the box's API under a key that no reload outlives.
+
+export const find = (id) => document.getElementById(id);
+const words = JSON.parse(document.querySelector("[data-words]").dataset.words);
+export const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+export class Refusal extends Error {}
+
+export const sentence = (error) => words[`script.error.${error?.code}`] ?? error?.message ?? say("script.lost");
+
+// What went wrong, for people.
+export const failure = (error) => (error instanceof Refusal ? error.message : say("script.lost"));
+
+// The gateway answers as OpenAI does, the agent behind it with a problem document (RFC 9457).
+async function refusalOf(reply) {
+  const said = await reply.json().catch(() => null);
+  const error = said?.error ?? (said?.code && { code: said.code, message: said.detail });
+  const wait = Number(reply.headers.get("Retry-After"));
+  return sentence(error) + (wait > 0 ? ` ${say("script.wait", { seconds: wait })}` : "");
+}
+
+export async function call(key, path, { method = "GET", body, signal } = {}) {
+  const headers = { Authorization: `Bearer ${key}` };
+  if (body) headers["Content-Type"] = "application/json";
+  const reply = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal, credentials: "omit" });
+  if (!reply.ok) throw new Refusal(await refusalOf(reply));
+  return reply;
+}
+
+export const note = (text) => { find("note").textContent = text; };
+
+// The form that asks for a key: shown once it can be taken, since a key that is sent earlier would reload the page.
+export function askForKey(enter) {
+  find("entry").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const key = find("key").value.trim();
+    note("");
+    try {
+      if (!/^[!-~]+$/.test(key)) throw new Refusal(say("script.error.invalid_api_key"));
+      await enter(key);
+    } catch (error) {
+      note(failure(error));
+      return;
+    }
+    find("key").value = "";
+    find("entry").hidden = true;
+  });
+  find("forget").addEventListener("click", () => location.reload());
+  find("entry").hidden = false;
+  find("key").focus();
+}

@@ -1,0 +1,149 @@
+"""The administrators' page in a real Chromium, over the real gateway, agent's endpoints and engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from sealwright_appliance.engines import PARALLEL_REQUESTS
+from sealwright_appliance.outflow.key_states import KeyState
+from sealwright_appliance.serve.pages import catalogue
+from sealwright_policies.languages import Language
+from sealwright_policies.outflow import STRICTEST
+from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
+from sealwright_testing.running_box import wait_until
+from sealwright_testing.serving import ServingBox, serving_box
+
+HELLO = {"model": "random", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}
+LANGUAGES = ("en-GB", "zh-CN")
+
+
+@pytest.fixture(scope="module")
+def box(random_model: Path) -> Iterator[ServingBox]:
+    """A model with budgets, of which something is used, and one whose engine never comes."""
+    with serving_box({"random": random_model, "elsewhere": None}, policy=STRICTEST) as running:
+        with running.http() as client:
+            assert client.post("/v1/chat/completions", json=HELLO).status_code == httpx.codes.OK
+            client.headers["Authorization"] = f"Bearer {running.admin_key}"
+            wait_until(lambda: client.get("/admin/metering").json()["rows"])
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(params=LANGUAGES)
+def page(request: pytest.FixtureRequest, browser: Browser, box: ServingBox) -> Iterator[Page]:
+    """Of somebody who speaks one of the languages."""
+    with telephone(browser, box.url, request.param) as opened:
+        yield opened
+
+
+def texts(page: Page) -> dict[str, str]:
+    return dict(catalogue(Language(page.locator("html").get_attribute("lang") or "")))
+
+
+def enter(page: Page, key: str) -> None:
+    """By keyboard alone, from the front page."""
+    page.goto("/")
+    page.locator("a[href='/administration']").press("Enter")
+    expect(page.locator("#key")).to_be_focused(timeout=PATIENCE_MS)
+    page.keyboard.type(key)
+    page.keyboard.press("Enter")
+
+
+def opened(page: Page, box: ServingBox) -> None:
+    """With the administrator's key."""
+    enter(page, box.admin_key)
+    expect(page.locator("#refresh")).to_be_focused(timeout=PATIENCE_MS)
+
+
+def key_row(page: Page, name: str) -> str:
+    return f"#keys tr:has(th:text-is('{name}'))"
+
+
+def test_it_shows_models_budgets_and_usage(page: Page, box: ServingBox, screenshots: Path) -> None:
+    """Of which nobody needs the command."""
+    opened(page, box)
+    said = texts(page)
+    models = page.locator("#models tr")
+    expect(models).to_have_count(2)
+    expect(models.nth(0)).to_contain_text(said["administration.loading"])
+    expect(models.nth(1)).to_contain_text(said["administration.ready"])
+    expect(models.nth(1)).to_contain_text(f"0 / {PARALLEL_REQUESTS}")
+    requests = STRICTEST.budgets[0].requests
+    assert requests is not None
+    own = page.locator("#budgets label", has_text="ward").filter(has_text=f"{requests:,}").first
+    expect(own).to_be_visible()
+    assert own.locator("meter").get_attribute("max") == str(requests)
+    row = page.locator("#usage tr", has_text="ward")
+    expect(row).to_have_count(1)
+    look(page, screenshots / f"administration-{page.locator('html').get_attribute('lang')}.png")
+
+
+def test_a_key_is_made_used_and_revoked(page: Page, box: ServingBox) -> None:
+    """It is shown once, and works until it is revoked."""
+    opened(page, box)
+    name = f"ward {time.time_ns()}"
+    page.locator("#name").fill(name)
+    page.locator("#name").press("Enter")
+    made = page.locator("#made code")
+    expect(made).to_be_visible(timeout=PATIENCE_MS)
+    authorization = {"Authorization": f"Bearer {made.inner_text()}"}
+    expect(page.locator(key_row(page, name))).to_have_count(1, timeout=PATIENCE_MS)
+    with box.http() as client:
+        assert client.get("/v1/models", headers=authorization).status_code == httpx.codes.OK
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.locator(key_row(page, name)).get_by_role("button").click()
+        expect(page.locator(key_row(page, name))).to_have_count(0, timeout=PATIENCE_MS)
+        assert client.get("/v1/models", headers=authorization).status_code == httpx.codes.UNAUTHORIZED
+
+
+def test_what_is_asked_first_can_be_declined(page: Page, box: ServingBox) -> None:
+    """Nothing is revoked then."""
+    opened(page, box)
+    page.on("dialog", lambda dialog: dialog.dismiss())
+    page.locator(key_row(page, "ward")).get_by_role("button").click()
+    page.locator("#refresh").click()
+    expect(page.locator(key_row(page, "ward"))).to_have_count(1, timeout=PATIENCE_MS)
+    with box.http() as client:
+        assert client.get("/v1/models").status_code == httpx.codes.OK
+
+
+def test_the_last_administrator_stays(page: Page, box: ServingBox) -> None:
+    """And is told why, in their language."""
+    opened(page, box)
+    said = texts(page)
+    page.on("dialog", lambda dialog: dialog.accept())
+    shown = said["administration.key.of_admin"].format(name="administrator")
+    page.locator(key_row(page, shown)).get_by_role("button").click()
+    expect(page.locator("#note")).to_have_text(said["script.error.LAST_ADMIN_KEY"], timeout=PATIENCE_MS)
+
+
+def test_a_key_that_looks_like_copying_begins_anew(page: Page, box: ServingBox) -> None:
+    """Once the administrator says that it was a mistake."""
+    cleared = max((one.cleared for one in box.outflow.states().states if one.key == "ward"), default=0)
+    box.outflow.count([KeyState(model="random", key="ward", harvest=1000.0, level=1, cleared=cleared)])
+    opened(page, box)
+    page.on("dialog", lambda dialog: dialog.accept())
+    alarm = page.locator("#copying li", has_text="ward")
+    expect(alarm).to_have_count(1, timeout=PATIENCE_MS)
+    alarm.get_by_role("button").click()
+    expect(page.locator("#no-copying")).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_others_are_told_that_it_is_for_administrators(page: Page, box: ServingBox) -> None:
+    """And see nothing."""
+    enter(page, box.api_key)
+    note = texts(page)["script.error.admin_key_required"]
+    expect(page.locator("#note")).to_have_text(note, timeout=PATIENCE_MS)
+    expect(page.locator("#administration")).to_be_hidden()
+    expect(page.locator("#keys tr")).to_have_count(0)
