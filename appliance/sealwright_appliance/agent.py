@@ -80,6 +80,8 @@ class Agent:
         self._spawn(self.keeper.run)
         if self.meter_keeper is not None:
             self._spawn(self.meter_keeper.run)
+        if self.flows is not None:
+            self._spawn(self.flows.retention.run)
         if self.board.status.state is BoxState.UNLOCKED:
             self._spawn(self.watch_engines)
 
@@ -111,6 +113,8 @@ class Agent:
         self.keeper.stop.set()
         if self.meter_keeper is not None:
             self.meter_keeper.stop.set()
+        if self.flows is not None:
+            self.flows.retention.stop.set()
         for thread in self._threads:
             thread.join(timeout=5)
 

@@ -21,6 +21,7 @@ class Event(StrEnum):
 
     EXTRACTION_ALARM = "extraction-alarm"
     FLOWS_UNREPORTED = "flows-unreported"
+    RETENTION = "retention"
 
 
 @dataclass(frozen=True, slots=True)

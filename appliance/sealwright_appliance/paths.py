@@ -149,6 +149,11 @@ class Paths:
         return self.state / "domains"
 
     @property
+    def retention(self) -> Path:
+        """The calendar by which files of domains go, and the latest that went."""
+        return self.state / "retention"
+
+    @property
     def flows(self) -> Path:
         """What is expected, what is under way, and the records of flows."""
         return self.state / "flows"

@@ -115,12 +115,18 @@ def domain_lines(view: Mapping[str, Any]) -> list[str]:
     """Domains and files in words."""
     lines = []
     for domain in view.get("domains", []):
-        lines.append(f"domain    {domain.get('name')}, {domain.get('level')}")
+        lines.append(
+            f"domain    {domain.get('name')}, {domain.get('level')}, keeps files {domain.get('kept_days')} days"
+        )
         lines += [f"flow      {', '.join(one['forms'])} to {one['to']}" for one in domain.get("flows", [])]
         lines += [f"chain     {', '.join(one['forms'])} from {one['from']}" for one in domain.get("chains", [])]
         for file in domain.get("files", []):
             came = f", from flow {file['flow_id']}" if file.get("flow_id") else ""
             lines.append(f"file      {file.get('kind')} {file.get('name')}, {file.get('size')} bytes{came}")
+    lines += [
+        f"removed   {one.get('kind')} {one.get('name')} of {one.get('domain')}, {moment(one.get('removed_at'))}"
+        for one in view.get("removed", [])
+    ]
     return lines or ["The release declares no domains."]
 
 

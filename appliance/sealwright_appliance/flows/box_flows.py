@@ -16,10 +16,12 @@ from sealwright_appliance.flows.journal import FlowJournal, readable
 from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.flows.party import OwnSide
 from sealwright_appliance.flows.receiver import Checked, Expectation, Expected, FlowReceiver
+from sealwright_appliance.flows.retention import LEAST_DAYS, RemovedFile, Retention
 from sealwright_appliance.flows.sender import FlowOrder, FlowSender
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tls import CERTIFICATE_FILE
+from sealwright_appliance.tpm_device import open_tpm
 from sealwright_policies.domains.fields import Name
 from sealwright_policies.domains.model import Chain, Flow
 from sealwright_policies.errors import FormatError, VerificationError
@@ -48,6 +50,7 @@ class DomainView(Document):
     level: str
     flows: tuple[Flow, ...]
     chains: tuple[Chain, ...]
+    kept_days: int
     files: list[DomainFile]
 
 
@@ -55,6 +58,8 @@ class DomainsView(Document):
     """``GET /domains``."""
 
     domains: list[DomainView]
+    removed: list[RemovedFile]
+    """What went because its days were over, the latest at the end."""
 
 
 class UnderWay(Document):
@@ -93,7 +98,8 @@ class BoxFlows:
     journal: FlowJournal
     sender: FlowSender
     receiver: FlowReceiver
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    retention: Retention
+    lock: threading.Lock
     _imports: dict[str, IncomingFile] = field(default_factory=dict)
 
     @classmethod
@@ -108,7 +114,14 @@ class BoxFlows:
         certificate = paths.identity / "tls" / CERTIFICATE_FILE
         sender = FlowSender(side, files, journal, paths.flows / "outgoing", certificate)
         receiver = FlowReceiver(side, files, journal, paths.flows / "expected.json")
-        return cls(own, files, journal, sender, receiver)
+        lock = threading.Lock()
+
+        def clock_ms() -> int:
+            with tpm_lock, open_tpm(paths.tcti) as tpm:
+                return tpm.read_clock().clock_ms
+
+        retention = Retention(own.kept_days, files, paths.retention, clock_ms, side.service_time, lock)
+        return cls(own, files, journal, sender, receiver, retention, lock)
 
     def domains(self) -> DomainsView:
         """What there is."""
@@ -118,9 +131,12 @@ class BoxFlows:
             domain = self.own.load(name)
             files = [one for one in held if one.domain == name]
             views.append(
-                DomainView(name=name, level=domain.level.value, flows=domain.flow, chains=domain.chain, files=files)
-            )
-        return DomainsView(domains=views)
+                DomainView(
+                    name=name, level=domain.level.value, flows=domain.flow, chains=domain.chain,
+                    kept_days=max(domain.retention.results_days, LEAST_DAYS), files=files,
+                )
+            )  # fmt: skip
+        return DomainsView(domains=views, removed=self.retention.removed())
 
     def flows(self) -> FlowsView:
         """What is expected, under way and over."""

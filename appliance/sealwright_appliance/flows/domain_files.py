@@ -27,8 +27,8 @@ from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
 
 ABOUT_LIMIT = 4096
-CONTENT, ABOUT = "content", "about.json"
-INCOMING = ".incoming"
+CONTENT, ABOUT, SINCE = "content", "about.json", "since.json"
+INCOMING, REMOVED = ".incoming", ".removed"
 KEPT_FREE = 64 * 1024 * 1024
 """Bytes of the state volume that no file takes: leases have to be stored."""
 FILES_MOST = 4096
@@ -66,6 +66,21 @@ class RunningDigest:
     def hexdigest(self) -> str:
         """Of what it has."""
         return self._hasher.hexdigest()
+
+
+class FirstSeen(Document):
+    """Since when a file is there, by the calendar of its retention."""
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    at: Seconds
+
+
+@dataclass(frozen=True, slots=True)
+class HeldFile:
+    """A file, whole or begun, and the folder that has it."""
+
+    file: DomainFile
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +155,51 @@ class DomainFiles:
             if flow_id is not None and flow_id not in kept:
                 shutil.rmtree(path.parent, ignore_errors=True)
 
+    def held(self) -> list[HeldFile]:
+        """Everything that lies here, what was only begun too; what cannot be read is passed over."""
+        return [*self._read("*/*/*"), *self._read(f"*/{INCOMING}/*")]
+
+    def since(self, held: HeldFile, now: int) -> int:
+        """When a file was first asked about; now, if it never was or nobody can tell any more.
+
+        Raises:
+            OperationError: the disk refuses.
+        """
+        path = held.folder / SINCE
+        try:
+            seen = parse_json(FirstSeen, read_file(path, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT)
+        except FormatError:
+            seen = FirstSeen(version=1, at=now)
+            write_durably(path, document_bytes(seen))
+        return seen.at
+
+    def remove(self, held: HeldFile) -> None:
+        """Remove a file, so that after a crash it is there or is not.
+
+        Raises:
+            OperationError: the disk refuses.
+        """
+        place = self.root / held.file.domain / REMOVED
+        try:
+            place.mkdir(exist_ok=True)
+            held.folder.rename(place / os.urandom(8).hex())
+            sync_directory(held.folder.parent)
+        except OSError as error:
+            raise OperationError(f"{held.folder} cannot be removed: {error.strerror}.") from None
+        self.finish_removals()
+
+    def finish_removals(self) -> None:
+        """Free the room of what was removed.
+
+        Raises:
+            OperationError: the disk refuses.
+        """
+        try:
+            for place in self.root.glob(f"*/{REMOVED}"):
+                shutil.rmtree(place)
+        except OSError as error:
+            raise OperationError(f"{self.root} cannot be cleared: {error.strerror}.") from None
+
     def _digest(self, folder: Path) -> RunningDigest:
         return self._digests.setdefault(folder, RunningDigest())
 
@@ -155,13 +215,17 @@ class DomainFiles:
             raise FlowError(507, "NO_ROOM", f"A box keeps {FILES_MOST} files of domains at most.")
 
     def _all(self) -> Iterator[DomainFile]:
-        for path in self.root.glob(f"*/*/*/{ABOUT}"):
-            if path.parts[-3] == INCOMING:
+        yield from (held.file for held in self._read("*/*/*"))
+
+    def _read(self, folders: str) -> Iterator[HeldFile]:
+        for path in self.root.glob(f"{folders}/{ABOUT}"):
+            if path.parts[-3] in (INCOMING, REMOVED) and INCOMING not in folders:
                 continue
             try:
-                yield parse_json(DomainFile, read_file(path, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT)
+                file = parse_json(DomainFile, read_file(path, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT)
             except (FormatError, OperationError):
                 continue
+            yield HeldFile(file, path.parent)
 
     def _place(self, domain: str, kind: FileKind, name: str) -> Path:
         return self.root / domain / kind.value / name

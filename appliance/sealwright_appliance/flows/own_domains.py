@@ -61,6 +61,14 @@ class OwnDomains:
         require_declared(domain, self.release.manifest, "this box")
         return domain
 
+    def kept_days(self, name: str) -> int | None:
+        """For how long a domain keeps its files; None if the release has none of this name.
+
+        Raises:
+            FormatError, VerificationError: root and manifest do not agree.
+        """
+        return self.load(name).retention.results_days if name in self.names() else None
+
     def pair(self, source: str, target: str) -> DomainPair:
         """Two of them; raises as :meth:`load`."""
         return DomainPair(self.load(source), self.load(target))

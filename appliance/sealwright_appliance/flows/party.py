@@ -57,8 +57,11 @@ class OwnSide:
 
     def now(self) -> int:
         """The box's clock, but never before the newest lease was issued: a clock put back revives no certificate."""
-        issued = [lease.issued_at for lease in self.renewal.store.load_leases()]
-        return max([self.calendar(), *issued])
+        return max(self.calendar(), self.service_time())
+
+    def service_time(self) -> int:
+        """When the newest lease was issued, seconds since the epoch; 0 without one."""
+        return max((lease.issued_at for lease in self.renewal.store.load_leases()), default=0)
 
     def show(self, nonce: bytes, payload: bytes, pair: DomainPair) -> FlowParty:
         """Evidence under the other side's nonce.

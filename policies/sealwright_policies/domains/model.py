@@ -207,7 +207,9 @@ class Retention(Table):
     prompts_days: Annotated[
         int, AT_MOST, Field(ge=0, le=DAYS_MOST, description="prompts, answers and uploaded documents")
     ] = 0
-    results_days: Annotated[int, AT_MOST, Field(ge=0, le=DAYS_MOST, description="what workloads wrote")] = 0
+    results_days: Annotated[
+        int, AT_MOST, Field(ge=0, le=DAYS_MOST, description="files on a box, from the day they came; at least 1")
+    ] = 0
     logs_days: Annotated[int, AT_MOST, Field(ge=0, le=DAYS_MOST, description="log lines about members")] = 0
 
 

@@ -364,3 +364,22 @@ def test_both_boxes_tell_the_licence_service(boxes: Boxes, vendor: SimulatedVend
         ("received", boxes.compute.device_id, ""),
     }
     vendor.command("audit", "verify", vendor.license_directory)
+
+
+def test_a_file_goes_when_its_domains_days_are_over(boxes: Boxes, tmp_path: Path) -> None:
+    """By the time of the service, with the box's TPM for a clock; it is listed as gone, and is not there to send."""
+    put_in(boxes.storage, tmp_path, "old.csv", b"one row\n")
+    retention = boxes.storage.flows.retention
+    retention.look()
+    assert boxes.storage.content("records", "old.csv") == b"one row\n"
+    with pytest.MonkeyPatch.context() as later:
+        now = retention.service_time()
+        later.setattr(retention, "service_time", lambda: now + 86_400)
+        retention.look()
+    assert boxes.storage.content("records", "old.csv") is None
+    shown = boxes.storage.said("list")
+    assert [one["name"] for one in shown["removed"] if one["name"] == "old.csv"] == ["old.csv"]
+    assert "removed   data-set old.csv of records, " in boxes.storage.domain("list").stdout
+    boxes.expect()
+    refused = boxes.send("old.csv")
+    assert (refused.returncode, "FILE_UNKNOWN" in refused.stderr) == (10, True)

@@ -1,0 +1,219 @@
+"""Files of domains go when their days are over, by a calendar that nobody sets back, and a record of it stays."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwright_appliance.flows import retention as retention_module
+from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
+from sealwright_appliance.flows.retention import DAY_S, Retention, RetentionCalendar, advanced, is_over
+from sealwright_policies.errors import FormatError, OperationError
+from sealwright_policies.flows.documents import FileKind
+
+ISSUED = 1_800_000_000
+DAYS = {"training": 2, "brief": 0}
+
+
+@dataclass
+class Times:
+    """A TPM's clock, and the service's."""
+
+    clock_ms: int = 5_000_000
+    service: int = ISSUED
+
+    def run(self, days: float) -> None:
+        """Let the box run."""
+        self.clock_ms += int(days * DAY_S * 1000)
+
+
+@pytest.fixture
+def times() -> Times:
+    """Of a box that has just been activated."""
+    return Times()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> DomainFiles:
+    """None yet."""
+    return DomainFiles(tmp_path / "domains")
+
+
+def started(files: DomainFiles, times: Times) -> Retention:
+    """As an agent that has been started."""
+    folder = files.root.parent / "retention"
+    return Retention(DAYS.get, files, folder, lambda: times.clock_ms, lambda: times.service, threading.Lock())
+
+
+def begun(files: DomainFiles, name: str, domain: str = "training", **changes: Any) -> Any:
+    """A file that is being put in."""
+    fields: dict[str, Any] = {
+        "version": 1, "domain": domain, "kind": FileKind.RESULTS, "name": name, "size": 4, "at": 0,
+        "digest": hashlib.sha256(b"rows").hexdigest(),
+    }  # fmt: skip
+    return files.incoming(f"import-{name}", DomainFile(**(fields | changes)))
+
+
+def put(files: DomainFiles, name: str, domain: str = "training", **changes: Any) -> None:
+    """A file."""
+    incoming = begun(files, name, domain, **changes)
+    incoming.append(0, b"rows")
+    incoming.verify()
+    incoming.put_in_place()
+
+
+def names(files: DomainFiles) -> list[str]:
+    """What is there."""
+    return [one.name for one in files.all_files()]
+
+
+def test_a_file_goes_when_its_days_are_over_and_a_record_stays(files: DomainFiles, times: Times) -> None:
+    """Also in a folder nobody lists; what came later stays for its own days."""
+    put(files, "first")
+    retention = started(files, times)
+    retention.look()
+    times.run(days=1)
+    put(files, "second", kind=FileKind.DATA_SET)
+    retention.look()
+    assert names(files) == ["second", "first"]
+    times.run(days=1)
+    retention.look()
+    assert names(files) == ["second"]
+    assert [path.name for path in files.root.rglob("content")] == ["content"]
+    (gone,) = retention.removed()
+    assert (gone.name, gone.domain, gone.since, gone.removed_at) == ("first", "training", ISSUED, ISSUED + 2 * DAY_S)
+    times.run(days=1)
+    retention.look()
+    assert (names(files), [one.name for one in retention.removed()]) == ([], ["first", "second"])
+
+
+def test_time_passes_through_restarts(files: DomainFiles, times: Times) -> None:
+    """However short the box runs each time: the TPM's clock goes on, and no calendar of the machine is asked."""
+    put(files, "first")
+    for _ in range(48):
+        started(files, times).look()
+        times.run(days=1 / 24)
+    assert names(files) == ["first"]
+    started(files, times).look()
+    assert names(files) == []
+
+
+def test_an_older_copy_of_the_disk_wins_no_time(files: DomainFiles, times: Times, tmp_path: Path) -> None:
+    put(files, "first")
+    started(files, times).look()
+    shutil.copytree(tmp_path, tmp_path.parent / "copy")
+    times.run(days=2)
+    started(files, times).look()
+    assert names(files) == []
+    shutil.rmtree(tmp_path)
+    (tmp_path.parent / "copy").rename(tmp_path)
+    assert names(files) == ["first"]
+    started(files, times).look()
+    assert names(files) == []
+
+
+def test_the_services_time_counts_where_the_box_was_off(files: DomainFiles, times: Times) -> None:
+    """A lease was issued two days later."""
+    put(files, "first")
+    started(files, times).look()
+    times.service += 2 * DAY_S
+    started(files, times).look()
+    assert names(files) == []
+
+
+def test_no_days_are_one_day(files: DomainFiles, times: Times) -> None:
+    """A job has to read it."""
+    put(files, "first", "brief")
+    started(files, times).look()
+    times.run(days=0.99)
+    started(files, times).look()
+    assert names(files) == ["first"]
+    times.run(days=0.01)
+    started(files, times).look()
+    assert names(files) == []
+
+
+def test_what_was_begun_and_given_up_goes_too(files: DomainFiles, times: Times) -> None:
+    incoming = begun(files, "half")
+    started(files, times).look()
+    times.run(days=2)
+    started(files, times).look()
+    assert not incoming.folder.exists()
+
+
+def test_a_file_of_a_domain_that_the_release_has_not_stays(files: DomainFiles, times: Times) -> None:
+    """Nobody says how long; nobody reads it either."""
+    put(files, "first", "elsewhere")
+    started(files, times).look()
+    times.run(days=4000)
+    started(files, times).look()
+    assert names(files) == ["first"]
+
+
+def test_a_removal_that_was_interrupted_is_completed(
+    files: DomainFiles, times: Times, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the record and the file, and between the file and its room."""
+    put(files, "first")
+    started(files, times).look()
+    times.run(days=2)
+
+    def fails(*_: object) -> None:
+        raise OperationError("the power is cut")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(DomainFiles, "remove", fails)
+        with pytest.raises(OperationError):
+            started(files, times).look()
+    assert names(files) == ["first"]
+    times.run(days=0.1)
+    with monkeypatch.context() as cut:
+        cut.setattr(shutil, "rmtree", fails)
+        with pytest.raises(OperationError):
+            started(files, times).look()
+    assert names(files) == []
+    assert list(files.root.rglob("content"))
+    retention = started(files, times)
+    retention.look()
+    assert list(files.root.rglob("content")) == []
+    assert [one.name for one in retention.removed()] == ["first"]
+
+
+def test_a_damaged_calendar_removes_nothing_and_is_told(files: DomainFiles, times: Times) -> None:
+    put(files, "first")
+    retention = started(files, times)
+    retention.look()
+    (retention.folder / "calendar.json").write_bytes(b"{}")
+    times.run(days=9)
+    with pytest.raises(FormatError):
+        retention.look()
+    assert names(files) == ["first"]
+
+
+def test_the_record_keeps_the_latest(files: DomainFiles, times: Times, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention_module, "REMOVED_MOST", 2)
+    retention = started(files, times)
+    for name in ("first", "second", "third"):
+        put(files, name)
+        retention.look()
+        times.run(days=2)
+    retention.look()
+    assert [one.name for one in retention.removed()] == ["second", "third"]
+
+
+def test_the_calendar_never_goes_back() -> None:
+    """Seconds are not lost between looks, and a clock that a power cut took back is counted on from where it is."""
+    first = advanced(None, 1_999, ISSUED)
+    assert first == RetentionCalendar(version=1, at=ISSUED, clock_ms=1_999)
+    second = advanced(advanced(first, 2_998, 0), 2_999, 0)
+    assert (second.at, second.clock_ms) == (ISSUED + 1, 2_999)
+    back = advanced(second, 500, 0)
+    assert (back.at, back.clock_ms) == (ISSUED + 1, 500)
+    assert advanced(back, 1_500, ISSUED - 7).at == ISSUED + 2
+    assert not is_over(ISSUED, ISSUED + 2 * DAY_S - 1, 2)
