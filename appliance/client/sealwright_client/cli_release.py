@@ -1,4 +1,4 @@
-"""``release approve | withdraw | list``: which releases may open the customer's data, by the customer's own key."""
+"""``release approve | sign | withdraw | list``: which releases may open the customer's data, by their own key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, Domai
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_policies.transparency.release_proof import ReleaseProof, require_logged_as, verify_release_proof
-from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.envelope import load_p256_private_key
 from sealwright_policies.wire.state_approval import approve_release, sign_approvals
 from sealwright_policies.wire.withdrawal import sign_withdrawal
@@ -31,12 +31,15 @@ from sealwright_policies.wire.withdrawal import sign_withdrawal
 APPROVE_EXAMPLE = """\
   sealwright-box release approve https://box.example:8443 --fingerprint @box.pin --manifest update/manifest.json \\
       --customer-key box-secrets.json --service license-service.json --manifest-key manifest-key.pem"""
+SIGN_EXAMPLE = """\
+  sealwright-box release sign --manifest update/manifest.json --customer-key box-secrets.json \\
+      --service license-service.json --manifest-key manifest-key.pem --proof proof.json --out approval.json"""
 LIST_EXAMPLE = "  sealwright-box release list https://box.example:8443 --fingerprint @box.pin"
 WITHDRAW_EXAMPLE = """\
   sealwright-box release withdraw https://box.example:8443 --fingerprint @box.pin --release 3f1c… \\
       --customer-key box-secrets.json"""
 WORD = "withdraw"
-EXAMPLES = f"{APPROVE_EXAMPLE}\n{WITHDRAW_EXAMPLE}\n{LIST_EXAMPLE}"
+EXAMPLES = f"{APPROVE_EXAMPLE}\n{SIGN_EXAMPLE}\n{WITHDRAW_EXAMPLE}\n{LIST_EXAMPLE}"
 NOTHING_TO_SHOW = "NO_EVIDENCE"
 """Code of a box that is locked or not activated; any other refusal is not passed over."""
 PROOF_LIMIT = 64 * 1024
@@ -55,17 +58,8 @@ def add_release(commands: Commands) -> None:
         "before you update; a box that was updated without an approval stays locked, and this command opens it. Your "
         "key signs here and is not sent.",
     )  # fmt: skip
-    add_trust_files(approve)
-    approve.add_argument("--manifest", required=True, type=Path, metavar="FILE", help="manifest.json of the release")
-    add_customer_key(approve)
-    add_consistency(approve)
-    approve.add_argument(
-        "--proof", type=Path, metavar="FILE", help="the log's proof; without it the licence service is asked for one"
-    )
-    approve.add_argument(
-        "--variants", type=Path, metavar="FILE", help="variants.json, for firmware that the manifest does not foresee"
-    )
-    approve.add_argument("--yes", action="store_true", help="do not ask")
+    _add_release(approve)
+    _add_sign(group)
     withdraw = add_command(
         group, "withdraw", _withdraw, help_="let a release open your data no more", example=WITHDRAW_EXAMPLE,
         more="The box forgets the approval and takes none for that release again, whoever brings it; there is no "
@@ -82,29 +76,85 @@ def add_release(commands: Commands) -> None:
     add_command(group, "list", _list, help_="show which releases you have approved", example=LIST_EXAMPLE)
 
 
+def _add_sign(group: Commands) -> None:
+    sign = group.add_parser(
+        "sign", help="make an approval file, for the page of a box",
+        description="Make a file that lets a release open your data, where the key is and the box is not. The page of "
+        "the locked box takes it. Your key signs here and is not in the file, which is good for the box of that key.",
+        epilog=f"example:\n{SIGN_EXAMPLE}", formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    _add_release(sign)
+    sign.add_argument("--out", required=True, type=Path, metavar="FILE", help="file to write")
+    sign.add_argument("--json", action="store_true", help="print JSON")
+    sign.set_defaults(action=_sign)
+
+
+def _add_release(command: argparse.ArgumentParser) -> None:
+    add_trust_files(command)
+    command.add_argument("--manifest", required=True, type=Path, metavar="FILE", help="manifest.json of the release")
+    add_customer_key(command)
+    add_consistency(command)
+    command.add_argument(
+        "--proof", type=Path, metavar="FILE", help="the log's proof; without it the licence service is asked for one"
+    )
+    command.add_argument(
+        "--variants", type=Path, metavar="FILE", help="variants.json, for firmware that the manifest does not foresee"
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask")
+
+
 def _approve(arguments: argparse.Namespace) -> None:
     anchors, key = load_trust_files(arguments), load_p256_private_key(read_customer_key(arguments.customer_key))
+    release, known = _judged(arguments, anchors)
+    fingerprint = parse_fingerprint(arguments.fingerprint)
+    with connected(arguments.url, fingerprint) as box:
+        running = running_release(box, anchors, bytes.fromhex(fingerprint.removeprefix("sha256:")))
+        lines = [*known, *changes(running, release.manifest)]
+        _require_will(arguments, release, lines)
+        outcome = box.approve(sign_approvals(approve_release(release, key), key))
+    done = "the box restarts with it" if outcome.get("restarts") else "good from the next boot of that release on"
+    print_result(arguments, outcome | {"release_id": release.release_id}, [*lines, f"approved  {done}"])
+
+
+def _sign(arguments: argparse.Namespace) -> None:
+    anchors, key = load_trust_files(arguments), load_p256_private_key(read_customer_key(arguments.customer_key))
+    release, known = _judged(arguments, anchors)
+    _, *new = changes(None, release.manifest)
+    lines = [*known, "running   not known: no box was asked, so all of the release is new", *new]
+    _require_will(arguments, release, lines)
+    document = document_bytes(sign_approvals(approve_release(release, key), key))
+    try:
+        arguments.out.write_bytes(document)
+    except OSError as error:
+        raise OperationError(f"{arguments.out} cannot be written: {error.strerror}.") from None
+    result = {"release_id": release.release_id, "file": str(arguments.out)}
+    print_result(arguments, result, [*lines, f"signed    {arguments.out}: give it to the page of the box"])
+
+
+def _judged(arguments: argparse.Namespace, anchors: TrustAnchors) -> tuple[Release, list[str]]:
+    """The release that is to be approved: the vendor's, for customers, and in the log; and that in words."""
     release = verify_release(read_input(arguments.manifest, MANIFEST_LIMIT), anchors.manifest_key)
     if arguments.variants is not None:
         release = verify_variants(read_input(arguments.variants, VARIANTS_LIMIT), anchors.manifest_key, release)
     require_for_customers(release)
     entries, log = _logged(arguments, release, anchors)
-    fingerprint = parse_fingerprint(arguments.fingerprint)
-    with connected(arguments.url, fingerprint) as box:
-        running = running_release(box, anchors, bytes.fromhex(fingerprint.removeprefix("sha256:")))
-        lines = [
-            f"release   {release.manifest.product} {release.manifest.product_version}, {release.release_id}",
-            f"log       in the vendor's log of {entries} entries",
-            log.line(),
-            *changes(running, release.manifest),
-        ]
-        if not arguments.yes:
-            print(shown(lines), file=sys.stderr)
-            if ask_code("Type the version to let this release open your data") != release.manifest.product_version:
-                raise UsageError("Not approved; nothing was sent.")
-        outcome = box.approve(sign_approvals(approve_release(release, key), key))
-    done = "the box restarts with it" if outcome.get("restarts") else "good from the next boot of that release on"
-    print_result(arguments, outcome | {"release_id": release.release_id}, [*lines, f"approved  {done}"])
+    return release, [
+        f"release   {release.manifest.product} {release.manifest.product_version}, {release.release_id}",
+        f"log       in the vendor's log of {entries} entries",
+        log.line(),
+    ]
+
+
+def _require_will(arguments: argparse.Namespace, release: Release, lines: list[str]) -> None:
+    """Have the customer read what they approve and type its version.
+
+    Raises:
+        UsageError: they did not.
+    """
+    if not arguments.yes:
+        print(shown(lines), file=sys.stderr)
+        if ask_code("Type the version to let this release open your data") != release.manifest.product_version:
+            raise UsageError("Not approved; nothing was sent.")
 
 
 def _withdraw(arguments: argparse.Namespace) -> None:

@@ -34,12 +34,20 @@ from sealwright_appliance.serve.model_routes import add_model_routes
 from sealwright_appliance.serve.page_routes import add_page_routes
 from sealwright_appliance.serve.pages import CONTENT_SECURITY_POLICY, pages_for
 from sealwright_appliance.serve.queued_engine import Load, QueuedEngine
-from sealwright_appliance.serve.requests import FORM_LIMIT, claimed, json_object, passed_on, peer, read_body, short_text
+from sealwright_appliance.serve.requests import (
+    APPROVALS_LIMIT,
+    FORM_LIMIT,
+    claimed,
+    json_object,
+    passed_on,
+    peer,
+    read_body,
+    short_text,
+)
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
 
 WARNING_HEADER = "Sealwright-Warning"
-APPROVALS_LIMIT = 64 * 1024
 SECURITY_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",

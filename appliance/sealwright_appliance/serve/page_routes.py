@@ -8,7 +8,15 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.pages import PAGES_WITH_ADDRESS, SCRIPT_SECURITY_POLICY, asset, pages_for
-from sealwright_appliance.serve.requests import FORM_LIMIT, posted_form, read_body
+from sealwright_appliance.serve.requests import (
+    APPROVALS_LIMIT,
+    FORM_LIMIT,
+    json_object,
+    peer,
+    posted_form,
+    read_body,
+    uploaded_form,
+)
 from sealwright_policies.languages import LANGUAGE_COOKIE, Language
 
 SCRIPTS = ("page.js", "chat.js", "administration.js")
@@ -21,6 +29,14 @@ def add_page_routes(app: FastAPI, box: Box) -> None:
     @app.get("/")
     async def front(request: Request) -> HTMLResponse:
         return HTMLResponse(pages_for(request).front(await box.status()))
+
+    @app.post("/approvals/file")
+    async def approvals_file(request: Request) -> HTMLResponse:
+        form = await uploaded_form(request, APPROVALS_LIMIT + FORM_LIMIT)
+        reply = await box.approve(json_object(form.get("approval", "").encode()), peer(request))
+        pages = pages_for(request)
+        page = pages.approved(reply.json()) if reply.is_success else pages.refused(reply.json())
+        return HTMLResponse(page, status_code=reply.status_code)
 
     @app.get("/chat")
     async def chat(request: Request) -> HTMLResponse:

@@ -62,6 +62,10 @@ class Pages:
         """Why a claim was not taken."""
         return self._page("refused.html", reply=reply)
 
+    def approved(self, reply: dict[str, Any]) -> str:
+        """What has come of an approval file."""
+        return self._page("approved.html", reply=reply)
+
     def activation_by_file(self, status: dict[str, Any]) -> str:
         """The three forms of an activation without a network."""
         return self._page("activation_by_file.html", "/activation/file", status=status)

@@ -19,6 +19,8 @@ from sealwright_appliance.serve.errors import ApiError, client_gone
 
 FORM_LIMIT = 4096
 """Bytes of an activation or key request."""
+APPROVALS_LIMIT = 64 * 1024
+"""Bytes of the customer's approvals of a release."""
 TEXT_LIMIT = 64
 """Characters of a code or a name."""
 MOST_FIELDS = 8

@@ -29,6 +29,7 @@ from sealwright_policies.appraisal.box_evidence import TrustAnchors
 from sealwright_policies.transparency.checkpoint import Checkpoint, log_origin, parse_checkpoint, sign_checkpoint
 from sealwright_policies.transparency.entries import entry_bytes, release_entry
 from sealwright_policies.transparency.merkle import leaf_hash
+from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.state_approval import (
     MOST_APPROVALS,
     StateApproval,
@@ -78,17 +79,25 @@ def proof_of(vendor: SimulatedVendor, directory: Path) -> Path:
 def approve(
     running: RunningBox, key: Path, proof: Path, *more: str, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
+    words = ("--fingerprint", running.fingerprint, *of_release(running, key, proof))
+    return running.command("release", "approve", running.url, *words, *more, typed=typed)
+
+
+def sign(running: RunningBox, key: Path, proof: Path, out: Path, typed: str) -> subprocess.CompletedProcess[str]:
+    return running.command("release", "sign", *of_release(running, key, proof), "--out", out, typed=typed)
+
+
+def of_release(running: RunningBox, key: Path, proof: Path) -> list[str | Path]:
+    """The vendor's present release, in arguments."""
     vendor = running.simulated.vendor
     arguments: dict[str, str | Path] = {
-        "fingerprint": running.fingerprint,
         "customer-key": key,
         "service": vendor.service_file,
         "manifest-key": vendor.image / "manifest-key.pem",
         "manifest": vendor.image / "manifest.json",
         "proof": proof,
     }
-    words = [word for name, value in arguments.items() for word in (f"--{name}", value)]
-    return running.command("release", "approve", running.url, *words, *more, typed=typed)
+    return [word for name, value in arguments.items() for word in (f"--{name}", value)]
 
 
 def test_an_update_opens_the_state_volume_once_the_customer_has_approved_it(
@@ -123,6 +132,60 @@ def test_an_update_opens_the_state_volume_once_the_customer_has_approved_it(
     assert opened.state is BoxState.WAITING_FOR_ACTIVATION, opened
     assert opened.tls_fingerprint == first.tls_fingerprint
     assert len(disk.passphrases) == 1
+
+
+def test_the_page_of_a_locked_box_takes_an_approval_file(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made where the key is. The page is in both languages; a stranger's file opens nothing, and has few attempts."""
+    own_disk.boot(monkeypatch)
+    key, file = customer_key(own_disk, tmp_path), tmp_path / "approval.json"
+    own_vendor.update("1.3.0")
+    own_disk.box.install()
+    locked = own_disk.boot(monkeypatch)
+    assert locked.code == BoxCode.STATE_VOLUME
+    assert locked.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, locked.tls_fingerprint, own_disk.console) as running:
+        done = sign(running, key, proof_of(own_vendor, tmp_path), file, typed="1.3.0\n")
+        assert done.returncode == 0, done.stderr
+        assert "new       payload finance: model in domain finance" in done.stderr
+        stranger = ec.generate_private_key(ec.SECP256R1())
+        foreign = document_bytes(sign_approvals(approve_release(own_vendor.release, stranger), stranger))
+        with running.http("127.0.4.1") as browser:
+            for language, title in (("en", "Your data stays closed"), ("zh-CN", "您的数据仍处于关闭状态")):
+                page = browser.get("/", headers={"Accept-Language": language}).text
+                assert title in page
+                assert '<form method="post" action="/approvals/file" enctype="multipart/form-data">' in page
+            refused = browser.post("/approvals/file", files={"approval": foreign})
+            assert (refused.status_code, "DOCUMENT_SIGNATURE" in refused.text) == (403, True)
+            assert browser.post("/approvals/file", files={"approval": b"no JSON"}).status_code == 400
+            assert browser.post("/approvals/file", files={"approval": bytes(1 << 17)}).status_code == 413
+            assert running.restarts == []
+            taken = browser.post("/approvals/file", files={"approval": file.read_bytes()})
+            assert (taken.status_code, "The box restarts now." in taken.text) == (200, True)
+            wait_until(lambda: len(running.restarts) == 1)
+        with running.http("127.0.4.2") as browser:
+            answers = [browser.post("/approvals/file", files={"approval": foreign}) for _ in range(EACH.at_once + 1)]
+            assert [one.status_code for one in answers] == [403] * EACH.at_once + [429]
+            assert "RATE_LIMITED" in answers[-1].text
+    assert own_disk.boot(monkeypatch).state is BoxState.WAITING_FOR_ACTIVATION
+
+
+def test_an_approval_that_is_not_meant_makes_no_file(
+    own_disk: Disk, own_vendor: SimulatedVendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another word than the version, or a release that the log does not have."""
+    result = own_disk.boot(monkeypatch)
+    key, file, old_proof = customer_key(own_disk, tmp_path), tmp_path / "approval.json", proof_of(own_vendor, tmp_path)
+    own_vendor.update("1.3.0")
+    assert result.tls_fingerprint is not None
+    with unlocked_box(own_disk.box, result.tls_fingerprint, own_disk.console) as running:
+        refused = sign(running, key, proof_of(own_vendor, tmp_path), file, typed="1.2.0\n")
+        not_logged = sign(running, key, old_proof, file, typed="1.3.0\n")
+        with running.http() as browser:
+            assert "/approvals/file" not in browser.get("/").text
+    assert (refused.returncode, not_logged.returncode) == (2, 10)
+    assert not file.exists()
 
 
 def test_nobody_else_approves(

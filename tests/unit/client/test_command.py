@@ -94,7 +94,8 @@ EXAMPLES = commands_in(EPILOG) + [
 @pytest.mark.parametrize("words", EXAMPLES, ids=" ".join)
 def test_every_example_is_a_command_that_exists(words: list[str]) -> None:
     arguments = parser().parse_args(words[1:])
-    assert arguments.url.startswith("https://")
+    asks_a_box = words[1:3] != ["release", "sign"]
+    assert not asks_a_box or arguments.url.startswith("https://")
 
 
 @pytest.mark.parametrize("option", ["--claim-code", "--activation-code", "--admin-key"])
