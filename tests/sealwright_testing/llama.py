@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from sealwright_testing.tools_root import TOOLCHAIN
 
 START_TIMEOUT_S = 120
 REQUEST_TIMEOUT_S = 120
+SERVER_TESTS = "/vendor/llama.cpp/tools/server/tests/"
+"""In the source distribution."""
 
 
 @cache
@@ -34,6 +37,26 @@ def llama_server_binary() -> Path:
     if done.returncode != 0:
         raise OperationError("There is no llama-server.", cure="Run `image/toolchain/llama server` and see its output.")
     return Path(done.stdout.strip())
+
+
+def unpack_server_tests(folder: Path) -> None:
+    """llama.cpp's own tests of its server, out of the sources that llama-server is compiled from, into a folder.
+
+    Raises:
+        OperationError: the sources could not be fetched.
+    """
+    line = [str(TOOLCHAIN / "llama"), "sources"]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        raise OperationError("There are no sources of llama.cpp.", cure=f"Run `{' '.join(line)}` and see its output.")
+    with tarfile.open(done.stdout.strip()) as archive:
+        for member in archive:
+            _, found, inside = member.name.partition(SERVER_TESTS)
+            content = archive.extractfile(member) if found else None
+            if content is not None:
+                target = folder / inside
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content.read())
 
 
 @dataclass(frozen=True, slots=True)
