@@ -12,7 +12,7 @@ from sealwright_policies.errors import OperationError
 
 
 def give_to_agent(paths: Paths) -> None:
-    """Give files to the agent's user; on the state volume all of them, whoever made them.
+    """Give files to the agent's user; on the state volume all of them, whoever made them, but the results of workloads.
 
     Raises:
         OperationError: there is no such user, or the disk refuses.
@@ -21,7 +21,9 @@ def give_to_agent(paths: Paths) -> None:
     if user is None:
         return
     try:
-        for folder, _, names in os.walk(paths.state):
+        for folder, folders, names in os.walk(paths.state):
+            if paths.results.name in folders and Path(folder) == paths.state:
+                folders.remove(paths.results.name)
             for path in (Path(folder), *(Path(folder, name) for name in names)):
                 if not path.is_symlink():
                     shutil.chown(path, user, user)

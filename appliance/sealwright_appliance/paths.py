@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sealwright_policies.outflow import OUTFLOW_FILE
 from sealwright_policies.wire.service import DOMAINS_FOLDER, MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
+from sealwright_policies.workloads import WORKLOADS_FILE
 
 TCTI = "device:/dev/tpmrm0"
 MAPPER = Path("/dev/mapper")
@@ -52,6 +53,11 @@ class Paths:
         """Folder of the canonical forms of the release's domains (policies/spec/domain.md, 6)."""
         return self._under(DOMAINS_FOLDER)
 
+    @property
+    def workload_plans(self) -> Path:
+        """Which workloads may run, and on what (policies/spec/domain.md, 7)."""
+        return self._under(WORKLOADS_FILE)
+
     # Of this boot.
     @property
     def run(self) -> Path:
@@ -96,6 +102,11 @@ class Paths:
     def engine_environments(self) -> Path:
         """Folder of environment files, one per engine unit."""
         return self.run / "engine-environment"
+
+    @property
+    def workloads(self) -> Path:
+        """Folder of marks, one per workload that is to run."""
+        return self.run / "workloads"
 
     @property
     def tls(self) -> Path:
@@ -162,6 +173,11 @@ class Paths:
     def api_keys(self) -> Path:
         """Hashed API keys."""
         return self.state / "api-keys.json"
+
+    @property
+    def results(self) -> Path:
+        """What workloads have written, a folder for each domain. Root's alone, and its own unit's."""
+        return self.state / "results"
 
     @property
     def pending_requests(self) -> Path:

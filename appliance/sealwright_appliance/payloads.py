@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
@@ -22,7 +23,8 @@ from sealwright_appliance.tpm_counters import increment_counter
 from sealwright_appliance.tpm_errors import TpmError
 from sealwright_appliance.tpm_provision import ProvisionedTpm
 from sealwright_appliance.tpm_unseal import Authorization, lease_assertions, state_assertions, unseal
-from sealwright_policies.appraisal.reference_values import Payload
+from sealwright_appliance.workloads import obstacle_to
+from sealwright_policies.appraisal.reference_values import Payload, PayloadKind
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.tcg.policy import external_signing_key
@@ -32,6 +34,7 @@ from sealwright_policies.wire.framing import lease_share_reference, release_shar
 from sealwright_policies.wire.lease import Lease, LeasePartition, lease_policy
 from sealwright_policies.wire.release_approval import release_approval_policy
 from sealwright_policies.wire.volume_key import derive_volume_key
+from sealwright_policies.workloads import ReleaseWorkloads
 
 
 class UnsealRefusedError(Exception):
@@ -61,21 +64,36 @@ class OpenedLease:
     """Why nothing is open; None if something is."""
 
 
-def open_stored_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, store: LeaseStore) -> OpenedLease:
+def open_stored_leases(
+    paths: Paths, tpm: ProvisionedTpm, release: Release, store: LeaseStore, plans: ReleaseWorkloads
+) -> OpenedLease:
     """Try the stored leases of the running release until one unseals; open its payloads."""
     try:
         unsealed = unseal_stored_leases(tpm, release, store)
     except UnsealRefusedError as refused:
         return OpenedLease(None, [], refused.obstacles[0])
-    licensed = {partition.partition_id for partition in unsealed.lease.partitions}
-    payloads = [
-        _open(paths, payload, unsealed.volume_keys) if payload.verity.root_hash in licensed else _not_licensed(payload)
-        for payload in release.manifest.payloads
-    ]
+    payloads = _open_all(paths, release.manifest.payloads, unsealed, plans)
     opened = any(payload.state is PayloadState.OPEN for payload in payloads)
     failed = next((payload for payload in payloads if payload.state is PayloadState.FAILED), None)
     reason = None if opened or failed is None else Obstacle(failed.code or "", failed.sentence)
     return OpenedLease(unsealed.lease, payloads, reason)
+
+
+def _open_all(
+    paths: Paths, payloads: Sequence[Payload], unsealed: UnsealedLease, plans: ReleaseWorkloads
+) -> list[PayloadStatus]:
+    """Open what the lease covers, data sets last: each is for a workload that is open. In the manifest's order."""
+    licensed = {partition.partition_id for partition in unsealed.lease.partitions}
+    outcomes: dict[str, PayloadStatus] = {}
+    for payload in sorted(payloads, key=lambda one: one.kind is PayloadKind.DATA_SET):
+        opened = {name for name, outcome in outcomes.items() if outcome.state is PayloadState.OPEN}
+        obstacle = obstacle_to(payload.payload_id, payload.kind, plans, opened)
+        if payload.verity.root_hash not in licensed:
+            obstacle = Obstacle(BoxCode.NOT_LICENSED, "The licence does not cover this payload.")
+        outcomes[payload.payload_id] = (
+            _open(paths, payload, unsealed.volume_keys) if obstacle is None else _kept_closed(payload, obstacle)
+        )
+    return [outcomes[payload.payload_id] for payload in payloads]
 
 
 def unseal_stored_leases(tpm: ProvisionedTpm, release: Release, store: LeaseStore) -> UnsealedLease:
@@ -223,10 +241,9 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
     return status
 
 
-def _not_licensed(payload: Payload) -> PayloadStatus:
+def _kept_closed(payload: Payload, obstacle: Obstacle) -> PayloadStatus:
     status = payload_status(payload, PayloadState.CLOSED)
-    sentence = "The licence does not cover this payload."
-    return status.model_copy(update={"code": BoxCode.NOT_LICENSED.value, "sentence": sentence})
+    return status.model_copy(update={"code": str(obstacle.code), "sentence": obstacle.sentence})
 
 
 def _failed(status: PayloadStatus, code: BoxCode, sentence: str) -> PayloadStatus:

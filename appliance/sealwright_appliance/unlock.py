@@ -31,7 +31,13 @@ from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import MAPPER, Paths
 from sealwright_appliance.payloads import OpenedLease, open_stored_leases
-from sealwright_appliance.release_files import keep_signed_files, load_release, load_service, with_variants
+from sealwright_appliance.release_files import (
+    keep_signed_files,
+    load_release,
+    load_service,
+    load_workloads,
+    with_variants,
+)
 from sealwright_appliance.run import run
 from sealwright_appliance.state_header import checked_header, read_header
 from sealwright_appliance.state_volume import (
@@ -55,6 +61,7 @@ from sealwright_appliance.tpm_device import TpmDevice, open_tpm
 from sealwright_appliance.tpm_evidence import read_boot_logs
 from sealwright_appliance.tpm_keys import endorsement_key
 from sealwright_appliance.tpm_provision import ProvisionedTpm, provision
+from sealwright_appliance.workloads import prepare_workloads
 from sealwright_policies.appraisal.reference_values import STATE_SET
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.errors import FormatError, OperationError, SealwrightError, VerificationError
@@ -104,6 +111,7 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
         prepare_engines(paths, open_models(result.payloads))
+        prepare_workloads(paths, result.payloads, load_workloads(paths))
     give_to_agent(paths)
     _announce(paths, console, result)
     return result
@@ -269,7 +277,7 @@ def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: P
     progress.activated = store.load_identity() is not None
     if not progress.activated:
         return
-    progress.opened = open_stored_leases(paths, tpm, release, store)
+    progress.opened = open_stored_leases(paths, tpm, release, store, load_workloads(paths))
     progress.payloads = progress.opened.payloads
     if progress.opened.reason is not None:
         raise LockedError(explained(paths, release, (progress.opened.reason,))[0])

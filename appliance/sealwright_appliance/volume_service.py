@@ -1,8 +1,8 @@
 """The one process of the running box that may close volumes: root, with CAP_SYS_ADMIN and without a network.
 
-It starts the engines that :mod:`.unlock` has prepared, drops what they leave in the page cache, and does what the
-agent asks (:mod:`.volume_messages`): close a payload, look at one, restart the box. It opens no volume: that was over
-when PCR 15 was closed.
+It starts the engines and workloads that :mod:`.unlock` has prepared, drops what they leave in the page cache, and does
+what the agent asks (:mod:`.volume_messages`): close a payload, look at one, restart the box. It opens no volume: that
+was over when PCR 15 was closed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from sealwright_appliance import volumes
+from sealwright_appliance import volumes, workloads
 from sealwright_appliance.engines import unit
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
@@ -63,18 +64,27 @@ class VolumeService:
     paths: Paths
     execute: Callable[..., str] = run
 
-    def start_engines(self) -> None:
-        """Have systemd start an engine for every environment file that is there; those that run stay as they are."""
-        with suppress(FileNotFoundError):
-            units = [unit(path.name) for path in sorted(self.paths.engine_environments.iterdir())]
-            if units:
-                self.execute(["systemctl", "start", "--no-block", *units])
+    def start_units(self) -> None:
+        """Have systemd start an engine for every environment file that is there, and a workload for every mark; those
+        that run, or have run, stay as they are."""
+        units = [
+            *(unit(name) for name in _names(self.paths.engine_environments)),
+            *(workloads.unit(name) for name in _names(self.paths.workloads)),
+        ]
+        if units:
+            self.execute(["systemctl", "start", "--no-block", *units])
 
     def close(self, payload_id: str) -> None:
         """See :class:`Volumes`."""
         # First of all: this service, started again, is not to start the engine again.
         (self.paths.engine_environments / payload_id).unlink(missing_ok=True)
-        failures = self._attempt([["systemctl", "stop", unit(payload_id)]])
+        stopping = [["systemctl", "stop", unit(payload_id)]]
+        if marks := _names(self.paths.workloads):
+            # All of them: each may have the payload open, and a lease has ended.
+            stopping.append(["systemctl", "stop", workloads.ALL_UNITS])
+            for name in marks:
+                (self.paths.workloads / name).unlink(missing_ok=True)
+        failures = self._attempt(stopping)
         closing = self._attempt(volumes.close_payload(payload_id, self.paths.payloads / payload_id))
         # A step may fail because an earlier try has done it: what the kernel still has is what counts.
         if volumes.is_open(self.execute(volumes.list_devices()), payload_id):
@@ -130,7 +140,13 @@ class VolumeService:
         while not stop.wait(every_s):
             with suppress(OSError):  # no payload, or one that is just being closed
                 for payload in self.paths.payloads.iterdir():
-                    drop_cached_pages(payload.iterdir())
+                    # A workload's programs are needed again, and nothing to hide from whoever runs them.
+                    if not (self.paths.workloads / payload.name).exists():
+                        drop_cached_pages(path for path in payload.rglob("*") if path.is_file())
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
 def serve(service: VolumeService, listener: socket.socket) -> None:
@@ -158,7 +174,7 @@ def received(connection: socket.socket) -> bytes:
 def run_volume_service(paths: Paths) -> None:
     """Serve on the socket that systemd has opened: the agent's group may connect, nobody else."""
     service = VolumeService(paths)
-    service.start_engines()
+    service.start_units()
     cleaner = threading.Thread(target=service.keep_page_cache_clean, args=(threading.Event(),), daemon=True)
     cleaner.start()
     if os.environ.get("LISTEN_FDS") != "1":

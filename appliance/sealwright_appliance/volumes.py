@@ -10,11 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from sealwright_appliance.paths import MAPPER
-from sealwright_policies.appraisal.reference_values import DmCrypt, Payload, Verity
+from sealwright_policies.appraisal.reference_values import DmCrypt, Payload, PayloadKind, Verity
 
 Argv = list[str]
 
 READ_ONLY = "ro,nodev,nosuid,noexec,nosymfollow"
+RUNNABLE = "ro,nodev,nosuid"
+"""For workloads: their programs are run, and links in their images lead where their builder wanted."""
 READ_WRITE = "rw,nodev,nosuid,noexec,nosymfollow"
 """No links: whoever owns the disk could have root write through them. Nothing of ours makes any."""
 DEVICE_WAIT_S = 30
@@ -90,10 +92,11 @@ def close_crypt(name: str) -> Argv:
 def open_payload(payload: Payload, device: Path, mount_point: Path) -> list[Argv]:
     """All steps that make a payload readable; the first takes the volume key as ``{secret0}``."""
     crypt, verity = crypt_name(payload.payload_id), verity_name(payload.payload_id)
+    options = RUNNABLE if payload.kind is PayloadKind.WORKLOAD else READ_ONLY
     return [
         open_crypt(device, crypt, payload.dm_crypt),
         open_verity(MAPPER / crypt, verity, payload.verity),
-        mount(MAPPER / verity, mount_point, payload.file_system, READ_ONLY),
+        mount(MAPPER / verity, mount_point, payload.file_system, options),
     ]
 
 

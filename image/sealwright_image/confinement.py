@@ -13,7 +13,7 @@ from sealwright_image import cpio
 from sealwright_image.apparmor import compile_profiles, kernel_features
 from sealwright_image.compiler import compile_freestanding
 from sealwright_image.context import Context
-from sealwright_image.ipe import POLICY_FILE, signed_policy
+from sealwright_image.ipe import POLICY_FILE, policy_text, signed_policy
 from sealwright_image.os_build import OsConfig
 from sealwright_policies.domains.compiler import PROFILES
 
@@ -39,7 +39,7 @@ def initrd_additions(
         kernel: vmlinuz, asked for its AppArmor features.
         root_hash: 64 hex digits.
         words: Of the command line, with the list of LSMs among them.
-        config: With the db key, and the profiles of engines.
+        config: With the db key, and the profiles of engines and workloads.
         context: The run.
         work: An empty scratch folder.
     """
@@ -48,9 +48,10 @@ def initrd_additions(
     lsm = next(word for word in words if word.startswith("lsm="))
     program = definitions / "apparmor/features.c"
     features = kernel_features(kernel, program, lsm, tools=context.tools, work=work, epoch=context.epoch)
+    policy = policy_text(root_hash, config.workload_root_hashes)
     return [
         cpio.Entry("init", stat.S_IFREG | 0o755, init.read_bytes()),
-        cpio.Entry(POLICY_FILE, stat.S_IFREG | 0o644, signed_policy(root_hash, config.signer, context.tools)),
+        cpio.Entry(POLICY_FILE, stat.S_IFREG | 0o644, signed_policy(policy, config.signer, context.tools)),
         *compile_profiles(features, stage_profiles(config.domain_files, work), context.tools, work),
     ]
 
@@ -61,7 +62,7 @@ def is_profile(path: str) -> bool:
 
 
 def stage_profiles(domain_files: Mapping[str, bytes], work: Path) -> Path:
-    """The profiles of units that everybody has, and those of engines, which follow from the domains; in one folder."""
+    """One folder with the profiles of units that every box has, and what the domains compile to."""
     folder = work / "profiles"
     shutil.copytree(APPARMOR_PROFILES, folder)
     for path, text in domain_files.items():

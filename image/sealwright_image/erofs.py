@@ -15,12 +15,13 @@ from sealwright_policies.errors import OperationError
 READABLE = 0o444
 
 
-def stage_file(source: Path, target: Path) -> None:
+def stage_file(source: Path, target: Path, mode: int = READABLE) -> None:
     """Bring a file into a staging folder: as a hard link where that is possible, else as a copy.
 
-    A link keeps the source's mode, and the box's engine must be able to read the file; so a private one is copied.
+    A link keeps the source's mode, and the box's engine must be able to read the file; so one that lacks ``mode`` is
+    copied.
     """
-    if source.stat().st_mode & READABLE == READABLE:
+    if source.stat().st_mode & mode == mode:
         try:
             target.hardlink_to(source.resolve())
         except OSError as error:
@@ -29,7 +30,7 @@ def stage_file(source: Path, target: Path) -> None:
         else:
             return
     shutil.copyfile(source, target)
-    target.chmod(READABLE)
+    target.chmod(mode)
 
 
 def make_erofs(tools: Tools, stage: Path, image: Path, identity: uuid.UUID, epoch: int) -> None:

@@ -1,4 +1,4 @@
-"""The IPE policy: the kernel runs code from the initrd and from the one verity root, and no other.
+"""The IPE policy: the kernel runs code from the initrd, the one verity root and listed workload images, and no other.
 
 Text: Documentation/admin-guide/LSM/ipe.rst of the kernel. Process 1 loads it from the initrd, since a policy that names
 the root hash cannot lie in that root. It is signed by the Secure Boot db key, which the kernel trusts for it
@@ -8,6 +8,8 @@ It does not see what an interpreter reads. It denies all executable memory that 
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sealwright_image.os_build import SecureBootSigner
 from sealwright_image.run import Tools
@@ -19,16 +21,18 @@ OPERATIONS = ("EXECUTE", "FIRMWARE", "KMODULE", "POLICY", "X509_CERT")
 """What initrd and root may give. KEXEC_IMAGE and KEXEC_INITRAMFS are left to the default: nobody may."""
 
 
-def policy_text(root_hash: str) -> str:
+def policy_text(root_hash: str, workloads: Sequence[str] = ()) -> str:
     """The policy for a root.
 
     Args:
         root_hash: of SHA-256, 64 hex digits.
+        workloads: root hashes of workload images, which may be executed and nothing else.
     """
     lines = [f"policy_name={POLICY_NAME} policy_version=1.0.0", "DEFAULT action=DENY"]
     for operation in OPERATIONS:
         lines.append(f"op={operation} boot_verified=TRUE action=ALLOW")
         lines.append(f"op={operation} dmverity_roothash=sha256:{root_hash} action=ALLOW")
+    lines += [f"op=EXECUTE dmverity_roothash=sha256:{one} action=ALLOW" for one in sorted(workloads)]
     return "\n".join(lines) + "\n"
 
 
@@ -40,7 +44,7 @@ def sign_argv(signer: SecureBootSigner) -> list[str]:
     ]
 
 
-def signed_policy(root_hash: str, signer: SecureBootSigner, tools: Tools) -> bytes:
-    """The signed policy, DER."""
+def signed_policy(text: str, signer: SecureBootSigner, tools: Tools) -> bytes:
+    """A policy, signed; DER."""
     binds = sorted({signer.key.parent, signer.certificate.parent})
-    return tools.run(sign_argv(signer), binds=binds, stdin=policy_text(root_hash).encode("ascii"))
+    return tools.run(sign_argv(signer), binds=binds, stdin=text.encode("ascii"))

@@ -38,6 +38,8 @@ class OsConfig:
     """Files of /usr/share/sealwright by name: license-service.json, manifest-key.pem, product.json."""
     domain_files: Mapping[str, bytes]
     """What the domains compile to, by path in the image. AppArmor profiles go into the initrd instead, in binary."""
+    workload_root_hashes: tuple[str, ...]
+    """Verity root hashes of workload images, 64 hex digits each: what may be executed beside the root."""
     firewall: str
     """The packet filter's rules, /usr/lib/sealwright/firewall.nft."""
     signer: SecureBootSigner

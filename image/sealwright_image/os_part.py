@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from sealwright_image.os_build import OsBuild, OsConfig, SecureBootSigner
 from sealwright_image.preflight import Inputs
 from sealwright_image.run import TOOLCHAIN, toolchain
 from sealwright_policies.domains.canonical import canonical_form
-from sealwright_policies.domains.compiler import compile_engines
+from sealwright_policies.domains.compiler import compile_units
 from sealwright_policies.domains.compiler.outflow import outflow
+from sealwright_policies.domains.compiler.workloads import workloads
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
 
@@ -68,8 +69,15 @@ class OsSource:
     """Our own packages for the root, each in the folder of its distribution."""
 
 
-def os_config(config: Config, inputs: Inputs, source: OsSource) -> OsConfig:
-    """What the product file asks of the OS."""
+def os_config(config: Config, inputs: Inputs, source: OsSource, workload_root_hashes: Iterable[str] = ()) -> OsConfig:
+    """What the product file asks of the OS.
+
+    Args:
+        config: the product.
+        inputs: read and checked.
+        source: of what takes long.
+        workload_root_hashes: of the product's workload images, 64 hex digits each.
+    """
     keys, custodians = inputs.keys, inputs.custodians
     product = {
         "vendor": config.vendor,
@@ -88,9 +96,11 @@ def os_config(config: Config, inputs: Inputs, source: OsSource) -> OsConfig:
             "release-key.pem": keys.release_pem.encode("ascii"),
             "outflow.json": document_bytes(outflow(inputs.domains)),
             **{f"domains/{one.domain.name}.json": canonical_form(one.domain) for one in inputs.domains},
+            "workloads.json": document_bytes(workloads(inputs.domains)),
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },
-        domain_files=compile_engines(inputs.domains),
+        domain_files=compile_units(inputs.domains),
+        workload_root_hashes=tuple(sorted(workload_root_hashes)),
         firewall=firewall_rules((POLICIES / "firewall.nft").read_text(), custodians.service.url, config.peers),
         signer=SecureBootSigner(keys.db.key, keys.db.certificate_file),
         packages=config.packages,
@@ -156,6 +166,7 @@ def cache_key(config: OsConfig, context: Context, source: OsSource) -> str:
         "mirror": config.mirror or "",
         "firewall": config.firewall,
         "command line": " ".join(config.extra_command_line),
+        "workloads": " ".join(config.workload_root_hashes),
         "epoch": str(context.epoch),
         "tools": (context.cache / "tools-root").resolve().name,
         **{f"file {name}": content.decode("utf-8") for name, content in config.shared_files.items()},

@@ -1,12 +1,13 @@
 """One encrypted partition: erofs with its verity tree inside plain dm-crypt (policies/spec/manifest.md, 2).
 
-    payload file ─▶ erofs ─▶ ‖ verity tree ‖ zeros to a whole MiB ─▶ AES-256-XTS ─▶ its place in the disk image
+    payload ─▶ erofs ─▶ ‖ verity tree ‖ zeros to a whole MiB ─▶ AES-256-XTS ─▶ its place in the disk image
 
 Constant memory throughout. The plaintext image lies in the work folder until it is encrypted, then it is deleted.
 """
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from sealwright_image.context import Context
 from sealwright_image.custodians import Custodians
 from sealwright_image.dm_crypt import DM_CRYPT, Extent, encrypt_extent
 from sealwright_image.erofs import FileDigest, make_erofs, stage_file
+from sealwright_image.payload_tree import stage_tree, tree_bytes
 from sealwright_image.shares import KeyShares
 from sealwright_image.verity import append_tree, draw_salt, tree_blocks
-from sealwright_policies.appraisal.reference_values import PartitionWrappedShares, Payload, Verity
+from sealwright_policies.appraisal.reference_values import PartitionWrappedShares, Payload, PayloadKind, Verity
 from sealwright_policies.wire.volume_key import key_check
 
 MIB = 1024 * 1024
@@ -36,8 +38,8 @@ class PlainPartition:
     size: int
     """Bytes, whole MiB."""
     verity: Verity
-    model_sha256: str
-    """Of the payload file as it was packed."""
+    content_sha256: str
+    """Of a model file as it was packed; of the whole file system where the payload is a folder."""
 
     @property
     def partition_id(self) -> bytes:
@@ -52,7 +54,7 @@ class SealedPartition:
     shares: PartitionWrappedShares
     offset: int
     """Bytes from the start of the disk."""
-    model_sha256: str
+    content_sha256: str
 
 
 def whole_mib(size: int) -> int:
@@ -67,25 +69,26 @@ def predicted_size(file_sizes: int) -> int:
 
 
 def build_plain_partition(context: Context, payload: PayloadConfig, identity: uuid.UUID) -> PlainPartition:
-    """Pack a payload file and append its verity tree, in the work folder."""
+    """Pack a payload and append its verity tree, in the work folder."""
     stage = context.work / f"{payload.payload_id}.stage"
     image = context.work / f"{payload.payload_id}.plain"
     stage.mkdir()
-    stage_file(payload.path, stage / MODEL_FILE)
-    size = payload.path.stat().st_size
+    if payload.kind is PayloadKind.MODEL:
+        stage_file(payload.path, stage / MODEL_FILE)
+    else:
+        stage_tree(payload.path, stage)
+    size = tree_bytes(stage)
     with context.progress.step(f"{payload.payload_id}: file system", size):
-        digest = FileDigest(stage / MODEL_FILE)
+        digest = FileDigest(stage / MODEL_FILE) if payload.kind is PayloadKind.MODEL else None
         make_erofs(context.tools, stage, image, identity, context.epoch)
-        model_sha256 = digest.result()
-    for staged in stage.iterdir():
-        staged.unlink()
-    stage.rmdir()
+        content_sha256 = (digest or FileDigest(image)).result()
+    shutil.rmtree(stage)
     with context.progress.step(f"{payload.payload_id}: integrity tree", size):
         verity = append_tree(context.tools, image, draw_salt())
     whole = whole_mib(image.stat().st_size)
     with image.open("r+b") as stream:
         stream.truncate(whole)
-    return PlainPartition(image, whole, verity, model_sha256)
+    return PlainPartition(image, whole, verity, content_sha256)
 
 
 def seal_partition(
@@ -112,11 +115,11 @@ def seal_partition(
         partition_uuid=str(identity),
         size=plain.size,
         file_system="erofs",
-        file_name=MODEL_FILE,
+        file_name=MODEL_FILE if payload.kind is PayloadKind.MODEL else "",
         license_text=payload.license.read_text("utf-8"),
         ciphertext_sha256=ciphertext_sha256,
         key_check=key_check(key.value, plain.partition_id),
         dm_crypt=DM_CRYPT,
         verity=plain.verity,
     )
-    return SealedPartition(description, shares.wrap(custodians, plain.partition_id), offset, plain.model_sha256)
+    return SealedPartition(description, shares.wrap(custodians, plain.partition_id), offset, plain.content_sha256)

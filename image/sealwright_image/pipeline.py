@@ -11,13 +11,13 @@ import json
 import shutil
 import tomllib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sealwright_image import output as names
 from sealwright_image.approval_files import save_approvals, write_request
-from sealwright_image.config import Config
+from sealwright_image.config import Config, PayloadConfig
 from sealwright_image.context import Context, make_context
 from sealwright_image.disk import (
     DATA_TYPE,
@@ -35,13 +35,25 @@ from sealwright_image.gguf import Gguf
 from sealwright_image.manifest import artefact, compose_manifest, sign_approvals
 from sealwright_image.os_build import OsBuild, OsConfig
 from sealwright_image.os_part import OsSource, build_or_reuse, is_cached, os_config
-from sealwright_image.payload_partition import MIB, SealedPartition, build_plain_partition, seal_partition
+from sealwright_image.payload_partition import (
+    MIB,
+    PlainPartition,
+    SealedPartition,
+    build_plain_partition,
+    seal_partition,
+)
 from sealwright_image.preflight import Inputs, check_inputs, check_space, check_tools, space_needed
 from sealwright_image.progress import Progress
 from sealwright_image.sbom import Component, debian_components, write_sbom
 from sealwright_image.secure_boot import write_enrolment_files
 from sealwright_image.shares import draw_shares
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, MANIFEST_ON_ESP, Manifest, WrappedShares
+from sealwright_policies.appraisal.reference_values import (
+    MANIFEST_LIMIT,
+    MANIFEST_ON_ESP,
+    Manifest,
+    PayloadKind,
+    WrappedShares,
+)
 from sealwright_policies.appraisal.release import Release, sign_release, verify_release
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
@@ -57,12 +69,21 @@ class BuiltImage:
     release: Release
 
 
+_COMPONENT_TYPES = {
+    PayloadKind.MODEL: "machine-learning-model",
+    PayloadKind.DATA_SET: "data",
+    PayloadKind.WORKLOAD: "application",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class OsPart:
     """The OS part of this build."""
 
     config: OsConfig
     build: OsBuild
+    workloads: Mapping[str, PlainPartition]
+    """Images that its policy lets run, by payload id."""
 
 
 def build_image(
@@ -95,18 +116,28 @@ def build_image(
         work.mkdir()
         context = make_context(work, progress)
         check_tools(context)
-        requested = os_config(config, inputs, source)
+        plain = _plain_workloads(config, context)
+        requested = os_config(config, inputs, source, [one.verity.root_hash for one in plain.values()])
         os_cached = not refresh_os and is_cached(requested, context, source)
         check_space(space_needed(config, output, context, os_cached=os_cached))
         try:
             os_build = build_or_reuse(requested, context, source, refresh=refresh_os)  # (2)
-            release = _build_into(partial, config, inputs, context, OsPart(requested, os_build))
+            release = _build_into(partial, config, inputs, context, OsPart(requested, os_build, plain))
         except OSError as error:
             raise OperationError(f"{error.filename or output}: {error.strerror}.") from error
         shutil.rmtree(work)
         with progress.step("flush to disk"):
             names.publish(partial, output)  # (8)
     return BuiltImage(output, release)
+
+
+def _plain_workloads(config: Config, context: Context) -> dict[str, PlainPartition]:
+    """Workload images, by payload id: the policy in the UKI names their root hashes, so they come before it."""
+    return {one.payload_id: _plain(config, one, context) for one in config.payloads if one.kind is PayloadKind.WORKLOAD}
+
+
+def _plain(config: Config, payload: PayloadConfig, context: Context) -> PlainPartition:
+    return build_plain_partition(context, payload, uuid.UUID(_identity(config, f"file-system/{payload.payload_id}")))
 
 
 def _build_into(partial: Path, config: Config, inputs: Inputs, context: Context, os_part: OsPart) -> Release:
@@ -116,7 +147,7 @@ def _build_into(partial: Path, config: Config, inputs: Inputs, context: Context,
         "esp", ESP_TYPE, _identity(config, "esp"), esp_size(os_build.uki.stat().st_size + MANIFEST_LIMIT), NO_AUTO
     )
     _add_os(layout, config, os_build)
-    sealed = _add_payloads(layout, config, inputs, context)  # (3)
+    sealed = _add_payloads(layout, config, inputs, context, os_part.workloads)  # (3)
     shutil.copyfile(os_build.uki, partial / names.UKI)
     shutil.copyfile(os_build.trusted_base, partial / names.TRUSTED_BASE)
     write_sbom(  # (4)
@@ -150,12 +181,12 @@ def _add_os(layout: Layout, config: Config, os_build: OsBuild) -> None:
     layout.reserve("state", DATA_TYPE, _identity(config, "state"), config.state_bytes, NO_AUTO)
 
 
-def _add_payloads(layout: Layout, config: Config, inputs: Inputs, context: Context) -> list[SealedPartition]:
+def _add_payloads(
+    layout: Layout, config: Config, inputs: Inputs, context: Context, plain_workloads: Mapping[str, PlainPartition]
+) -> list[SealedPartition]:
     sealed = []
     for payload in config.payloads:
-        plain = build_plain_partition(
-            context, payload, uuid.UUID(_identity(config, f"file-system/{payload.payload_id}"))
-        )
+        plain = plain_workloads.get(payload.payload_id) or _plain(config, payload, context)
         identity = _identity(config, payload.partition_label)
         place = layout.reserve(payload.partition_label, DATA_TYPE, identity, plain.size, f"{READ_ONLY},{NO_AUTO}")
         with context.progress.step(f"{payload.payload_id}: encryption", plain.size) as step:
@@ -177,22 +208,24 @@ def _add_payloads(layout: Layout, config: Config, inputs: Inputs, context: Conte
 def _components(config: Config, inputs: Inputs, os_part: OsPart, sealed: Sequence[SealedPartition]) -> list[Component]:
     ours = [Component("library", package.name, _version(package)) for package in os_part.config.python_packages]
     engine = artefact("llama-server", os_part.config.engine)
-    models = [_model_component(config, inputs.models[partition.payload.payload_id], partition) for partition in sealed]
+    payloads = [
+        _payload_component(config, inputs.models.get(partition.payload.payload_id), partition) for partition in sealed
+    ]
     return [
         *debian_components(os_part.build.package_manifest),
         *ours,
         Component("application", engine.name, engine.sha256[:16], sha256=engine.sha256),
-        *models,
+        *payloads,
     ]
 
 
-def _model_component(config: Config, model: Gguf, partition: SealedPartition) -> Component:
-    name = model.name or partition.payload.payload_id
+def _payload_component(config: Config, model: Gguf | None, partition: SealedPartition) -> Component:
+    name = partition.payload.payload_id
     return Component(
-        "machine-learning-model",
-        name,
+        _COMPONENT_TYPES[partition.payload.kind],
+        name if model is None else model.name or name,
         config.version,
-        sha256=partition.model_sha256,
+        sha256=partition.content_sha256,
         license=partition.payload.license_text,
     )
 

@@ -14,9 +14,10 @@ from sealwright_image.domains import load_domains
 from sealwright_image.gguf import Gguf, read_gguf
 from sealwright_image.keys import BuildKeys, load_keys
 from sealwright_image.payload_partition import LICENSE_LIMIT, MIB, predicted_size
+from sealwright_image.payload_tree import check_tree, tree_bytes
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.domains.chain import Domains
-from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, UsageError
+from sealwright_policies.errors import FormatError, OperationError, UsageError
 
 OS_IN_OUTPUT = 1024 * MIB
 """Bytes that root, verity tree, ESP, UKI and documents take in the output, with room."""
@@ -31,7 +32,7 @@ class Inputs:
     keys: BuildKeys
     custodians: Custodians
     models: Mapping[str, Gguf]
-    """By payload id."""
+    """By payload id; data sets and workloads have none."""
     domains: Domains
     """Judged together."""
 
@@ -47,28 +48,37 @@ def check_inputs(config: Config) -> Inputs:
     custodians = load_custodians(config.license_service)
     if config.extra_tree and not config.extra_tree.is_dir():
         raise UsageError(f"{config.extra_tree}: no such folder (os.extra_tree).")
-    models = {payload.payload_id: _check_payload(payload) for payload in config.payloads}
+    for payload in config.payloads:
+        _check_license(payload)
+        if payload.kind is not PayloadKind.MODEL:
+            check_tree(payload)
+    models = {one.payload_id: _check_model(one) for one in config.payloads if one.kind is PayloadKind.MODEL}
+    if not models:
+        raise UsageError(f"{config.product_file}: no payload is a model; a box that has none to serve ends.")
     return Inputs(keys, custodians, models, load_domains(config))
 
 
-def _check_payload(payload: PayloadConfig) -> Gguf:
-    if payload.kind is not PayloadKind.MODEL:
-        raise UnsupportedError(
-            f"Payload {payload.payload_id!r}: kind {payload.kind.value!r} is reserved; only models can be built yet."
-        )
+def _check_model(payload: PayloadConfig) -> Gguf:
     try:
         if not payload.path.is_file():
             raise UsageError(f"Payload {payload.payload_id!r}: {payload.path} is missing or not a file.")
-        model = read_gguf(payload.path)
-        text = payload.license.read_bytes()
+        return read_gguf(payload.path)
     except OSError as error:
-        raise UsageError(
-            f"Payload {payload.payload_id!r}: {error.filename} cannot be read: {error.strerror}."
-        ) from error
+        raise _unreadable(payload, error) from error
     except FormatError as error:
         raise FormatError(f"Payload {payload.payload_id!r}: {error}") from error
+
+
+def _check_license(payload: PayloadConfig) -> None:
+    try:
+        text = payload.license.read_bytes()
+    except OSError as error:
+        raise _unreadable(payload, error) from error
     _check_license_text(payload, text)
-    return model
+
+
+def _unreadable(payload: PayloadConfig, error: OSError) -> UsageError:
+    return UsageError(f"Payload {payload.payload_id!r}: {error.filename} cannot be read: {error.strerror}.")
 
 
 def _check_license_text(payload: PayloadConfig, text: bytes) -> None:
@@ -137,7 +147,7 @@ def check_tools(context: Context) -> None:
 
 
 def _payload_bytes(payload: PayloadConfig) -> int:
-    return payload.path.stat().st_size
+    return payload.path.stat().st_size if payload.kind is PayloadKind.MODEL else tree_bytes(payload.path)
 
 
 def _existing(folder: Path) -> Path:

@@ -55,10 +55,15 @@ by_key = true
 """What the tests' boxes are asked for."""
 
 
+def open_anywhere(text: str) -> str:
+    """A domain of :func:`domain_text` that any box opens, in any release, software TPMs included."""
+    text = replaced(text, '["discrete"]', '["software", "firmware", "discrete"]')
+    return replaced(replaced(text, '"1.0"', '"0"'), '"2.0"', '"1000"')
+
+
 def serving_text(name: str, models: Iterable[str]) -> str:
     """A domain whose models are served on any box, software TPMs included."""
-    text = replaced(domain_text(name, "confidential"), '["discrete"]', '["software", "firmware", "discrete"]')
-    text = replaced(replaced(text, '"1.0"', '"0"'), '"2.0"', '"1000"')
+    text = open_anywhere(domain_text(name, "confidential"))
     return text + "".join(f'\n[[member]]\nkind = "model"\nid = "{one}"\n' for one in models) + SERVING
 
 

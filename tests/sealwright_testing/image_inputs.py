@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
-from sealwright_testing.domain_texts import write_serving
+from sealwright_testing.domain_texts import domain_text, write_serving
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -131,3 +131,26 @@ def product_text(*payloads: str, head: str = "") -> str:
         lines += ["[[payload]]", f'id = "{payload}"', 'kind = "model"', 'domain = "medical"']
         lines += [f'path = "{payload}.gguf"', 'license = "LICENSE.txt"', ""]
     return "\n".join(lines) + "\n"
+
+
+def write_training(folder: Path) -> Path:
+    """Write a product of a model, a data set and a workload that reads both; returns the workload's folder."""
+    records, lora = folder / "records", folder / "lora"
+    for place in (records, lora):
+        place.mkdir()
+    (records / "a.csv").write_text("1,2\n" * 1000)
+    (lora / "program").write_bytes(b"\x7fELF program")
+    (lora / "program").chmod(0o755)
+    write_model(folder / "medical.gguf", 4096)
+    text = product_text("medical", "records", "lora")
+    domain = domain_text(
+        "medical", more='\n[run]\nworkloads = ["lora"]\n\n[[member]]\nkind = "model"\nid = "medical"\n'
+    )
+    for name, kind in (("records", "data-set"), ("lora", "workload")):
+        domain += f'\n[[member]]\nkind = "{kind}"\nid = "{name}"\n'
+        text = text.replace(f'id = "{name}"\nkind = "model"', f'id = "{name}"\nkind = "{kind}"')
+        text = text.replace(f'path = "{name}.gguf"', f'path = "{name}"')
+    (folder / "domains").mkdir(exist_ok=True)
+    (folder / "domains/medical.toml").write_text(domain)
+    (folder / "product.toml").write_text(text)
+    return lora

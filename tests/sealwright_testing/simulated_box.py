@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -72,6 +72,8 @@ class SimulatedVendor:
     directory: Path
     domains: tuple[Domain, ...] = ()
     """Of the release; none as before there were any."""
+    more_payloads: Sequence[Mapping[str, object]] = ()
+    """Of the manifest, beside two models."""
     synthetic: SyntheticBox = field(init=False)
     volume_keys: dict[str, bytes] = field(init=False, default_factory=dict)
     port: int = field(init=False)
@@ -86,7 +88,10 @@ class SimulatedVendor:
             "domain": "finance",
             "partition_label": "payload-finance",
         }
-        changes: dict[str, Any] = {"release_key": keys.release_pem, "payloads": [payload_fields(), finance]}
+        changes: dict[str, Any] = {
+            "release_key": keys.release_pem,
+            "payloads": [payload_fields(), finance, *self.more_payloads],
+        }
         changes |= {"domains": [summarise(one) for one in self.domains]}
         self.synthetic = SyntheticBox(manifest_key=keys.manifest, manifest_changes=changes)
         self.image.mkdir()

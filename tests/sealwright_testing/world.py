@@ -40,6 +40,7 @@ INPUTS = (
     "licensing",
     "requirements.lock",
     "tests/sealwright_testing/world.py",
+    "tests/sealwright_testing/sealed_job.py",
     PLANTED,
 )
 TEST_MACHINE = Machine(cpus=1, memory_mib=1536)
@@ -213,6 +214,7 @@ def _build_planted(world: World) -> None:
         extra_tree=tree,
         extra_command_line=[TAKES_CREDENTIALS],
         planted_engines=["intruder", "by-path", "by-profile", "by-rules"],
+        with_job=True,
     )
     planted.build(show=True)
 

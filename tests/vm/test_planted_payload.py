@@ -21,6 +21,7 @@ from sealwright_testing import customer
 from sealwright_testing.machine import forwarded_port
 from sealwright_testing.models import ModelStore
 from sealwright_testing.scene import Scene
+from sealwright_testing.sealed_job import ROWS
 from sealwright_testing.smbios import INJECTED, injecting
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
@@ -37,6 +38,7 @@ EXIT_LOADER = 127
 """Of a program whose libraries the dynamic loader may not map (glibc)."""
 KEPT_FROM_ENGINES = frozenset({
     "other-socket", "other-socket-folder", "other-payload", "other-payload-device", "other-processes",
+    "data-set", "data-set-device", "results",
     "other-environments", "other-environment-file", "signal-to-others", "agent-socket", "system-bus",
     "service-manager", "state", "leases", "shares", "tls-key", "network", "packet-socket",
     "netlink-socket", "kernel-log", "disk", "tpm", "firmware-variables", "mount-namespace",
@@ -57,11 +59,14 @@ KEPT_FROM_ROOT = frozenset({
 })  # fmt: skip
 KEPT_BY_PROFILE = {
     "sealwright-gateway": frozenset({
-        "other-payload", "other-payload-device", "state", "leases", "shares", "network-namespace", "mount-namespace",
+        "other-payload", "other-payload-device", "data-set", "data-set-device", "results",
+        "state", "leases", "shares", "network-namespace", "mount-namespace",
         "mount", "packet-socket", "netlink-socket", "disk", "tpm", "firmware-variables", "kernel-log", "interpreter",
         "writable-places", "link",
     }),
-    "sealwright-agent": frozenset({"interpreter", "kernel-log", "packet-socket"}),
+    "sealwright-agent": frozenset({
+        "data-set", "data-set-device", "results", "interpreter", "kernel-log", "packet-socket",
+    }),
 }  # fmt: skip
 """From root by a profile alone, beside what is kept from root anyhow."""
 
@@ -87,6 +92,7 @@ def test_a_payload_in_a_test_image_neither_serves_unlicensed_nor_gets_anywhere(s
         assert verdicts(console, profile).items() >= verdict("denied", kept | KEPT_FROM_ROOT).items()
     assert re.findall(r"left intruder (.*)", console) == ["none"]
     confined(console)
+    a_workload_reads_its_data_set_and_nothing_else(console)
     ports = set(re.findall(r"\bport ((?:tcp|udp)/\d+)", console))
     assert "tcp/8443" in ports
     assert ports <= set(open_ports(firewall_rules((POLICIES / "firewall.nft").read_text(), "https://license.example")))
@@ -120,6 +126,43 @@ def confined(console: str) -> None:
         "by-profile": f"exit-code {EXIT_LOADER}",
         "by-rules": f"exit-code {EXIT_LAUNCHER}",
     }
+
+
+def a_workload_reads_its_data_set_and_nothing_else(console: str) -> None:
+    """And what it writes cannot be run. A data set that no workload reads is not opened; one that is open is not for a
+    workload of another domain, and not even root runs a program of it."""
+    kept = {
+        "read-model": "ENOENT",
+        "read-unread": "ENOENT",
+        "read-state": "ENOENT",
+        "read-keys": "EACCES",
+        "network": "EAFNOSUPPORT",
+        "agent": "ENOENT",
+        "link": "EPERM",
+        "run-own-copy": "EACCES",
+        "run-python": "EACCES",
+        "run-itself": "done",
+        "unit": "active 0",
+    }
+    assert written_by("counting", console) == kept | {
+        "enter-results-of-counting-job": "done",
+        "enter-results-of-strangers": "ENOENT",
+        "rows": str(ROWS),
+        "change-rows": "EROFS",
+    }
+    assert written_by("stranger", console) == kept | {
+        "enter-results-of-counting-job": "ENOENT",
+        "enter-results-of-strangers": "done",
+        "rows": "ENOENT",
+        "change-rows": "ENOENT",
+    }
+    assert dict(re.findall(r"\bdata-set (\S+) (open|closed)", console)) == {"rows": "open", "unread": "closed"}
+    assert "payload unread: NOT_RUN: No workload that may read it is open." in console
+    assert dict(re.findall(r"\bimage (\S+) (\S+)", console)) == {"counting": "0", "rows": "EACCES"}
+
+
+def written_by(workload: str, console: str) -> dict[str, str]:
+    return dict(re.findall(rf"\bworkload {workload} (\S+) (.*)", console))
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from sealwright_policies.tcg.pcr import parse_selection
 from sealwright_policies.toml_location import parse_toml
 from sealwright_policies.transparency.entries import parse_entry
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan, parse_workloads
 from sealwright_testing.domain_texts import example_texts
 from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.image_inputs import product_text
@@ -71,6 +72,9 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("domain", lambda raw: find_problems([parse_domain(raw, "domain.toml")]), domains)
     said = ReleaseOutflow(version=1, models={"medical": OutflowPolicy(top_logprobs=2)})
     yield Parser("outflow", parse_outflow, (document_bytes(said),))
+    plan = WorkloadPlan(domain="training", reads=("medical", "records"), results=True)
+    plans = ReleaseWorkloads(version=1, workloads={"lora": plan})
+    yield Parser("workloads", parse_workloads, (document_bytes(plans),))
     yield Parser("TOML", of_text(parse_toml), domains)
     config = product_text("medical").encode()
     yield Parser(

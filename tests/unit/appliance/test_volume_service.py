@@ -45,13 +45,31 @@ def box(root: Path) -> Paths:
 
 def test_engines_are_started_that_unlocking_has_prepared(tmp_path: Path) -> None:
     recorder = Recorder()
-    VolumeService(box(tmp_path), recorder).start_engines()
+    VolumeService(box(tmp_path), recorder).start_units()
     assert recorder.seen == ["systemctl start --no-block sealwright-engine@medical.service"]
+
+
+def test_workloads_are_started_beside_engines_and_stopped_before_anything_that_they_may_read(tmp_path: Path) -> None:
+    recorder, paths = Recorder(), box(tmp_path)
+    paths.workloads.mkdir()
+    (paths.workloads / "training").touch()
+    service = VolumeService(paths, recorder)
+    service.start_units()
+    service.close("medical")
+    start, stop_engine, stop_workloads, *closing = recorder.seen
+    assert start == (
+        "systemctl start --no-block sealwright-engine@medical.service sealwright-workload@training.service"
+    )
+    assert stop_engine == "systemctl stop sealwright-engine@medical.service"
+    assert stop_workloads == "systemctl stop sealwright-workload@*.service"
+    assert closing[0].startswith("umount ")
+    service.start_units()
+    assert recorder.seen[-1].startswith("dmsetup ")  # neither is started again
 
 
 def test_a_locked_box_starts_none(tmp_path: Path) -> None:
     recorder = Recorder()
-    VolumeService(Paths(root=tmp_path), recorder).start_engines()
+    VolumeService(Paths(root=tmp_path), recorder).start_units()
     assert recorder.seen == []
 
 
@@ -68,7 +86,7 @@ def test_what_was_closed_is_not_started_again(tmp_path: Path) -> None:
     """By a service that systemd has started anew."""
     paths, recorder = box(tmp_path), Recorder()
     VolumeService(paths, Recorder()).close("medical")
-    VolumeService(paths, recorder).start_engines()
+    VolumeService(paths, recorder).start_units()
     assert recorder.seen == []
 
 

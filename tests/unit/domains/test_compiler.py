@@ -8,9 +8,10 @@ import re
 import pytest
 
 from sealwright_policies.domains.chain import verify_domains
-from sealwright_policies.domains.compiler import compile_box, compile_domain, compile_domains, compile_engines
+from sealwright_policies.domains.compiler import compile_box, compile_domain, compile_domains, compile_units
 from sealwright_policies.domains.compiler.units import Program, Unit, units_of
 from sealwright_policies.errors import UsageError
+from sealwright_policies.workloads import WORKLOADS_FILE, WorkloadPlan, parse_workloads
 from sealwright_testing.domain_texts import (
     ROOT_HASHES,
     domain_text,
@@ -56,9 +57,9 @@ def test_same_domains_same_bytes() -> None:
     assert compile_domains(again, dict(reversed(ROOT_HASHES.items()))) == compile_domains(DOMAINS, ROOT_HASHES)
 
 
-def test_engines_alone_are_what_they_are_among_all() -> None:
-    files = compile_engines(DOMAINS)
-    assert set(files) == {path for path in FILES if re.search(r"sealwright-engine[@-]|/engine@", path)}
+def test_units_alone_are_what_they_are_among_all() -> None:
+    files = compile_units(DOMAINS)
+    assert set(files) == {path for path in FILES if re.search(r"sealwright-(engine|workload)[@-]|/landlock/", path)}
     assert all(FILES[path] == content.decode() for path, content in files.items())
 
 
@@ -151,6 +152,24 @@ def test_an_engine_runs_its_own_program_and_no_other(unit: Unit) -> None:
     assert {path for path, access in rules.items() if "m" in access} == set(drop_in(unit)["ExecPaths"][0].split())
 
 
+def test_the_box_is_told_which_workload_reads_what() -> None:
+    plans = parse_workloads(FILES[WORKLOADS_FILE].encode())
+    assert plans.workloads.keys() == {"document-index", "lora-training"}
+    assert plans.workloads["lora-training"] == WorkloadPlan(
+        domain="oncology-training", reads=("medical", "oncology", "oncology-adapter"), results=True
+    )
+    assert plans.readers("oncology") == {"lora-training"}
+    assert plans.readers("finance") == frozenset()
+
+
+def test_a_workload_waits_for_no_member_that_the_release_lacks() -> None:
+    """systemd passes over what is not there; its own image has to be."""
+    (unit,) = [unit for unit in UNITS if unit.name == "workload@lora-training"]
+    *read, own = drop_in(unit)["BindReadOnlyPaths"][0].split()
+    assert own == "/run/sealwright/payloads/lora-training"
+    assert read == [f"-/run/sealwright/payloads/{one}" for one in ("medical", "oncology", "oncology-adapter")]
+
+
 def test_not_even_where_the_domain_has_egress() -> None:
     text = domain_text(
         more='\n[[member]]\nkind = "model"\nid = "m"\n\n[run]\nengine = true\nwritable_code = true\n'
@@ -204,7 +223,7 @@ def test_every_mount_is_nodev_and_nosuid_and_executable_for_workloads_only() -> 
                 options = set(mount["options"])
                 assert options >= {"nodev", "nosuid"}
                 assert ("noexec" in options) == (mount.get("kind") != "workload")
-                assert ("rw" in options) == mount["path"].startswith("/run/sealwright/results/")
+                assert ("rw" in options) == mount["path"].startswith("/var/lib/sealwright/results/")
 
 
 def test_every_hook_drops_what_no_rule_accepts() -> None:

@@ -15,7 +15,7 @@ from sealwright_image.ipe import POLICY_FILE, policy_text, sign_argv
 from sealwright_image.lists import parse_list
 from sealwright_image.mkosi import DEFINITIONS
 from sealwright_image.os_build import SecureBootSigner
-from sealwright_policies.domains.compiler import compile_engines
+from sealwright_policies.domains.compiler import compile_units
 from sealwright_policies.errors import OperationError
 from sealwright_testing.domain_texts import examples
 
@@ -33,6 +33,14 @@ def test_code_comes_from_initrd_and_root_alone() -> None:
         for origin in ("boot_verified=TRUE", f"dmverity_roothash=sha256:{ROOT_HASH}")
     }
     assert POLICY_FILE == "usr/lib/ipe/sealwright.p7b"
+
+
+def test_code_of_a_workload_comes_from_its_image_too() -> None:
+    """Executables alone: no module, no firmware, no policy."""
+    workloads = ["7b" * 32, "6c" * 32]
+    added = set(policy_text(ROOT_HASH, workloads).splitlines()) - set(policy_text(ROOT_HASH).splitlines())
+    assert added == {f"op=EXECUTE dmverity_roothash=sha256:{one} action=ALLOW" for one in workloads}
+    assert policy_text(ROOT_HASH, workloads) == policy_text(ROOT_HASH, workloads[::-1])
 
 
 def test_a_policys_signature_has_no_time_and_holds_the_policy() -> None:
@@ -87,14 +95,15 @@ def test_only_the_agent_asks_the_volume_service_and_it_has_no_network() -> None:
     assert "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_ALG" in unit
 
 
-def test_the_profiles_of_engines_come_from_the_domains(tmp_path: Path) -> None:
-    files = compile_engines(examples())
+def test_the_profiles_of_engines_and_workloads_come_from_the_domains(tmp_path: Path) -> None:
+    files = compile_units(examples())
     folder = stage_profiles(files, tmp_path)
     own = {"agent", "gateway", "unlock", "volumes"}
-    engines = {"engine-finance", "engine-medical", "engine-oncology-adapter"}
-    assert {path.name for path in folder.iterdir() if path.is_file()} == {f"sealwright-{one}" for one in own | engines}
+    units = {"engine-finance", "engine-medical", "engine-oncology-adapter"}
+    units |= {"workload-document-index", "workload-lora-training"}
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {f"sealwright-{one}" for one in own | units}
     assert (folder / "common/python").is_file()
-    assert {path for path in files if is_profile(path)} == {f"/etc/apparmor.d/sealwright-{one}" for one in engines}
+    assert {path for path in files if is_profile(path)} == {f"/etc/apparmor.d/sealwright-{one}" for one in units}
 
 
 @pytest.mark.parametrize(("url", "port"), [("https://license.example:8443", 8443), ("https://license.example", 443)])

@@ -49,6 +49,7 @@ def config(**changes: object) -> OsConfig:
         engine=Path("/engine"),
         shared_files={},
         domain_files={},
+        workload_root_hashes=(),
         firewall="table inet sealwright {}\n",
         signer=SIGNER,
     )

@@ -77,6 +77,7 @@ def room(tmp_path: Path) -> Room:
         engine=tmp_path / "engine",
         shared_files={"product.json": b"{}"},
         domain_files={"/etc/apparmor.d/sealwright-engine-m": b"profile"},
+        workload_root_hashes=("1a" * 32,),
         firewall="table inet sealwright {}\n",
         signer=SecureBootSigner(tmp_path / "db.key", tmp_path / "db.pem"),
     )
@@ -105,6 +106,7 @@ def test_a_change_of_any_input_is_built_anew(room: Room, tmp_path: Path) -> None
         dataclasses.replace(room.config, extra_command_line=("quiet",)),
         dataclasses.replace(room.config, shared_files={"product.json": b"[]"}),
         dataclasses.replace(room.config, domain_files={"/etc/apparmor.d/sealwright-engine-m": b"other"}),
+        dataclasses.replace(room.config, workload_root_hashes=()),
         dataclasses.replace(room.config, extra_tree=tmp_path / "cache"),
     ]
     for number, change in enumerate(changes, start=2):

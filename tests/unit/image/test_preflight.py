@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import shutil
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from sealwright_image.config import Config, load_config
 from sealwright_image.context import build_epoch, cache_directory, make_context
 from sealwright_image.keys import generate_keys
+from sealwright_image.payload_tree import entries, stage_tree
 from sealwright_image.preflight import Space, check_inputs, check_space, check_tools, space_needed
 from sealwright_image.progress import Progress
 from sealwright_policies.errors import (
@@ -23,7 +26,7 @@ from sealwright_policies.errors import (
     VerificationError,
 )
 from sealwright_testing.domain_texts import serving_text
-from sealwright_testing.image_inputs import write_model, write_product, write_service
+from sealwright_testing.image_inputs import write_model, write_product, write_service, write_training
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +61,12 @@ def domain_of(product: Path) -> Path:
     return product / "domains/medical.toml"
 
 
+def make_data_set(product: Path) -> None:
+    edit(product, '"model"', '"data-set"')
+    edit(product, "medical.gguf", "domains")
+    domain_of(product).write_text(domain_of(product).read_text().replace('"model"', '"data-set"'))
+
+
 def edit(product: Path, old: str, new: str) -> None:
     file = product / "product.toml"
     file.write_text(file.read_text().replace(old, new))
@@ -73,8 +82,12 @@ def edit(product: Path, old: str, new: str) -> None:
         (lambda p: (p / "LICENSE.txt").write_text(" \n"), UsageError, "LICENSE.txt is empty"),
         (lambda p: (p / "LICENSE.txt").write_bytes(b"\xff"), UsageError, "LICENSE.txt is not UTF-8"),
         (lambda p: (p / "LICENSE.txt").write_bytes(b"x" * 300_000), UsageError, "longer than 262144 bytes"),
-        (lambda p: edit(p, '"model"', '"data-set"'), UnsupportedError, "kind 'data-set' is reserved"),
-        (lambda p: edit(p, '"model"', '"workload"'), UnsupportedError, "kind 'workload' is reserved"),
+        (lambda p: edit(p, '"model"', '"data-set"'), UsageError, "medical.gguf is missing or not a folder"),
+        (
+            make_data_set,
+            UsageError,
+            "no payload is a model",
+        ),
         (lambda p: (p / "license-service.json").unlink(), UsageError, "sealwright-license init"),
         (lambda p: shutil.rmtree(p / "keys"), UsageError, "sealwright-image keygen"),
         (lambda p: domain_of(p).unlink(), UsageError, "medical.toml: No such file"),
@@ -152,3 +165,60 @@ def test_the_time_stamp_comes_from_source_date_epoch() -> None:
 def test_the_cache_is_where_the_user_says() -> None:
     assert cache_directory({"XDG_CACHE_HOME": "/c", "HOME": "/h"}) == Path("/c/sealwright")
     assert cache_directory({"HOME": "/h"}) == Path("/h/.cache/sealwright")
+
+
+def test_data_sets_and_workloads_are_folders(product: Path) -> None:
+    write_training(product)
+    config = config_of(product)
+    assert check_inputs(config).models.keys() == {"medical"}
+    assert [one.kind.value for one in config.payloads] == ["model", "data-set", "workload"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "told"),
+    [
+        (lambda p: (p / "lora/program").chmod(0o644), UsageError, "no executable file 'program'"),
+        (lambda p: (p / "records/a.csv").unlink(), UsageError, "'records': .* is empty"),
+        (lambda p: (p / "records/b").symlink_to("a.csv"), UsageError, "records/b is a link"),
+        (lambda p: os.mkfifo(p / "lora/pipe"), UsageError, "lora/pipe is no file, folder or link"),
+        (lambda p: (p / "lora/program").chmod(0o4755), UsageError, "program is setuid or setgid"),
+        (
+            lambda p: domain_of(p).write_text(domain_of(p).read_text().replace('workloads = ["lora"]', "")),
+            UsageError,
+            r"'lora': domain medical does not let it run \(.*medical.toml: line",
+        ),
+        (
+            lambda p: domain_of(p).write_text(
+                domain_of(p).read_text() + '\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n'
+            ),
+            UnsupportedError,
+            r"'lora': domain medical has egress \(.*medical.toml: line 30\)",
+        ),
+    ],
+)
+def test_a_folder_that_no_box_would_take_is_refused(
+    product: Path, damage: Callable[[Path], object], error: type[SealwrightError], told: str
+) -> None:
+    write_training(product)
+    damage(product)
+    with pytest.raises(error, match=told):
+        check_inputs(config_of(product))
+
+
+def test_links_of_a_workload_stay_links_and_modes_are_those_that_a_box_needs(product: Path, tmp_path: Path) -> None:
+    folder = write_training(product)
+    (folder / "lib").mkdir(mode=0o700)
+    (folder / "lib/private").write_text("x")
+    (folder / "lib/private").chmod(0o600)
+    (folder / "own").write_bytes(b"\x7fELF")
+    (folder / "own").chmod(0o700)
+    (folder / "link").symlink_to("lib/private")
+    check_inputs(config_of(product))
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    stage_tree(folder, stage)
+    modes = {path.name: stat.S_IMODE(path.lstat().st_mode) for path in entries(stage) if not path.is_symlink()}
+    assert modes == {"lib": 0o755, "private": 0o444, "own": 0o555, "program": 0o755}
+    assert (stage / "link").readlink() == Path("lib/private")
+    assert (stage / "program").samefile(folder / "program")
+    assert stat.S_IMODE((folder / "own").stat().st_mode) == 0o700

@@ -10,9 +10,11 @@ from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler import apparmor, ipe, landlock, mounts, nftables, systemd
 from sealwright_policies.domains.compiler.outflow import outflow
-from sealwright_policies.domains.compiler.units import Program, Unit, units_of
+from sealwright_policies.domains.compiler.units import Unit, units_of
+from sealwright_policies.domains.compiler.workloads import workloads
 from sealwright_policies.outflow import OUTFLOW_FILE
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.workloads import WORKLOADS_FILE
 
 SHARE: Final = "/usr/share/sealwright"
 PROFILES: Final = "/etc/apparmor.d"
@@ -45,13 +47,12 @@ def compile_unit(unit: Unit) -> dict[str, bytes]:
     }
 
 
-def compile_engines(domains: Domains) -> dict[str, bytes]:
-    """The files of all engines' units, by their paths in the image."""
+def compile_units(domains: Domains) -> dict[str, bytes]:
+    """The files of all units, by their paths in the image."""
     files: dict[str, bytes] = {}
     for source in domains:
         for unit in units_of(domains, source.domain.name):
-            if unit.program is Program.ENGINE:
-                files |= compile_unit(unit)
+            files |= compile_unit(unit)
     return dict(sorted(files.items()))
 
 
@@ -69,6 +70,7 @@ def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> di
         f"{SHARE}/ipe/{ipe.POLICY_NAME}.pol": ipe.policy(domains, workload_root_hashes).encode(),
         f"{SHARE}/nftables.d/00-base.nft": nftables.BASE.encode(),
         OUTFLOW_FILE: document_bytes(outflow(domains)),
+        WORKLOADS_FILE: document_bytes(workloads(domains)),
     }
 
 

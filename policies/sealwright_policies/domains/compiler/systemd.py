@@ -89,13 +89,16 @@ def _network(unit: Unit) -> Lines:
 
 def _files(unit: Unit) -> Lines:
     """Of everything under /run and /var it sees its own payloads and the one place it writes to."""
-    readable = [*unit.read_folders, *([unit.image] if unit.program is Program.WORKLOAD else [])]
+    # A workload's domain may have members that the release does not.
+    is_workload = unit.program is Program.WORKLOAD
+    payloads = [f"-{one}" for one in unit.read_folders] if is_workload else list(unit.read_folders)
+    readable = [*payloads, *([unit.image] if is_workload else [])]
     writable = [unit.socket_folder] if unit.program is Program.ENGINE else [unit.results] if unit.results else []
     scratch = f"{SCRATCH}:rw,mode=1777,size={unit.scratch_mib}M" if unit.scratch_mib else f"{SCRATCH}:ro"
     libraries = ["/usr/lib/x86_64-linux-gnu", unit.image]
-    executable = [LAUNCHER, *([ENGINE] if unit.program is Program.ENGINE else libraries)]
+    executable = [LAUNCHER, *(libraries if is_workload else [ENGINE])]
     # Mounts that systemd makes do not follow the first word: each place where the unit may write is named.
-    closed = ["/", SCRATCH, *unit.read_folders, *writable]
+    closed = ["/", SCRATCH, *payloads, *writable]
     lines = [
         ("TemporaryFileSystem", f"/run:mode=0755 /var:ro {scratch}"),
         ("BindReadOnlyPaths", " ".join(readable)),

@@ -12,7 +12,8 @@ from sealwright_policies.domains.model import Domain, MemberKind
 
 PAYLOADS: Final = "/run/sealwright/payloads"
 """Each member lies in a folder of its id here, whatever volume it comes from."""
-RESULTS: Final = "/run/sealwright/results"
+RESULTS: Final = "/var/lib/sealwright/results"
+"""On the state volume, a folder for each domain."""
 SOCKETS: Final = "/run/sealwright/engine"
 ENGINE: Final = "/usr/lib/sealwright/bin/llama-server"
 LAUNCHER: Final = "/usr/lib/sealwright/bin/sealwright-launch"

@@ -8,6 +8,9 @@ It prints, besides the lines of intruder.py,
     filters MODE                    the seccomp mode of process 1, which all have inherited; 2 is a filter (proc(5))
     confined UNIT PROFILE           the AppArmor profile that a unit's process is in
     interpreter UNIT RESULT STATUS  how an engine's unit ended that was to start an interpreter
+    workload NAME LINE              what a workload has written
+    data-set NAME open|closed       whether the kernel has a device of a data set
+    image PAYLOAD RESULT            what came of running the program in a payload as root, where mounts forbid nothing
     port PROTOCOL/NUMBER            a port on which somebody listens
     knock listening                 somebody may now connect to port 9998
     knock dropped|ACCEPTED          what the packet filter did with that
@@ -17,6 +20,7 @@ It prints, besides the lines of intruder.py,
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import http.client
 import itertools
@@ -40,6 +44,10 @@ CLEANED_S = 5.0
 """The agent drops cached pages every 2 s."""
 REMOVED_S = 20.0
 """systemd removes a unit's folders behind its end."""
+RESULTS = Path("/var/lib/sealwright/results")
+WORKLOADS = {"counting": "counting-job", "stranger": "strangers"}
+"""And the domains in which they run."""
+WORKLOAD_S = 60.0
 KNOCKED = 9998
 """A port that no service of the box has."""
 UNITS = ("sealwright-agent.service", "sealwright-gateway.service", "sealwright-engine@medical.service")
@@ -155,6 +163,35 @@ def report_confinement() -> None:
         print("confined", unit, label, flush=True)
 
 
+def report_workload(name: str, domain: str) -> None:
+    """By the mark that it has come to its end, or after a while that there is none."""
+    report, unit = RESULTS / domain / "report", f"sealwright-workload@{name}.service"
+    deadline = time.monotonic() + WORKLOAD_S
+    wait_until(lambda: report.exists() or time.monotonic() > deadline)
+    lines = report.read_text().splitlines() if report.exists() else [f"missing {shown('Result', unit)}"]
+    print("".join(f"workload {name} {line}\n" for line in lines), end="", flush=True)
+    print("workload", name, "unit", shown("ActiveState", unit), shown("ExecMainStatus", unit), flush=True)
+
+
+def report_data_sets() -> None:
+    for name in ("rows", "unread"):
+        print("data-set", name, "open" if Path(f"/dev/mapper/sealwright-{name}").exists() else "closed", flush=True)
+
+
+def run_image(payload: str) -> None:
+    """Both have the same program; of the workload's image the code policy knows."""
+    place = RUN / "planted-image"
+    place.mkdir(exist_ok=True)
+    subprocess.run(["mount", "--bind", RUN / "payloads" / payload, place], check=True)
+    subprocess.run(["mount", "--options", "remount,bind,ro,exec", place], check=True)
+    try:
+        ended = str(subprocess.run([place / "program", "again"], check=False).returncode)
+    except OSError as error:
+        ended = errno.errorcode[error.errno or 0]
+    subprocess.run(["umount", place], check=True)
+    print("image", payload, ended, flush=True)
+
+
 def report_ports() -> None:
     """From /proc/net/tcp and its like: a local address ends in :PORT, in hex; a TCP socket in state 0A listens, a UDP
     socket in state 07 has no peer."""
@@ -226,13 +263,18 @@ def kill_engine(model: str) -> None:
 
 def main() -> None:
     wait_until(is_serving)
-    models = sorted(path.name for path in (RUN / "payloads").iterdir())
+    models = sorted(path.parent.name for path in (RUN / "payloads").glob("*/model.gguf"))
     report_cache("serving", models)
     for model in models:
         kill_engine(model)
     time.sleep(CLEANED_S)
     report_cache("restarted", models)
     report_confinement()
+    for name, domain in WORKLOADS.items():
+        report_workload(name, domain)
+    report_data_sets()
+    for payload in ("counting", "rows"):
+        run_image(payload)
     report_ports()
     control("control")
     for profile in ("sealwright-gateway", "sealwright-agent"):

@@ -1,0 +1,118 @@
+"""Whole boots of a box with sealed data sets and a workload: real TPM, real licence service, keys and their order."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.status import BootResult, PayloadState
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan
+from sealwright_testing.evidence_factory import payload_fields
+from sealwright_testing.simulated_box import SimulatedVendor
+from sealwright_testing.simulated_disk import Disk
+
+PLANS = ReleaseWorkloads(
+    version=1,
+    workloads={
+        "lora": WorkloadPlan(domain="training", reads=("medical", "records"), results=True),
+        "unused": WorkloadPlan(domain="training", reads=("unread",), results=True),
+    },
+)
+ROOT_HASHES = {"records": "d1" * 32, "unread": "d2" * 32, "lora": "a1" * 32}
+
+
+def described(name: str, kind: PayloadKind) -> dict[str, Any]:
+    return payload_fields(ROOT_HASHES[name]) | {
+        "payload_id": name,
+        "kind": kind,
+        "domain": "training",
+        "partition_label": f"payload-{name}",
+        "file_name": "",
+    }
+
+
+@pytest.fixture(scope="module")
+def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedVendor]:
+    """The manifest lists data sets before the workload."""
+    more = [
+        described("records", PayloadKind.DATA_SET),
+        described("unread", PayloadKind.DATA_SET),
+        described("lora", PayloadKind.WORKLOAD),
+    ]
+    made = SimulatedVendor(tmp_path_factory.mktemp("vendor"), more_payloads=more)
+    with made.serving():
+        yield made
+
+
+def booted(disk: Disk, monkeypatch: pytest.MonkeyPatch, plans: ReleaseWorkloads | None, *options: str) -> BootResult:
+    """Activated under a licence with these options, and started again."""
+    if plans is not None:
+        disk.box.paths.workload_plans.parent.mkdir(parents=True, exist_ok=True)
+        disk.box.paths.workload_plans.write_bytes(document_bytes(plans))
+    disk.boot(monkeypatch)
+    disk.box.measure(11, "ready")
+    disk.box.enroll(disk.box.vendor.issue(*options).activation_code)
+    result = disk.boot(monkeypatch)
+    assert result.state is BoxState.UNLOCKED, result
+    return result
+
+
+def states(result: BootResult) -> dict[str, tuple[PayloadState, str | None]]:
+    return {one.payload_id: (one.state, one.code) for one in result.payloads if one.payload_id in ROOT_HASHES}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+OPEN = (PayloadState.OPEN, None)
+NOT_RUN = (PayloadState.CLOSED, BoxCode.NOT_RUN.value)
+NOT_LICENSED = (PayloadState.CLOSED, BoxCode.NOT_LICENSED.value)
+
+
+def test_a_data_set_is_opened_behind_the_workload_that_reads_it(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = booted(disk, monkeypatch, PLANS)
+    assert [one.payload_id for one in result.payloads] == ["medical", "finance", "records", "unread", "lora"]
+    assert states(result) == {"records": OPEN, "unread": NOT_RUN, "lora": OPEN}
+    keys = disk.box.vendor.volume_keys
+    assert disk.keys[-2:] == [keys[ROOT_HASHES["lora"]], keys[ROOT_HASHES["records"]]]
+    assert keys[ROOT_HASHES["unread"]] not in disk.keys
+    options = {
+        argv[-1].rpartition("/")[2]: argv[argv.index("--options") + 1] for argv in disk.seen if argv[0] == "mount"
+    }
+    assert options["records"] == "ro,nodev,nosuid,noexec,nosymfollow"
+    assert options["lora"] == "ro,nodev,nosuid"
+    paths = disk.box.paths
+    assert names(paths.workloads) == ["lora"]
+    assert names(paths.engine_environments) == ["finance", "medical"]
+    assert names(paths.results) == ["training"]
+    assert stat.S_IMODE(paths.results.stat().st_mode) == 0o700
+    assert "payload unread: NOT_RUN: No workload that may read it is open." in disk.console.read_text()
+
+
+@pytest.mark.parametrize(
+    ("plans", "partitions", "expected"),
+    [
+        (PLANS, ("medical", "records"), {"records": NOT_RUN, "unread": NOT_LICENSED, "lora": NOT_LICENSED}),
+        (PLANS, ("medical", "lora"), {"records": NOT_LICENSED, "unread": NOT_LICENSED, "lora": OPEN}),
+        (None, ("medical", "records", "lora"), {"records": NOT_RUN, "unread": NOT_LICENSED, "lora": NOT_RUN}),
+    ],
+)
+def test_a_data_set_stays_closed_without_its_workload_and_a_workload_does_not_run_without_its_data(
+    disk: Disk,
+    monkeypatch: pytest.MonkeyPatch,
+    plans: ReleaseWorkloads | None,
+    partitions: tuple[str, ...],
+    expected: dict[str, tuple[PayloadState, str | None]],
+) -> None:
+    options = [word for partition in partitions for word in ("--partition", partition)]
+    assert states(booted(disk, monkeypatch, plans, *options)) == expected
+    assert disk.box.vendor.volume_keys[ROOT_HASHES["records"]] not in disk.keys
+    assert names(disk.box.paths.workloads) == []

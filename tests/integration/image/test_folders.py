@@ -1,0 +1,78 @@
+"""A product of a data set and a workload: both are sealed as models are; the code policy names the workload's image."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from sealwright_image.cli import main
+from sealwright_image.contents import load_folder
+from sealwright_image.context import Context
+from sealwright_image.ipe import policy_text
+from sealwright_image.os_build import OsBuild, OsConfig
+from sealwright_image.pipeline import build_image
+from sealwright_image.progress import Progress
+from sealwright_image.run import Tools
+from sealwright_image.verity import verify_tree
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.workloads import WorkloadPlan, parse_workloads
+from sealwright_testing.image_inputs import write_service, write_training
+from sealwright_testing.small_os import build_small_os, cache_with_tools, small_os
+
+from .conftest import Product
+from .test_build import decrypt_partition
+
+
+@dataclasses.dataclass
+class Recorder:
+    """Builds the small OS, and keeps what was asked for."""
+
+    asked: OsConfig | None = None
+
+    def __call__(self, config: OsConfig, context: Context, output: Path) -> OsBuild:
+        self.asked = config
+        return build_small_os(config, context, output)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Product:
+    assert main(["keygen", str(tmp_path / "keys")]) == 0
+    service = write_service(tmp_path / "license-service.json")
+    (tmp_path / "LICENSE.txt").write_text("for research\n")
+    write_training(tmp_path)
+    return Product(tmp_path, service, cache_with_tools(tmp_path))
+
+
+def test_a_data_set_and_a_workload_are_sealed_like_models(training: Product, tmp_path: Path) -> None:
+    recorder, out = Recorder(), tmp_path / "out"
+    source = dataclasses.replace(small_os(tmp_path), build=recorder)
+    build_image(training.config, out, Progress(io.StringIO()), os_source=source)
+    manifest = load_folder(out).release.manifest
+    kinds = {payload.payload_id: payload.kind for payload in manifest.payloads}
+    assert kinds == {"medical": PayloadKind.MODEL, "records": PayloadKind.DATA_SET, "lora": PayloadKind.WORKLOAD}
+    for payload in manifest.payloads[1:]:
+        plain, read = tmp_path / f"{payload.payload_id}.plain", tmp_path / f"{payload.payload_id}.read"
+        decrypt_partition(training, out, payload, plain)
+        verify_tree(Tools(), plain, payload.verity)
+        Tools().run(["fsck.erofs", f"--extract={read}", plain])
+        (name,) = [path.name for path in read.iterdir()]
+        assert (read / name).read_bytes() == (tmp_path / payload.payload_id / name).read_bytes()
+        assert stat.S_IMODE((read / name).stat().st_mode) & 0o111 == (0o111 if name == "program" else 0)
+        assert payload.file_name == ""
+    assert b"1,2\n1,2\n" not in (out / "disk.raw").read_bytes()
+
+    assert recorder.asked is not None
+    (workload,) = [payload.verity.root_hash for payload in manifest.payloads if payload.kind is PayloadKind.WORKLOAD]
+    assert recorder.asked.workload_root_hashes == (workload,)
+    assert f"op=EXECUTE dmverity_roothash=sha256:{workload} action=ALLOW" in policy_text("ab" * 32, [workload])
+    plans = parse_workloads(recorder.asked.shared_files["workloads.json"])
+    assert plans.workloads == {"lora": WorkloadPlan(domain="medical", reads=("medical", "records"), results=False)}
+    types = {one["name"]: one["type"] for one in json.loads((out / "sbom.json").read_text())["components"]}
+    assert (types["records"], types["lora"]) == ("data", "application")
+    shutil.rmtree(out)

@@ -1,0 +1,64 @@
+"""Jobs on sealed data, for the test image: a workload that counts rows and its data, data that none reads, and the same
+workload in a domain without data."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealwright_image.compiler import compile_static
+from sealwright_image.run import Tools
+from sealwright_testing.domain_texts import domain_text, open_anywhere
+
+SOURCE = Path(__file__).with_name("planted") / "counting.c"
+ROWS = 3
+DOMAINS = {
+    "counting-job": (
+        '\n[[member]]\nkind = "data-set"\nid = "rows"\n\n[[member]]\nkind = "workload"\nid = "counting"\n'
+        '\n[run]\nworkloads = ["counting"]\n\n[resources]\nresults_mib = 16\n'
+    ),
+    "unread": '\n[[member]]\nkind = "data-set"\nid = "unread"\n',
+    "strangers": (
+        '\n[[member]]\nkind = "workload"\nid = "stranger"\n\n[run]\nworkloads = ["stranger"]\n'
+        "\n[resources]\nresults_mib = 16\n"
+    ),
+}
+"""By name: what they have beside the least."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealedJob:
+    """A part of a product."""
+
+    domains: tuple[Path, ...]
+    lines: tuple[str, ...]
+    """Payload tables of product.toml."""
+
+
+def write_job(folder: Path, license_text: Path) -> SealedJob:
+    """Write domains and payloads into a product's folder, and and compile the program of workloads and data set."""
+    for name in ("counting", "stranger", "rows", "unread"):
+        (folder / name).mkdir()
+    program = folder / "counting/program"
+    compile_static(SOURCE, program, Tools())
+    for name in ("rows", "unread"):
+        (folder / name / "rows.csv").write_text("1,2\n" * ROWS)
+    for name in ("stranger", "rows"):
+        shutil.copy(program, folder / name)
+    (folder / "domains").mkdir(exist_ok=True)
+    domains = []
+    for name, more in DOMAINS.items():
+        path = folder / "domains" / f"{name}.toml"
+        path.write_text(open_anywhere(domain_text(name, "confidential", more)))
+        domains.append(path)
+    lines: list[str] = []
+    for name, kind, domain in (
+        ("counting", "workload", "counting-job"),
+        ("stranger", "workload", "strangers"),
+        ("rows", "data-set", "counting-job"),
+        ("unread", "data-set", "unread"),
+    ):
+        lines += ["", "[[payload]]", f'id = "{name}"', f'kind = "{kind}"', f'domain = "{domain}"']
+        lines += [f'path = "{name}"', f'license = "{license_text}"']
+    return SealedJob(tuple(domains), tuple(lines))

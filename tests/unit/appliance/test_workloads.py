@@ -1,0 +1,97 @@
+"""Which payloads are opened for which workloads, and what is made for those that run."""
+
+from __future__ import annotations
+
+import itertools
+import stat
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.agent_user import give_to_agent
+from sealwright_appliance.boot import BoxCode
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.release_files import load_workloads
+from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_appliance.workloads import obstacle_to, prepare_workloads, runnable
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.errors import FormatError
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.workloads import NO_WORKLOADS, ReleaseWorkloads, WorkloadPlan
+
+PLANS = ReleaseWorkloads(
+    version=1,
+    workloads={
+        "lora": WorkloadPlan(domain="training", reads=("adapter", "medical", "records"), results=True),
+        "count": WorkloadPlan(domain="counting", reads=("records",), results=False),
+    },
+)
+
+
+def payload(name: str, kind: PayloadKind, state: PayloadState = PayloadState.OPEN) -> PayloadStatus:
+    return PayloadStatus(payload_id=name, kind=kind, domain="x", file_name="", state=state)
+
+
+def test_a_model_needs_no_workload() -> None:
+    assert obstacle_to("medical", PayloadKind.MODEL, NO_WORKLOADS, set()) is None
+
+
+def test_a_workload_is_opened_where_the_root_lets_it_run() -> None:
+    assert obstacle_to("lora", PayloadKind.WORKLOAD, PLANS, set()) is None
+    refused = obstacle_to("stranger", PayloadKind.WORKLOAD, PLANS, set())
+    assert refused is not None
+    assert refused.code == BoxCode.NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("opened", "opens"),
+    [(set(), False), ({"medical"}, False), ({"stranger"}, False), ({"lora"}, True), ({"count", "medical"}, True)],
+)
+def test_a_data_set_is_opened_for_an_open_workload_that_reads_it(opened: set[str], opens: bool) -> None:
+    refused = obstacle_to("records", PayloadKind.DATA_SET, PLANS, opened)
+    assert (refused is None) == opens
+    assert obstacle_to("others", PayloadKind.DATA_SET, PLANS, opened) is not None
+    assert obstacle_to("records", PayloadKind.DATA_SET, NO_WORKLOADS, opened) is not None
+
+
+def test_a_workload_runs_when_all_that_it_reads_and_the_release_has_is_open() -> None:
+    names = {"lora": PayloadKind.WORKLOAD, "medical": PayloadKind.MODEL, "records": PayloadKind.DATA_SET}
+    for states in itertools.product((PayloadState.OPEN, PayloadState.FAILED), repeat=3):
+        payloads = [payload(name, kind, state) for (name, kind), state in zip(names.items(), states, strict=True)]
+        runs = runnable(payloads, PLANS)
+        assert runs == (["lora"] if set(states) == {PayloadState.OPEN} else [])
+
+
+def test_what_runs_is_marked_and_has_a_place_for_results(tmp_path: Path) -> None:
+    paths = Paths(root=tmp_path, agent_user=None)
+    for folder in (paths.state, paths.run):
+        folder.mkdir(parents=True)
+    opened = [payload("lora", PayloadKind.WORKLOAD), payload("count", PayloadKind.WORKLOAD)]
+    prepare_workloads(paths, opened, PLANS)
+    assert sorted(path.name for path in paths.workloads.iterdir()) == ["count", "lora"]
+    assert [path.name for path in paths.results.iterdir()] == ["training"]
+    assert stat.S_IMODE(paths.results.stat().st_mode) == 0o700
+    assert stat.S_IMODE((paths.results / "training").stat().st_mode) == 0o1777
+    prepare_workloads(paths, opened, PLANS)  # the next boot: what was written is there
+
+
+def test_results_are_not_given_to_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[str] = []
+    monkeypatch.setattr("shutil.chown", lambda path, *_, **__: given.append(str(path.relative_to(tmp_path))))
+    paths = Paths(root=tmp_path, agent_user="somebody")
+    (paths.results / "training").mkdir(parents=True)
+    (paths.leases / "results").mkdir(parents=True)
+    give_to_agent(paths)
+    state = "var/lib/sealwright"
+    assert [path for path in given if path.startswith(state)] == [state, f"{state}/leases", f"{state}/leases/results"]
+
+
+def test_a_root_that_says_nothing_lets_none_run(tmp_path: Path) -> None:
+    paths = Paths(root=tmp_path)
+    assert load_workloads(paths) == NO_WORKLOADS
+    paths.workload_plans.parent.mkdir(parents=True)
+    paths.workload_plans.write_bytes(document_bytes(PLANS))
+    assert load_workloads(paths) == PLANS
+    paths.workload_plans.write_text('{"version": 2, "workloads": {}}')
+    with pytest.raises(FormatError):
+        load_workloads(paths)
