@@ -18,7 +18,7 @@ from sealwright_image.context import Context
 from sealwright_image.custodians import Custodians
 from sealwright_image.dm_crypt import DM_CRYPT, Extent, encrypt_extent
 from sealwright_image.erofs import FileDigest, make_erofs, stage_file
-from sealwright_image.payload_tree import stage_tree, tree_bytes
+from sealwright_image.payload_tree import stage_root, stage_tree, tree_bytes
 from sealwright_image.shares import KeyShares
 from sealwright_image.verity import append_tree, draw_salt, tree_blocks
 from sealwright_policies.appraisal.reference_values import PartitionWrappedShares, Payload, PayloadKind, Verity
@@ -75,6 +75,8 @@ def build_plain_partition(context: Context, payload: PayloadConfig, identity: uu
     stage.mkdir()
     if payload.kind is PayloadKind.MODEL:
         stage_file(payload.path, stage / MODEL_FILE)
+    elif payload.kind is PayloadKind.WORKLOAD:
+        stage_root(payload.path, stage)
     else:
         stage_tree(payload.path, stage)
     size = tree_bytes(stage)

@@ -17,6 +17,8 @@ PROGRAM = "program"
 PER_ENTRY = 4096
 """Bytes that a name and the end of a file take at most, about."""
 EXECUTABLE = 0o555
+MOUNT_POINTS = ("dev", "proc", "run", "sys", "tmp", "var")
+"""Folders of a workload's root in which the box mounts; what an image has there is not seen."""
 
 
 def entries(folder: Path) -> Iterator[Path]:
@@ -55,7 +57,8 @@ def check_tree(payload: PayloadConfig) -> None:
         raise UsageError(f"{where}: {error.filename} cannot be read: {error.strerror}.") from error
     if not paths:
         raise UsageError(f"{where} is empty.")
-    if payload.kind is PayloadKind.WORKLOAD and not os.access(payload.path / PROGRAM, os.X_OK):
+    program = payload.path / PROGRAM
+    if payload.kind is PayloadKind.WORKLOAD and (program.is_symlink() or not os.access(program, os.X_OK)):
         raise UsageError(f"{where}: there is no executable file {PROGRAM!r} in it, which a box would run.")
 
 
@@ -68,6 +71,13 @@ def _check_entry(payload: PayloadConfig, path: Path) -> None:
         raise UsageError(f"{where} is no file, folder or link.")
     if mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISLNK(mode):
         raise UsageError(f"{where} is setuid or setgid; boxes give no rights that way.")
+
+
+def stage_root(source: Path, stage: Path) -> None:
+    """Bring the image of a workload into an empty folder, with the places that the box mounts on."""
+    stage_tree(source, stage)
+    for name in MOUNT_POINTS:
+        (stage / name).mkdir(mode=0o755, exist_ok=True)
 
 
 def stage_tree(source: Path, stage: Path) -> None:

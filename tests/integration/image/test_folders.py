@@ -28,6 +28,9 @@ from sealwright_testing.small_os import build_small_os, cache_with_tools, small_
 from .conftest import Product
 from .test_build import decrypt_partition
 
+MOUNTED = {"dev", "proc", "run", "sys", "tmp", "var"}
+"""Where the box mounts in a workload's root."""
+
 
 @dataclasses.dataclass
 class Recorder:
@@ -61,7 +64,8 @@ def test_a_data_set_and_a_workload_are_sealed_like_models(training: Product, tmp
         decrypt_partition(training, out, payload, plain)
         verify_tree(Tools(), plain, payload.verity)
         Tools().run(["fsck.erofs", f"--extract={read}", plain])
-        (name,) = [path.name for path in read.iterdir()]
+        (name,) = [path.name for path in read.iterdir() if path.is_file()]
+        assert {path.name for path in read.iterdir() if path.is_dir()} == (MOUNTED if name == "program" else set())
         assert (read / name).read_bytes() == (tmp_path / payload.payload_id / name).read_bytes()
         assert stat.S_IMODE((read / name).stat().st_mode) & 0o111 == (0o111 if name == "program" else 0)
         assert payload.file_name == ""

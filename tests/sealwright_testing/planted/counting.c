@@ -91,6 +91,7 @@ int main(int argc, char **argv)
 	tell("change-rows", open(RUN "/payloads/rows/rows.csv", O_WRONLY) < 0);
 	tell("read-state", open("/var/lib/sealwright/leases", O_RDONLY) < 0);
 	tell("read-keys", open("/usr/share/sealwright/manifest-key.pem", O_RDONLY) < 0);
+	tell("read-box", open("/usr/lib/sealwright/bin/llama-server", O_RDONLY) < 0);
 	tell("network", socket(AF_INET, SOCK_STREAM, 0) < 0);
 	tell("agent", open(RUN "/agent.sock", O_PATH) < 0);
 	tell("link", symlink("/etc/passwd", "link"));

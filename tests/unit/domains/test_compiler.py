@@ -81,15 +81,18 @@ def test_nothing_writable_is_executable(unit: Unit) -> None:
     for rule in re.findall(r"^  (?:owner )?\S+ ([a-z]+),$", profile(unit), re.MULTILINE):
         assert not ("w" in rule and ("x" in rule or "m" in rule)), rule
     writable = [path for value in drop_in(unit).get("BindPaths", []) for path in value.split()]
-    closed = drop_in(unit)["NoExecPaths"][0].split()
-    assert {"/", "/tmp", *writable} <= set(closed)
+    closed = {path.lstrip("+-") for path in drop_in(unit)["NoExecPaths"][0].split()}
+    assert {"/tmp", *writable} <= closed
+    # A workload's root is its image, from which its programs come.
+    assert ("/" in closed) == (unit.program is Program.ENGINE)
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_a_unit_sees_its_own_payloads_only(unit: Unit) -> None:
     seen = {*unit.reads, *([unit.member] if unit.program is Program.WORKLOAD else [])}
-    for text in (profile(unit), landlock(unit), json.dumps(drop_in(unit))):
-        assert set(re.findall(r"/run/sealwright/payloads/([a-z0-9-]+)", text)) == seen
+    for text in (profile(unit), landlock(unit)):
+        assert set(re.findall(r"/run/sealwright/payloads/([a-z0-9-]+)", text)) == set(unit.reads)
+    assert set(re.findall(r"/run/sealwright/payloads/([a-z0-9-]+)", json.dumps(drop_in(unit)))) == seen
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
@@ -165,9 +168,21 @@ def test_the_box_is_told_which_workload_reads_what() -> None:
 def test_a_workload_waits_for_no_member_that_the_release_lacks() -> None:
     """systemd passes over what is not there; its own image has to be."""
     (unit,) = [unit for unit in UNITS if unit.name == "workload@lora-training"]
-    *read, own = drop_in(unit)["BindReadOnlyPaths"][0].split()
-    assert own == "/run/sealwright/payloads/lora-training"
+    _, _, *read = drop_in(unit)["BindReadOnlyPaths"][0].split()
     assert read == [f"-/run/sealwright/payloads/{one}" for one in ("medical", "oncology", "oncology-adapter")]
+
+
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit not in ENGINES], ids=lambda unit: unit.name)
+def test_a_workload_has_a_root_of_its_own_and_of_the_box_its_launcher(unit: Unit) -> None:
+    """What no plus is before is a path of the box's root, which the unit does not see."""
+    lines = drop_in(unit)
+    assert lines["RootDirectory"] == [f"/run/sealwright/payloads/{unit.member}"]
+    launcher, rules, *_ = lines["BindReadOnlyPaths"][0].split()
+    assert launcher == "/usr/lib/sealwright/bin/sealwright-launch:/run/sealwright-launch"
+    assert rules == f"/usr/lib/sealwright/landlock/{unit.name}.rules:/run/sealwright-rules"
+    assert lines["BindLogSockets"] == ["no"]
+    assert all("+" in path for key in ("InaccessiblePaths", "NoExecPaths") for path in lines[key][0].split())
+    assert {path for path, access in rights(unit).items() if "execute" in access} == {"/program", "/usr"}
 
 
 def test_not_even_where_the_domain_has_egress() -> None:

@@ -43,7 +43,7 @@ def compile_unit(unit: Unit) -> dict[str, bytes]:
     return {
         f"/usr/lib/systemd/system/sealwright-{unit.name}.service.d/50-domain.conf": systemd.drop_in(unit).encode(),
         f"{PROFILES}/{unit.profile}": apparmor.profile(unit).encode(),
-        landlock.rules_file(unit): landlock.rules(unit).encode(),
+        unit.rules_file: landlock.rules(unit).encode(),
     }
 
 

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sealwright_policies.domains.compiler.landlock import rules_file
-from sealwright_policies.domains.compiler.units import ENGINE, LAUNCHER, SCRATCH, Program, Unit
+from sealwright_policies.domains.compiler.units import (
+    ENGINE,
+    SCRATCH,
+    WORKLOAD_CODE,
+    WORKLOAD_PROGRAM,
+    WORKLOAD_SETTINGS,
+    Program,
+    Unit,
+)
 from sealwright_policies.domains.endpoints import Transport
 
-LIBRARIES = (
-    "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 mr,",
-    "/usr/lib/x86_64-linux-gnu/**.so* mr,",
-    "/etc/ld.so.cache r,",
+IMAGE = (
+    f"{WORKLOAD_PROGRAM} mrix,",
+    f"{WORKLOAD_CODE}/{{,**}} mrix,",
+    f"{WORKLOAD_SETTINGS}/{{,**}} r,",
 )
-"""The loader and shared libraries, for workloads; the engine is one static file."""
+"""A workload's own root, with its loader and libraries; the engine is one static file."""
 TIME = ("/etc/localtime r,", "/usr/share/zoneinfo/** r,")
 KERNEL = (
     "/dev/null rw,",
@@ -55,15 +62,13 @@ def profile(unit: Unit) -> str:
 
 
 def _programs(unit: Unit) -> Iterator[str]:
-    yield f"{LAUNCHER} mr,"
-    yield f"{rules_file(unit)} r,"
+    yield f"{unit.launcher} mr,"
+    yield f"{unit.visible_rules} r,"
     if unit.program is Program.ENGINE:
         yield f"{ENGINE} mrix,"
+        yield from TIME
     else:
-        yield f"{unit.image}/ r,"
-        yield f"{unit.image}/** mrix,"
-        yield from LIBRARIES
-    yield from TIME
+        yield from IMAGE
 
 
 def _members(unit: Unit) -> Iterator[str]:

@@ -8,7 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sealwright_policies.domains.compiler.units import ENGINE, SCRATCH, Program, Unit
+from sealwright_policies.domains.compiler.units import (
+    ENGINE,
+    SCRATCH,
+    WORKLOAD_CODE,
+    WORKLOAD_PROGRAM,
+    WORKLOAD_SETTINGS,
+    Program,
+    Unit,
+)
 from sealwright_policies.domains.endpoints import Transport
 
 ABI: Final = 6
@@ -30,13 +38,12 @@ SYSTEM: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("/dev/urandom", ("read_file",)),
 )
 """What each unit needs of the root; other processes in /proc are hidden by its namespace."""
-LIBRARIES: Final = (("/etc/ld.so.cache", ("read_file",)), ("/usr/lib/x86_64-linux-gnu", RUN))
-"""For workloads. The engine is one static file, so that nothing in it can start a program of the root's."""
-
-
-def rules_file(unit: Unit) -> str:
-    """Where the launcher finds them; /usr/share/sealwright is hidden from units."""
-    return f"/usr/lib/sealwright/landlock/{unit.name}.rules"
+IMAGE: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    (WORKLOAD_PROGRAM, ("execute", "read_file")),
+    (WORKLOAD_CODE, RUN),
+    (WORKLOAD_SETTINGS, READ),
+)
+"""For workloads, in a root of their own. The engine is one static file: nothing in it can start another program."""
 
 
 def rules(unit: Unit) -> str:
@@ -45,7 +52,7 @@ def rules(unit: Unit) -> str:
     if unit.program is Program.ENGINE:
         paths += [(ENGINE, ("execute", "read_file")), (unit.socket_folder, ("make_sock", "read_dir", "remove_file"))]
     else:
-        paths += [*LIBRARIES, (unit.image, RUN)]
+        paths += IMAGE
     if unit.results:
         paths += [(unit.results, WRITE)]
     if unit.scratch_mib:

@@ -89,22 +89,38 @@ def _network(unit: Unit) -> Lines:
 
 def _files(unit: Unit) -> Lines:
     """Of everything under /run and /var it sees its own payloads and the one place it writes to."""
-    # A workload's domain may have members that the release does not.
-    is_workload = unit.program is Program.WORKLOAD
-    payloads = [f"-{one}" for one in unit.read_folders] if is_workload else list(unit.read_folders)
-    readable = [*payloads, *([unit.image] if is_workload else [])]
-    writable = [unit.socket_folder] if unit.program is Program.ENGINE else [unit.results] if unit.results else []
-    scratch = f"{SCRATCH}:rw,mode=1777,size={unit.scratch_mib}M" if unit.scratch_mib else f"{SCRATCH}:ro"
-    libraries = ["/usr/lib/x86_64-linux-gnu", unit.image]
-    executable = [LAUNCHER, *(libraries if is_workload else [ENGINE])]
-    # Mounts that systemd makes do not follow the first word: each place where the unit may write is named.
-    closed = ["/", SCRATCH, *payloads, *writable]
-    lines = [
-        ("TemporaryFileSystem", f"/run:mode=0755 /var:ro {scratch}"),
-        ("BindReadOnlyPaths", " ".join(readable)),
+    lines = _workload_files(unit) if unit.program is Program.WORKLOAD else _engine_files(unit)
+    return [line for line in lines if line[1]]
+
+
+def _engine_files(unit: Unit) -> Lines:
+    writable = [unit.socket_folder]
+    return [
+        ("TemporaryFileSystem", f"/run:mode=0755 /var:ro {SCRATCH}:ro"),
+        ("BindReadOnlyPaths", " ".join(unit.read_folders)),
         ("BindPaths", " ".join(writable)),
         ("InaccessiblePaths", " ".join(f"-{path}" for path in HIDDEN)),
-        ("NoExecPaths", " ".join(closed)),
-        ("ExecPaths", " ".join(executable)),
+        # Mounts that systemd makes do not follow the first word: each place where the unit may write is named.
+        ("NoExecPaths", " ".join(["/", SCRATCH, *unit.read_folders, *writable])),
+        ("ExecPaths", f"{LAUNCHER} {ENGINE}"),
     ]
-    return [line for line in lines if line[1]]
+
+
+def _workload_files(unit: Unit) -> Lines:
+    """The root is its image, and of the box's there is launcher and rules. What is no payload of the release, since the
+    domain may have members that it lacks, is passed over. With a plus, paths are of the workload's root."""
+    payloads = [f"-{one}" for one in unit.read_folders]
+    writable = [unit.results] if unit.results else []
+    scratch = f"{SCRATCH}:rw,mode=1777,size={unit.scratch_mib}M" if unit.scratch_mib else f"{SCRATCH}:ro"
+    own = [f"{LAUNCHER}:{unit.launcher}", f"{unit.rules_file}:{unit.visible_rules}"]
+    closed = [f"+{SCRATCH}", *(f"-+{one}" for one in unit.read_folders), *(f"+{one}" for one in writable)]
+    return [
+        ("RootDirectory", unit.image),
+        ("MountAPIVFS", "yes"),
+        ("BindLogSockets", "no"),
+        ("TemporaryFileSystem", f"/var:ro {scratch}"),
+        ("BindReadOnlyPaths", " ".join([*own, *payloads])),
+        ("BindPaths", " ".join(writable)),
+        ("InaccessiblePaths", " ".join(f"-+{path}" for path in HIDDEN)),
+        ("NoExecPaths", " ".join(closed)),
+    ]

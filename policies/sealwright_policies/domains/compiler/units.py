@@ -18,6 +18,14 @@ SOCKETS: Final = "/run/sealwright/engine"
 ENGINE: Final = "/usr/lib/sealwright/bin/llama-server"
 LAUNCHER: Final = "/usr/lib/sealwright/bin/sealwright-launch"
 """Becomes the unit's program once it has confined itself."""
+RULES: Final = "/usr/lib/sealwright/landlock"
+LAUNCHER_IN_WORKLOAD: Final = "/run/sealwright-launch"
+RULES_IN_WORKLOAD: Final = "/run/sealwright-rules"
+"""Launcher and rules in the root that a workload has of its own, where nothing else is the box's."""
+WORKLOAD_PROGRAM: Final = "/program"
+WORKLOAD_CODE: Final = "/usr"
+WORKLOAD_SETTINGS: Final = "/etc"
+"""What is used of a workload's image: what it starts with, what that may run and load, and what it may read."""
 SCRATCH: Final = "/tmp"  # noqa: S108
 """Of the unit's own, by TemporaryFileSystem=."""
 
@@ -52,8 +60,23 @@ class Unit:
 
     @property
     def image(self) -> str:
-        """Folder of a workload's image."""
+        """Folder of a workload's image, which is its root."""
         return f"{PAYLOADS}/{self.member}"
+
+    @property
+    def rules_file(self) -> str:
+        """Its Landlock rules in the verity root; /usr/share/sealwright is hidden from units."""
+        return f"{RULES}/{self.name}.rules"
+
+    @property
+    def launcher(self) -> str:
+        """The launcher, as the unit sees it."""
+        return LAUNCHER_IN_WORKLOAD if self.program is Program.WORKLOAD else LAUNCHER
+
+    @property
+    def visible_rules(self) -> str:
+        """Its rules, as it sees them."""
+        return RULES_IN_WORKLOAD if self.program is Program.WORKLOAD else self.rules_file
 
     @property
     def socket_folder(self) -> str:
