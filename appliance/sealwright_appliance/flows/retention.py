@@ -99,7 +99,7 @@ class Retention:
             wait = LOOK_EVERY_S
             try:
                 self.look()
-            except SealwrightError as error:
+            except (SealwrightError, OSError) as error:
                 tell(Trouble(Event.RETENTION, type(error)))
 
     def look(self) -> None:

@@ -217,3 +217,27 @@ def test_the_calendar_never_goes_back() -> None:
     assert (back.at, back.clock_ms) == (ISSUED + 1, 500)
     assert advanced(back, 1_500, ISSUED - 7).at == ISSUED + 2
     assert not is_over(ISSUED, ISSUED + 2 * DAY_S - 1, 2)
+
+
+@pytest.mark.parametrize("failure", [OperationError("the TPM refuses"), OSError(5, "Input/output error")])
+def test_a_look_that_fails_is_tried_again(
+    files: DomainFiles, times: Times, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    """And ends no thread, with which the agent would end."""
+    monkeypatch.setattr(retention_module, "FIRST_LOOK_S", 0.0)
+    monkeypatch.setattr(retention_module, "LOOK_EVERY_S", 0.0)
+    put(files, "first")
+    retention = started(files, times)
+    looks = []
+
+    def clock_ms() -> int:
+        looks.append(times.clock_ms)
+        if len(looks) == 1:
+            raise failure
+        retention.stop.set()
+        return times.clock_ms
+
+    retention.read_clock_ms = clock_ms
+    retention.run()
+    assert len(looks) == 2
+    assert (retention.folder / "calendar.json").exists()
