@@ -14,6 +14,7 @@ from sealwright_appliance.boot import (
     nearest_pcr_obstacles,
     order_leases,
 )
+from sealwright_appliance.kernel_keys import offered_key
 from sealwright_appliance.lease_store import LeaseStore, StoredShares
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
@@ -228,7 +229,8 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
     try:
         mount_point.mkdir(parents=True, exist_ok=True)
         mount_point.chmod(0o755)
-        run(open_crypt, secrets=[key])
+        with offered_key(volumes.key_name(payload.payload_id), key):
+            run(open_crypt)
         run(open_verity)
         # What udev has read of the devices would stay as long as they are held open.
         drop_cached_pages([paths.mapped(name) for name in names])

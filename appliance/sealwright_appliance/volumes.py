@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sealwright_appliance.paths import MAPPER
-from sealwright_policies.appraisal.reference_values import DmCrypt, Payload, PayloadKind, Verity
+from sealwright_policies.appraisal.reference_values import Payload, PayloadKind, Verity
 
 Argv = list[str]
 
@@ -20,6 +20,8 @@ RUNNABLE = "ro,nodev,nosuid"
 READ_WRITE = "rw,nodev,nosuid,noexec,nosymfollow"
 """No links: whoever owns the disk could have root write through them. Nothing of ours makes any."""
 DEVICE_WAIT_S = 30
+DM_SECTOR = 512
+"""Bytes: the unit of every size in a device-mapper table, whatever the sectors of the device."""
 
 
 def crypt_name(payload_id: str) -> str:
@@ -37,14 +39,23 @@ def wait_for(device: Path) -> Argv:
     return ["udevadm", "wait", f"--timeout={DEVICE_WAIT_S}", str(device)]
 
 
-def open_crypt(device: Path, name: str, parameters: DmCrypt) -> Argv:
-    """Open a plain dm-crypt device, read-only; the key is ``{secret0}``, taken as it is, without hashing."""
+def key_name(payload_id: str) -> str:
+    """Name of a payload's volume key in the kernel's keyring, while its device is made."""
+    return f"sealwright:{payload_id}"
+
+
+def open_crypt(payload: Payload, device: Path) -> Argv:
+    """Make a plain dm-crypt device, read-only, of the key in the keyring, taken as it is.
+
+    cryptsetup would do it with the key itself, which the table then shows to root (``dmsetup table --showkeys``). The
+    UUID is of the form that cryptsetup gives, by which udev's rules know such a device.
+    """
+    name, parameters = crypt_name(payload.payload_id), payload.dm_crypt
+    key = f":{parameters.key_bits // 8}:logon:{key_name(payload.payload_id)}"
+    size = payload.size // DM_SECTOR
     return [
-        *("cryptsetup", "open", "--batch-mode", "--type", "plain", "--readonly"),
-        *("--cipher", parameters.cipher, "--key-size", str(parameters.key_bits)),
-        *("--sector-size", str(parameters.sector_size)),
-        *("--key-file", "{secret0}", "--keyfile-size", str(parameters.key_bits // 8)),
-        *(str(device), name),
+        *("dmsetup", "create", name, "--readonly", "--uuid", f"CRYPT-PLAIN-{name}", "--table"),
+        f"0 {size} crypt {parameters.cipher} {key} 0 {device} 0 1 sector_size:{parameters.sector_size}",
     ]
 
 
@@ -86,15 +97,15 @@ def close_verity(name: str) -> Argv:
 
 def close_crypt(name: str) -> Argv:
     """Close a dm-crypt device; the kernel forgets its key."""
-    return ["cryptsetup", "close", name]
+    return ["dmsetup", "remove", "--retry", name]
 
 
 def open_payload(payload: Payload, device: Path, mount_point: Path) -> list[Argv]:
-    """All steps that make a payload readable; the first takes the volume key as ``{secret0}``."""
+    """All steps that make a payload readable; the first wants the volume key in the keyring, as :func:`key_name`."""
     crypt, verity = crypt_name(payload.payload_id), verity_name(payload.payload_id)
     options = RUNNABLE if payload.kind is PayloadKind.WORKLOAD else READ_ONLY
     return [
-        open_crypt(device, crypt, payload.dm_crypt),
+        open_crypt(payload, device),
         open_verity(MAPPER / crypt, verity, payload.verity),
         mount(MAPPER / verity, mount_point, payload.file_system, options),
     ]

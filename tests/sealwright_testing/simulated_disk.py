@@ -7,7 +7,8 @@ cryptsetup. Closing PCR 15 is done in the TPM, as systemd does.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sealwright_appliance import payloads as payloads_module
 from sealwright_appliance import unlock as unlock_module
 from sealwright_appliance.binding import SLOT_SIZE, StateBinding, load_binding, store_binding
 from sealwright_appliance.console import Console
+from sealwright_appliance.kernel_keys import offered_key
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.run import run as really_run
 from sealwright_appliance.status import BootResult
@@ -43,7 +45,7 @@ class Disk:
     box: SimulatedBox
     seen: list[list[str]] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
-    """Given to plain dm-crypt, in order."""
+    """Laid into the keyring for plain dm-crypt, in order."""
     passphrases: list[bytes] = field(default_factory=list)
     """Given to LUKS, in order."""
     missing: set[str] = field(default_factory=set)
@@ -108,14 +110,19 @@ class Disk:
             self.box.measure(15, argv[2])
         if argv[0].endswith("mkfs.ext4"):
             shutil.rmtree(self.box.paths.state, ignore_errors=True)  # what is on the volume
-        if argv[1] == "open":
+        if argv[1] in ("open", "create"):
             self._map(argv)
-        if "plain" in argv:
-            self.keys.extend(secrets)
-        elif "luks2" in argv:
+        if "luks2" in argv:
             self.passphrases.extend(secrets)
             really_run([*argv[:2], "--test-passphrase", *argv[2 : argv.index(LUKS_NAME)]], secrets=secrets)
         return ""
+
+    @contextmanager
+    def offer(self, name: str, key: bytes) -> Iterator[None]:
+        """In place of :func:`sealwright_appliance.kernel_keys.offered_key`: the same, but noted."""
+        self.keys.append(key)
+        with offered_key(name, key):
+            yield
 
     def _map(self, argv: Sequence[str]) -> None:
         """An empty file for a device that would be made."""
@@ -136,6 +143,7 @@ class Disk:
         self.passphrases.clear()
         monkeypatch.setattr(unlock_module, "run", self.run)
         monkeypatch.setattr(payloads_module, "run", self.run)
+        monkeypatch.setattr(payloads_module, "offered_key", self.offer)
         self.box.boot(events=events)
         self.console.write_text("")
         return unlock(self.box.paths, Console([self.console]))

@@ -93,6 +93,7 @@ def test_a_payload_in_a_test_image_neither_serves_unlicensed_nor_gets_anywhere(s
     assert re.findall(r"left intruder (.*)", console) == ["none"]
     confined(console)
     a_workload_reads_its_data_set_and_nothing_else(console)
+    no_volume_keys(console)
     ports = set(re.findall(r"\bport ((?:tcp|udp)/\d+)", console))
     assert "tcp/8443" in ports
     assert ports <= set(open_ports(firewall_rules((POLICIES / "firewall.nft").read_text(), "https://license.example")))
@@ -164,6 +165,17 @@ def a_workload_reads_its_data_set_and_nothing_else(console: str) -> None:
 
 def written_by(workload: str, console: str) -> dict[str, str]:
     return dict(re.findall(rf"\bworkload {workload} (\S+) (.*)", console))
+
+
+def no_volume_keys(console: str) -> None:
+    """Root is shown by which keys the volumes are encrypted, and no key; none is left in a keyring."""
+    tables = dict(re.findall(r"table (\S+): \d+ \d+ crypt aes-xts-plain64 (\S+) ", console))
+    state = tables.pop("sealwright-state")
+    assert re.fullmatch(r":64:logon:cryptsetup:\S+", state)
+    payloads = {name.removeprefix("sealwright-crypt-") for name in tables}
+    assert payloads >= {*ModelStore.load().names, "rows"}
+    assert tables == {f"sealwright-crypt-{one}": f":64:logon:sealwright:{one}" for one in payloads}
+    assert re.findall(r"left key (.*)", console) == ["none"]
 
 
 @contextmanager

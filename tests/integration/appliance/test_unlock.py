@@ -204,7 +204,7 @@ def test_a_binding_of_somebody_else_opens_nothing(disk: Disk, monkeypatch: pytes
     ("failure", "code"),
     [
         (None, BoxCode.PAYLOAD_CORRUPTED),
-        (OperationError("cryptsetup did not end within 120 s."), BoxCode.UNLOCK_FAILED),
+        (OperationError("dmsetup did not end within 120 s."), BoxCode.UNLOCK_FAILED),
         (OSError(5, "Input/output error"), BoxCode.UNLOCK_FAILED),
     ],
 )

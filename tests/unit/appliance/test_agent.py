@@ -76,8 +76,8 @@ def agent_of_a_broken_payload(root: Path, devices: str) -> Agent:
     answers = {"veritysetup status": CORRUPTED, "dmsetup info": devices}
 
     def execute(argv: Sequence[str], **_: object) -> str:
-        if argv[0] == "cryptsetup":
-            raise ToolError("cryptsetup", 5, "Device is still in use")
+        if argv[:2] == ["dmsetup", "remove"]:
+            raise ToolError("dmsetup", 1, "Device or resource busy")
         return answers.get(" ".join(argv[:2]), "")
 
     paths = Paths(root=root)

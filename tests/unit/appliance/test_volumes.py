@@ -12,12 +12,12 @@ PAYLOAD = Payload(**payload_fields())
 
 
 def test_a_payload_is_opened_by_the_manifest_alone() -> None:
-    """Plain dm-crypt, verity without superblock, a mount that executes nothing; the key by file descriptor."""
+    """Plain dm-crypt, verity without superblock, a mount that executes nothing; of the key a reference alone."""
     crypt, verity, mount = volumes.open_payload(PAYLOAD, Path("/dev/p"), Path("/run/m"))
     assert crypt == [
-        *("cryptsetup", "open", "--batch-mode", "--type", "plain", "--readonly", "--cipher", "aes-xts-plain64"),
-        *("--key-size", "512", "--sector-size", "4096", "--key-file", "{secret0}", "--keyfile-size", "64"),
-        *("/dev/p", "sealwright-crypt-medical"),
+        *("dmsetup", "create", "sealwright-crypt-medical", "--readonly"),
+        *("--uuid", "CRYPT-PLAIN-sealwright-crypt-medical", "--table"),
+        f"0 {PAYLOAD.size // 512} crypt aes-xts-plain64 :64:logon:sealwright:medical 0 /dev/p 0 1 sector_size:4096",
     ]
     assert verity == [
         *("veritysetup", "open", "--no-superblock", "--format", "1", "--hash", "sha256", "--salt", "5a" * 32),
@@ -45,7 +45,7 @@ def test_a_payload_is_closed_in_reverse() -> None:
     assert volumes.close_payload("medical", Path("/run/m")) == [
         ["umount", "/run/m"],
         ["veritysetup", "close", "sealwright-medical"],
-        ["cryptsetup", "close", "sealwright-crypt-medical"],
+        ["dmsetup", "remove", "--retry", "sealwright-crypt-medical"],
     ]
 
 

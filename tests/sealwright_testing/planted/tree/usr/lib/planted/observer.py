@@ -11,6 +11,8 @@ It prints, besides the lines of intruder.py,
     workload NAME LINE              what a workload has written
     data-set NAME open|closed       whether the kernel has a device of a data set
     image PAYLOAD RESULT            what came of running the program in a payload as root, where mounts forbid nothing
+    table NAME: LINE                a table of device-mapper, with its keys, as root is shown it (dmsetup(8))
+    left key DESCRIPTION            a key of type logon in the kernel's keyrings (proc_keys(5)); or "none"
     port PROTOCOL/NUMBER            a port on which somebody listens
     knock listening                 somebody may now connect to port 9998
     knock dropped|ACCEPTED          what the packet filter did with that
@@ -192,6 +194,15 @@ def run_image(payload: str) -> None:
     print("image", payload, ended, flush=True)
 
 
+def report_keys() -> None:
+    """What root sees of volume keys. In /proc/keys the type stands in the eighth column, a description behind it."""
+    shown = subprocess.run(["dmsetup", "table", "--showkeys"], capture_output=True, text=True, check=True)
+    for line in shown.stdout.splitlines():
+        print("table", line, flush=True)
+    rows = [line.split() for line in Path("/proc/keys").read_text().splitlines()]
+    print("left key", *([row[8] for row in rows if row[7] == "logon"] or ["none"]), flush=True)
+
+
 def report_ports() -> None:
     """From /proc/net/tcp and its like: a local address ends in :PORT, in hex; a TCP socket in state 0A listens, a UDP
     socket in state 07 has no peer."""
@@ -275,6 +286,7 @@ def main() -> None:
     report_data_sets()
     for payload in ("counting", "rows"):
         run_image(payload)
+    report_keys()
     report_ports()
     control("control")
     for profile in ("sealwright-gateway", "sealwright-agent"):
