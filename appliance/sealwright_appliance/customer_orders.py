@@ -122,7 +122,7 @@ class CustomerOrders:
             merged = merged_approvals(bound.approvals, brought.approvals, keep=self._running())
             added = len([one for one in merged if one not in bound.approvals])
             if added:
-                store_binding(self.paths.partition("binding"), bound.model_copy(update={"approvals": merged}))
+                store_binding(self.paths.agents_binding, bound.model_copy(update={"approvals": merged}))
         helps = self._locked() and release == self._running()
         return ApprovalOutcome(
             releases=_releases(merged), volume_id=volume_id(bound.public, bound.private), added=added, restarts=helps
@@ -151,7 +151,7 @@ class CustomerOrders:
                     "RUNNING_NOT_APPROVED",
                     "The release that runs is not approved; approve it or start another first.",
                 )
-            store_and_forget(self.paths.partition("binding"), left)
+            store_and_forget(self.paths.agents_binding, left)
         self.board.say(f"approval of release {order.release_id[:16]} withdrawn by the customer")
         return ApprovedReleases(releases=_releases(left.approvals), volume_id=volume_id(bound.public, bound.private))
 
@@ -168,7 +168,7 @@ class CustomerOrders:
                 verify_wipe_order(
                     order, volume_id(bound.public, bound.private), load_p256_public_key(bound.customer_key)
                 )
-            store_binding(self.paths.partition("binding"), bound.model_copy(update={"wipe_order": order}))
+            store_binding(self.paths.agents_binding, bound.model_copy(update={"wipe_order": order}))
         self.board.say("wipe: the customer has ordered it; the box restarts and destroys what it keeps")
         try:
             with self.tpm_lock, open_tpm(self.paths.tcti) as tpm:
@@ -185,7 +185,7 @@ class CustomerOrders:
         return status.state is BoxState.LOCKED and status.code == BoxCode.STATE_VOLUME
 
     def _load(self) -> StateBinding:
-        bound = load_binding(self.paths.partition("binding"))
+        bound = load_binding(self.paths.agents_binding)
         if bound is None:
             raise OperationError("The box has no binding record.", cure="Install it anew.")
         return bound

@@ -209,6 +209,11 @@ class Paths:
         """A partition by its GPT label."""
         return self._under("/dev/disk/by-partlabel") / label
 
+    @property
+    def agents_binding(self) -> Path:
+        """The partition ``binding`` as a device of the agent's own: the one disk that its profile lets it open."""
+        return self._under("/dev/sealwright-binding")
+
     def partition_by_uuid(self, uuid: str) -> Path:
         """A partition by its GPT unique id."""
         return self._under("/dev/disk/by-partuuid") / uuid

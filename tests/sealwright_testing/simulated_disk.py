@@ -71,6 +71,9 @@ class Disk:
         for device in (self.state_device, self.binding_device):
             with device.open("wb") as file:
                 file.truncate(2 * SLOT_SIZE)
+        node = self.box.paths.agents_binding  # a device node in the box
+        node.unlink(missing_ok=True)
+        node.symlink_to(self.binding_device)
 
     @property
     def state_device(self) -> Path:

@@ -65,7 +65,8 @@ KEPT_BY_PROFILE = {
         "writable-places", "link",
     }),
     "sealwright-agent": frozenset({
-        "data-set", "data-set-device", "results", "interpreter", "kernel-log", "packet-socket",
+        "data-set", "data-set-device", "disk", "interpreter", "kernel-log", "other-payload-device", "packet-socket",
+        "results",
     }),
 }  # fmt: skip
 """From root by a profile alone, beside what is kept from root anyhow."""

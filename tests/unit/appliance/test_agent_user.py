@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,26 @@ def test_the_state_volume_the_result_and_the_logs_are_the_agents(tmp_path: Path,
     give_to_agent(paths)
     volume = [paths.state, paths.claim, paths.leases, paths.leases / "1.jws"]
     assert set(given) == {*volume, paths.boot_result, paths.firmware_log, paths.userspace_log}
+
+
+def test_the_record_is_the_agents_under_a_name_of_its_own(tmp_path: Path, given: list[Path]) -> None:
+    """A device node of the same device for one user, whatever the disk is called; one that lay there before goes."""
+    paths = unlocked(tmp_path)
+    partition, node = paths.partition("binding"), paths.agents_binding
+    partition.parent.mkdir(parents=True)
+    os.mknod(partition.parent / "vda4", stat.S_IFBLK | 0o660, os.makedev(254, 4))
+    partition.symlink_to("vda4")
+    node.write_text("something else")
+    give_to_agent(paths)
+    made = node.lstat()
+    assert (stat.S_ISBLK(made.st_mode), made.st_rdev, stat.S_IMODE(made.st_mode)) == (True, os.makedev(254, 4), 0o600)
+    assert node in given
+
+
+def test_a_box_without_that_partition_has_none_to_give(tmp_path: Path, given: list[Path]) -> None:
+    paths = unlocked(tmp_path)
+    give_to_agent(paths)
+    assert paths.agents_binding not in given
 
 
 def test_no_link_is_followed_off_the_volume(tmp_path: Path, given: list[Path]) -> None:
