@@ -73,7 +73,7 @@ lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
 .PHONY: test test-all test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
-	test-redteam
+	test-redteam test-training
 # First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
@@ -81,7 +81,7 @@ test:  ## all that a change must pass: lint, unit, vectors, integration, VM case
 		step-postgresql step-models
 	@$(MAKE) --no-print-directory step-vm
 	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration postgresql vm
-test-all: test  ## everything, soaks apart (today the same as test)
+test-all: test test-training  ## everything, soaks apart
 test-unit: python  ## unit tests and vectors
 	@$(PYTEST) tests/unit tests/vectors
 test-fuzz: python  ## fuzz parsers and interfaces, ten minutes (MINUTES=60 for an hour); short runs are among the tests
@@ -101,6 +101,8 @@ test-leases: python  ## drive leases in random order for MINUTES (10)
 VM := $(PYTHON) -m pytest --numprocesses 2 --dist worksteal --timeout 3600
 test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
 	@$(VM) -m vm tests/vm
+test-training: python tools server training trained  ## a box in which torch tunes a model on sealed data
+	@$(VM) -m training tests/vm
 test-redteam: python tools server wheel trained  ## what an attacker would try, apart from the other tests
 	@$(PYTEST) -m redteam tests/integration
 	@$(VM) -m redteam tests/vm

@@ -29,7 +29,7 @@ from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
 from sealwright_appliance.customer_evidence import CustomerEvidence, add_customer_evidence
 from sealwright_appliance.customer_orders import CustomerOrders, add_customer_orders
-from sealwright_appliance.engines import Engines, open_models
+from sealwright_appliance.engines import SERVED, Engines, open_models
 from sealwright_appliance.flows.box_flows import BoxFlows
 from sealwright_appliance.flows.endpoints import add_flows
 from sealwright_appliance.flows.reporting import FlowReporting
@@ -46,12 +46,14 @@ from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_outflow, load_service
 from sealwright_appliance.renewal import Renewal
-from sealwright_appliance.status import PayloadState
+from sealwright_appliance.status import PayloadState, WorkloadRun
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.volume_client import VolumeClient
 from sealwright_appliance.volume_service import Volumes
-from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import OperationError, SealwrightError
+
+LOOK_S = 5.0
+"""Between two looks at workloads that run."""
 
 
 @dataclass
@@ -84,6 +86,8 @@ class Agent:
             self._spawn(self.flows.retention.run)
         if self.board.status.state is BoxState.UNLOCKED:
             self._spawn(self.watch_engines)
+            if self.board.status.workloads:
+                self._spawn(self.watch_workloads)
 
     def watch_engines(self) -> None:
         """Wait until each engine serves or has failed; :mod:`.volume_service` has started them."""
@@ -99,6 +103,17 @@ class Agent:
         self.board.engines_decided()
         if self.board.status.state is BoxState.ENDED:
             self.keeper.keep_status()
+
+    def watch_workloads(self) -> None:
+        """Note how far each workload comes, until all have ended."""
+        waiting = {one.payload_id for one in self.board.status.workloads}
+        while waiting and not self.keeper.stop.wait(LOOK_S):
+            for name in sorted(waiting):
+                run = self.volumes.run_of(name)
+                if run is not None:
+                    self.board.set_run(name, run)
+                if run in (WorkloadRun.DONE, WorkloadRun.FAILED):
+                    waiting.discard(name)
 
     def _given_up(self, payload_id: str, failure: Obstacle) -> Obstacle:
         """Stop an engine that will never answer, or systemd starts it again for ever; what to say of it."""
@@ -162,7 +177,7 @@ def _outflow(paths: Paths, board: StatusBoard) -> BoxOutflow:
         lease = board.status.lease
         return lease.issued_at if lease is not None else 0
 
-    models = frozenset(one.payload_id for one in board.status.payloads if one.kind == PayloadKind.MODEL)
+    models = frozenset(one.payload_id for one in board.status.payloads if one.kind in SERVED)
     outflow = BoxOutflow(
         paths.outflow_used, load_outflow(paths), models, service_time, alarm=board.extraction_alarm,
         alarms=board.set_extraction_alarms,

@@ -16,8 +16,10 @@ from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_outflow
+from sealwright_appliance.results import ADAPTER
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.workloads import NO_WORKLOADS, ReleaseWorkloads
 
 LOADING_MOST_S = 900.0
 POLL_S = 0.5
@@ -32,6 +34,8 @@ CACHE_MOST_MIB = 8192
 EMBEDDED_TOKENS = 2048
 """Of the longest text that gets an embedding: it must fit into one batch of the engine."""
 MIB = 1024 * 1024
+SERVED = frozenset({str(PayloadKind.MODEL), ADAPTER})
+"""Kinds of payloads that engines serve."""
 
 
 def unit(payload_id: str) -> str:
@@ -55,26 +59,42 @@ def memory_bytes() -> int:
 
 
 def environment(
-    paths: Paths, payload: PayloadStatus, *, processors: int, memory: int, engines: int, embeddings: bool = False
+    paths: Paths,
+    payload: PayloadStatus,
+    *,
+    processors: int,
+    memory: int,
+    engines: int,
+    embeddings: bool = False,
+    base: PayloadStatus | None = None,
 ) -> str:
     """Environment file of an engine unit.
 
     Args:
         embeddings: whether hidden states may leave the model; else the engine does not make any.
+        base: the model that an adapter changes.
 
     One processor stays free: with all of them busy, llama.cpp's threads wait for each other (28 tokens/s became 1.2).
     """
     threads = max(1, (processors - 1) // max(1, engines))
-    model = paths.payloads / payload.payload_id / payload.file_name
+    own = paths.payloads / payload.payload_id / payload.file_name
+    model = own if base is None else paths.payloads / base.payload_id / base.file_name
+    adapter = "" if base is None else f"--lora {own}"
     vectors = f"LLAMA_ARG_EMBEDDINGS=1\nLLAMA_ARG_UBATCH={EMBEDDED_TOKENS}\n" if embeddings else ""
     return vectors + (
-        f"SEALWRIGHT_MODEL={model}\nLLAMA_ARG_THREADS={threads}\nLLAMA_ARG_N_PARALLEL={PARALLEL_REQUESTS}\n"
+        f"SEALWRIGHT_MODEL={model}\nSEALWRIGHT_ADAPTER={adapter}\nLLAMA_ARG_THREADS={threads}\nLLAMA_ARG_N_PARALLEL={PARALLEL_REQUESTS}\n"
         f"OMP_NUM_THREADS={threads}\nLLAMA_ARG_CACHE_RAM={prompt_cache_mib(memory, engines)}\n"
     )
 
 
-def prepare_engines(paths: Paths, payloads: Sequence[PayloadStatus]) -> None:
-    """Write the environment of each payload's engine: what is written is started, and started again."""
+def prepare_engines(paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads = NO_WORKLOADS) -> None:
+    """Write the environment of each payload's engine: what is written is started, and started again.
+
+    Args:
+        payloads: models, and adapters with theirs.
+        plans: which model an adapter changes.
+    """
+    models = {payload.payload_id: payload for payload in payloads}
     processors, memory, outflow = os.cpu_count() or 1, memory_bytes(), load_outflow(paths)
     for payload in payloads:
         text = environment(
@@ -84,6 +104,7 @@ def prepare_engines(paths: Paths, payloads: Sequence[PayloadStatus]) -> None:
             memory=memory,
             engines=len(payloads),
             embeddings=outflow.of(payload.payload_id).embeddings,
+            base=models[plans.adapters[payload.payload_id].base] if payload.kind == ADAPTER else None,
         )
         write_durably(paths.engine_environments / payload.payload_id, text.encode("utf-8"))
 
@@ -139,4 +160,4 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def open_models(payloads: Sequence[PayloadStatus]) -> list[PayloadStatus]:
     """Payloads that an engine can serve."""
-    return [payload for payload in payloads if payload.state is PayloadState.OPEN and payload.kind == PayloadKind.MODEL]
+    return [payload for payload in payloads if payload.state is PayloadState.OPEN and payload.kind in SERVED]

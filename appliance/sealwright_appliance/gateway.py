@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from sealwright_appliance.boot_result import load_boot_result
+from sealwright_appliance.engines import open_models
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_outflow
 from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.serve.gateway_tls import PEER_PORT
 from sealwright_appliance.serve.main import GatewayConfig, run_gateway
-from sealwright_appliance.status import PayloadState
 from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
-from sealwright_policies.appraisal.reference_values import PayloadKind
 
 ALL_INTERFACES = ""
 """IPv4 and IPv6."""
@@ -28,7 +27,7 @@ def gateway_config(
 ) -> GatewayConfig:
     """The gateway's configuration, from the result of this boot's unlock."""
     boot = load_boot_result(paths)
-    models = [p for p in boot.payloads if p.state is PayloadState.OPEN and p.kind == PayloadKind.MODEL]
+    models = open_models(boot.payloads)
     return GatewayConfig(
         agent_socket=paths.agent_socket,
         engine_sockets={model.payload_id: paths.engine_socket(model.payload_id) for model in models},

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from sealwright_appliance.boot import BoxState
 from sealwright_policies.appraisal.reference_values import Payload
 from sealwright_policies.appraisal.release import Release
@@ -79,6 +81,26 @@ class BudgetStatus(Document):
     lease_left_s: int
 
 
+class WorkloadRun(StrEnum):
+    """How far a workload has come in this boot."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class WorkloadStatus(Document):
+    """What the customer sees of an open workload."""
+
+    payload_id: Identifier
+    domain: str
+    run: WorkloadRun = WorkloadRun.WAITING
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Of its runs in earlier boots, if its domain lets them be seen; by
+    :class:`~sealwright_policies.workloads.Metric`."""
+
+
 class BootResult(Document):
     """What :mod:`.unlock` hands on to agent and gateway."""
 
@@ -93,6 +115,7 @@ class BootResult(Document):
     lease: LeaseStatus | None = None
     tls_fingerprint: str | None = None
     state_volume_open: bool = False
+    workloads: tuple[WorkloadStatus, ...] = ()
     ended_s: float | None = None
     """time.monotonic() when serving ended in this boot; it is the same in every process."""
 
@@ -120,6 +143,7 @@ class BoxStatus(Document):
     extraction_alarms: int = 0
     """API keys whose requests look like the copying of a model; their names are the administrator's to see."""
     tls_fingerprint: str | None
+    workloads: tuple[WorkloadStatus, ...] = ()
 
 
 def release_status(release: Release) -> ReleaseStatus:

@@ -9,7 +9,15 @@ from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, next_state
 from sealwright_appliance.console import Console, state_line
 from sealwright_appliance.log_lines import Event, Notice, tell
 from sealwright_appliance.outflow.key_states import KeyState
-from sealwright_appliance.status import BootResult, BoxStatus, BudgetStatus, LeaseStatus, PayloadState, PayloadStatus
+from sealwright_appliance.status import (
+    BootResult,
+    BoxStatus,
+    BudgetStatus,
+    LeaseStatus,
+    PayloadState,
+    PayloadStatus,
+    WorkloadRun,
+)
 
 NO_CONTACT = "No contact with the licence service in this boot yet."
 
@@ -34,6 +42,7 @@ class StatusBoard:
             secrets_waiting=False,
             renewal=NO_CONTACT,
             tls_fingerprint=boot.tls_fingerprint,
+            workloads=boot.workloads,
         )
 
     @property
@@ -86,6 +95,17 @@ class StatusBoard:
             self._status = self._status.model_copy(update={"payloads": payloads})
             if reason is not None:
                 self._console.say(f"payload {payload_id}: {reason.code}: {reason.sentence}")
+
+    def set_run(self, payload_id: str, run: WorkloadRun) -> None:
+        """Note how far a workload has come; that it has ended goes to the console."""
+        with self._lock:
+            workloads = tuple(
+                one.model_copy(update={"run": run}) if one.payload_id == payload_id else one
+                for one in self._status.workloads
+            )
+            if workloads != self._status.workloads and run in (WorkloadRun.DONE, WorkloadRun.FAILED):
+                self._console.say(f"workload {payload_id}: {run.value}")
+            self._status = self._status.model_copy(update={"workloads": workloads})
 
     def say(self, line: str) -> None:
         """Say on the console what changes nothing."""

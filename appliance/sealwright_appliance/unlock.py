@@ -38,6 +38,7 @@ from sealwright_appliance.release_files import (
     load_workloads,
     with_variants,
 )
+from sealwright_appliance.results import describe_workloads, lay_out_adapters
 from sealwright_appliance.run import run
 from sealwright_appliance.state_header import checked_header, read_header
 from sealwright_appliance.state_volume import (
@@ -69,6 +70,7 @@ from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.framing import UNLOCKED_WORD
 from sealwright_policies.wire.state_approval import approved_states
+from sealwright_policies.workloads import NO_WORKLOADS, ReleaseWorkloads
 
 PCR_EXTEND = "/usr/lib/systemd/systemd-pcrextend"
 FORMAT_TIMEOUT_S = 600.0
@@ -108,13 +110,22 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
     finally:
         _close(paths, console)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
+    plans = load_workloads(paths) if result.state is BoxState.UNLOCKED else NO_WORKLOADS
+    result = _with_results(paths, result, plans, console)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
-        prepare_engines(paths, open_models(result.payloads))
-        prepare_workloads(paths, result.payloads, load_workloads(paths))
+        prepare_engines(paths, open_models(result.payloads), plans)
+        prepare_workloads(paths, result.payloads, plans)
     give_to_agent(paths)
     _announce(paths, console, result)
     return result
+
+
+def _with_results(paths: Paths, result: BootResult, plans: ReleaseWorkloads, console: Console) -> BootResult:
+    """Adapters and metrics that workloads of earlier boots have written."""
+    adapters = lay_out_adapters(paths, result.payloads, plans, console.say)
+    described = describe_workloads(paths, result.payloads, plans, console.say)
+    return result.model_copy(update={"payloads": [*result.payloads, *adapters], "workloads": described})
 
 
 def _close(paths: Paths, console: Console) -> None:

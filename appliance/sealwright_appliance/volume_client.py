@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from sealwright_appliance.status import WorkloadRun
 from sealwright_appliance.volume_messages import MESSAGE_LIMIT, VolumeOperation, VolumeReply, VolumeRequest
 from sealwright_appliance.volume_service import received
 from sealwright_policies.errors import OperationError
@@ -31,6 +32,13 @@ class VolumeClient:
             return self._ask(VolumeOperation.INSPECT, payload_id).corrupted
         except OperationError:
             return False
+
+    def run_of(self, payload_id: str) -> WorkloadRun | None:
+        """Ask how far a workload has come; None if there is nobody to ask."""
+        try:
+            return self._ask(VolumeOperation.RUN, payload_id).run
+        except OperationError:
+            return None
 
     def restart(self) -> None:
         """Have the box restarted."""

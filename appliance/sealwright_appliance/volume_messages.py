@@ -1,4 +1,4 @@
-"""What the agent may ask of the volume service: three things, each about one payload or the box.
+"""What the agent may ask of the volume service: four things, each about one payload or the box.
 
 One request for each connection of ``/run/sealwright/volumes.sock``: a JSON document up to the end of what the client
 sends, then the reply up to the end of the connection.
@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from sealwright_appliance.status import WorkloadRun
 from sealwright_policies.wire.encoding import Document, Identifier
 
 MESSAGE_LIMIT = 4096
@@ -25,6 +26,8 @@ class VolumeOperation(StrEnum):
     """Stop a payload's engine and close its volume; may be asked again."""
     INSPECT = "inspect"
     """Has verity refused a block of it?"""
+    RUN = "run"
+    """How far has a workload come?"""
     RESTART = "restart"
     """Restart the box."""
 
@@ -44,3 +47,5 @@ class VolumeReply(Document):
     """What failed; None: it was done."""
     corrupted: bool = False
     """Answers INSPECT."""
+    run: WorkloadRun | None = None
+    """Answers RUN."""

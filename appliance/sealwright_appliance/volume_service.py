@@ -20,7 +20,9 @@ from sealwright_appliance import volumes, workloads
 from sealwright_appliance.engines import unit
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.results import ADAPTER_FILE
 from sealwright_appliance.run import ToolError, run
+from sealwright_appliance.status import WorkloadRun
 from sealwright_appliance.volume_messages import (
     MESSAGE_LIMIT,
     SENTENCE_LIMIT,
@@ -53,6 +55,9 @@ class Volumes(Protocol):
     def is_corrupted(self, payload_id: str) -> bool:
         """Whether verity has refused a block since the payload was opened."""
 
+    def run_of(self, payload_id: str) -> WorkloadRun | None:
+        """How far a workload has come; None if nobody knows."""
+
     def restart(self) -> None:
         """Restart the machine: the only way to another unsealing."""
 
@@ -79,6 +84,9 @@ class VolumeService:
         # First of all: this service, started again, is not to start the engine again.
         (self.paths.engine_environments / payload_id).unlink(missing_ok=True)
         stopping = [["systemctl", "stop", unit(payload_id)]]
+        for name in self._adapters_on(payload_id):
+            (self.paths.engine_environments / name).unlink(missing_ok=True)
+            stopping.append(["systemctl", "stop", unit(name)])
         if marks := _names(self.paths.workloads):
             # All of them: each may have the payload open, and a lease has ended.
             stopping.append(["systemctl", "stop", workloads.ALL_UNITS])
@@ -89,6 +97,8 @@ class VolumeService:
         # A step may fail because an earlier try has done it: what the kernel still has is what counts.
         if volumes.is_open(self.execute(volumes.list_devices()), payload_id):
             failures += closing
+        else:
+            (self.paths.payloads / payload_id / ADAPTER_FILE).unlink(missing_ok=True)
         if failures:
             raise OperationError(f"Payload {payload_id} is not wholly closed: {failures[0]}")
 
@@ -98,6 +108,22 @@ class VolumeService:
             return volumes.is_corrupted(self.execute(volumes.verity_status(volumes.verity_name(payload_id))))
         except ToolError:
             return False
+
+    def _adapters_on(self, payload_id: str) -> list[str]:
+        """Adapters whose engines have this payload open, as the model that they change."""
+        wanted = f"={self.paths.payloads / payload_id}/"
+        return [
+            name
+            for name in _names(self.paths.engine_environments)
+            if name != payload_id and wanted in (self.paths.engine_environments / name).read_text("utf-8")
+        ]
+
+    def run_of(self, payload_id: str) -> WorkloadRun | None:
+        """See :class:`Volumes`."""
+        try:
+            return workloads.run_state(self.execute(workloads.show(payload_id)))
+        except ToolError:
+            return None
 
     def restart(self) -> None:
         """See :class:`Volumes`."""
@@ -113,6 +139,8 @@ class VolumeService:
             payload_id = self._own_payload(asked.payload_id)
             if asked.operation is VolumeOperation.INSPECT:
                 return VolumeReply(corrupted=self.is_corrupted(payload_id))
+            if asked.operation is VolumeOperation.RUN:
+                return VolumeReply(run=self.run_of(payload_id))
             self.close(payload_id)
         except (SealwrightError, OSError) as error:
             return VolumeReply(error=str(error)[:SENTENCE_LIMIT])

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_appliance.status import PayloadState, PayloadStatus, WorkloadRun
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.workloads import ReleaseWorkloads
 
@@ -22,6 +22,25 @@ ALL_UNITS = "sealwright-workload@*.service"
 def unit(payload_id: str) -> str:
     """The unit that runs a workload."""
     return f"sealwright-workload@{payload_id}.service"
+
+
+def show(payload_id: str) -> list[str]:
+    """The call whose output :func:`run_state` reads."""
+    return ["systemctl", "show", "--property=ActiveState", "--property=SubState", unit(payload_id)]
+
+
+def run_state(shown: str) -> WorkloadRun:
+    """How far a workload has come, by its unit, which stays active when it has ended well (systemd.service(5))."""
+    states = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    match states.get("ActiveState"), states.get("SubState"):
+        case "failed", _:
+            return WorkloadRun.FAILED
+        case "active", "exited":
+            return WorkloadRun.DONE
+        case "active" | "activating", _:
+            return WorkloadRun.RUNNING
+        case _:
+            return WorkloadRun.WAITING
 
 
 def obstacle_to(
@@ -56,7 +75,11 @@ def runnable(payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads) -> list
 
 
 def prepare_workloads(paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads) -> None:
-    """Make the places for results, and a mark for each workload: what is marked is started."""
+    """Make the places for results, and a mark for each workload: what is marked is started.
+
+    Raises:
+        OSError: the disk refuses.
+    """
     for name in runnable(payloads, plans):
         plan = plans.workloads[name]
         if plan.results:

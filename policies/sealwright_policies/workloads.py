@@ -1,4 +1,4 @@
-"""Which workloads a box may run, and on what (policies/spec/domain.md, 7).
+"""Which workloads a box may run, and on what, and what becomes of their results (policies/spec/domain.md, 7).
 
 ``sealwright-image build`` puts the document at :data:`WORKLOADS_FILE` in the root, where it is measured with everything
 else. What it does not name does not run, and a data set that none of its workloads reads is not opened.
@@ -6,6 +6,7 @@ else. What it does not name does not run, and a data set that none of its worklo
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -16,6 +17,11 @@ WORKLOADS_FILE = "/usr/share/sealwright/workloads.json"
 WORKLOADS_LIMIT = 64 * 1024
 """Bytes of the longest document."""
 MOST = 64
+METRICS_LIMIT = 4096
+"""Bytes of the longest document of metrics."""
+METRIC_MOST = 1e12
+METRIC_DIGITS = 4
+"""Significant digits of a number that is told: a number with all of its digits would carry a word of the data."""
 
 
 class WorkloadPlan(Document):
@@ -27,6 +33,16 @@ class WorkloadPlan(Document):
     """Payload ids of the models and data sets that it sees."""
     results: bool
     """Whether it has a place for results."""
+    metrics: bool = False
+    """Whether the box's customer may see the metrics among them."""
+
+
+class AdapterPlan(Document):
+    """An adapter that a domain serves once a workload of it has written it."""
+
+    domain: Identifier
+    base: Identifier
+    """Payload id of the model that it changes."""
 
 
 class ReleaseWorkloads(Document):
@@ -35,10 +51,38 @@ class ReleaseWorkloads(Document):
     version: Annotated[int, Field(ge=1, le=1)]
     workloads: Annotated[dict[Identifier, WorkloadPlan], Field(max_length=MOST)]
     """By payload id."""
+    adapters: Annotated[dict[Identifier, AdapterPlan], Field(max_length=MOST)] = Field(default_factory=dict)
+    """By member id."""
 
     def readers(self, payload_id: str) -> frozenset[str]:
         """Payload ids of the workloads that read a payload."""
         return frozenset(name for name, plan in self.workloads.items() if payload_id in plan.reads)
+
+
+class Metric(StrEnum):
+    """What a workload may tell of its run. A closed set: a name that it chose could say anything."""
+
+    EXAMPLES = "examples"
+    STEPS = "steps"
+    SECONDS = "seconds"
+    LOSS_BEFORE = "loss_before"
+    LOSS_AFTER = "loss_after"
+    ACCURACY_BEFORE = "accuracy_before"
+    ACCURACY_AFTER = "accuracy_after"
+
+
+Number = Annotated[float, Field(ge=-METRIC_MOST, le=METRIC_MOST, allow_inf_nan=False)]
+
+
+class RunMetrics(Document):
+    """``metrics.json`` among a domain's results."""
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    metrics: dict[str, Number]
+
+    def told(self) -> dict[str, float]:
+        """What is shown: known names, numbers rounded."""
+        return {name: float(f"{self.metrics[name]:.{METRIC_DIGITS}g}") for name in Metric if name in self.metrics}
 
 
 NO_WORKLOADS = ReleaseWorkloads(version=1, workloads={})
@@ -51,3 +95,12 @@ def parse_workloads(content: bytes) -> ReleaseWorkloads:
         FormatError: it is malformed.
     """
     return parse_json(ReleaseWorkloads, content, limit=WORKLOADS_LIMIT)
+
+
+def parse_metrics(content: bytes) -> RunMetrics:
+    """Parse ``metrics.json``, which a workload has written.
+
+    Raises:
+        FormatError: it is malformed.
+    """
+    return parse_json(RunMetrics, content, limit=METRICS_LIMIT)

@@ -28,7 +28,7 @@ from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import keep_signed_files
 from sealwright_appliance.state_volume import FirstBootSecrets
-from sealwright_appliance.status import BootResult, release_status
+from sealwright_appliance.status import BootResult, WorkloadRun, release_status
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls_identity
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.wire.encoding import document_bytes
@@ -61,6 +61,10 @@ class NotedVolumes:
     def is_corrupted(self, payload_id: str) -> bool:
         """Never."""
         return False
+
+    def run_of(self, payload_id: str) -> WorkloadRun | None:
+        """Nobody knows."""
+        return None
 
     def restart(self) -> None:
         """Note it."""

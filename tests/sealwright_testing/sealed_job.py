@@ -4,6 +4,7 @@ workload in a domain without data."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,19 +47,27 @@ def write_job(folder: Path, license_text: Path) -> SealedJob:
         (folder / name / "rows.csv").write_text("1,2\n" * ROWS)
     for name in ("stranger", "rows"):
         shutil.copy(program, folder / name)
+    texts = {name: open_anywhere(domain_text(name, "confidential", more)) for name, more in DOMAINS.items()}
+    payloads = {
+        "counting": ("workload", "counting-job"),
+        "stranger": ("workload", "strangers"),
+        "rows": ("data-set", "counting-job"),
+        "unread": ("data-set", "unread"),
+    }
+    return write_tables(folder, texts, payloads, license_text)
+
+
+def write_tables(
+    folder: Path, domains: Mapping[str, str], payloads: Mapping[str, tuple[str, str]], license_text: Path
+) -> SealedJob:
+    """Write domain files by name; payloads are given as kind and domain by id, and lie in folders of their ids."""
     (folder / "domains").mkdir(exist_ok=True)
-    domains = []
-    for name, more in DOMAINS.items():
-        path = folder / "domains" / f"{name}.toml"
-        path.write_text(open_anywhere(domain_text(name, "confidential", more)))
-        domains.append(path)
+    paths = []
+    for name, text in domains.items():
+        paths.append(folder / "domains" / f"{name}.toml")
+        paths[-1].write_text(text)
     lines: list[str] = []
-    for name, kind, domain in (
-        ("counting", "workload", "counting-job"),
-        ("stranger", "workload", "strangers"),
-        ("rows", "data-set", "counting-job"),
-        ("unread", "data-set", "unread"),
-    ):
+    for name, (kind, domain) in payloads.items():
         lines += ["", "[[payload]]", f'id = "{name}"', f'kind = "{kind}"', f'domain = "{domain}"']
         lines += [f'path = "{name}"', f'license = "{license_text}"']
-    return SealedJob(tuple(domains), tuple(lines))
+    return SealedJob(tuple(paths), tuple(lines))

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from typing import Any
 from sealwright_testing.domain_texts import write_serving
 from sealwright_testing.machine import HOST_ADDRESS
 from sealwright_testing.models import ModelStore
-from sealwright_testing.sealed_job import write_job
+from sealwright_testing.sealed_job import SealedJob
 from sealwright_testing.swtpm import SoftwareTpm
 
 START_TIMEOUT_S = 60.0
@@ -122,14 +122,14 @@ class Vendor:
         extra_tree: Path | None = None,
         extra_command_line: Sequence[str] = (),
         planted_engines: Sequence[str] = (),
-        with_job: bool = False,
+        job: Callable[[Path, Path], SealedJob] | None = None,
     ) -> Path:
-        """Write product.toml; returns its path. Of planted engines there is a domain, and no
-        payload; a job is a workload with its data set."""
+        """Write product.toml; returns its path. Of planted engines there is a domain, and no payload; a job, given what
+        writes it into a folder with a licence's text, is a workload with its data set."""
         members = dict.fromkeys(planted_engines, "planted") | {one.payload_id: one.domain for one in models}
         domains = write_serving(self.directory / "domains", members)
-        job = write_job(self.directory, models[0].license) if with_job else None
-        domains += job.domains if job else ()
+        sealed = job(self.directory, models[0].license) if job else None
+        domains = list(dict.fromkeys([*domains, *(sealed.domains if sealed else ())]))
         planted = [f'extra_tree = "{extra_tree}"'] if extra_tree else []
         planted += [f"extra_command_line = {json.dumps(list(extra_command_line))}"] if extra_command_line else []
         lines = [
@@ -152,7 +152,7 @@ class Vendor:
                 f'path = "{model.path}"',
                 f'license = "{model.license}"',
             ]
-        lines += job.lines if job else ()
+        lines += sealed.lines if sealed else ()
         target = self.directory / "product.toml"
         target.write_text("\n".join(lines) + "\n")
         return target

@@ -23,6 +23,7 @@ from sealwright_testing.firmware_variables import SecureBootKeys
 from sealwright_testing.machine import Machine
 from sealwright_testing.models import ModelStore
 from sealwright_testing.partition_table import SECTOR
+from sealwright_testing.sealed_job import write_job
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tools_root import ToolsRoot, cache_directory
 from sealwright_testing.vendor import IssuedLicense, Vendor, bundled_models
@@ -214,7 +215,7 @@ def _build_planted(world: World) -> None:
         extra_tree=tree,
         extra_command_line=[TAKES_CREDENTIALS],
         planted_engines=["intruder", "by-path", "by-profile", "by-rules"],
-        with_job=True,
+        job=write_job,
     )
     planted.build(show=True)
 

@@ -58,4 +58,9 @@ def status_lines(status: Mapping[str, Any], now: int) -> list[str]:
     for payload in status.get("payloads", []):
         reason = f" ({payload['code']}: {payload.get('sentence', '')})" if payload.get("code") else ""
         lines.append(f"payload   {payload.get('payload_id')} [{payload.get('domain')}] {payload.get('state')}{reason}")
+    for workload in status.get("workloads", []):
+        metrics = "".join(f", {name} {value}" for name, value in workload.get("metrics", {}).items())
+        lines.append(
+            f"workload  {workload.get('payload_id')} [{workload.get('domain')}] {workload.get('run')}{metrics}"
+        )
     return lines

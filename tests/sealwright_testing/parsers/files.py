@@ -25,7 +25,14 @@ from sealwright_policies.tcg.pcr import parse_selection
 from sealwright_policies.toml_location import parse_toml
 from sealwright_policies.transparency.entries import parse_entry
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan, parse_workloads
+from sealwright_policies.workloads import (
+    AdapterPlan,
+    ReleaseWorkloads,
+    RunMetrics,
+    WorkloadPlan,
+    parse_metrics,
+    parse_workloads,
+)
 from sealwright_testing.domain_texts import example_texts
 from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.image_inputs import product_text
@@ -72,9 +79,12 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("domain", lambda raw: find_problems([parse_domain(raw, "domain.toml")]), domains)
     said = ReleaseOutflow(version=1, models={"medical": OutflowPolicy(top_logprobs=2)})
     yield Parser("outflow", parse_outflow, (document_bytes(said),))
-    plan = WorkloadPlan(domain="training", reads=("medical", "records"), results=True)
-    plans = ReleaseWorkloads(version=1, workloads={"lora": plan})
+    plan = WorkloadPlan(domain="training", reads=("medical", "records"), results=True, metrics=True)
+    adapter = AdapterPlan(domain="training", base="medical")
+    plans = ReleaseWorkloads(version=1, workloads={"lora": plan}, adapters={"tuned": adapter})
     yield Parser("workloads", parse_workloads, (document_bytes(plans),))
+    metrics = RunMetrics(version=1, metrics={"steps": 14.0, "loss_after": 0.25})
+    yield Parser("run metrics", parse_metrics, (document_bytes(metrics),))
     yield Parser("TOML", of_text(parse_toml), domains)
     config = product_text("medical").encode()
     yield Parser(

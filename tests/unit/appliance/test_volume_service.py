@@ -11,6 +11,7 @@ import pytest
 
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError
+from sealwright_appliance.status import WorkloadRun
 from sealwright_appliance.volume_client import VolumeClient
 from sealwright_appliance.volume_messages import MESSAGE_LIMIT
 from sealwright_appliance.volume_service import VolumeService, serve
@@ -65,6 +66,44 @@ def test_workloads_are_started_beside_engines_and_stopped_before_anything_that_t
     assert closing[0].startswith("umount ")
     service.start_units()
     assert recorder.seen[-1].startswith("dmsetup ")  # neither is started again
+
+
+def test_an_adapters_engine_is_stopped_before_the_model_that_it_has_open_and_its_file_goes_with_it(
+    tmp_path: Path,
+) -> None:
+    recorder, paths = Recorder(), box(tmp_path)
+    service, file = VolumeService(paths, recorder), paths.payloads / "tuned/adapter.gguf"
+    file.parent.mkdir()
+    file.touch()
+    (paths.engine_environments / "tuned").write_text(f"SEALWRIGHT_MODEL={paths.payloads}/medical/model.gguf\n")
+    (paths.engine_environments / "other").write_text(f"SEALWRIGHT_MODEL={paths.payloads}/medical-2/model.gguf\n")
+    service.close("medical")
+    stopped = [line for line in recorder.seen if line.startswith("systemctl stop")]
+    assert stopped == [f"systemctl stop sealwright-engine@{one}.service" for one in ("medical", "tuned")]
+    service.close("tuned")
+    assert not file.exists()
+    service.start_units()
+    assert recorder.seen[-1] == "systemctl start --no-block sealwright-engine@other.service"
+
+
+@pytest.mark.parametrize(
+    ("shown", "run"),
+    [
+        ("ActiveState=active\nSubState=running\n", WorkloadRun.RUNNING),
+        ("ActiveState=activating\nSubState=start\n", WorkloadRun.RUNNING),
+        ("ActiveState=active\nSubState=exited\n", WorkloadRun.DONE),
+        ("ActiveState=failed\nSubState=failed\n", WorkloadRun.FAILED),
+        ("ActiveState=inactive\nSubState=dead\n", WorkloadRun.WAITING),
+        ("", WorkloadRun.WAITING),
+    ],
+)
+def test_how_far_a_workload_has_come_is_told_by_its_unit(tmp_path: Path, shown: str, run: WorkloadRun) -> None:
+    recorder = Recorder({"systemctl": shown})
+    assert VolumeService(box(tmp_path), recorder).run_of("training") is run
+    assert recorder.seen == [
+        "systemctl show --property=ActiveState --property=SubState sealwright-workload@training.service"
+    ]
+    assert VolumeService(box(tmp_path / "other"), Recorder(failing="systemctl")).run_of("training") is None
 
 
 def test_a_locked_box_starts_none(tmp_path: Path) -> None:

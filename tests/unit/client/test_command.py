@@ -120,6 +120,13 @@ def test_a_lease_ends_at_a_time_that_people_can_read() -> None:
     assert "lease     number 7, until 2026-01-01 00:00 UTC (in 13 days)" in lines
 
 
+def test_status_says_how_far_a_workload_has_come_and_what_it_tells_of_its_runs() -> None:
+    metrics = {"steps": 14.0, "loss_after": 0.1235}
+    workload = {"payload_id": "lora", "domain": "training", "run": "done", "metrics": metrics}
+    lines = status_lines({"state": "serving", "workloads": [workload]}, now=0)
+    assert lines[-1] == "workload  lora [training] done, steps 14.0, loss_after 0.1235"
+
+
 @pytest.mark.parametrize(
     ("away", "words"),
     [(86_400, "in 1 day"), (7199, "in 1 hour"), (120, "in 2 minutes"), (59, "now"), (-3600, "1 hour ago")],

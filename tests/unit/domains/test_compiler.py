@@ -10,8 +10,9 @@ import pytest
 from sealwright_policies.domains.chain import verify_domains
 from sealwright_policies.domains.compiler import compile_box, compile_domain, compile_domains, compile_units
 from sealwright_policies.domains.compiler.units import Program, Unit, units_of
+from sealwright_policies.domains.compiler.workloads import workloads
 from sealwright_policies.errors import UsageError
-from sealwright_policies.workloads import WORKLOADS_FILE, WorkloadPlan, parse_workloads
+from sealwright_policies.workloads import WORKLOADS_FILE, AdapterPlan, WorkloadPlan, parse_workloads
 from sealwright_testing.domain_texts import (
     ROOT_HASHES,
     domain_text,
@@ -159,10 +160,26 @@ def test_the_box_is_told_which_workload_reads_what() -> None:
     plans = parse_workloads(FILES[WORKLOADS_FILE].encode())
     assert plans.workloads.keys() == {"document-index", "lora-training"}
     assert plans.workloads["lora-training"] == WorkloadPlan(
-        domain="oncology-training", reads=("medical", "oncology", "oncology-adapter"), results=True
+        domain="oncology-training", reads=("medical", "oncology", "oncology-adapter"), results=True, metrics=True
     )
+    assert plans.adapters == {"oncology-adapter": AdapterPlan(domain="oncology-training", base="medical")}
     assert plans.readers("oncology") == {"lora-training"}
     assert plans.readers("finance") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("owner", "form", "told"),
+    [("customer", "metrics", True), ("vendor", "metrics", False), ("customer", "aggregates", False)],
+)
+def test_metrics_are_told_to_a_customer_to_whose_domain_they_flow(owner: str, form: str, told: bool) -> None:
+    makes = domain_text(
+        "makes",
+        more='\n[[member]]\nkind = "workload"\nid = "w"\n\n[run]\nworkloads = ["w"]\n\n[resources]\nresults_mib = 1\n'
+        f'\n[[flow]]\nto = "sees"\nforms = ["{form}"]\n',
+    )
+    sees = domain_text("sees", more=f'\n[[chain]]\nfrom = "makes"\nforms = ["{form}"]\n')
+    sees = sees.replace('kind = "vendor"', f'kind = "{owner}"')
+    assert workloads(verified([makes, sees])).workloads["w"].metrics is told
 
 
 def test_a_workload_waits_for_no_member_that_the_release_lacks() -> None:

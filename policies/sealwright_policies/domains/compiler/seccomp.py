@@ -17,8 +17,8 @@ COMMON: Final = (
 """Less than @system-service: no @aio, @chown, @ipc, @keyring, @resources, @setuid, no splice, kcmp, personality."""
 NETWORK: Final = "@network-io"
 """Sockets; of which families, RestrictAddressFamilies= says. The engine listens on one."""
-WORKLOAD: Final = "sched_setaffinity set_mempolicy mbind"
-"""Numerical libraries pin their threads."""
+WORKLOAD: Final = "get_mempolicy mbind sched_setaffinity set_mempolicy uname"
+"""Numerical libraries pin their threads, and ask for the memory of a processor; Python asks on which system it is."""
 
 DENIED: Final = (
     # Other processes' memory, and files that are not on any file system.

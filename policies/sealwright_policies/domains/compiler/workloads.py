@@ -1,18 +1,30 @@
-"""From domains to the list of workloads that a box goes by (policies/spec/domain.md, 7)."""
+"""From domains to the list of workloads and adapters that a box goes by (policies/spec/domain.md, 7)."""
 
 from __future__ import annotations
 
 from sealwright_policies.domains.chain import Domains
-from sealwright_policies.domains.compiler.units import Program, units_of
-from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan
+from sealwright_policies.domains.compiler.units import Program, Unit, units_of
+from sealwright_policies.domains.model import Form, MemberKind, OwnerKind
+from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, WorkloadPlan
 
 
 def workloads(domains: Domains) -> ReleaseWorkloads:
-    """All workloads that may run."""
-    plans = {
-        unit.member: WorkloadPlan(domain=unit.domain.name, reads=unit.reads, results=unit.results is not None)
+    """All workloads that may run, and all adapters that may be served."""
+    units = [unit for source in domains for unit in units_of(domains, source.domain.name)]
+    plans = {unit.member: _plan(unit, domains) for unit in units if unit.program is Program.WORKLOAD}
+    adapters = {
+        member.id: AdapterPlan(domain=source.domain.name, base=str(member.base))
         for source in domains
-        for unit in units_of(domains, source.domain.name)
-        if unit.program is Program.WORKLOAD
+        if source.domain.run.engine
+        for member in source.domain.members(MemberKind.ADAPTER)
     }
-    return ReleaseWorkloads(version=1, workloads=dict(sorted(plans.items())))
+    return ReleaseWorkloads(version=1, workloads=dict(sorted(plans.items())), adapters=dict(sorted(adapters.items())))
+
+
+def _plan(unit: Unit, domains: Domains) -> WorkloadPlan:
+    metrics_to = {unit.domain.name, *(one.to for one in unit.domain.flow if Form.METRICS in one.forms)}
+    told = any(
+        domains.by_name[name].domain.owner.kind is OwnerKind.CUSTOMER for name in metrics_to if name in domains.by_name
+    )
+    has_place = unit.results is not None
+    return WorkloadPlan(domain=unit.domain.name, reads=unit.reads, results=has_place, metrics=has_place and told)

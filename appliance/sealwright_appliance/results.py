@@ -1,0 +1,111 @@
+"""What workloads have written: adapters that are served, metrics that the customer sees (policies/spec/domain.md, 7).
+
+:mod:`.unlock` takes both at the start of the box, as root, once nothing unseals any more. They were written by a
+program that has read sealed data and may have been subverted by it: nothing is parsed here but the metrics, and of
+these a closed set of numbers is told. An adapter is read by the engine alone, in its sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sealwright_appliance.files import write_durably
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.status import PayloadState, PayloadStatus, WorkloadStatus
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.errors import OperationError, SealwrightError
+from sealwright_policies.workloads import METRICS_LIMIT, ReleaseWorkloads, parse_metrics
+
+ADAPTER = "adapter"
+"""Kind of a payload that is none of the release's: it was made in the box."""
+ADAPTER_FILE = "adapter.gguf"
+ADAPTER_LIMIT = 64 * 1024 * 1024
+"""Bytes; it lies in memory while the box runs."""
+METRICS_SUFFIX = ".metrics.json"
+READABLE, SEARCHABLE = 0o444, 0o755
+"""By the engine, whose user systemd draws. The folder above is root's alone."""
+
+
+def lay_out_adapters(
+    paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads, say: Callable[[str], None]
+) -> list[PayloadStatus]:
+    """Lay each adapter that is there, and whose model is open, where its engine finds it."""
+    models = {
+        one.payload_id: one for one in payloads if one.kind == PayloadKind.MODEL and one.state is PayloadState.OPEN
+    }
+    laid: list[PayloadStatus] = []
+    for name, plan in plans.adapters.items():
+        if (base := models.get(plan.base)) is None:
+            continue
+        try:
+            content = read_result(paths.results / plan.domain / f"{name}.gguf", ADAPTER_LIMIT)
+            if content is None:
+                continue
+            write_durably(paths.payloads / name / ADAPTER_FILE, content, mode=READABLE)
+            (paths.payloads / name).chmod(SEARCHABLE)
+        except (SealwrightError, OSError) as error:
+            say(f"adapter {name}: {error}")
+            continue
+        laid.append(
+            PayloadStatus(
+                payload_id=name,
+                kind=ADAPTER,
+                domain=plan.domain,
+                file_name=ADAPTER_FILE,
+                partition_id=base.partition_id,
+                state=PayloadState.OPEN,
+            )
+        )
+    return laid
+
+
+def describe_workloads(
+    paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads, say: Callable[[str], None]
+) -> tuple[WorkloadStatus, ...]:
+    """The open workloads, and what those of earlier boots tell the customer, if their domain lets them."""
+    return tuple(
+        WorkloadStatus(
+            payload_id=one.payload_id,
+            domain=one.domain,
+            metrics=_metrics(paths, one.payload_id, plans, say),
+        )
+        for one in payloads
+        if one.kind == PayloadKind.WORKLOAD and one.state is PayloadState.OPEN
+    )
+
+
+def _metrics(paths: Paths, name: str, plans: ReleaseWorkloads, say: Callable[[str], None]) -> dict[str, float]:
+    plan = plans.workloads.get(name)
+    if plan is None or not plan.metrics:
+        return {}
+    try:
+        content = read_result(paths.results / plan.domain / f"{name}{METRICS_SUFFIX}", METRICS_LIMIT)
+        return {} if content is None else parse_metrics(content).told()
+    except SealwrightError:
+        # Not the error's words: they may quote what was written.
+        say(f"workload {name}: its metrics are malformed.")
+        return {}
+
+
+def read_result(path: Path, limit: int) -> bytes | None:
+    """A file that a workload has made; None if there is none.
+
+    Raises:
+        OperationError: no file but something else, longer than ``limit`` bytes, or the disk refuses.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OperationError(f"{path} cannot be read: {error.strerror}.") from None
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OperationError(f"{path} is not a file.")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OperationError(f"{path} is longer than {limit} bytes.")
+    return content

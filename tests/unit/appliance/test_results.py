@@ -1,0 +1,133 @@
+"""What is taken of the results of workloads, which may have been subverted by the data that they read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.engines import open_models, prepare_engines
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.results import ADAPTER_LIMIT, describe_workloads, lay_out_adapters
+from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, WorkloadPlan
+
+PLANS = ReleaseWorkloads(
+    version=1,
+    workloads={"lora": WorkloadPlan(domain="training", reads=("medical",), results=True, metrics=True)},
+    adapters={"tuned": AdapterPlan(domain="training", base="medical")},
+)
+METRICS = '{"version": 1, "metrics": {"loss_after": 0.123456, "examples": 2.0}}'
+
+
+def payload(name: str, kind: PayloadKind, state: PayloadState = PayloadState.OPEN) -> PayloadStatus:
+    return PayloadStatus(
+        payload_id=name,
+        kind=kind,
+        domain="training",
+        file_name="model.gguf" if kind is PayloadKind.MODEL else "",
+        partition_id="5a" * 32,
+        state=state,
+    )
+
+
+MODEL, WORKLOAD = payload("medical", PayloadKind.MODEL), payload("lora", PayloadKind.WORKLOAD)
+
+
+class Box:
+    """A box with results of a domain, and what it said."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = Paths(root=root)
+        self.said: list[str] = []
+        self.results = self.paths.results / "training"
+        self.results.mkdir(parents=True)
+
+    def adapters(self, model: PayloadStatus = MODEL, plans: ReleaseWorkloads = PLANS) -> list[PayloadStatus]:
+        return lay_out_adapters(self.paths, [model, WORKLOAD], plans, self.said.append)
+
+    def metrics(self, plans: ReleaseWorkloads = PLANS) -> dict[str, float]:
+        (described,) = describe_workloads(self.paths, [MODEL, WORKLOAD], plans, self.said.append)
+        return described.metrics
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    return Box(tmp_path)
+
+
+def test_an_adapter_is_laid_where_its_engine_reads_it_and_served_with_its_model(box: Box) -> None:
+    (box.results / "tuned.gguf").write_bytes(b"GGUF")
+    (adapter,) = box.adapters()
+    assert (adapter.payload_id, adapter.domain, adapter.partition_id) == ("tuned", "training", MODEL.partition_id)
+    laid = box.paths.payloads / "tuned/adapter.gguf"
+    assert laid.read_bytes() == b"GGUF"
+    assert stat.S_IMODE(laid.stat().st_mode) == 0o444
+    assert stat.S_IMODE(laid.parent.stat().st_mode) == 0o755
+    served = open_models([MODEL, WORKLOAD, adapter])
+    assert [one.payload_id for one in served] == ["medical", "tuned"]
+    prepare_engines(box.paths, served, PLANS)
+    lines = (box.paths.engine_environments / "tuned").read_text().splitlines()
+    assert f"SEALWRIGHT_MODEL={box.paths.payloads}/medical/model.gguf" in lines
+    assert f"SEALWRIGHT_ADAPTER=--lora {laid}" in lines
+    assert "SEALWRIGHT_ADAPTER=" in (box.paths.engine_environments / "medical").read_text().splitlines()
+
+
+def test_without_its_model_or_a_domain_that_serves_it_an_adapter_stays_where_it_is(box: Box) -> None:
+    (box.results / "tuned.gguf").write_bytes(b"GGUF")
+    assert box.adapters(payload("medical", PayloadKind.MODEL, PayloadState.CLOSED)) == []
+    assert box.adapters(plans=PLANS.model_copy(update={"adapters": {}})) == []
+    assert not box.paths.payloads.exists()
+
+
+def test_what_is_no_file_or_too_long_is_no_adapter(box: Box) -> None:
+    assert box.adapters() == []
+    assert box.said == []
+    place = box.results / "tuned.gguf"
+    place.mkdir()
+    assert box.adapters() == []
+    place.rmdir()
+    place.symlink_to("/etc/passwd")
+    assert box.adapters() == []
+    place.unlink()
+    os.mkfifo(place)
+    assert box.adapters() == []
+    place.unlink()
+    with place.open("wb") as file:
+        file.truncate(ADAPTER_LIMIT + 1)
+    assert box.adapters() == []
+    assert [line.startswith("adapter tuned: ") for line in box.said] == [True] * 4
+
+
+def test_the_customer_sees_known_numbers_and_no_more_of_their_digits(box: Box) -> None:
+    assert box.metrics() == {}
+    file = box.results / "lora.metrics.json"
+    file.write_text(METRICS)
+    assert box.metrics() == {"examples": 2.0, "loss_after": 0.1235}
+    silent = PLANS.workloads["lora"].model_copy(update={"metrics": False})
+    assert box.metrics(PLANS.model_copy(update={"workloads": {"lora": silent}})) == {}
+    file.write_text('{"version": 1, "metrics": {"the patient is": 4711.0, "steps": 3.0}}')
+    assert box.metrics() == {"steps": 3.0}
+    assert box.said == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"version": 2, "metrics": {}}',
+        '{"version": 1, "metrics": {"steps": "the patient"}}',
+        '{"version": 1, "metrics": {"steps": NaN}}',
+        '{"version": 1, "metrics": {"steps": 1e300}}',
+        '{"version": 1, "metrics": {}, "note": "the patient"}',
+        '{"version": 1, "metrics": {}}' + " " * 4096,
+    ],
+)
+def test_of_malformed_metrics_nothing_is_told(box: Box, text: str) -> None:
+    (box.results / "lora.metrics.json").write_text(text)
+    assert box.metrics() == {}
+    assert box.said == ["workload lora: its metrics are malformed."]
