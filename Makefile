@@ -82,6 +82,7 @@ test:  ## all that a change must pass: lint, unit, vectors, integration, VM case
 	@$(MAKE) --no-print-directory step-vm
 	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration postgresql vm
 test-all: test test-training  ## everything, soaks apart
+	@$(VM) -m "vm and long" tests/vm
 test-unit: python  ## unit tests and vectors
 	@$(PYTEST) tests/unit tests/vectors
 test-fuzz: python  ## fuzz parsers and interfaces, ten minutes (MINUTES=60 for an hour); short runs are among the tests
@@ -98,9 +99,10 @@ test-postgresql: python  ## unit tests of the licence service on a real PostgreS
 	@$(PYTEST) --database postgresql tests/unit/licensing
 test-leases: python  ## drive leases in random order for MINUTES (10)
 	@$(PYTHON) -m sealwright_testing.leases --minutes $(or $(MINUTES),10)
-VM := $(PYTHON) -m pytest --numprocesses 2 --dist worksteal --timeout 3600
+# Tests that share a boot are a group, and go to one worker.
+VM := $(PYTHON) -m pytest --numprocesses 2 --dist loadgroup --timeout 3600
 test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
-	@$(VM) -m vm tests/vm
+	@$(VM) -m "vm and not long" tests/vm
 test-training: python tools server training trained  ## a box in which torch tunes a model on sealed data
 	@$(VM) -m training tests/vm
 test-redteam: python tools server wheel trained  ## what an attacker would try, apart from the other tests

@@ -77,17 +77,17 @@ class World:
         """The box that was activated."""
         return ActivatedBox.load(self.directory / "activated")
 
-    def partition(self, label: str) -> tuple[int, int]:
-        """Offset and size in bytes of a partition of the image, by its GPT label."""
-        entry = self._partition_entry(label)
+    def partition(self, label: str, image: Path | None = None) -> tuple[int, int]:
+        """Offset and size in bytes of a partition of the image (or of another), by its GPT label."""
+        entry = self._partition_entry(label, image)
         return int(entry["start"]) * SECTOR, int(entry["size"]) * SECTOR
 
     def partition_uuid(self, label: str) -> UUID:
         """Unique id of a partition of the image, by its GPT label."""
         return UUID(self._partition_entry(label)["uuid"])
 
-    def _partition_entry(self, label: str) -> dict[str, Any]:
-        disk = self.vendor.image / "disk.raw"
+    def _partition_entry(self, label: str, image: Path | None = None) -> dict[str, Any]:
+        disk = (image or self.vendor.image) / "disk.raw"
         printed = ToolsRoot.find().run_inside("sfdisk", "--json", disk, binds=[self.directory])
         entries: list[dict[str, Any]] = json.loads(printed)["partitiontable"]["partitions"]
         return next(entry for entry in entries if entry["name"] == label)

@@ -59,7 +59,7 @@ def test_an_activated_box_stays_closed_behind_an_smbios_command_line(scene: Scen
 def test_credentials_from_smbios_are_not_taken(scene: Scene) -> None:
     """systemd would do as root what they say, and no PCR shows them: import_credentials=no on the signed command line.
 
-    That these would be done is shown by the test image, which takes them (test_planted_payload.py).
+    That these would be done is shown by the test image, which takes them (redteam/test_inside.py).
     """
     box = scene.activated_box(machine=injecting(TEST_MACHINE)).start()
     box.expect("sealwright: state serving: ", failures=INJECTED)

@@ -1,10 +1,12 @@
 """What a test image does as root once its engines serve: see what is in the page cache, and let an intruder loose.
 
-It prints, besides the lines of intruder.py,
+With ``planted.disarmed`` on the kernel's command line it waits for the network alone, and the intruder is root.
+
+It prints, besides the lines of the intruder,
 
     cache STAGE MODEL PLACE PAGES   pages of the model file, 4096 bytes each, that are in the page cache: of the file
                                     itself, of the verity device, of the dm-crypt device; "none", or as in "0-3,7"
-    left intruder PATHS             what the intruder has made and is still there after its end; or "none"
+    left PLACE PATHS                what the intruder has made there and is still there after its end; or "none"
     filters MODE                    the seccomp mode of process 1, which all have inherited; 2 is a filter (proc(5))
     confined UNIT PROFILE           the AppArmor profile that a unit's process is in
     interpreter UNIT RESULT STATUS  how an engine's unit ended that was to start an interpreter
@@ -14,6 +16,8 @@ It prints, besides the lines of intruder.py,
     table NAME: LINE                a table of device-mapper, with its keys, as root is shown it (dmsetup(8))
     left key DESCRIPTION            a key of type logon in the kernel's keyrings (proc_keys(5)); or "none"
     port PROTOCOL/NUMBER            a port on which somebody listens
+    driver NAME present|absent      whether this kernel has a driver, built in or as a module
+    input NAME                      a device that the kernel takes keys or movements from
     knock listening                 somebody may now connect to port 9998
     knock dropped|ACCEPTED          what the packet filter did with that
     planted end
@@ -39,7 +43,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 RUN = Path("/run/sealwright")
-INTRUDER = Path("/usr/lib/planted/intruder.py")
+INTRUDER = Path("/usr/lib/planted")
+UNIT_FILES = Path("/usr/lib/systemd/system")
+OWN_UNIT_FILES = Path("/run/systemd/system")
+DISARMED = "planted.disarmed"
+DRIVERS = ("usb_storage", "uas", "usbhid", "hid_generic", "firewire_ohci", "thunderbolt", "vsock", "xhci_pci", "atkbd")
 PAGE = mmap.PAGESIZE
 POLL_S = 0.5
 CLEANED_S = 5.0
@@ -55,6 +63,13 @@ KNOCKED = 9998
 UNITS = ("sealwright-agent.service", "sealwright-gateway.service", "sealwright-engine@medical.service")
 INTERPRETERS = ("by-path", "by-profile", "by-rules")
 """Instances of the engine's unit that are to start an interpreter; each lacks the others' defences, see its drop-in."""
+SERVICES = (
+    ("gateway", "gateway"),
+    ("agent", "agent"),
+    ("agent-root", "agent", "User="),
+    ("volumes", "volumes"),
+)
+"""Places of the intruder: label, service, and what else is changed in its unit."""
 OTHER = "medical"
 """The engine that the intruder is after, as its unit says too."""
 
@@ -149,12 +164,33 @@ def report_cache(stage: str, models: list[str]) -> None:
             print(f"cache {stage} {model} {name or 'verity-'}device {ranges(found)} of {len(cached[name])}", flush=True)
 
 
-def control(label: str, *profile: str) -> None:
+def as_root(label: str, *profile: str) -> None:
     """The intruder as root, in no sandbox, or in none but an AppArmor profile."""
-    (RUN / "engine" / label).mkdir()
+    (RUN / "engine" / label).mkdir(parents=True)
     subprocess.run([sys.executable, "-I", INTRUDER, label, label, OTHER, *profile], check=True)
     for path in marks(label):
         path.unlink()
+
+
+def prepare_units() -> None:
+    """Units of services again under names of their own, and nothing of them changed but the program."""
+    for label, service, *changes in SERVICES:
+        drop_in = OWN_UNIT_FILES / f"planted-{label}.service.d/10-planted.conf"
+        drop_in.parent.mkdir(parents=True)
+        unit = (UNIT_FILES / f"sealwright-{service}.service").read_text()
+        (OWN_UNIT_FILES / f"planted-{label}.service").write_text(unit)
+        start = f"ExecStart=/usr/bin/python3 -I {INTRUDER} {label} {label} {OTHER}"
+        output = ("StandardOutput=journal+console", "StandardError=journal+console")
+        drop_in.write_text("\n".join(["[Service]", "ExecStart=", start, "Restart=no", *output, *changes, ""]))
+    systemctl("daemon-reload")
+
+
+def in_place_of_services() -> None:
+    """The intruder in the place of each service."""
+    prepare_units()
+    for label, *_ in SERVICES:
+        run_to_end(f"planted-{label}.service")
+        report_left(label)
 
 
 def report_confinement() -> None:
@@ -214,11 +250,28 @@ def report_ports() -> None:
                     print(f"port {protocol}/{int(local.rpartition(':')[2], 16)}", flush=True)
 
 
+def report_devices() -> None:
+    """Module names are written with either dash (modprobe(8)); a file's name ends in .ko or .ko.xz."""
+    modules = Path("/usr/lib/modules") / os.uname().release
+    listed = [(modules / name).read_text() for name in ("modules.dep", "modules.builtin")]
+    files = {line.split(":")[0].strip() for text in listed for line in text.splitlines()}
+    known = {Path(file).name.split(".")[0].replace("-", "_") for file in files}
+    for driver in DRIVERS:
+        print("driver", driver, "present" if driver in known else "absent")
+    for line in Path("/proc/bus/input/devices").read_text().splitlines():
+        if line.startswith("N: Name="):
+            print("input", line.removeprefix("N: Name=").strip('"'), flush=True)
+
+
+def run_to_end(unit: str) -> None:
+    systemctl("start", unit)
+    wait_until(lambda: systemctl("is-active", unit) not in ("active", "activating", "deactivating"))
+
+
 def start_interpreter(name: str) -> None:
     unit = f"sealwright-engine@{name}.service"
     prepare(name)
-    systemctl("start", unit)
-    wait_until(lambda: systemctl("is-active", unit) not in ("active", "activating", "deactivating"))
+    run_to_end(unit)
     print("interpreter", unit, shown("Result", unit), shown("ExecMainStatus", unit), flush=True)
 
 
@@ -245,12 +298,15 @@ def intrude() -> None:
     """The intruder in the place of an engine: started by the unit that starts every engine, and nothing of it changed
     but the program."""
     prepare("intruder")
-    unit = "sealwright-engine@intruder.service"
-    systemctl("start", unit)
-    wait_until(lambda: systemctl("is-active", unit) not in ("active", "activating", "deactivating"))
+    run_to_end("sealwright-engine@intruder.service")
+    report_left("intruder")
+
+
+def report_left(label: str) -> None:
+    """What is still there a while after the end of a place."""
     deadline = time.monotonic() + REMOVED_S
-    wait_until(lambda: not marks("intruder") or time.monotonic() > deadline)
-    print("left intruder", " ".join(map(str, marks("intruder"))) or "none", flush=True)
+    wait_until(lambda: not marks(label) or time.monotonic() > deadline)
+    print("left", label, " ".join(map(str, marks(label))) or "none", flush=True)
 
 
 def prepare(instance: str) -> None:
@@ -272,7 +328,19 @@ def kill_engine(model: str) -> None:
     wait_until(lambda: main_process(model) not in ("0", killed) and is_loaded(model))
 
 
-def main() -> None:
+def has_route() -> bool:
+    """Destination 0 stands for all (route(8))."""
+    return any(line.split()[1] == "00000000" for line in Path("/proc/net/route").read_text().splitlines()[1:])
+
+
+def run_disarmed() -> None:
+    """What is refused to root otherwise, with nothing there that refuses it. Process 1 switches core dumps off."""
+    wait_until(has_route)
+    Path("/proc/sys/kernel/core_pattern").write_text("core")
+    as_root("disarmed")
+
+
+def run_armed() -> None:
     wait_until(is_serving)
     models = sorted(path.parent.name for path in (RUN / "payloads").glob("*/model.gguf"))
     report_cache("serving", models)
@@ -288,13 +356,19 @@ def main() -> None:
         run_image(payload)
     report_keys()
     report_ports()
-    control("control")
+    report_devices()
+    as_root("root")
     for profile in ("sealwright-gateway", "sealwright-agent"):
-        control(profile, profile)
+        as_root(profile, profile)
     intrude()
+    in_place_of_services()
     for name in INTERPRETERS:
         start_interpreter(name)
     await_knock()
+
+
+def main() -> None:
+    run_disarmed() if DISARMED in Path("/proc/cmdline").read_text().split() else run_armed()
     print("planted end", flush=True)
 
 

@@ -1,0 +1,1 @@
+"""What the intruder tries, by what it is after."""

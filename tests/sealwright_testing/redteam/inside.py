@@ -1,0 +1,112 @@
+"""Boots of the test image in which an intruder makes all its attempts, and what is seen of them from outside."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sealwright_testing import customer
+from sealwright_testing.machine import Machine, forwarded_port
+from sealwright_testing.models import ModelStore
+from sealwright_testing.redteam.disarmed import disarmed
+from sealwright_testing.redteam.report import Report
+from sealwright_testing.scene import Scene
+from sealwright_testing.smbios import injecting
+from sealwright_testing.virtual_box import VirtualBox
+from sealwright_testing.world import TEST_MACHINE
+
+KNOCKED = 9998
+"""The port that the observer listens on, and no service of the box."""
+SIZE = 1 << 20
+"""Of a further disk and of a stick, bytes."""
+KEYS = ("alt-f2", "ctrl-c", "esc", "ret", "alt-sysrq-c", "alt-sysrq-b")
+"""Another terminal, an end, a prompt; a crash and a restart by the kernel's own keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A box in which an intruder was loose.
+
+    Attributes:
+        report: What it printed, and what the observer did.
+        before_license: The box's answer to an activation code of a licence that allows no test images.
+        answer: To a question at the end, of an engine that had been killed.
+        expected: What the model answers.
+        further_disk: What was on a second disk afterwards.
+    """
+
+    report: Report
+    before_license: tuple[int, dict[str, Any]]
+    answer: str
+    expected: str
+    further_disk: bytes
+
+
+def boot_planted(scene: Scene) -> Inside:
+    """Activate a test image in a machine with evil devices, and wait until every attempt is made."""
+    further = scene.directory / "further.raw"
+    machine = with_devices(injecting(TEST_MACHINE), further, scene.directory / "stick.raw")
+    box = scene.fresh_box(image=scene.world.planted.image, machine=machine).start()
+    placard = customer.read_placard(box)
+    customer.wait_for_https(box)
+    refusal = customer.post_activation(box, placard.claim_code, scene.vendor.issue_license().activation_code)
+    issued = scene.vendor.issue_license("--allow-test-images")
+    secrets = customer.activate(box, placard, issued.activation_code)
+    box.expect("sealwright: state serving: ")
+    box.expect("knock listening")
+    with knocking(box, KNOCKED):
+        box.expect("planted end")
+    type_keys(box)
+    customer.wait_for_https(box)
+    sample = ModelStore.load().samples()["medical"][0]
+    with customer.colleague(box, secrets["api_key"], placard.tls_fingerprint) as client:
+        answer = customer.ask(client, "medical", sample.question)
+    report = Report(box.console.text)
+    box.kill()
+    return Inside(report, (refusal.status_code, refusal.json()), answer, sample.answer, further.read_bytes())
+
+
+def boot_disarmed(scene: Scene) -> Report:
+    """Start the test image's kernel without its defences, Secure Boot off, and wait until every attempt is made."""
+    folder = scene.directory / "disarmed"
+    folder.mkdir()
+    image = scene.world.planted.image
+    machine = disarmed(TEST_MACHINE, image, folder)
+    with scene.world.fresh_box(folder / "machine", secure_boot=False, machine=machine, image=image)[0] as box:
+        box.start()
+        box.expect("planted end")
+        return Report(box.console.text)
+
+
+def with_devices(machine: Machine, further: Path, stick: Path) -> Machine:
+    """The machine with a second disk, a keyboard and a stick, which its owner has put in."""
+    for path in (further, stick):
+        path.write_bytes(bytes(SIZE))
+    return dataclasses.replace(
+        machine,
+        extra=(
+            *("-drive", f"if=none,id=further,format=raw,file={further}", "-device", "virtio-blk-pci,drive=further"),
+            *("-device", "qemu-xhci", "-device", "usb-kbd"),
+            *("-drive", f"if=none,id=stick,format=raw,file={stick}", "-device", "usb-storage,drive=stick"),
+        ),
+    )
+
+
+def type_keys(box: VirtualBox) -> None:
+    """What a keyboard can be used for. Ctrl-Alt-Del restarts the box, as its power button does."""
+    for keys in KEYS:
+        box.execute("send-key", keys=[{"type": "qcode", "data": key} for key in keys.split("-")])
+
+
+@contextmanager
+def knocking(box: VirtualBox, port: int) -> Iterator[None]:
+    """Try to connect to a port of the box. QEMU takes the connection itself, and then tries the box."""
+    box.execute("human-monitor-command", **{"command-line": f"hostfwd_add net0 tcp:127.0.0.1:0-:{port}"})
+    table = box.execute("human-monitor-command", **{"command-line": "info usernet"})
+    with socket.create_connection(("127.0.0.1", forwarded_port(table, port))):
+        yield

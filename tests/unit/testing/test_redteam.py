@@ -1,0 +1,73 @@
+"""The table of the red team suite: every attempt has a control, and every residual a word in SECURITY.md."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from sealwright_testing.redteam.attempts import (
+    BY_FIRMWARE,
+    BY_THE_BOX,
+    DISARMED,
+    FROM_ROOT,
+    Place,
+    control_of,
+    every_attempt,
+    passes_in,
+)
+from sealwright_testing.redteam.disarmed import disarmed_words
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+INTRUDER = REPOSITORY / "tests/sealwright_testing/planted/tree/usr/lib/planted/intruder"
+COMMAND_LINE = REPOSITORY / "image/mkosi/command-line.txt"
+
+
+def names_in_the_intruder() -> set[str]:
+    """Keys of the dictionaries that its modules' ``attempts`` return."""
+    trees = [ast.parse(path.read_text()) for path in INTRUDER.glob("*.py")]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    returned = [node for function in functions if function.name == "attempts" for node in ast.walk(function)]
+    keys = [key for node in returned if isinstance(node, ast.Dict) for key in node.keys]
+    return {str(key.value) for key in keys if isinstance(key, ast.Constant)}
+
+
+def test_the_table_has_what_the_intruder_tries() -> None:
+    assert every_attempt() == names_in_the_intruder()
+
+
+@pytest.mark.parametrize("name", sorted(every_attempt()))
+def test_what_is_refused_has_a_control_that_is_not(name: str) -> None:
+    control = control_of(name)
+    if control is None:
+        assert name in BY_THE_BOX | BY_FIRMWARE
+        return
+    place, same = control
+    assert place == DISARMED or same in passes_in(Place(place))
+    assert (place == DISARMED) == (name in FROM_ROOT and same == name)
+
+
+def test_every_residual_of_root_is_told() -> None:
+    """By its name, in SECURITY.md's section of what root can still do."""
+    text = (REPOSITORY / "SECURITY.md").read_text()
+    section = text.split("## What root in the box can still do", 1)[1].split("\n## ", 1)[0]
+    told = set(re.findall(r"`([a-z0-9-]+)`", section))
+    assert passes_in(Place.ROOT) <= told, passes_in(Place.ROOT) - told
+
+
+@pytest.mark.parametrize("place", sorted(set(Place) - {Place.ROOT}))
+def test_what_succeeds_in_a_place_is_told(place: Place) -> None:
+    """That, and nothing else, in the table of docs/red-team.md."""
+    section = (REPOSITORY / "docs/red-team.md").read_text().split("## What succeeds", 1)[1].split("\n## ", 1)[0]
+    (row,) = (line for line in section.splitlines() if line.startswith(f"| `{place}` |"))
+    assert set(re.findall(r"`([a-z0-9-]+)`", row)) - {place} == passes_in(place)
+
+
+def test_the_control_boot_keeps_what_is_no_defence_of_the_kernel() -> None:
+    lines = [line for line in COMMAND_LINE.read_text().splitlines() if not line.startswith("#")]
+    words = disarmed_words(" ".join(lines))
+    assert "planted.disarmed" in words
+    assert "root=/dev/mapper/root" in words
+    assert not [word for word in words if word.startswith(("lockdown=", "sysctl.", "module."))]
