@@ -60,11 +60,13 @@ def _is_service(path: str) -> bool:
 
 
 def open_ports(firewall: str) -> list[str]:
-    """What strangers may send to, as in tcp/8443."""
+    """What strangers may send to, be it only those of some networks, as in tcp/8443."""
     definitions = dict(re.findall(r"^define (\w+) = (\d+)$", firewall, re.MULTILINE))
     chain = re.search(r"chain input \{(.*?)\n\t\}", firewall, re.DOTALL)
-    rules = re.findall(r"(tcp|udp) dport (\S+) accept", chain[1] if chain else "")
-    return [f"{protocol}/{definitions.get(port.removeprefix('$'), port)}" for protocol, port in rules]
+    added = re.findall(r"^insert rule inet sealwright input (.*)$", firewall, re.MULTILINE)
+    rules = re.findall(r"(tcp|udp) dport (\S+) accept", "\n".join([chain[1] if chain else "", *added]))
+    ports = [f"{protocol}/{definitions.get(port.removeprefix('$'), port)}" for protocol, port in rules]
+    return list(dict.fromkeys(ports))
 
 
 def parse_ledger(text: str) -> dict[str, int]:

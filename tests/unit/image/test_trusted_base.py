@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,9 @@ def test_every_quantity_is_measured(tmp_path: Path) -> None:
 
 def test_open_ports_are_those_that_the_packet_filter_opens() -> None:
     assert open_ports(FIREWALL) == ["tcp/8443", "udp/68", "udp/546"]
+    peers = [ip_network("10.20.0.0/24"), ip_network("fd5e:a1ed::/64")]
+    rules = firewall_rules((POLICIES / "firewall.nft").read_text(), "https://license.example", peers)
+    assert open_ports(rules) == ["tcp/8443", "udp/68", "udp/546", "tcp/8444"]
 
 
 def test_the_last_entry_that_names_a_quantity_counts() -> None:
