@@ -131,7 +131,7 @@ bench-memory: python  ## renewals end to end, 50 000 of them: does the service g
 bench-custody: ## keys in a PKCS#11 token against keys in files
 bench-serving: ## the gateway against llama-server alone
 bench-outflow: ## whether the copying of a model through its API is seen
-bench-sealing: ## unsealing and evidence in the TPM, and a boot from power to the first token
+bench-sealing: ## sealed against plain in instructions; the TPM's part, and a boot from power to the first token (40 minutes)
 $(BENCHES:%=bench-%): bench-%: python tools server trained
 	@$(PYTHON) -m sealwright_testing.bench $*
 

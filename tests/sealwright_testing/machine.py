@@ -22,6 +22,7 @@ class Machine:
         memory_mib: Memory in MiB.
         network: Whether there is a network card.
         isolated: Whether the box reaches nobody, this host included; it can still be reached.
+        counted: Whether its clock counts its instructions, one a nanosecond: for one processor, emulated, and slow.
         smbios: SMBIOS type 11 strings, as whoever controls the machine's firmware settings can give.
         extra: Further QEMU arguments.
     """
@@ -30,6 +31,7 @@ class Machine:
     memory_mib: int = 2048
     network: bool = True
     isolated: bool = False
+    counted: bool = False
     smbios: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
@@ -62,7 +64,11 @@ def qemu_arguments(machine: Machine, files: MachineFiles, *, incoming: bool = Fa
     """
     accelerator = os.environ.get("SEALWRIGHT_VM_ACCELERATOR", "tcg")
     processor = ["-accel", "kvm", "-cpu", "host"]
-    if accelerator != "kvm":
+    if machine.counted:
+        # A waiting processor waits in real time: with sleep=off its clock runs on to the next timer, and the kernel
+        # takes a TPM that answers in milliseconds for a dead one. What it waits is counted in neither case.
+        processor = ["-accel", "tcg,thread=single", "-cpu", "max", "-icount", "shift=0,sleep=on"]
+    elif accelerator != "kvm":
         processor = ["-accel", "tcg,thread=multi", "-cpu", "max"]
     arguments = [argument for folder in files.data for argument in ("-L", str(folder))]
     arguments += ["-machine", "q35,smm=on", *processor, "-smp", str(machine.cpus), "-m", str(machine.memory_mib)]
