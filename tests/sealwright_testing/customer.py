@@ -109,6 +109,17 @@ def approvals(box: VirtualBox) -> dict[str, Any]:
     return _document(box, "approvals")
 
 
+def administer(box: VirtualBox, placard: Placard, api_key: str, *words: str | Path) -> Any:
+    """One of the commands ``sealwright-box WORD WORD URL …``, with the administrator's key; its JSON.
+
+    Raises:
+        CommandError: the box refuses; its words are in the output.
+    """
+    group, name, *more = words
+    known = (f"https://127.0.0.1:{box.port}", *more, "--fingerprint", placard.tls_fingerprint, "--json")
+    return json.loads(command("sealwright-box", group, name, *known, typed=f"{api_key}\n"))
+
+
 def _document(box: VirtualBox, path: str) -> dict[str, Any]:
     url = f"https://127.0.0.1:{box.port}/{path}"
     reply = httpx.get(url, verify=_trust(box.port, None), timeout=ASK_TIMEOUT_S, trust_env=False)

@@ -69,13 +69,21 @@ def serving_text(name: str, models: Iterable[str]) -> str:
 
 def write_serving(folder: Path, models: Mapping[str, str]) -> list[Path]:
     """Write the domain files of models, given as payload id and domain; returns their paths."""
+    return write_domains(
+        folder,
+        {
+            name: serving_text(name, [model for model, domain in models.items() if domain == name])
+            for name in sorted(set(models.values()))
+        },
+    )
+
+
+def write_domains(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write domain files, given by name; returns their paths."""
     folder.mkdir(exist_ok=True)
-    paths = []
-    for name in sorted(set(models.values())):
-        path = folder / f"{name}.toml"
-        path.write_text(serving_text(name, [model for model, domain in models.items() if domain == name]))
-        paths.append(path)
-    return paths
+    for name, text in texts.items():
+        (folder / f"{name}.toml").write_text(text)
+    return [folder / f"{name}.toml" for name in texts]
 
 
 def parse(text: str) -> DomainFile:

@@ -9,3 +9,8 @@ RECORDS = replaced(domain_text("records", "confidential", '\n[[flow]]\nto = "tra
 TRAINING = replaced(
     domain_text("training", "confidential", '\n[[chain]]\nfrom = "records"\nforms = ["raw"]\n'), *ANY_TPM
 )
+CHAINED = {"records": RECORDS, "training": TRAINING}
+UNCHAINED = {name: replaced(text, '["raw"]', '["results"]') for name, text in CHAINED.items()}
+"""The same names, between which no data set goes."""
+PEERS = "fd5e:a1ed::/64"
+"""The network between virtual boxes (``cable``)."""

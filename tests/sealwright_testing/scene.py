@@ -38,9 +38,10 @@ class Scene:
         secure_boot: bool = True,
         machine: Machine = TEST_MACHINE,
         image: Path | None = None,
+        name: str = "fresh",
     ) -> VirtualBox:
-        """A new machine with the image installed and a TPM that the service trusts; off."""
-        directory = self.directory / "fresh"
+        """A new machine with the image installed and a TPM that the service trusts; off. A case's boxes have names."""
+        directory = self.directory / name
         box, tpm = self.world.fresh_box(directory, keys=keys, secure_boot=secure_boot, machine=machine, image=image)
         self.vendor.trust_tpm_maker(tpm)
         return self.boxes.enter_context(box)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sealwright_testing.domain_texts import write_serving
+from sealwright_testing.domain_texts import write_domains, write_serving
 from sealwright_testing.machine import HOST_ADDRESS
 from sealwright_testing.models import ModelStore
 from sealwright_testing.sealed_job import SealedJob
@@ -123,11 +123,19 @@ class Vendor:
         extra_command_line: Sequence[str] = (),
         planted_engines: Sequence[str] = (),
         job: Callable[[Path, Path], SealedJob] | None = None,
+        more_domains: Mapping[str, str] | None = None,
+        peers: Sequence[str] = (),
     ) -> Path:
         """Write product.toml; returns its path. Of planted engines there is a domain, and no payload; a job, given what
-        writes it into a folder with a licence's text, is a workload with its data set."""
+        writes it into a folder with a licence's text, is a workload with its data set.
+
+        Args:
+            more_domains: texts of domain files without payloads, by name.
+            peers: networks of boxes with which files are exchanged.
+        """
         members = dict.fromkeys(planted_engines, "planted") | {one.payload_id: one.domain for one in models}
         domains = write_serving(self.directory / "domains", members)
+        domains += write_domains(self.directory / "domains", more_domains or {})
         sealed = job(self.directory, models[0].license) if job else None
         domains = list(dict.fromkeys([*domains, *(sealed.domains if sealed else ())]))
         planted = [f'extra_tree = "{extra_tree}"'] if extra_tree else []
@@ -140,6 +148,7 @@ class Vendor:
             'keys = "keys"',
             'license_service = "license/license-service.json"',
             f"domains = {json.dumps([f'domains/{path.name}' for path in domains])}",
+            f"peers = {json.dumps(list(peers))}",
             *(["", "[os]", *planted] if planted else []),
         ]
         for model in models:

@@ -13,6 +13,7 @@ import json
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from uuid import UUID
 
 from sealwright_testing import customer
 from sealwright_testing.firmware_variables import SecureBootKeys
+from sealwright_testing.flow_texts import CHAINED, PEERS, UNCHAINED
 from sealwright_testing.machine import Machine
 from sealwright_testing.models import ModelStore
 from sealwright_testing.partition_table import SECTOR
@@ -42,6 +44,7 @@ INPUTS = (
     "requirements.lock",
     "tests/sealwright_testing/world.py",
     "tests/sealwright_testing/sealed_job.py",
+    "tests/sealwright_testing/flow_texts.py",
     PLANTED,
 )
 TEST_MACHINE = Machine(cpus=1, memory_mib=1536)
@@ -66,6 +69,11 @@ class World:
     def planted(self) -> Vendor:
         """The same vendor with a test image of the same product, in which something is planted."""
         return Vendor(self.directory / "planted")
+
+    @property
+    def unchained(self) -> Vendor:
+        """The same vendor with another release, whose domains have the same names and do not chain data sets."""
+        return Vendor(self.directory / "unchained")
 
     @property
     def secure_boot_keys(self) -> SecureBootKeys:
@@ -185,7 +193,7 @@ def _build(world: World) -> None:
     say("vendor: licence service, keys, product")
     vendor = world.vendor
     vendor.initialise()
-    vendor.write_product(bundled_models(ModelStore.load()))
+    vendor.write_product(bundled_models(ModelStore.load()), more_domains=CHAINED, peers=[PEERS])
     say("image")
     vendor.build(show=True)
     say("test image")
@@ -194,8 +202,12 @@ def _build(world: World) -> None:
     try:
         vendor.import_release()
         world.planted.import_release()
-        say("box: first boot, activation, restart, serving")
-        activate_box(world, world.directory / "activated")
+        say("box: first boot, activation, restart, serving; meanwhile the release that does not chain")
+        with ThreadPoolExecutor(1) as beside:
+            built = beside.submit(_build_unchained, world)
+            activate_box(world, world.directory / "activated")
+            built.result()
+        world.unchained.import_release()
     finally:
         vendor.stop_service()
     (world.directory / "complete").touch()
@@ -205,9 +217,7 @@ def _build(world: World) -> None:
 def _build_planted(world: World) -> None:
     """The test image: keys, licence service and models of the first, so that what the first has cached serves both."""
     planted = world.planted
-    planted.directory.mkdir()
-    for name in ("license", "keys"):
-        (planted.directory / name).symlink_to(world.vendor.directory / name)
+    _share_keys(world.vendor, planted)
     tree = REPOSITORY / PLANTED / "tree"
     planted.write_product(
         bundled_models(ModelStore.load()),
@@ -218,6 +228,21 @@ def _build_planted(world: World) -> None:
         job=write_job,
     )
     planted.build(show=True)
+
+
+def _build_unchained(world: World) -> None:
+    """A later release of the product with one model only; only a box of the flows' case runs it."""
+    unchained = world.unchained
+    _share_keys(world.vendor, unchained)
+    models = bundled_models(ModelStore.load())[:1]
+    unchained.write_product(models, version="1.2", more_domains=UNCHAINED, peers=[PEERS])
+    unchained.build()
+
+
+def _share_keys(vendor: Vendor, other: Vendor) -> None:
+    other.directory.mkdir()
+    for name in ("license", "keys"):
+        (other.directory / name).symlink_to(vendor.directory / name)
 
 
 def _remove_others(kept: Path) -> None:
