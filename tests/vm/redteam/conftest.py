@@ -1,6 +1,6 @@
 """Two boots that all attempts from inside share: a box with something planted in it, and the same without defences.
 
-Tests that read them are in one group, so that one worker boots them once (``pytest --dist loadgroup``).
+Tests that read them are in one file, so that one worker boots them once (``pytest --dist loadfile``).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The image is the same product with something more in its root (``sealwright_test
 for test images accepts. Each attempt is made from each place, so that a test here is one attempt from one place; and
 each that is refused succeeds in a control run with that defence off, so that an attempt that could never succeed is not
 taken for a defence: by root outside of any sandbox, or, where that root is refused too, by root in a boot without the
-kernel's defences (``sealwright_testing/redteam``). All of them share two boots, so they go to one worker.
+kernel's defences (``sealwright_testing/redteam``). All of them share two boots, so they are in one file.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sealwright_testing.redteam.report import Report
 from sealwright_testing.sealed_job import ROWS
 from sealwright_testing.smbios import INJECTED
 
-pytestmark = [pytest.mark.vm, pytest.mark.redteam, pytest.mark.xdist_group("inside")]
+pytestmark = [pytest.mark.vm, pytest.mark.redteam]
 
 EXIT_EXEC = 203
 """Of a unit whose program could not be started (systemd.exec(5))."""
