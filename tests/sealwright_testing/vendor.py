@@ -201,7 +201,14 @@ class Vendor:
         return json.loads(command("sealwright-license", *arguments, "--json"))
 
     def start_service(self) -> int:
-        """Start the licence service on loopback, in a session of its own; returns its pid."""
+        """Start the licence service on loopback, in a session of its own; returns its pid.
+
+        Raises:
+            RuntimeError: it ended, or somebody else has its port, who would be taken for it.
+        """
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                raise RuntimeError(f"port {self.port} is somebody else's, perhaps of a run that was killed")
         argv = [str(Path(sys.executable).parent / "sealwright-license"), "serve", str(self.license_directory)]
         with (self.directory / "service.log").open("ab") as log:
             process = subprocess.Popen(
