@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -35,14 +37,21 @@ def unit_command() -> tuple[str, ...]:
     return tuple(shlex.split(lines[0].removeprefix("ExecStart=")))
 
 
-def command(paths: Paths, payload: PayloadStatus) -> list[str]:
-    """The unit's command line behind the launcher, for one payload of a box under ``paths.root``."""
-    model = paths.payloads / payload.payload_id / payload.file_name
-    words = unit_command()[unit_command().index(ENGINE) + 1 :]
-    return [str(llama_server_binary())] + [
-        word.replace(_RUN, str(paths.run)).replace("%i", payload.payload_id).replace("${SEALWRIGHT_MODEL}", str(model))
-        for word in words
-    ]
+def command(paths: Paths, payload: PayloadStatus, variables: Mapping[str, str]) -> list[str]:
+    """The unit's command line behind the launcher, for one payload of a box under ``paths.root``.
+
+    Args:
+        variables: of the unit's environment file; as systemd has it, ``$NAME`` that stands alone is as many words as
+            its value has, and ``${NAME}`` is one (systemd.service(5), "Command lines").
+    """
+    words = [str(llama_server_binary())]
+    for word in unit_command()[unit_command().index(ENGINE) + 1 :]:
+        if word.startswith("$") and not word.startswith("${"):
+            words += variables.get(word[1:], "").split()
+        else:
+            placed = word.replace(_RUN, str(paths.run)).replace("%i", payload.payload_id)
+            words.append(re.sub(r"\$\{(\w+)\}", lambda found: variables[found[1]], placed))
+    return words
 
 
 @dataclass
@@ -81,7 +90,7 @@ class EngineProcess:
         variables = dict(line.split("=", 1) for line in given.splitlines())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command(self.paths, self.payload), *self.options],
+                ["setpriv", "--pdeathsig", "KILL", *command(self.paths, self.payload, variables), *self.options],
                 env=os.environ | variables | {"LLAMA_ARG_ENDPOINT_METRICS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -31,7 +31,7 @@ from sealwright_testing.redteam.report import Report
 from sealwright_testing.sealed_job import ROWS
 from sealwright_testing.smbios import INJECTED
 
-pytestmark = [pytest.mark.vm, pytest.mark.redteam]
+pytestmark = [pytest.mark.vm, pytest.mark.redteam, pytest.mark.long]
 
 EXIT_EXEC = 203
 """Of a unit whose program could not be started (systemd.exec(5))."""
