@@ -25,7 +25,7 @@ from sealwright_testing.vendor import CommandError
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
 
-pytestmark = [pytest.mark.vm, pytest.mark.redteam]
+pytestmark = [pytest.mark.vm, pytest.mark.redteam, pytest.mark.long]
 
 STORAGE, COMPUTE, THIRD = range(3)
 RECORDS = os.urandom(1 << 20) + b"id,finding\n" * 7
