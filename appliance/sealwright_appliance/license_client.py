@@ -120,24 +120,30 @@ class LicenseClient:
         raise DeniedError(status, problem)
 
     def _exchange(self, path: str, content: bytes) -> tuple[int, bytes]:
-        ends = time.monotonic() + REPLY_S
-        received = bytearray()
         try:
-            with self._client.stream(
-                "POST", path, content=content, headers={"Content-Type": "application/json"}
-            ) as reply:
-                for part in reply.iter_bytes():
-                    received += part
-                    if len(received) > MESSAGE_LIMIT:
-                        raise ServiceUnreachableError(f"The licence service's answer is over {MESSAGE_LIMIT} bytes.")
-                    if time.monotonic() > ends:
-                        raise ServiceUnreachableError(f"The licence service's answer took over {REPLY_S:.0f} s.")
-                return reply.status_code, bytes(received)
+            try:
+                return self._once(path, content)
+            except httpx.RemoteProtocolError:
+                # The service may have closed a kept connection just as it was used again, and lost the message. What
+                # comes twice gets the same reply.
+                return self._once(path, content)
         except httpx.HTTPError as error:
             raise ServiceUnreachableError(
                 f"The licence service does not answer: {error or type(error).__name__}.",
                 cure="Check the network and the name service.",
             ) from None
+
+    def _once(self, path: str, content: bytes) -> tuple[int, bytes]:
+        ends = time.monotonic() + REPLY_S
+        received = bytearray()
+        with self._client.stream("POST", path, content=content, headers={"Content-Type": "application/json"}) as reply:
+            for part in reply.iter_bytes():
+                received += part
+                if len(received) > MESSAGE_LIMIT:
+                    raise ServiceUnreachableError(f"The licence service's answer is over {MESSAGE_LIMIT} bytes.")
+                if time.monotonic() > ends:
+                    raise ServiceUnreachableError(f"The licence service's answer took over {REPLY_S:.0f} s.")
+            return reply.status_code, bytes(received)
 
 
 def _tls(ca: str) -> ssl.SSLContext:

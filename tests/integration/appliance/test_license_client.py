@@ -146,6 +146,28 @@ def test_an_answer_is_parsed(authority: Authority) -> None:
         assert ask(known) == bytes(3)
 
 
+@pytest.mark.parametrize(("lost", "is_answered"), [(1, True), (2, False)])
+def test_a_message_that_a_closed_connection_lost_is_sent_once_more(
+    authority: Authority, lost: int, is_answered: bool
+) -> None:
+    """As at the service's restart, to whoever has a connection of it open."""
+    asked = 0
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > lost:
+            NONCE(handler)
+
+    with server(authority, answer) as known:
+        if is_answered:
+            assert ask(known) == bytes(3)
+        else:
+            with pytest.raises(ServiceUnreachableError):
+                ask(known)
+    assert asked == 2
+
+
 def test_another_ca_is_not_trusted(authority: Authority, tmp_path: Path) -> None:
     """The one in the image counts, whatever is installed in the system."""
     with server(make_authority(tmp_path, "stranger"), NONCE) as known, pytest.raises(ServiceUnreachableError):
