@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -72,8 +73,10 @@ class DebianServer:
         return there / path.name
 
     def power_off(self) -> None:
-        """Switch it off as a power cut does."""
-        self.process.kill()
+        """Switch it off as a power cut does. Its processes would outlive systemd-nspawn, but not their process 1."""
+        nspawn = self.process.pid
+        for child in Path(f"/proc/{nspawn}/task/{nspawn}/children").read_text().split():
+            os.kill(int(child), signal.SIGKILL)
         self.process.wait()
 
 
