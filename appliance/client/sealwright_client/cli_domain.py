@@ -81,8 +81,7 @@ def add_domain(commands: Commands) -> None:
     sending.add_argument("--to", required=True, metavar="DOMAIN", help="domain of the other box, that takes it")
     sending.add_argument("--peer", required=True, metavar="URL", help="https://HOST:PORT of the other box")
     sending.add_argument("--device", required=True, metavar="ID", help="device id of the other box")
-    _add_cancel(group)
-    for command in (putting, sending):
+    for command in (putting, sending, _add_cancel(group)):
         command.add_argument("--kind", choices=KINDS, default=KINDS[0], help="what the file is (default: %(default)s)")
     add_command(
         group, "flows", _flows, help_="what came and went, what is expected, what is under way", example=FLOWS_EXAMPLE,
@@ -90,7 +89,7 @@ def add_domain(commands: Commands) -> None:
     )  # fmt: skip
 
 
-def _add_cancel(group: Commands) -> None:
+def _add_cancel(group: Commands) -> argparse.ArgumentParser:
     cancelling = add_command(
         group, "cancel", _cancel, help_="give up what is expected or being sent", example=CANCEL_EXAMPLE,
         more="In the words of receive or of send. What came of an unfinished flow is dropped by its receiver; what has "
@@ -102,7 +101,7 @@ def _add_cancel(group: Commands) -> None:
     other.add_argument("--from", dest="source", metavar="DOMAIN", help="domain that it was expected from")
     other.add_argument("--to", metavar="DOMAIN", help="domain of the other box, that it goes to")
     cancelling.add_argument("--device", required=True, metavar="ID", help="device id of the other box")
-    cancelling.add_argument("--kind", choices=KINDS, default=KINDS[0], help="what the file is (default: %(default)s)")
+    return cancelling
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -8,10 +8,13 @@ from pathlib import Path
 import gguf
 import openai
 import pytest
+from playwright.sync_api import Browser, Page
 
+from sealwright_testing.browser import chromium, telephone
 from sealwright_testing.models.random_gguf import CALL, TOOL_TEMPLATE, RandomShape, write_random_gguf
 from sealwright_testing.serving import ServingBox, serving_box
 
+LOCALES = ("en-GB", "zh-CN")
 CONTEXT = 32_768
 """Long enough that a reply of this length still runs when a test looks."""
 
@@ -61,6 +64,20 @@ def able_box(able_model: Path, random_model: Path) -> Iterator[ServingBox]:
     """A box with a model that knows functions, and one that does not."""
     with serving_box({"able": able_model, "random": random_model}) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real one."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(params=LOCALES)
+def page(request: pytest.FixtureRequest, browser: Browser, box: ServingBox) -> Iterator[Page]:
+    """Of somebody with a telephone who speaks one of the box's languages."""
+    with telephone(browser, box.url, request.param) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -8,19 +8,18 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from sealwright_appliance.engines import PARALLEL_REQUESTS
 from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_appliance.serve.pages import catalogue
 from sealwright_policies.languages import Language
 from sealwright_policies.outflow import STRICTEST
-from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
+from sealwright_testing.browser import PATIENCE_MS, look
 from sealwright_testing.running_box import wait_until
 from sealwright_testing.serving import ServingBox, serving_box
 
 HELLO = {"model": "random", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 3}
-LANGUAGES = ("en-GB", "zh-CN")
 
 
 @pytest.fixture(scope="module")
@@ -32,19 +31,6 @@ def box(random_model: Path) -> Iterator[ServingBox]:
             client.headers["Authorization"] = f"Bearer {running.admin_key}"
             wait_until(lambda: client.get("/admin/metering").json()["rows"])
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(params=LANGUAGES)
-def page(request: pytest.FixtureRequest, browser: Browser, box: ServingBox) -> Iterator[Page]:
-    """Of somebody who speaks one of the languages."""
-    with telephone(browser, box.url, request.param) as opened:
-        yield opened
 
 
 def texts(page: Page) -> dict[str, str]:

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.serve.pages import catalogue
 from sealwright_policies.languages import Language
-from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
+from sealwright_testing.browser import PATIENCE_MS, look
 from sealwright_testing.running_box import wait_until
 from sealwright_testing.serving import ServingBox, serving_box
 
 QUESTION = "<b>What</b> is metformin?"
-LANGUAGES = {"en-GB": "en", "zh-CN": "zh-Hans"}
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +25,6 @@ def box(random_model: Path) -> Iterator[ServingBox]:
     """One model that never ends by itself, and one that soon does."""
     with serving_box({"random": random_model, "brief": random_model}, brief=frozenset({"brief"})) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(params=LANGUAGES)
-def page(request: pytest.FixtureRequest, browser: Browser, box: ServingBox) -> Iterator[Page]:
-    """Of somebody who speaks one of the languages."""
-    with telephone(browser, box.url, request.param) as opened:
-        yield opened
 
 
 def enter(page: Page, key: str) -> None:
@@ -111,8 +97,8 @@ def test_the_language_can_be_chosen(page: Page) -> None:
     """Whatever the browser likes best; the choice holds on every page."""
     page.goto("/chat")
     present = page.locator("html").get_attribute("lang")
-    assert present in LANGUAGES.values()
-    (other,) = set(LANGUAGES.values()) - {present}
+    assert present in set(Language)
+    (other,) = set(Language) - {present}
     page.locator(f"button[value={other}]").click()
     assert page.url.endswith("/chat")
     for address in ("/chat", "/administration", "/", "/renewal"):

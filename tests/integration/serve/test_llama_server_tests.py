@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from sealwright_appliance.tls import CERTIFICATE_FILE
 from sealwright_policies.outflow import TOP_LOGPROBS_MOST, OutflowPolicy
+from sealwright_testing.judge import run_judge
 from sealwright_testing.llama import unpack_server_tests
 from sealwright_testing.llama_server_table import Ended, Table
 from sealwright_testing.llama_server_tests import BOX_VARIABLE, REPORT_NAME, Box, write_box
@@ -72,19 +72,14 @@ def run_their_tests(table: Table, sources: Path, box: ServingBox, place: Path) -
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     # Their fixtures then take the server for one that runs already.
     variables = {BOX_VARIABLE: str(place), "DEBUG_EXTERNAL": "1"}
-    done = subprocess.run(
+    done = run_judge(
         [
             sys.executable, "-m", "pytest", "-p", "sealwright_testing.llama_server_tests", "-p", "no:cacheprovider",
             "-q", "--tb=short", "--timeout=300", f"--basetemp={place.parent / 'theirs'}", *left_out,
             *(f"unit/{file}" for file in table.passing),
         ],
-        cwd=sources,
-        env=inherited | variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        sources,
+        inherited | variables,
     )  # fmt: skip
     # 1: some failed, as the table says.
     assert done.returncode in (0, 1), done.stdout[-4000:]

@@ -17,6 +17,7 @@ import openai
 import pytest
 
 from sealwright_appliance.tls import CERTIFICATE_FILE
+from sealwright_testing.judge import run_judge
 from sealwright_testing.models import ModelStore
 from sealwright_testing.models.build import make_models
 from sealwright_testing.python_environments import python_environment
@@ -68,19 +69,14 @@ def run_lm_eval(
         "HF_DATASETS_OFFLINE": "1",
     }
     model = f"model=medical,base_url={box.url}/v1/{address},num_concurrent={concurrent},max_retries=1"
-    return subprocess.run(
+    return run_judge(
         [
             python_environment("lm-eval") / "bin/lm-eval", "run", "--model", kind,
             "--model_args", f"{model},tokenizer_backend=None",
             "--include_path", FOLDER, "--tasks", TASK, "--output_path", output / "results", "--log_samples", *options,
         ],
-        cwd=FOLDER,
-        env=variables | trust,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+        FOLDER,
+        variables | trust,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ policy, all capabilities, no packet filter, modules. AppArmor, file modes and na
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import stat
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from sealwright_testing.machine import Machine
 DEFENCES = ("lockdown=", "module.sig_enforce=", "sysctl.", "ipe.")
 WITHOUT = ("ipe.enforce=0", "planted.disarmed")
 SOURCE = Path(__file__).with_name("disarm.c")
+HEADER = Path(__file__).resolve().parents[3] / "image/mkosi/programs/freestanding.h"
 
 
 def disarmed_words(command_line: str) -> list[str]:
@@ -37,7 +39,9 @@ def disarmed(machine: Machine, image: Path, folder: Path) -> Machine:
     sections = uki_sections((image / "uki.efi").read_bytes())
     init, kernel, initrd = folder / "init", folder / "vmlinuz", folder / "initrd"
     kernel.write_bytes(sections[".linux"])
-    compile_freestanding(SOURCE, init, Tools())
+    for part in (SOURCE, HEADER):
+        shutil.copy(part, folder)
+    compile_freestanding(folder / SOURCE.name, init, Tools())
     entry = cpio.Entry("init", stat.S_IFREG | 0o755, init.read_bytes())
     # The kernel unpacks one archive after the other; the later file stays.
     packed = sections[".initrd"]
