@@ -73,7 +73,7 @@ lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
 .PHONY: test test-all test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
-	test-redteam test-training
+	test-redteam test-training soak
 # First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
@@ -81,8 +81,11 @@ test:  ## all that a change must pass: lint, unit, vectors, integration, VM case
 		step-postgresql step-models
 	@$(MAKE) --no-print-directory step-vm
 	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration postgresql vm
-test-all: test test-training  ## everything, soaks apart
+test-all: test test-training  ## everything, with five minutes of the soak
 	@$(VM) -m "vm and long" tests/vm
+	@$(PYTHON) -m sealwright_testing.soak --minutes 5
+soak: python server  ## serve for an hour (MINUTES=60): no request is lost, and memory stays where it is
+	@$(PYTHON) -m sealwright_testing.soak --minutes $(or $(MINUTES),60)
 test-unit: python  ## unit tests and vectors
 	@$(PYTEST) tests/unit tests/vectors
 test-fuzz: python  ## fuzz parsers and interfaces, ten minutes (MINUTES=60 for an hour); short runs are among the tests
@@ -129,7 +132,7 @@ bench-licensing: ## quotes against Keylime, decisions, renewals end to end
 bench-memory: python  ## renewals end to end, 50 000 of them: does the service grow (minutes)
 	@$(PYTHON) -m sealwright_testing.bench memory
 bench-custody: ## keys in a PKCS#11 token against keys in files
-bench-serving: ## the gateway against llama-server alone
+bench-serving: ## the gateway against llama-server alone, and the box against llama-cpp-python's server
 bench-outflow: ## whether the copying of a model through its API is seen
 bench-sealing: ## sealed against plain in instructions; the TPM's part, and a boot from power to the first token (40 minutes)
 $(BENCHES:%=bench-%): bench-%: python tools server trained

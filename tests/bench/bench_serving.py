@@ -4,7 +4,8 @@ One llama-server, started as in the box, serves both sides in turns; eight clien
 number of tokens. The client costs the same on both sides, TLS apart, and parses nothing. ``gateway_throughput_ratio``
 is of a model of a size that is really served on a CPU, 201 M weights; ``gateway_throughput_ratio_tiny`` of one that
 makes a token in well under a millisecond, where the gateway's own work is most of all. ``gateway_cpu_us_per_token``
-is the gateway's processor time, which other load on the machine disturbs least.
+is the gateway's processor time, which other load on the machine disturbs least. ``speedup_vs_llama_cpp_server_8`` is
+of the box as a whole, gateway and engine, against llama-cpp-python's own server with the same file.
 
 Then several clients of the 201 M model: ``light_ttft_ratio`` is what a client that asks now and then waits for its
 first token beside one that never stops, less one step of the engine, against what it waits alone, both at the 95th
@@ -20,14 +21,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sealwright_policies.outflow import STRICTEST
 from sealwright_testing.bench import Figure, figure, in_turns, ratio
+from sealwright_testing.llama_cpp_server import llama_cpp_server
 from sealwright_testing.loading_bench import measure_loading
 from sealwright_testing.models.random_gguf import SHAPES, RandomShape, write_random_gguf
-from sealwright_testing.serving import LONG_REPLIES, serving_box
+from sealwright_testing.serving import LONG_REPLIES, ServingBox, serving_box
 from sealwright_testing.stream_client import CLIENTS, BrokenReplyError, Side
 
 ROUNDS = 7
@@ -49,21 +50,28 @@ def measure() -> Iterator[Figure]:
         for model, shape in (("201m", SHAPES["201m"]), ("tiny", TINY)):
             path = Path(folder) / f"{model}.gguf"
             write_random_gguf(path, shape)
-            with _sides(model, path) as (gateway, direct):
-                yield from _throughput(model, gateway, direct)
-                if model == "tiny":
-                    yield from _first_token(gateway, direct)
+            with serving_box({model: path}, policy=STRICTEST) as box:
+                yield from _gateway(model, box)
+        yield from _beside_peer(Path(folder) / "201m.gguf")
         yield from _crowds(Path(folder) / "201m.gguf")
         yield from measure_loading(Path(folder))
 
 
-@contextmanager
-def _sides(model: str, path: Path) -> Iterator[tuple[Side, Side]]:
-    with serving_box({model: path}, policy=STRICTEST) as box:
-        gateway, direct = Side(box, model, box.trust), Side(box, model, None)
-        for side in (gateway, direct):
-            side.throughput(8)
-        yield gateway, direct
+def _gateway(model: str, box: ServingBox) -> Iterator[Figure]:
+    gateway, direct = _through(box, model), Side(box.engines[model].socket, model)
+    for side in (gateway, direct):
+        side.throughput(8)
+    yield from _throughput(model, gateway, direct)
+    if model == "tiny":
+        spent = [_processor_s(box.gateway.pid, gateway) for _ in range(ROUNDS)]
+        yield figure(
+            "gateway_cpu_us_per_token", [1e6 * s / (CLIENTS * TOKENS[model]) for s in spent], "us", against="TLS"
+        )
+        yield from _first_token(gateway, direct)
+
+
+def _through(box: ServingBox, model: str, key: str = "") -> Side:
+    return Side(box.port, model, box.trust, key or box.api_key)
 
 
 def _throughput(model: str, gateway: Side, direct: Side) -> Iterator[Figure]:
@@ -72,21 +80,18 @@ def _throughput(model: str, gateway: Side, direct: Side) -> Iterator[Figure]:
     ours, theirs = in_turns(ROUNDS, lambda: gateway.throughput(tokens), lambda: direct.throughput(tokens))
     yield figure(f"gateway_tokens_per_s{suffix}", ours, "1/s", against=f"{CLIENTS} clients, {model} weights")
     yield ratio(f"gateway_throughput_ratio{suffix}", ours, theirs, against=DIRECT)
-    if model == "tiny":
-        spent = in_turns(ROUNDS, lambda: _processor_s(gateway, tokens))[0]
-        yield figure("gateway_cpu_us_per_token", [1e6 * s / (CLIENTS * tokens) for s in spent], "us", against="TLS")
 
 
-def _processor_s(gateway: Side, tokens: int) -> float:
+def _processor_s(pid: int, gateway: Side) -> float:
     """Processor time that the gateway's process takes for one round, user and system."""
-    stat = Path(f"/proc/{gateway.box.gateway.pid}/stat")
+    stat = Path(f"/proc/{pid}/stat")
 
     def ticks() -> int:
         fields = stat.read_text().rpartition(")")[2].split()
         return int(fields[11]) + int(fields[12])
 
     before = ticks()
-    gateway.throughput(tokens)
+    gateway.throughput(TOKENS[gateway.model])
     return (ticks() - before) / os.sysconf("SC_CLK_TCK")
 
 
@@ -97,12 +102,24 @@ def _first_token(gateway: Side, direct: Side) -> Iterator[Figure]:
     yield figure("gateway_added_ttft_ms", added, "ms", against=DIRECT)
 
 
+def _beside_peer(model: Path) -> Iterator[Figure]:
+    """Both have all processors, and are asked in turns."""
+    tokens = TOKENS["201m"]
+    with serving_box({"201m": model}, policy=STRICTEST) as box, llama_cpp_server(model) as peer:
+        gateway = _through(box, "201m")
+        for side in (gateway, peer):
+            side.throughput(8)
+        ours, theirs = in_turns(ROUNDS, lambda: gateway.throughput(tokens), lambda: peer.throughput(tokens))
+    yield figure("llama_cpp_server_tokens_per_s", theirs, "1/s", against=f"{CLIENTS} clients, 201m weights")
+    yield ratio("speedup_vs_llama_cpp_server_8", ours, theirs, against="llama_cpp.server, in turns")
+
+
 def _crowds(model: Path) -> Iterator[Figure]:
     with serving_box({"201m": model}, policy=LONG_REPLIES) as box:
-        heavy, light = (Side(box, "201m", box.trust, key) for key in (box.api_key, box.admin_key))
+        heavy, light = (_through(box, "201m", key) for key in (box.api_key, box.admin_key))
         light.throughput(8)
         yield from _fairness(heavy, light)
-        yield from _hundred(heavy)
+        yield from _hundred(box.gateway.pid, heavy)
 
 
 def _fairness(heavy: Side, light: Side) -> Iterator[Figure]:
@@ -157,7 +174,7 @@ async def _beside(heavy: Side, light: Side) -> tuple[list[float], float]:
     return waited, step
 
 
-def _hundred(side: Side) -> Iterator[Figure]:
+def _hundred(pid: int, side: Side) -> Iterator[Figure]:
     """A hundred at once, of which four run; memory is the gateway's, at its peak since it began."""
     broken = 0
 
@@ -172,14 +189,14 @@ def _hundred(side: Side) -> Iterator[Figure]:
     async def run() -> None:
         await asyncio.gather(*(client() for _ in range(CROWD)))
 
-    before = _memory(side, "VmRSS")
+    before = _memory(pid, "VmRSS")
     asyncio.run(run())
     yield figure("streams_100_errors", [broken], "", against=f"{CROWD} streams of {CROWD_TOKENS} tokens at once")
-    grown = (_memory(side, "VmHWM") - before) / MIB
+    grown = (_memory(pid, "VmHWM") - before) / MIB
     yield figure("streams_100_memory_mib", [grown], "MiB", against="the gateway before it")
 
 
-def _memory(side: Side, name: str) -> int:
+def _memory(pid: int, name: str) -> int:
     """Bytes of the gateway."""
-    status = Path(f"/proc/{side.box.gateway.pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text()
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:")))

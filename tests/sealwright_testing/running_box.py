@@ -32,7 +32,8 @@ from sealwright_appliance.status import BootResult, WorkloadRun, release_status
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls_identity
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, free_port
+from sealwright_testing.ports import free_port
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 
 SECRETS = FirstBootSecrets("-----BEGIN PRIVATE KEY-----\ncustomer\n-----END PRIVATE KEY-----\n", "AAAAA-BBBBB")
 NO_CODE = "00000-00000-00000-00000"

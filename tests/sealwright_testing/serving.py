@@ -51,6 +51,7 @@ from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.engine_process import EngineProcess
+from sealwright_testing.ports import free_port
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -115,6 +116,7 @@ def serving_box(
     limits: Limits = LIMITS,
     policy: OutflowPolicy = LONG_REPLIES,
     brief: frozenset[str] = frozenset(),
+    options: tuple[str, ...] = (),
 ) -> Iterator[ServingBox]:
     """Serve model files under their payload ids until the block ends.
 
@@ -123,6 +125,7 @@ def serving_box(
         limits: on connections.
         policy: what may leave each model.
         brief: models that end their replies soon.
+        options: of the engines, behind those of the unit.
     """
     with ExitStack() as stack:
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
@@ -141,12 +144,12 @@ def serving_box(
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
         engines = {
-            payload.payload_id: stack.enter_context(EngineProcess(paths, payload))
+            payload.payload_id: stack.enter_context(EngineProcess(paths, payload, options))
             for payload in payloads
             if models[payload.payload_id] is not None
         }
         give_to_gateway(make_tls_identity("d" * 52), paths.tls, None)
-        port = _free_port()
+        port = free_port()
         gateway = _gateway(stack, paths, port, limits)
 
         def again() -> subprocess.Popen[bytes]:
@@ -243,12 +246,6 @@ def _gateway(stack: ExitStack, paths: Paths, port: int, limits: Limits) -> subpr
         else:
             return process
     raise OperationError(f"The gateway did not start:\n{(paths.root / 'gateway.log').read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

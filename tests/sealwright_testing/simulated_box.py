@@ -55,6 +55,7 @@ from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.event_logs import LoggedEvent, LogWriter
 from sealwright_testing.evidence_factory import SyntheticBox, key_shares, payload_fields, userspace_record, volume_key
 from sealwright_testing.fat32 import fat32_volume
+from sealwright_testing.ports import free_port
 from sealwright_testing.software_tpm import ALG_SHA256
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
@@ -398,11 +399,3 @@ def license_command(*arguments: str | Path) -> str:
         code = license_cli.main([str(argument) for argument in arguments])
     assert code == 0, printed.getvalue()
     return printed.getvalue()
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

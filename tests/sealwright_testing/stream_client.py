@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-
-from sealwright_testing.serving import ServingBox
+from pathlib import Path
 
 CLIENTS = 8
 _DONE, _END = b"data: [DONE]", b"\r\n0\r\n\r\n"
-_LENGTH = b'"finish_reason":"length"'
+_LENGTH = re.compile(rb'"finish_reason": ?"length"')
 
 
 class BrokenReplyError(Exception):
@@ -23,21 +23,22 @@ class BrokenReplyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One way to the engine: its UNIX socket, or the gateway's address."""
+    """One server of a model on this machine."""
 
-    box: ServingBox
+    address: int | Path
+    """A port, or a UNIX socket."""
     model: str
-    trust: ssl.SSLContext | None
+    trust: ssl.SSLContext | None = None
+    """None: without TLS."""
     key: str = ""
-    """Empty: the box's own."""
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """A new connection."""
-        if self.trust is None:
-            reader, writer = await asyncio.open_unix_connection(self.box.engines[self.model].socket)
+        if isinstance(self.address, Path):
+            reader, writer = await asyncio.open_unix_connection(self.address)
         else:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self.box.port, ssl=self.trust)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.address, ssl=self.trust)
         try:
             yield reader, writer
         finally:
@@ -59,8 +60,7 @@ class Side:
                 "stream": True,
             }
         )
-        key = self.key or self.box.api_key
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: box\r\nAuthorization: Bearer {key}\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: box\r\nAuthorization: Bearer {self.key}\r\n"
         begin = time.perf_counter()
         writer.write(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
         await reader.readuntil(b"data: ")
@@ -68,7 +68,7 @@ class Side:
         rest = bytearray()
         while not rest.endswith(_END):
             rest += await reader.read(65536)
-        if _LENGTH not in rest or _DONE not in rest:
+        if not _LENGTH.search(rest) or _DONE not in rest:
             raise BrokenReplyError("a reply ended before its length")
         return first
 

@@ -26,6 +26,7 @@ from typing import Any
 from sealwright_testing.domain_texts import write_domains, write_serving
 from sealwright_testing.machine import HOST_ADDRESS
 from sealwright_testing.models import ModelStore
+from sealwright_testing.ports import free_port
 from sealwright_testing.sealed_job import SealedJob
 from sealwright_testing.swtpm import SoftwareTpm
 
@@ -109,7 +110,7 @@ class Vendor:
     def initialise(self) -> None:
         """Make the licence service's folder and the signing keys."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        url = f"https://{HOST_ADDRESS}:{_free_port()}"
+        url = f"https://{HOST_ADDRESS}:{free_port()}"
         command("sealwright-license", "init", self.license_directory, "--url", url)
         command("sealwright-image", "keygen", self.directory / "keys")
 
@@ -263,9 +264,3 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

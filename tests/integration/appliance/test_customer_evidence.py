@@ -40,8 +40,9 @@ from sealwright_policies.transparency.checkpoint import CHECKPOINT_LIMIT, Checkp
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.service import LicenseService
+from sealwright_testing.ports import free_port
 from sealwright_testing.running_box import RunningBox, running_box
-from sealwright_testing.simulated_box import SimulatedVendor, free_port, license_command
+from sealwright_testing.simulated_box import SimulatedVendor, license_command
 
 YEAR = 365 * 86_400
 

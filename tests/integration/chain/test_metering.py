@@ -35,8 +35,9 @@ from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.metering.report import MeteringReport
 from sealwright_policies.wire.messages import Attestation
 from sealwright_testing.metered_box import MeteredBox
+from sealwright_testing.ports import free_port
 from sealwright_testing.running_box import wait_until
-from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, free_port
+from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 
 SERVICE_THAT_DIES = """
 import os, signal, sys
