@@ -31,7 +31,7 @@ from sealwright_testing.stream_client import BrokenReplyError, Side
 MODELS = ("one", "two")
 SHAPE = RandomShape(width=256, feed_forward=704, layers=4, heads=4, kv_heads=2, vocabulary=2000)
 SMALL_CACHE = ("--cache-ram", "16")
-"""MiB. An engine keeps prompts up to its limit: one that is soon reached, so that what it takes is flat from then on."""
+"""MiB. An engine keeps prompts up to its limit; one that is soon reached, so that memory is flat from then on."""
 SAMPLE_S = 5.0
 PROGRESS_S = 60.0
 MOST_TOKENS = 64
