@@ -44,10 +44,12 @@ from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.metering.reporting import Reporting
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.recent_lines import RecentLines
 from sealwright_appliance.release_files import load_outflow, load_service
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import PayloadState, WorkloadRun
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.support import BoxSupport, add_support
 from sealwright_appliance.volume_client import VolumeClient
 from sealwright_appliance.volume_service import Volumes
 from sealwright_policies.errors import OperationError, SealwrightError
@@ -73,6 +75,7 @@ class Agent:
     """None before activation: nothing is served, and nobody is told."""
     flows: BoxFlows | None = None
     """None before activation: no other box would believe this one."""
+    recent: RecentLines = field(default_factory=RecentLines)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -222,7 +225,9 @@ def run_agent(paths: Paths) -> None:
     agent.start()
     listener = listen(paths)
     try:
-        agent_server(agent).run(sockets=[listener])
+        server = agent_server(agent)
+        agent.recent.listen("uvicorn")
+        server.run(sockets=[listener])
     finally:
         listener.close()
         agent.stop()
@@ -255,7 +260,24 @@ def agent_server(agent: Agent) -> uvicorn.Server:
     add_customer_orders(
         app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart, agent.keeper.tpm_lock)
     )
+    add_support(app, _support(agent))
     return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
+
+
+def _support(agent: Agent) -> BoxSupport:
+    keeper, meter = agent.keeper, agent.meter_keeper
+    return BoxSupport(
+        agent.paths,
+        agent.board,
+        agent.api_keys,
+        agent.outflow,
+        agent.recent,
+        keeper.tpm_lock,
+        keeper.calendar.now,
+        state_volume_open=load_boot_result(agent.paths).state_volume_open,
+        renewal=keeper.renewal,
+        meter=meter.meter if meter is not None else None,
+    )
 
 
 def listen(paths: Paths) -> socket.socket:

@@ -165,6 +165,18 @@ class TpmDevice:
             start = page[-1] + 1
         return found
 
+    def properties(self, first: int, last: int) -> dict[int, int]:
+        """Fixed properties between two numbers (TPM_PT, Part 2, 6.13), as far as this TPM has them."""
+        _, data = self.call(
+            "read properties",
+            self.esapi.get_capability,
+            capability=TPM2_CAP.TPM_PROPERTIES,
+            prop=first,
+            property_count=last - first + 1,
+        )
+        found = {int(one.property): int(one.value) for one in data.data.tpmProperties}
+        return {number: value for number, value in found.items() if number <= last}
+
     def read_nv(self, index: int) -> bytes:
         """Whole content of an NV index that is readable with its own, empty authorisation."""
         doing = f"read NV index {index:#010x}"

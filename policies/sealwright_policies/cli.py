@@ -22,6 +22,7 @@ from sealwright_policies import (
     cli_eventlog,
     cli_explain,
     cli_schema,
+    cli_support,
     cli_verify_quote,
     cli_what_if,
 )
@@ -33,6 +34,7 @@ from sealwright_policies.errors import (
     UsageError,
     VerificationError,
 )
+from sealwright_policies.terminal import terminal_text
 
 PROGRAM = "sealwright-policy"
 
@@ -45,6 +47,7 @@ COMMANDS = (
     cli_diff,
     cli_explain,
     cli_schema,
+    cli_support,
 )
 
 
@@ -60,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
         description="Read boot event logs, check what a TPM has signed, judge a machine against a release; judge,"
-        " compile, compare and explain security domains.",
+        " compile, compare and explain security domains; read support bundles.",
         epilog="Exit codes: 0 done, 2 usage, 10 rejected, 20 unsupported, 30 malformed.",
         allow_abbrev=False,
     )
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         print(end="", flush=True)
     except SealwrightError as error:
-        print(f"{PROGRAM}: {error_line(error)}", file=sys.stderr)
+        print(f"{PROGRAM}: {terminal_text(error_line(error))}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         # Of the output: files that are named are read elsewhere. Keep the interpreter from writing again at its end.

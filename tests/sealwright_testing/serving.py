@@ -41,9 +41,11 @@ from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.recent_lines import RecentLines
 from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
+from sealwright_appliance.support import BoxSupport, add_support
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, make_tls_identity
 from sealwright_policies.errors import OperationError
 from sealwright_policies.metering.receipt import Point
@@ -199,7 +201,13 @@ def _agent(
     board.change(BoxState.SERVING, "The models answer.")
     keeper = LeaseKeeper(board, Actions(lambda _: None, lambda: None, lambda _: None), threading.Lock(), "", None)
     by_file = ByFile.of(keeper, None, paths.pending_requests)
-    app = create_agent_app(board, None, ApiKeys(paths.api_keys), by_file, outflow, meter=meter)
+    keys = ApiKeys(paths.api_keys)
+    app = create_agent_app(board, None, keys, by_file, outflow, meter=meter)
+    support = BoxSupport(
+        paths, board, keys, outflow, RecentLines(), keeper.tpm_lock, lambda: int(time.time()), state_volume_open=True,
+        meter=meter.meter,
+    )  # fmt: skip
+    add_support(app, support)
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -155,6 +155,15 @@ class Box:
         """Have the box begin anew with a key that it slows down or refuses."""
         return self._ask("POST", "/admin/outflow/clear", {"name": name}, admin_key=admin_key)
 
+    def support(self, admin_key: str) -> bytes:
+        """A support bundle, as it is to be saved.
+
+        Args:
+            admin_key: empty where the box's state volume is closed, so that it has no keys to check.
+        """
+        shown = admin_key or None
+        return self._send("POST", "/admin/support", {}, admin_key=shown, timeout_s=FILE_TIMEOUT_S)[0].content
+
     def domains(self, admin_key: str) -> dict[str, Any]:
         """Domains of the release, and their files."""
         return self._ask("GET", "/admin/domains", admin_key=admin_key)
@@ -193,6 +202,11 @@ class Box:
         self._client.close()
 
     def _ask(
+        self, method: str, path: str, body: dict[str, Any] | bytes | None = None, **options: Any
+    ) -> dict[str, Any]:
+        return self._send(method, path, body, **options)[1]
+
+    def _send(
         self,
         method: str,
         path: str,
@@ -200,7 +214,7 @@ class Box:
         *,
         admin_key: str | None = None,
         timeout_s: float = TIMEOUT_S,
-    ) -> dict[str, Any]:
+    ) -> tuple[httpx.Response, dict[str, Any]]:
         headers = {"Authorization": f"Bearer {admin_key}"} if admin_key is not None else None
         try:
             sent: dict[str, Any] = {"content": body} if isinstance(body, bytes) else {"json": body}
@@ -215,7 +229,7 @@ class Box:
             raise OperationError(f"The box answered {reply.status_code} with something that is not a JSON object.")
         if not reply.is_success:
             raise _refusal(reply.status_code, document)
-        return document
+        return reply, document
 
 
 @contextmanager

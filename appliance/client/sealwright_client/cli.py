@@ -24,6 +24,8 @@ from sealwright_client.cli_release import add_release
 from sealwright_client.cli_secrets import receive_secrets
 from sealwright_client.cli_status import EXAMPLE as STATUS_EXAMPLE
 from sealwright_client.cli_status import add_status
+from sealwright_client.cli_support import EXAMPLES as SUPPORT_EXAMPLES
+from sealwright_client.cli_support import add_support
 from sealwright_client.cli_verify import EXAMPLE as VERIFY_EXAMPLE
 from sealwright_client.cli_verify import add_verify
 from sealwright_client.cli_wipe import EXAMPLE as WIPE_EXAMPLE
@@ -45,6 +47,7 @@ examples:
 {OUTFLOW_EXAMPLES}
 {DOMAIN_EXAMPLES}
 {AIR_GAP_EXAMPLES}
+{SUPPORT_EXAMPLES}
 {VERIFY_EXAMPLE}
 {RELEASE_EXAMPLES}
 {WIPE_EXAMPLE}
@@ -89,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     add_outflow(commands)
     add_domain(commands)
     add_air_gap(commands)
+    add_support(commands)
     add_verify(commands)
     add_release(commands)
     add_wipe(commands)

@@ -19,6 +19,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
 
+from sealwright_appliance.recent_lines import RecentLines
 from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
@@ -44,6 +45,7 @@ from sealwright_appliance.serve.requests import (
     read_body,
     short_text,
 )
+from sealwright_appliance.serve.support_route import add_support_route
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
 
@@ -62,6 +64,7 @@ def create_app(
     outflow: ReleaseOutflow = NOTHING_SAID,
     *,
     tls: GatewayTls | None = None,
+    recent: RecentLines | None = None,
 ) -> FastAPI:
     """Build the gateway.
 
@@ -70,6 +73,7 @@ def create_app(
         engines: by model id, for every payload that this boot has opened.
         outflow: what may leave each of them.
         tls: with what it speaks to other boxes; None: it speaks to none.
+        recent: lines of this process; None: nobody keeps them.
     """
 
     meter = Meter()
@@ -90,6 +94,7 @@ def create_app(
     add_page_routes(app, box)
     _add_readiness(app, box, engines)
     _add_load(app, box, engines)
+    add_support_route(app, box, partial(_loads, engines), recent or RecentLines())
     app.add_middleware(WarningHeader, box=box)
     _add_key_routes(app, box)
     _add_metering_routes(app, box)

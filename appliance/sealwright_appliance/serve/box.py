@@ -217,6 +217,10 @@ class Box:
         """Have the agent begin anew with a key; it checks the administrator's itself."""
         return await self._change("POST", "/outflow/clear", json={"key": key, "admin_key": admin_key})
 
+    async def support(self, admin_key: str, peer: str) -> httpx.Response:
+        """The agent's part of a support bundle; it checks the administrator's key itself."""
+        return await self._ask("POST", "/support", json={"admin_key": admin_key, "peer": peer}, timeout=FILE_TIMEOUT_S)
+
     async def flow(self, method: str, path: str, **options: Any) -> httpx.Response:
         """What belongs to flows between boxes (policies/spec/domain-flow.md); the agent judges all of it."""
         return await self._ask(method, path, timeout=FILE_TIMEOUT_S, **options)

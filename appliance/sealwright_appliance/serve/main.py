@@ -12,6 +12,7 @@ import uvicorn
 from sealwright_appliance.engine_llama_server import LlamaServer
 from sealwright_appliance.engines import PARALLEL_REQUESTS
 from sealwright_appliance.log_lines import write_allowed_lines_only
+from sealwright_appliance.recent_lines import RecentLines
 from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
@@ -47,11 +48,13 @@ class GatewayConfig:
 def run_gateway(config: GatewayConfig) -> None:
     """Serve until told to stop; running replies are finished first, each within its own time."""
     write_allowed_lines_only()
+    recent = RecentLines()
+    recent.listen()
     box = Box(config.agent_socket)
     quota = Quota(box.allowance)
     engines = {name: _engine(name, socket, quota) for name, socket in config.engine_sockets.items()}
     tls = GatewayTls(config.certificate, config.private_key, config.host, config.peer_port)
-    app = create_app(box, engines, config.outflow, tls=tls)
+    app = create_app(box, engines, config.outflow, tls=tls, recent=recent)
     settings = uvicorn.Config(
         app,
         http="h11",

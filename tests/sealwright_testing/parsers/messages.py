@@ -29,6 +29,7 @@ from sealwright_policies.appraisal.box_evidence import (
 )
 from sealwright_policies.metering.receipt import parse_receipt
 from sealwright_policies.metering.report import MeteringReport
+from sealwright_policies.support import parse_support_bundle, support_bytes
 from sealwright_policies.wire.air_gap import (
     compact_request,
     parse_compact_request,
@@ -57,6 +58,7 @@ from sealwright_testing.license_world import LicenseWorld, grant
 from sealwright_testing.metering import ChainWriter, make_report
 from sealwright_testing.parsers.parser import Parser, of_text
 from sealwright_testing.software_device import SoftwareDevice
+from sealwright_testing.support_bundles import some_bundle
 
 
 def of_messages(world: LicenseWorld) -> Iterable[Parser]:
@@ -116,6 +118,7 @@ def of_messages(world: LicenseWorld) -> Iterable[Parser]:
         "framed", lambda raw: parse_framed("sealwright/v1/x", 2, raw), (framed("sealwright/v1/x", b"a", b"b"),)
     )
     yield Parser("metering receipt", parse_receipt, (ChainWriter().next().content,))
+    yield Parser("support bundle", parse_support_bundle, (support_bytes(some_bundle()),))
     yield Parser("chat request", parse_chat_request, CHATS, ApiError)
     yield Parser("embedding request", parse_embedding_request, (b'{"model":"m","input":["x","y"]}',), ApiError)
     yield Parser("count request", parse_count_request, (b'{"model":"m","prompt":"x"}', CHATS[1]), ApiError)

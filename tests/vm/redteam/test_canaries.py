@@ -36,6 +36,7 @@ SHOWN = (
     ("metering", "report"),
     ("outflow", "show"),
     ("release", "list"),
+    ("support", "preview"),
 )
 """Commands of the customer that print what the box tells of itself."""
 

@@ -1,6 +1,7 @@
 // The administrators' page: what the box's own addresses say to an administrator's key. The key is gone with a reload.
 
 import { askForKey, call, failure, find, note, say } from "/page.js";
+import { offerSupport } from "/support.js";
 
 const EVERY_MS = 15_000;
 const DAY_S = 86_400;
@@ -119,6 +120,7 @@ async function refresh() {
 async function enter(given) {
   key = given;
   await refresh();
+  offerSupport(key);
   find("administration").hidden = false;
   find("refresh").focus();
   // What has no buttons in it, which would lose the focus.
