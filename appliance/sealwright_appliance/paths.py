@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sealwright_policies.mounts import MOUNTS_FILE
 from sealwright_policies.outflow import OUTFLOW_FILE
 from sealwright_policies.wire.service import DOMAINS_FOLDER, MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
 from sealwright_policies.workloads import WORKLOADS_FILE
@@ -57,6 +58,11 @@ class Paths:
     def workload_plans(self) -> Path:
         """Which workloads may run, and on what (policies/spec/domain.md, 7)."""
         return self._under(WORKLOADS_FILE)
+
+    @property
+    def mount_options(self) -> Path:
+        """How payloads are mounted (policies/spec/domain.md, 7)."""
+        return self._under(MOUNTS_FILE)
 
     # Of this boot.
     @property

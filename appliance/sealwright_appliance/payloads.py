@@ -18,6 +18,7 @@ from sealwright_appliance.kernel_keys import offered_key
 from sealwright_appliance.lease_store import LeaseStore, StoredShares
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.release_files import load_mounts
 from sealwright_appliance.run import ToolError, run
 from sealwright_appliance.status import PayloadState, PayloadStatus, payload_status
 from sealwright_appliance.tpm_counters import increment_counter
@@ -28,6 +29,7 @@ from sealwright_appliance.workloads import obstacle_to
 from sealwright_policies.appraisal.reference_values import Payload, PayloadKind
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.mounts import MountOption, ReleaseMounts
 from sealwright_policies.tcg.policy import external_signing_key
 from sealwright_policies.wire.encoding import pcr_bytes
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -36,6 +38,8 @@ from sealwright_policies.wire.lease import Lease, LeasePartition, lease_policy
 from sealwright_policies.wire.release_approval import release_approval_policy
 from sealwright_policies.wire.volume_key import derive_volume_key
 from sealwright_policies.workloads import ReleaseWorkloads
+
+UNMOUNTED = Obstacle(BoxCode.UNLOCK_FAILED, "No domain of this release says how it is mounted.")
 
 
 class UnsealRefusedError(Exception):
@@ -68,12 +72,17 @@ class OpenedLease:
 def open_stored_leases(
     paths: Paths, tpm: ProvisionedTpm, release: Release, store: LeaseStore, plans: ReleaseWorkloads
 ) -> OpenedLease:
-    """Try the stored leases of the running release until one unseals; open its payloads."""
+    """Try the stored leases of the running release until one unseals; open its payloads.
+
+    Raises:
+        FormatError: what the root says of mounts is malformed.
+    """
+    mounts = load_mounts(paths)
     try:
         unsealed = unseal_stored_leases(tpm, release, store)
     except UnsealRefusedError as refused:
         return OpenedLease(None, [], refused.obstacles[0])
-    payloads = _open_all(paths, release.manifest.payloads, unsealed, plans)
+    payloads = _open_all(paths, release.manifest.payloads, unsealed, plans, mounts)
     opened = any(payload.state is PayloadState.OPEN for payload in payloads)
     failed = next((payload for payload in payloads if payload.state is PayloadState.FAILED), None)
     reason = None if opened or failed is None else Obstacle(failed.code or "", failed.sentence)
@@ -81,7 +90,11 @@ def open_stored_leases(
 
 
 def _open_all(
-    paths: Paths, payloads: Sequence[Payload], unsealed: UnsealedLease, plans: ReleaseWorkloads
+    paths: Paths,
+    payloads: Sequence[Payload],
+    unsealed: UnsealedLease,
+    plans: ReleaseWorkloads,
+    mounts: ReleaseMounts,
 ) -> list[PayloadStatus]:
     """Open what the lease covers, data sets last: each is for a workload that is open. In the manifest's order."""
     licensed = {partition.partition_id for partition in unsealed.lease.partitions}
@@ -91,9 +104,13 @@ def _open_all(
         obstacle = obstacle_to(payload.payload_id, payload.kind, plans, opened)
         if payload.verity.root_hash not in licensed:
             obstacle = Obstacle(BoxCode.NOT_LICENSED, "The licence does not cover this payload.")
-        outcomes[payload.payload_id] = (
-            _open(paths, payload, unsealed.volume_keys) if obstacle is None else _kept_closed(payload, obstacle)
-        )
+        options = mounts.options.get(payload.payload_id)
+        if obstacle is not None:
+            outcomes[payload.payload_id] = _kept_closed(payload, obstacle)
+        elif options is None:
+            outcomes[payload.payload_id] = _kept_closed(payload, UNMOUNTED)
+        else:
+            outcomes[payload.payload_id] = _open(paths, payload, unsealed.volume_keys, options)
     return [outcomes[payload.payload_id] for payload in payloads]
 
 
@@ -211,7 +228,7 @@ def _refusal(error: TpmError | VerificationError) -> Obstacle:
     return Obstacle(BoxCode.TPM, str(error))
 
 
-def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStatus:
+def _open(paths: Paths, payload: Payload, keys: dict[str, bytes], options: Sequence[MountOption]) -> PayloadStatus:
     """Open one payload; what goes wrong with one does not keep the others closed."""
     status = payload_status(payload, PayloadState.OPEN)
     key = keys.get(payload.verity.root_hash)
@@ -225,7 +242,7 @@ def _open(paths: Paths, payload: Payload, keys: dict[str, bytes]) -> PayloadStat
     except OperationError:
         return _failed(status, BoxCode.PAYLOAD_MISSING, f"Its partition {payload.partition_label} is not there.")
     names = (volumes.crypt_name(payload.payload_id), volumes.verity_name(payload.payload_id))
-    open_crypt, open_verity, mount = volumes.open_payload(payload, device, mount_point)
+    open_crypt, open_verity, mount = volumes.open_payload(payload, device, mount_point, options)
     try:
         mount_point.mkdir(parents=True, exist_ok=True)
         mount_point.chmod(0o755)

@@ -13,6 +13,7 @@ from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, VARIANTS
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, MANIFEST_ON_ESP
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
+from sealwright_policies.mounts import MOUNTS_LIMIT, NO_MOUNTS, ReleaseMounts, parse_mounts
 from sealwright_policies.outflow import NOTHING_SAID, OUTFLOW_LIMIT, ReleaseOutflow, parse_outflow
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -97,6 +98,16 @@ def load_workloads(paths: Paths) -> ReleaseWorkloads:
     """
     content = read_file(paths.workload_plans, WORKLOADS_LIMIT)
     return NO_WORKLOADS if content is None else parse_workloads(content)
+
+
+def load_mounts(paths: Paths) -> ReleaseMounts:
+    """How payloads are mounted; none is where the root says nothing.
+
+    Raises:
+        FormatError: it is malformed.
+    """
+    content = read_file(paths.mount_options, MOUNTS_LIMIT)
+    return NO_MOUNTS if content is None else parse_mounts(content)
 
 
 def load_outflow(paths: Paths) -> ReleaseOutflow:

@@ -7,16 +7,15 @@ descriptor.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from sealwright_appliance.paths import MAPPER
-from sealwright_policies.appraisal.reference_values import Payload, PayloadKind, Verity
+from sealwright_policies.appraisal.reference_values import Payload, Verity
+from sealwright_policies.mounts import MountOption
 
 Argv = list[str]
 
-READ_ONLY = "ro,nodev,nosuid,noexec,nosymfollow"
-RUNNABLE = "ro,nodev,nosuid"
-"""For workloads: their programs are run, and links in their images lead where their builder wanted."""
 READ_WRITE = "rw,nodev,nosuid,noexec,nosymfollow"
 """No links: whoever owns the disk could have root write through them. Nothing of ours makes any."""
 DEVICE_WAIT_S = 30
@@ -100,14 +99,13 @@ def close_crypt(name: str) -> Argv:
     return ["dmsetup", "remove", "--retry", name]
 
 
-def open_payload(payload: Payload, device: Path, mount_point: Path) -> list[Argv]:
+def open_payload(payload: Payload, device: Path, mount_point: Path, options: Iterable[MountOption]) -> list[Argv]:
     """All steps that make a payload readable; the first wants the volume key in the keyring, as :func:`key_name`."""
     crypt, verity = crypt_name(payload.payload_id), verity_name(payload.payload_id)
-    options = RUNNABLE if payload.kind is PayloadKind.WORKLOAD else READ_ONLY
     return [
         open_crypt(payload, device),
         open_verity(MAPPER / crypt, verity, payload.verity),
-        mount(MAPPER / verity, mount_point, payload.file_system, options),
+        mount(MAPPER / verity, mount_point, payload.file_system, ",".join(options)),
     ]
 
 

@@ -7,7 +7,7 @@ from sealwright_policies.appraisal.reference_values import PayloadKind, version_
 from sealwright_policies.domains.chain import Domains, verify_domains
 from sealwright_policies.domains.files import load_domain
 from sealwright_policies.domains.reader import DomainFile
-from sealwright_policies.errors import UnsupportedError, UsageError
+from sealwright_policies.errors import UsageError
 
 
 def load_domains(config: Config) -> Domains:
@@ -32,23 +32,13 @@ def _check_payload(payload: PayloadConfig, source: DomainFile, version: str) -> 
             f"Payload {payload.payload_id!r}: domain {payload.domain} has no such member of kind {payload.kind.value}"
             f" ({source.place(('member',))})."
         )
-    if payload.kind is PayloadKind.WORKLOAD:
-        _check_workload(payload, source)
+    if payload.kind is PayloadKind.WORKLOAD and payload.payload_id not in source.domain.run.workloads:
+        raise UsageError(
+            f"Payload {payload.payload_id!r}: domain {payload.domain} does not let it run ({source.place(('run',))})."
+        )
     opening = source.domain.open
     if not version_key(opening.from_version) <= version_key(version) < version_key(opening.below_version):
         raise UsageError(
             f"Payload {payload.payload_id!r}: domain {payload.domain} opens for releases from {opening.from_version} on"
             f" and below {opening.below_version}, and this is {version} ({source.place(('open',))})."
-        )
-
-
-def _check_workload(payload: PayloadConfig, source: DomainFile) -> None:
-    if payload.payload_id not in source.domain.run.workloads:
-        raise UsageError(
-            f"Payload {payload.payload_id!r}: domain {payload.domain} does not let it run ({source.place(('run',))})."
-        )
-    if source.domain.egress:
-        raise UnsupportedError(
-            f"Payload {payload.payload_id!r}: domain {payload.domain} has egress ({source.place(('egress', 0))}),"
-            " and boxes give workloads no network yet."
         )

@@ -26,6 +26,7 @@ from sealwright_image.preflight import Inputs
 from sealwright_image.run import TOOLCHAIN, toolchain
 from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.domains.compiler import compile_units
+from sealwright_policies.domains.compiler.mounts import mounts
 from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.domains.compiler.workloads import workloads
 from sealwright_policies.errors import OperationError
@@ -96,6 +97,7 @@ def os_config(config: Config, inputs: Inputs, source: OsSource, workload_root_ha
             "release-key.pem": keys.release_pem.encode("ascii"),
             "outflow.json": document_bytes(outflow(inputs.domains)),
             **{f"domains/{one.domain.name}.json": canonical_form(one.domain) for one in inputs.domains},
+            "mounts.json": document_bytes(mounts(inputs.domains)),
             "workloads.json": document_bytes(workloads(inputs.domains)),
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },

@@ -40,11 +40,15 @@ from sealwright_policies.appraisal.reference_values import (
     MANIFEST_ON_ESP,
     RELEASE_APPROVAL_SET,
     PartitionWrappedShares,
+    Payload,
+    PayloadKind,
     WrappedShares,
 )
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.domains.canonical import canonical_form, summarise
+from sealwright_policies.domains.compiler.mounts import EVERY, INERT
 from sealwright_policies.domains.model import Domain
+from sealwright_policies.mounts import ReleaseMounts
 from sealwright_policies.tcg.eventlog import EventType
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_bytes
@@ -348,12 +352,19 @@ class SimulatedBox:
             (paths.release_key, self.vendor.release.manifest.release_key.encode()),
             (paths.partition("esp"), fat32_volume(*self.vendor.esp_files())),
             (paths.kernel_command_line, f"quiet roothash={root_hash}\n".encode()),
+            (paths.mount_options, document_bytes(mounts_of(self.vendor.release.manifest.payloads))),
         ):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         paths.domains.mkdir(parents=True, exist_ok=True)
         for domain in self.vendor.domains:
             (paths.domains / f"{domain.name}.json").write_bytes(canonical_form(domain))
+
+
+def mounts_of(payloads: Iterable[Payload]) -> ReleaseMounts:
+    """What domains that let all of them run or be read compile to."""
+    options = {one.payload_id: EVERY if one.kind is PayloadKind.WORKLOAD else (*EVERY, *INERT) for one in payloads}
+    return ReleaseMounts(version=1, options=options)
 
 
 def measure_boot(paths: Paths, events: Iterable[LoggedEvent]) -> None:

@@ -12,10 +12,11 @@ import pytest
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.status import BootResult, PayloadState
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.mounts import ReleaseMounts
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan
 from sealwright_testing.evidence_factory import payload_fields
-from sealwright_testing.simulated_box import SimulatedVendor
+from sealwright_testing.simulated_box import SimulatedVendor, mounts_of
 from sealwright_testing.simulated_disk import Disk
 
 PLANS = ReleaseWorkloads(
@@ -114,5 +115,14 @@ def test_a_data_set_stays_closed_without_its_workload_and_a_workload_does_not_ru
 ) -> None:
     options = [word for partition in partitions for word in ("--partition", partition)]
     assert states(booted(disk, monkeypatch, plans, *options)) == expected
+    assert disk.box.vendor.volume_keys[ROOT_HASHES["records"]] not in disk.keys
+    assert names(disk.box.paths.workloads) == []
+
+
+def test_what_no_domain_says_how_to_mount_stays_closed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = mounts_of(disk.box.vendor.release.manifest.payloads)
+    options = {name: options for name, options in mounts.options.items() if name != "records"}
+    disk.box.paths.mount_options.write_bytes(document_bytes(ReleaseMounts(version=1, options=options)))
+    assert states(booted(disk, monkeypatch, PLANS))["records"] == (PayloadState.CLOSED, BoxCode.UNLOCK_FAILED.value)
     assert disk.box.vendor.volume_keys[ROOT_HASHES["records"]] not in disk.keys
     assert names(disk.box.paths.workloads) == []

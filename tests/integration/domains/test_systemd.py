@@ -44,7 +44,7 @@ def units(compiled: Path) -> Path:
     for program in Program:
         (folder / f"sealwright-{program.value}@.service").write_text(TEMPLATE)
     shutil.copy(ENGINE_TEMPLATE, folder)
-    (folder / "nftables.service").write_text("[Service]\nExecStart=/usr/bin/true\n")
+    (folder / "sealwright-firewall.service").write_text("[Service]\nExecStart=/usr/bin/true\n")
     return compiled
 
 

@@ -21,6 +21,7 @@ from sealwright_image.progress import Progress
 from sealwright_image.run import Tools
 from sealwright_image.verity import verify_tree
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.mounts import parse_mounts
 from sealwright_policies.workloads import WorkloadPlan, parse_workloads
 from sealwright_testing.image_inputs import write_service, write_training
 from sealwright_testing.small_os import build_small_os, cache_with_tools, small_os
@@ -49,6 +50,8 @@ def training(tmp_path: Path) -> Product:
     service = write_service(tmp_path / "license-service.json")
     (tmp_path / "LICENSE.txt").write_text("for research\n")
     write_training(tmp_path)
+    with (tmp_path / "domains/medical.toml").open("a") as domain:
+        domain.write('\n[[egress]]\nhost = "10.0.2.100"\nport = 7\n')
     return Product(tmp_path, service, cache_with_tools(tmp_path))
 
 
@@ -75,6 +78,11 @@ def test_a_data_set_and_a_workload_are_sealed_like_models(training: Product, tmp
     (workload,) = [payload.verity.root_hash for payload in manifest.payloads if payload.kind is PayloadKind.WORKLOAD]
     assert recorder.asked.workload_root_hashes == (workload,)
     assert f"op=EXECUTE dmverity_roothash=sha256:{workload} action=ALLOW" in policy_text("ab" * 32, [workload])
+    options = parse_mounts(recorder.asked.shared_files["mounts.json"]).options
+    assert {name for name, said in options.items() if "noexec" in said} == {"medical", "records"}
+    assert options.keys() == kinds.keys()
+    assert b"10.0.2.100 . 7" in recorder.asked.domain_files["/usr/share/sealwright/nftables.d/medical.nft"]
+    assert [str(one) for one in manifest.domains[0].egress] == ["10.0.2.100 port 7/tcp"]
     plans = parse_workloads(recorder.asked.shared_files["workloads.json"])
     assert plans.workloads == {"lora": WorkloadPlan(domain="medical", reads=("medical", "records"), results=False)}
     types = {one["name"]: one["type"] for one in json.loads((out / "sbom.json").read_text())["components"]}

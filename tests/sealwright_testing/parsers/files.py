@@ -19,7 +19,9 @@ from sealwright_licensing.operators.api.pages import parse_cursor
 from sealwright_licensing.records import LogQueueItem
 from sealwright_policies.appraisal.pe import uki_sections
 from sealwright_policies.domains.chain import find_problems
+from sealwright_policies.domains.compiler.mounts import EVERY, INERT
 from sealwright_policies.domains.reader import parse_domain
+from sealwright_policies.mounts import ReleaseMounts, parse_mounts
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow, parse_outflow
 from sealwright_policies.tcg.pcr import parse_selection
 from sealwright_policies.toml_location import parse_toml
@@ -83,6 +85,8 @@ def of_texts() -> Iterable[Parser]:
     adapter = AdapterPlan(domain="training", base="medical")
     plans = ReleaseWorkloads(version=1, workloads={"lora": plan}, adapters={"tuned": adapter})
     yield Parser("workloads", parse_workloads, (document_bytes(plans),))
+    said_of_mounts = ReleaseMounts(version=1, options={"medical": (*EVERY, *INERT), "lora": EVERY})
+    yield Parser("mounts", parse_mounts, (document_bytes(said_of_mounts),))
     metrics = RunMetrics(version=1, metrics={"steps": 14.0, "loss_after": 0.25})
     yield Parser("run metrics", parse_metrics, (document_bytes(metrics),))
     yield Parser("TOML", of_text(parse_toml), domains)

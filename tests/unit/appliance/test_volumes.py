@@ -6,14 +6,15 @@ from pathlib import Path
 
 from sealwright_appliance import volumes
 from sealwright_policies.appraisal.reference_values import Payload
+from sealwright_policies.domains.compiler.mounts import EVERY, INERT
 from sealwright_testing.evidence_factory import payload_fields
 
 PAYLOAD = Payload(**payload_fields())
 
 
 def test_a_payload_is_opened_by_the_manifest_alone() -> None:
-    """Plain dm-crypt, verity without superblock, a mount that executes nothing; of the key a reference alone."""
-    crypt, verity, mount = volumes.open_payload(PAYLOAD, Path("/dev/p"), Path("/run/m"))
+    """Plain dm-crypt, verity without superblock, a mount as it is told; of the key a reference alone."""
+    crypt, verity, mount = volumes.open_payload(PAYLOAD, Path("/dev/p"), Path("/run/m"), (*EVERY, *INERT))
     assert crypt == [
         *("dmsetup", "create", "sealwright-crypt-medical", "--readonly"),
         *("--uuid", "CRYPT-PLAIN-sealwright-crypt-medical", "--table"),

@@ -11,11 +11,12 @@ import pytest
 from sealwright_appliance.agent_user import give_to_agent
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.release_files import load_workloads
+from sealwright_appliance.release_files import load_mounts, load_workloads
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_appliance.workloads import obstacle_to, prepare_workloads, runnable
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import FormatError
+from sealwright_policies.mounts import NO_MOUNTS
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import NO_WORKLOADS, ReleaseWorkloads, WorkloadPlan
 
@@ -95,3 +96,12 @@ def test_a_root_that_says_nothing_lets_none_run(tmp_path: Path) -> None:
     paths.workload_plans.write_text('{"version": 2, "workloads": {}}')
     with pytest.raises(FormatError):
         load_workloads(paths)
+
+
+def test_a_root_that_says_nothing_mounts_none(tmp_path: Path) -> None:
+    paths = Paths(root=tmp_path)
+    assert load_mounts(paths) == NO_MOUNTS
+    paths.mount_options.parent.mkdir(parents=True)
+    paths.mount_options.write_text('{"version": 1, "options": {"medical": ["ro", "exec"]}}')
+    with pytest.raises(FormatError):
+        load_mounts(paths)

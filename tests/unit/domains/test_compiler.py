@@ -9,9 +9,11 @@ import pytest
 
 from sealwright_policies.domains.chain import verify_domains
 from sealwright_policies.domains.compiler import compile_box, compile_domain, compile_domains, compile_units
+from sealwright_policies.domains.compiler.mounts import EVERY, INERT, mounts
 from sealwright_policies.domains.compiler.units import Program, Unit, units_of
 from sealwright_policies.domains.compiler.workloads import workloads
 from sealwright_policies.errors import UsageError
+from sealwright_policies.mounts import MOUNTS_FILE, parse_mounts
 from sealwright_policies.workloads import WORKLOADS_FILE, AdapterPlan, WorkloadPlan, parse_workloads
 from sealwright_testing.domain_texts import (
     ROOT_HASHES,
@@ -60,7 +62,8 @@ def test_same_domains_same_bytes() -> None:
 
 def test_units_alone_are_what_they_are_among_all() -> None:
     files = compile_units(DOMAINS)
-    assert set(files) == {path for path in FILES if re.search(r"sealwright-(engine|workload)[@-]|/landlock/", path)}
+    wanted = r"sealwright-(engine|workload)[@-]|/landlock/|/nftables\.d/"
+    assert set(files) == {path for path in FILES if re.search(wanted, path)}
     assert all(FILES[path] == content.decode() for path, content in files.items())
 
 
@@ -216,7 +219,7 @@ def test_a_workload_reaches_what_its_domain_names() -> None:
     (unit,) = units_of(DOMAINS, "clinic")
     assert drop_in(unit)["RestrictAddressFamilies"] == ["AF_UNIX AF_INET AF_INET6"]
     assert drop_in(unit)["NFTSet"] == ["user:inet:sealwright:u_clinic"]
-    assert drop_in(unit)["Requires"] == ["nftables.service"]
+    assert drop_in(unit)["Requires"] == drop_in(unit)["After"] == ["sealwright-firewall.service"]
     assert ports(unit) == ["connect_tcp 443", "connect_tcp 6514"]
 
 
@@ -241,34 +244,65 @@ def test_root_hashes_are_those_of_the_workloads_that_may_run(hashes: dict[str, s
 
 def test_a_workload_that_may_not_run_has_no_unit_and_is_mounted_noexec() -> None:
     domains = verified([domain_text(more='\n[[member]]\nkind = "workload"\nid = "w"\n')])
-    files = compile_domain(domains, "small")
     assert units_of(domains, "small") == ()
-    mounts = json.loads(files["/usr/share/sealwright/domains/small.mounts.json"])["mounts"]
-    assert mounts[0]["options"] == ["ro", "nodev", "nosuid", "noexec"]
+    assert mounts(domains).options["w"] == (*EVERY, *INERT)
     assert "w" not in compile_box(domains, {})["/usr/share/sealwright/ipe/sealwright.pol"].decode().split("roothash")
 
 
-def test_every_mount_is_nodev_and_nosuid_and_executable_for_workloads_only() -> None:
-    for path, text in FILES.items():
-        if path.endswith(".mounts.json"):
-            for mount in json.loads(text)["mounts"]:
-                options = set(mount["options"])
-                assert options >= {"nodev", "nosuid"}
-                assert ("noexec" in options) == (mount.get("kind") != "workload")
-                assert ("rw" in options) == mount["path"].startswith("/var/lib/sealwright/results/")
+def test_every_payload_is_mounted_read_only_and_executable_for_workloads_only() -> None:
+    options = parse_mounts(FILES[MOUNTS_FILE].encode()).options
+    data = ("ro", "nodev", "nosuid", "noexec", "nosymfollow")
+    programs = ("ro", "nodev", "nosuid")
+    assert options == {
+        "clinic-documents": data,
+        "document-index": programs,
+        "finance": data,
+        "lora-training": programs,
+        "medical": data,
+        "oncology": data,
+    }
 
 
-def test_every_hook_drops_what_no_rule_accepts() -> None:
-    base = FILES["/usr/share/sealwright/nftables.d/00-base.nft"]
-    hooks = re.findall(r"type filter hook (\w+) priority filter; policy (\w+);", base)
-    assert hooks == [("input", "drop"), ("forward", "drop"), ("output", "drop")]
-    for path, text in FILES.items():
-        assert ("policy" in text) == (path.endswith("/00-base.nft")) or not path.endswith(".nft")
+def test_a_domain_none_of_whose_workloads_reaches_anything_adds_nothing_to_the_packet_filter() -> None:
+    assert [path for path in FILES if "/nftables.d/" in path] == ["/usr/share/sealwright/nftables.d/clinic.nft"]
+    egress = '\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n'
+    idle = domain_text("idle", more='\n[[member]]\nkind = "workload"\nid = "w"\n' + egress)
+    assert [path for path in compile_units(verified([idle])) if path.endswith(".nft")] == []
+
+
+def test_a_workload_has_sockets_of_the_protocols_that_its_domain_names_and_no_other() -> None:
+    """No datagrams over IPv4 because there are some over IPv6."""
+    text = domain_text(
+        more='\n[[member]]\nkind = "workload"\nid = "w"\n\n[run]\nworkloads = ["w"]\n'
+        '\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n'
+        '\n[[egress]]\nhost = "2001:db8::1"\nport = 514\nprotocol = "udp"\n'
+    )
+    files = {path: content.decode() for path, content in compile_units(verified([text])).items()}
+    found = re.findall("network .*", files["/etc/apparmor.d/sealwright-workload-w"])
+    assert found == ["network inet stream,", "network inet6 dgram,"]
+    assert "connect_tcp 443\n" in files["/usr/lib/sealwright/landlock/workload@w.rules"]
+    assert "514" not in files["/usr/lib/sealwright/landlock/workload@w.rules"]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_has_a_network_only_where_the_packet_filter_knows_its_users(unit: Unit) -> None:
+    rules = f"/usr/share/sealwright/nftables.d/{unit.domain.name}.nft"
+    knows = rules in FILES and f"set u_{unit.domain.name.replace('-', '_')} {{" in FILES[rules]
+    assert drop_in(unit)["PrivateNetwork"] == ["no" if unit.has_network else "yes"]
+    assert ("NFTSet" in drop_in(unit)) == unit.has_network == (unit.has_network and knows)
+
+
+def test_all_that_a_domain_s_users_send_is_judged_by_its_rules_alone() -> None:
+    """In front of the box's own rules, and nothing leads back to them."""
+    *rules, way = FILES["/usr/share/sealwright/nftables.d/clinic.nft"].splitlines()
+    assert way == "insert rule inet sealwright output meta skuid @u_clinic jump egress_clinic"
+    assert rules[-3:] == ["\t\tcounter reject with icmpx admin-prohibited", "\t}", "}"]
 
 
 def test_addresses_that_two_hosts_share_are_taken_once() -> None:
     text = domain_text(
-        more="".join(
+        more='\n[[member]]\nkind = "workload"\nid = "w"\n\n[run]\nworkloads = ["w"]\n'
+        + "".join(
             f'\n[[egress]]\nhost = "{host}.example"\nport = 443\naddresses = ["{network}"]\n'
             for host, network in (("a", "192.0.2.0/24"), ("b", "192.0.2.16/28"), ("c", "192.0.2.0/24"))
         )

@@ -21,7 +21,6 @@ from sealwright_policies.errors import (
     FormatError,
     OperationError,
     SealwrightError,
-    UnsupportedError,
     UsageError,
     VerificationError,
 )
@@ -186,13 +185,6 @@ def test_data_sets_and_workloads_are_folders(product: Path) -> None:
             lambda p: domain_of(p).write_text(domain_of(p).read_text().replace('workloads = ["lora"]', "")),
             UsageError,
             r"'lora': domain medical does not let it run \(.*medical.toml: line",
-        ),
-        (
-            lambda p: domain_of(p).write_text(
-                domain_of(p).read_text() + '\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n'
-            ),
-            UnsupportedError,
-            r"'lora': domain medical has egress \(.*medical.toml: line 30\)",
         ),
     ],
 )

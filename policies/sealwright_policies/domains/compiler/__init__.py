@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.domains.chain import Domains
-from sealwright_policies.domains.compiler import apparmor, ipe, landlock, mounts, nftables, systemd
+from sealwright_policies.domains.compiler import apparmor, ipe, landlock, nftables, systemd
+from sealwright_policies.domains.compiler.mounts import mounts
 from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.domains.compiler.units import Unit, units_of
 from sealwright_policies.domains.compiler.workloads import workloads
+from sealwright_policies.mounts import MOUNTS_FILE
 from sealwright_policies.outflow import OUTFLOW_FILE
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import WORKLOADS_FILE
@@ -28,14 +29,7 @@ def compile_domain(domains: Domains, name: str) -> dict[str, bytes]:
         name: one of them.
     """
     domain = domains.by_name[name].domain
-    files = {
-        f"{SHARE}/domains/{name}.json": canonical_form(domain),
-        f"{SHARE}/domains/{name}.mounts.json": _json(mounts.mounts(domain)),
-        f"{SHARE}/nftables.d/{name}.nft": nftables.rules(domain).encode(),
-    }
-    for unit in units_of(domains, name):
-        files |= compile_unit(unit)
-    return files
+    return {f"{SHARE}/domains/{name}.json": canonical_form(domain), **_compile_units_of(domains, name)}
 
 
 def compile_unit(unit: Unit) -> dict[str, bytes]:
@@ -48,12 +42,21 @@ def compile_unit(unit: Unit) -> dict[str, bytes]:
 
 
 def compile_units(domains: Domains) -> dict[str, bytes]:
-    """The files of all units, by their paths in the image."""
+    """The files of all units, and what they may reach, by paths in the image."""
     files: dict[str, bytes] = {}
     for source in domains:
-        for unit in units_of(domains, source.domain.name):
-            files |= compile_unit(unit)
+        files |= _compile_units_of(domains, source.domain.name)
     return dict(sorted(files.items()))
+
+
+def _compile_units_of(domains: Domains, name: str) -> dict[str, bytes]:
+    units = units_of(domains, name)
+    files: dict[str, bytes] = {}
+    for unit in units:
+        files |= compile_unit(unit)
+    if any(unit.has_network for unit in units):
+        files[f"{SHARE}/nftables.d/{name}.nft"] = nftables.rules(domains.by_name[name].domain).encode()
+    return files
 
 
 def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> dict[str, bytes]:
@@ -68,7 +71,7 @@ def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> di
     """
     return {
         f"{SHARE}/ipe/{ipe.POLICY_NAME}.pol": ipe.policy(domains, workload_root_hashes).encode(),
-        f"{SHARE}/nftables.d/00-base.nft": nftables.BASE.encode(),
+        MOUNTS_FILE: document_bytes(mounts(domains)),
         OUTFLOW_FILE: document_bytes(outflow(domains)),
         WORKLOADS_FILE: document_bytes(workloads(domains)),
     }
@@ -80,7 +83,3 @@ def compile_domains(domains: Domains, workload_root_hashes: Mapping[str, str]) -
     for source in domains:
         files |= compile_domain(domains, source.domain.name)
     return dict(sorted(files.items()))
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()

@@ -94,7 +94,8 @@ def _sockets(unit: Unit) -> Iterator[str]:
         # Not `unix`: kernels before 6.17 do not know that rule.
         yield "network unix stream,"
     if unit.has_network:
-        for version in sorted({network.version for one in unit.domain.egress for network in one.networks}):
-            for transport in sorted({one.protocol for one in unit.domain.egress}):
-                family = "inet6" if version == 6 else "inet"
-                yield f"network {family} {'stream' if transport is Transport.TCP else 'dgram'},"
+        for version, transport in sorted(
+            {(net.version, one.protocol) for one in unit.domain.egress for net in one.networks}
+        ):
+            family = "inet6" if version == 6 else "inet"
+            yield f"network {family} {'stream' if transport is Transport.TCP else 'dgram'},"

@@ -1,26 +1,29 @@
-"""Where the members and places of a domain are mounted, and how: data for the agent (policies/spec/domain.md, 7)."""
+"""From domains to the options with which a box mounts payloads (policies/spec/domain.md, 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from sealwright_policies.domains.compiler.units import PAYLOADS, RESULTS
-from sealwright_policies.domains.model import Domain, MemberKind
+from sealwright_policies.domains.chain import Domains
+from sealwright_policies.domains.model import Domain, Member, MemberKind
+from sealwright_policies.mounts import MountOption, ReleaseMounts
 
-EVERY: Final = ("nodev", "nosuid")
-
-
-def mounts(domain: Domain) -> dict[str, Any]:
-    """The mounts, JSON-ready. Options are mount(8)'s."""
-    return {"version": 1, "mounts": sorted(_mounts(domain), key=lambda one: str(one["path"]))}
+EVERY: Final[tuple[MountOption, ...]] = (MountOption.READ_ONLY, MountOption.NO_DEVICES, MountOption.NO_SETUID)
+INERT: Final[tuple[MountOption, ...]] = (MountOption.NO_PROGRAMS, MountOption.NO_LINKS)
+"""Of what is data. A workload's programs are run, and links in its image lead where their builder wanted."""
 
 
-def _mounts(domain: Domain) -> Iterator[dict[str, Any]]:
-    for member in domain.member:
-        runs = member.kind is MemberKind.WORKLOAD and member.id in domain.run.workloads
-        options = ["ro", *EVERY, *([] if runs else ["noexec"])]
-        yield {"path": f"{PAYLOADS}/{member.id}", "member": member.id, "kind": member.kind.value, "options": options}
-    if domain.resources.results_mib:
-        options = ["rw", *EVERY, "noexec"]
-        yield {"path": f"{RESULTS}/{domain.name}", "size_mib": domain.resources.results_mib, "options": options}
+def mounts(domains: Domains) -> ReleaseMounts:
+    """The options of all members that are payloads; an adapter is no volume."""
+    options = {
+        member.id: _options(member, source.domain)
+        for source in domains
+        for member in source.domain.member
+        if member.kind is not MemberKind.ADAPTER
+    }
+    return ReleaseMounts(version=1, options=dict(sorted(options.items())))
+
+
+def _options(member: Member, domain: Domain) -> tuple[MountOption, ...]:
+    runs = member.kind is MemberKind.WORKLOAD and member.id in domain.run.workloads
+    return EVERY if runs else (*EVERY, *INERT)

@@ -1,6 +1,7 @@
-"""Packet filter: what the users of a domain may reach; all else is dropped (policies/spec/domain.md, 5 and 7).
+"""Packet filter: what the workloads of a domain may reach; all else is refused (policies/spec/domain.md, 5 and 7).
 
-Units add their user to the domain's set by systemd's NFTSet=. Names of domains hold no underscore, so writing one for a
+Text for nft(8), behind the box's own rules (policies/lsm/firewall.nft), whose table and output chain it adds to. Units
+add their user to the domain's set by systemd's NFTSet=. Names of domains hold no underscore, so writing one for a
 hyphen, which nftables does not take, leaves them apart.
 """
 
@@ -12,21 +13,6 @@ from typing import Final
 from sealwright_policies.domains.endpoints import Transport, subnet_of
 from sealwright_policies.domains.model import Domain
 
-BASE: Final = """\
-# Default-deny, in and out. Domains and the box's own services add their exceptions.
-table inet sealwright {
-	chain input {
-		type filter hook input priority filter; policy drop;
-		ct state established accept
-	}
-	chain forward {
-		type filter hook forward priority filter; policy drop;
-	}
-	chain output {
-		type filter hook output priority filter; policy drop;
-	}
-}
-"""
 _ADDRESS: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
 _MATCH: Final = {4: "ip", 6: "ip6"}
 
@@ -37,7 +23,7 @@ def users_set(domain: str) -> str:
 
 
 def rules(domain: Domain) -> str:
-    """The domain's sets, its chain, and the jump from the output chain."""
+    """The domain's sets, its chain, and the way into it, in front of what all users may send."""
     name, users = _identifier(domain.name), users_set(domain.name)
     lines = [
         f"# Compiled from the security domain {domain.name}.",
@@ -63,12 +49,10 @@ def rules(domain: Domain) -> str:
     lines += [
         f"\tchain egress_{name} {{",
         *matches,
-        "\t\tcounter drop",
-        "\t}",
-        "\tchain output {",
-        f"\t\tmeta skuid @{users} jump egress_{name}",
+        "\t\tcounter reject with icmpx admin-prohibited",
         "\t}",
         "}",
+        f"insert rule inet sealwright output meta skuid @{users} jump egress_{name}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,7 @@ from sealwright_policies.domains.compiler.seccomp import system_calls
 from sealwright_policies.domains.compiler.units import ENGINE, LAUNCHER, SCRATCH, Program, Unit
 
 Lines = list[tuple[str, str]]
+FIREWALL: Final = "sealwright-firewall.service"
 
 EVERY: Final = (
     ("CapabilityBoundingSet", ""),
@@ -54,8 +55,8 @@ def drop_in(unit: Unit) -> str:
     """Text of the drop-in."""
     sections: list[tuple[str, Lines]] = [("Service", _service(unit))]
     if unit.has_network:
-        # Without its rules it would reach anything.
-        sections.insert(0, ("Unit", [("Requires", "nftables.service"), ("After", "nftables.service")]))
+        # Its set is there when its user is added.
+        sections.insert(0, ("Unit", [("Requires", FIREWALL), ("After", FIREWALL)]))
     head = f"# Compiled from the security domain {unit.domain.name}.\n"
     return head + "".join(
         f"\n[{name}]\n" + "".join(f"{key}={value}\n" for key, value in lines) for name, lines in sections
@@ -82,7 +83,8 @@ def _network(unit: Unit) -> Lines:
     return [
         ("PrivateNetwork", "no"),
         ("RestrictAddressFamilies", " ".join(families)),
-        # By user, which DynamicUser= draws at every start.
+        # By user, which DynamicUser= draws at every start. IPAddressAllow= would be a BPF program, which no process may
+        # load in a box.
         ("NFTSet", f"user:inet:sealwright:{users_set(unit.domain.name)}"),
     ]
 
