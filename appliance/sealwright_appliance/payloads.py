@@ -26,8 +26,9 @@ from sealwright_appliance.tpm_errors import TpmError
 from sealwright_appliance.tpm_provision import ProvisionedTpm
 from sealwright_appliance.tpm_unseal import Authorization, lease_assertions, state_assertions, unseal
 from sealwright_appliance.workloads import obstacle_to
-from sealwright_policies.appraisal.reference_values import Payload, PayloadKind
+from sealwright_policies.appraisal.reference_values import Manifest, Payload, PayloadKind
 from sealwright_policies.appraisal.release import Release
+from sealwright_policies.domains.ownership import owner_key_id
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.mounts import MountOption, ReleaseMounts
 from sealwright_policies.tcg.policy import external_signing_key
@@ -82,7 +83,7 @@ def open_stored_leases(
         unsealed = unseal_stored_leases(tpm, release, store)
     except UnsealRefusedError as refused:
         return OpenedLease(None, [], refused.obstacles[0])
-    payloads = _open_all(paths, release.manifest.payloads, unsealed, plans, mounts)
+    payloads = _open_all(paths, release.manifest, unsealed, plans, mounts)
     opened = any(payload.state is PayloadState.OPEN for payload in payloads)
     failed = next((payload for payload in payloads if payload.state is PayloadState.FAILED), None)
     reason = None if opened or failed is None else Obstacle(failed.code or "", failed.sentence)
@@ -91,7 +92,7 @@ def open_stored_leases(
 
 def _open_all(
     paths: Paths,
-    payloads: Sequence[Payload],
+    manifest: Manifest,
     unsealed: UnsealedLease,
     plans: ReleaseWorkloads,
     mounts: ReleaseMounts,
@@ -99,9 +100,9 @@ def _open_all(
     """Open what the lease covers, data sets last: each is for a workload that is open. In the manifest's order."""
     licensed = {partition.partition_id for partition in unsealed.lease.partitions}
     outcomes: dict[str, PayloadStatus] = {}
-    for payload in sorted(payloads, key=lambda one: one.kind is PayloadKind.DATA_SET):
+    for payload in sorted(manifest.payloads, key=lambda one: one.kind is PayloadKind.DATA_SET):
         opened = {name for name, outcome in outcomes.items() if outcome.state is PayloadState.OPEN}
-        obstacle = obstacle_to(payload.payload_id, payload.kind, plans, opened)
+        obstacle = obstacle_to(payload, manifest, plans, opened)
         if payload.verity.root_hash not in licensed:
             obstacle = Obstacle(BoxCode.NOT_LICENSED, "The licence does not cover this payload.")
         options = mounts.options.get(payload.payload_id)
@@ -111,7 +112,7 @@ def _open_all(
             outcomes[payload.payload_id] = _kept_closed(payload, UNMOUNTED)
         else:
             outcomes[payload.payload_id] = _open(paths, payload, unsealed.volume_keys, options)
-    return [outcomes[payload.payload_id] for payload in payloads]
+    return [outcomes[payload.payload_id] for payload in manifest.payloads]
 
 
 def unseal_stored_leases(tpm: ProvisionedTpm, release: Release, store: LeaseStore) -> UnsealedLease:
@@ -153,6 +154,7 @@ def lease_volume_keys(tpm: ProvisionedTpm, release: Release, store: LeaseStore, 
         UnsealRefusedError: the TPM does not unseal, with every reason that can be seen.
     """
     _require_own_partitions(lease, release)
+    domains = {payload.verity.root_hash: payload.domain for payload in release.manifest.payloads}
     keys: dict[str, bytes] = {}
     for partition in lease.partitions:
         shares = store.load_shares(partition.partition_id)
@@ -164,8 +166,9 @@ def lease_volume_keys(tpm: ProvisionedTpm, release: Release, store: LeaseStore, 
             obstacles = lease_obstacles(lease, tpm.reading())
             raise UnsealRefusedError(obstacles or (_refusal(error),)) from None
         release_share = _unseal_release_share(tpm, release, lease, shares)
+        owner = owner_key_id(release.manifest, domains[partition.partition_id])
         keys[partition.partition_id] = derive_volume_key(
-            lease_share, release_share, bytes.fromhex(partition.partition_id)
+            lease_share, release_share, bytes.fromhex(partition.partition_id), owner
         )
     return keys
 

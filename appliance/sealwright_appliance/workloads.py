@@ -12,7 +12,9 @@ from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import PayloadState, PayloadStatus, WorkloadRun
-from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.appraisal.reference_values import Manifest, Payload, PayloadKind
+from sealwright_policies.domains.ownership import require_owners
+from sealwright_policies.errors import VerificationError
 from sealwright_policies.workloads import ReleaseWorkloads
 
 ALL_UNITS = "sealwright-workload@*.service"
@@ -44,27 +46,36 @@ def run_state(shown: str) -> WorkloadRun:
 
 
 def obstacle_to(
-    payload_id: str, kind: PayloadKind, plans: ReleaseWorkloads, opened: Collection[str]
+    payload: Payload, manifest: Manifest, plans: ReleaseWorkloads, opened: Collection[str]
 ) -> Obstacle | None:
     """Why a payload stays closed whatever the lease says; None if nothing speaks against opening it.
 
     Args:
-        payload_id: of the payload.
-        kind: of it.
+        payload: of the release.
+        manifest: verified, so that its workloads are signed by the owners who let them run.
         plans: what the verity root lets run.
         opened: payload ids that are open already; workloads are opened before data sets.
     """
-    match kind:
+    match payload.kind:
         case PayloadKind.MODEL:
             return None
         case PayloadKind.WORKLOAD:
-            if payload_id in plans.workloads:
-                return None
-            return Obstacle(BoxCode.NOT_RUN, "No domain of this release lets it run.")
+            return _obstacle_to_workload(payload.payload_id, manifest, plans)
         case PayloadKind.DATA_SET:
-            if not plans.readers(payload_id).isdisjoint(opened):
+            if not plans.readers(payload.payload_id).isdisjoint(opened):
                 return None
             return Obstacle(BoxCode.NOT_RUN, "No workload that may read it is open.")
+
+
+def _obstacle_to_workload(payload_id: str, manifest: Manifest, plans: ReleaseWorkloads) -> Obstacle | None:
+    plan = plans.workloads.get(payload_id)
+    if plan is None:
+        return Obstacle(BoxCode.NOT_RUN, "No domain of this release lets it run.")
+    try:
+        require_owners(manifest, payload_id, plan)
+    except VerificationError as refused:
+        return Obstacle(refused.code, str(refused).removeprefix(f"{refused.code}: "))
+    return None
 
 
 def runnable(payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads) -> list[str]:

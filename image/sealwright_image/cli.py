@@ -1,4 +1,4 @@
-"""``sealwright-image``: keygen, build, inspect, verify, approve-boot; approvals by file."""
+"""``sealwright-image``: keygen, build, inspect, verify, approve-boot; approvals by file; what owners sign."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from sealwright_image import cli_approvals, cli_approve_boot
+from sealwright_image import cli_approvals, cli_approve_boot, cli_owner
 from sealwright_image import output as names
 from sealwright_image.config import load_config
 from sealwright_image.contents import load_folder
@@ -94,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     merge = commands.add_parser("add-approvals", help="put what sign-approvals wrote beside the image")
     cli_approvals.add_add_arguments(merge)
     merge.set_defaults(command=cli_approvals.add)
-    for subcommand in (keygen, build, inspect, verify, approve, release, sign, merge):
+    of_owners = cli_owner.add_commands(commands)
+    for subcommand in (keygen, build, inspect, verify, approve, release, sign, merge, *of_owners):
         subcommand.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from sealwright_custody.keeper import Keeper, fingerprint, public_pem
 from sealwright_custody.kinds import KeyKind
-from sealwright_custody.locator import FileLocator, KeyLocator, parse_locator
 from sealwright_image import output as names
 from sealwright_image.approval_files import add_reply, load_reply, load_request, save_reply
+from sealwright_image.cli_keys import confirm, locator
 from sealwright_image.contents import load_approvals, load_folder
 from sealwright_policies.errors import FormatError, UsageError
 from sealwright_policies.wire.approval_request import (
@@ -25,14 +25,14 @@ from sealwright_policies.wire.envelope import load_p256_public_key
 
 def add_keygen_arguments(parser: argparse.ArgumentParser) -> None:
     """Of ``keygen-release``."""
-    parser.add_argument("key", type=_locator, metavar="KEY", help="where to keep it: a new file or a pkcs11: URI")
+    parser.add_argument("key", type=locator, metavar="KEY", help="where to keep it: a new file or a pkcs11: URI")
     parser.add_argument("--public", type=Path, required=True, metavar="PEM", help="gets the public half, for builds")
 
 
 def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
     """Of ``sign-approvals``."""
     parser.add_argument("request", type=Path, metavar="REQUEST", help=f"{names.APPROVAL_REQUEST} of a build")
-    parser.add_argument("--release-key", type=_locator, required=True, metavar="KEY", help="file or pkcs11: URI")
+    parser.add_argument("--release-key", type=locator, required=True, metavar="KEY", help="file or pkcs11: URI")
     parser.add_argument("--manifest-key", type=Path, required=True, metavar="PEM",
                         help="public key that must have signed the release; keep your own copy here")  # fmt: skip
     parser.add_argument("--output", type=Path, required=True, metavar="REPLY", help="file that gets the approvals")
@@ -69,7 +69,7 @@ def sign(options: argparse.Namespace) -> int:
     say = sys.stderr if options.json else sys.stdout
     print(*_account(request), sep="\n", file=say)
     if not options.yes:
-        _confirm()
+        confirm("Sign these?")
     keeper = Keeper(Path.cwd())
     try:
         reply = sign_request(request, release, keeper.open_p256(options.release_key))
@@ -115,21 +115,6 @@ def _account(request: ApprovalRequest) -> list[str]:
             lines += [f"Model {one.payload_id}, partition {partition[:16]}; PCR {fixed}"]
         lines.append(f"  {one.way}: PCR 4 {one.pcrs['4']}, signs {one.digest}")
     return lines
-
-
-def _locator(text: str) -> KeyLocator:
-    """A locator, or a plain path."""
-    try:
-        return parse_locator(text) if text.startswith(("file:", "pkcs11:", "credential:")) else FileLocator(Path(text))
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _confirm() -> None:
-    if not sys.stdin.isatty():
-        raise UsageError("Nobody is here to be asked; give --yes to sign.")
-    if input("Sign these? Type yes: ").strip() != "yes":
-        raise UsageError("Nothing was signed.")
 
 
 def _text(path: Path) -> str:

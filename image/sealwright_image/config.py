@@ -95,6 +95,11 @@ class PayloadConfig:
     def partition_label(self) -> str:
         return f"payload-{self.payload_id}"
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is a workload's image that was packed before (:mod:`.workload_image`), and no folder."""
+        return self.kind is PayloadKind.WORKLOAD and self.path.is_file()
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sealwright_image.config import Config, PayloadConfig
-from sealwright_policies.appraisal.reference_values import PayloadKind, version_key
+from sealwright_policies.appraisal.reference_values import PayloadKind, SignedDomain, version_key
 from sealwright_policies.domains.chain import Domains, verify_domains
 from sealwright_policies.domains.files import load_domain
+from sealwright_policies.domains.ownership import require_signed_workloads
 from sealwright_policies.domains.reader import DomainFile
-from sealwright_policies.errors import UsageError
+from sealwright_policies.domains.signed_files import load_signed_domain
+from sealwright_policies.errors import UsageError, VerificationError
 
 
 def load_domains(config: Config) -> Domains:
@@ -24,6 +28,41 @@ def load_domains(config: Config) -> Domains:
     if config.peers and not any(one.domain.chain for one in domains):
         raise UsageError(f"{config.product_file}: peers are named, and no domain takes anything from another.")
     return domains
+
+
+def load_signed(domains: Domains) -> dict[str, SignedDomain]:
+    """What owners have signed of a product's domains, by name; from ``NAME.signed.json`` beside each that names a key.
+
+    Raises:
+        UsageError, FormatError: it cannot be read; malformed.
+        VerificationError: OWNER_UNSIGNED, OWNER_SIGNATURE; with file and line.
+    """
+    found = {one.domain.name: load_signed_domain(one) for one in domains}
+    return {name: signed for name, signed in found.items() if signed is not None}
+
+
+def require_workloads(domains: Domains, signed: Mapping[str, SignedDomain], images: Mapping[str, str]) -> None:
+    """Demand the owners' word for the workloads of a product.
+
+    Args:
+        domains: of the product.
+        signed: of :func:`load_signed`.
+        images: root hashes of its workloads, hex, by payload id.
+
+    Raises:
+        VerificationError: OWNER_UNSIGNED, with file and line.
+    """
+    for name, one in signed.items():
+        source = domains.by_name[name]
+        try:
+            require_signed_workloads(source.domain, one, images)
+        except VerificationError as error:
+            sentence = str(error).removeprefix(f"{error.code}: ")
+            raise VerificationError(
+                error.code,
+                f"{source.place(('run', 'workloads'))}: {sentence} Pack it once (`sealwright-image pack-workload`), and"
+                " have that image signed (`sign-workload`): a folder is another image in each build.",
+            ) from error
 
 
 def _check_payload(payload: PayloadConfig, source: DomainFile, version: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 
 from sealwright_image.contents import ImageFolder
+from sealwright_policies.domains.owner_report import ownership
 
 _MIB = 1024 * 1024
 
@@ -36,7 +37,7 @@ def summary(folder: ImageFolder) -> str:
     lines += ["", "domains"]
     for domain in manifest.domains:
         lines += [
-            f"  {domain.name}: {domain.level}, of {domain.owner}",
+            f"  {domain.name}: {domain.level}, of {ownership(domain).line()}",
             f"    digest    {domain.digest}",
             *(f"    egress    {one}" for one in domain.egress),
             *(f"    flow      {one}" for one in domain.flows),

@@ -19,14 +19,13 @@ from sealwright_image.secure_boot import firmware_keys
 from sealwright_policies.appraisal.measurements import predict_measurements
 from sealwright_policies.appraisal.reference_values import (
     Artefact,
+    DomainSummary,
     Manifest,
     OsImage,
     Payload,
     Tools,
 )
 from sealwright_policies.appraisal.release import Release
-from sealwright_policies.domains.canonical import summarise
-from sealwright_policies.domains.chain import Domains
 from sealwright_policies.wire.approval_request import wanted_approvals
 from sealwright_policies.wire.encoding import pcr_bytes
 from sealwright_policies.wire.messages import ReleaseApproval
@@ -44,7 +43,7 @@ def compose_manifest(
     config: Config,
     os_build: OsBuild,
     payloads: Sequence[Payload],
-    domains: Domains,
+    domains: Sequence[DomainSummary],
     keys: BuildKeys,
     *,
     artefacts: Sequence[Artefact],
@@ -77,7 +76,7 @@ def compose_manifest(
         service_id=service_id,
         service_file=hashlib.sha256(service_file).hexdigest(),
         release_key=keys.release_pem,
-        domains=[summarise(one.domain) for one in domains],
+        domains=list(domains),
         tools=Tools(
             systemd=os_build.systemd_version,
             kernel=os_build.kernel_version,

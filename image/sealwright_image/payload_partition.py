@@ -70,22 +70,26 @@ def predicted_size(file_sizes: int) -> int:
 
 def build_plain_partition(context: Context, payload: PayloadConfig, identity: uuid.UUID) -> PlainPartition:
     """Pack a payload and append its verity tree, in the work folder."""
-    stage = context.work / f"{payload.payload_id}.stage"
-    image = context.work / f"{payload.payload_id}.plain"
+    return pack_payload(context, payload.kind, payload.path, context.work / f"{payload.payload_id}.plain", identity)
+
+
+def pack_payload(context: Context, kind: PayloadKind, source: Path, image: Path, identity: uuid.UUID) -> PlainPartition:
+    """Pack a model's file or a folder into an image with its verity tree; what is staged lies in the work folder."""
+    stage = context.work / f"{image.stem}.stage"
     stage.mkdir()
-    if payload.kind is PayloadKind.MODEL:
-        stage_file(payload.path, stage / MODEL_FILE)
-    elif payload.kind is PayloadKind.WORKLOAD:
-        stage_root(payload.path, stage)
+    if kind is PayloadKind.MODEL:
+        stage_file(source, stage / MODEL_FILE)
+    elif kind is PayloadKind.WORKLOAD:
+        stage_root(source, stage)
     else:
-        stage_tree(payload.path, stage)
+        stage_tree(source, stage)
     size = tree_bytes(stage)
-    with context.progress.step(f"{payload.payload_id}: file system", size):
-        digest = FileDigest(stage / MODEL_FILE) if payload.kind is PayloadKind.MODEL else None
+    with context.progress.step(f"{image.stem}: file system", size):
+        digest = FileDigest(stage / MODEL_FILE) if kind is PayloadKind.MODEL else None
         make_erofs(context.tools, stage, image, identity, context.epoch)
         content_sha256 = (digest or FileDigest(image)).result()
     shutil.rmtree(stage)
-    with context.progress.step(f"{payload.payload_id}: integrity tree", size):
+    with context.progress.step(f"{image.stem}: integrity tree", size):
         verity = append_tree(context.tools, image, draw_salt())
     whole = whole_mib(image.stat().st_size)
     with image.open("r+b") as stream:
@@ -102,11 +106,16 @@ def seal_partition(
     disk: Path,
     offset: int,
     identity: uuid.UUID,
+    owner_key_id: bytes | None,
     advance: Callable[[int], object] = lambda _: None,
 ) -> SealedPartition:
-    """Encrypt a partition into its place on the disk and delete its plaintext."""
+    """Encrypt a partition into its place on the disk and delete its plaintext.
+
+    Args:
+        owner_key_id: of the key that the payload's domain names; the volume key is bound to it.
+    """
     extent = Extent(plain.image, disk, offset, plain.size)
-    key = shares.volume_key(plain.partition_id)
+    key = shares.volume_key(plain.partition_id, owner_key_id)
     ciphertext_sha256 = encrypt_extent(extent, key, advance=advance)
     plain.image.unlink()
     description = Payload(

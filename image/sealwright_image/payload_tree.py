@@ -7,7 +7,6 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from sealwright_image.config import PayloadConfig
 from sealwright_image.erofs import READABLE, stage_file
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import UsageError
@@ -38,34 +37,34 @@ def tree_bytes(folder: Path) -> int:
     return sum(PER_ENTRY + path.lstat().st_size for path in entries(folder))
 
 
-def check_tree(payload: PayloadConfig) -> None:
-    """Refuse what a box would not take.
+def check_tree(kind: PayloadKind, folder: Path, name: str) -> None:
+    """Refuse what a box would not take; ``name`` is how errors call the payload.
 
     Raises:
         UsageError: no folder, nothing in it, or something in it that has no place there.
     """
-    where = f"Payload {payload.payload_id!r}: {payload.path}"
-    if not payload.path.is_dir():
+    where = f"{name}: {folder}"
+    if not folder.is_dir():
         raise UsageError(f"{where} is missing or not a folder.")
     try:
-        paths = list(entries(payload.path))
+        paths = list(entries(folder))
         for path in paths:
-            _check_entry(payload, path)
+            _check_entry(kind, path, name)
             if path.is_file():
                 path.open("rb").close()
     except OSError as error:
         raise UsageError(f"{where}: {error.filename} cannot be read: {error.strerror}.") from error
     if not paths:
         raise UsageError(f"{where} is empty.")
-    program = payload.path / PROGRAM
-    if payload.kind is PayloadKind.WORKLOAD and (program.is_symlink() or not os.access(program, os.X_OK)):
+    program = folder / PROGRAM
+    if kind is PayloadKind.WORKLOAD and (program.is_symlink() or not os.access(program, os.X_OK)):
         raise UsageError(f"{where}: there is no executable file {PROGRAM!r} in it, which a box would run.")
 
 
-def _check_entry(payload: PayloadConfig, path: Path) -> None:
+def _check_entry(kind: PayloadKind, path: Path, name: str) -> None:
     mode = path.lstat().st_mode
-    where = f"Payload {payload.payload_id!r}: {path}"
-    if stat.S_ISLNK(mode) and payload.kind is PayloadKind.DATA_SET:
+    where = f"{name}: {path}"
+    if stat.S_ISLNK(mode) and kind is PayloadKind.DATA_SET:
         raise UsageError(f"{where} is a link; a box follows none in a data set.")
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)):
         raise UsageError(f"{where} is no file, folder or link.")

@@ -30,6 +30,7 @@ from sealwright_image.disk import (
     Layout,
     copy_sparse,
 )
+from sealwright_image.domains import require_workloads
 from sealwright_image.esp import UKI_ON_ESP, build_esp, esp_size
 from sealwright_image.gguf import Gguf
 from sealwright_image.manifest import artefact, compose_manifest, sign_approvals
@@ -47,6 +48,7 @@ from sealwright_image.progress import Progress
 from sealwright_image.sbom import Component, debian_components, write_sbom
 from sealwright_image.secure_boot import write_enrolment_files
 from sealwright_image.shares import draw_shares
+from sealwright_image.workload_image import take_image
 from sealwright_policies.appraisal.reference_values import (
     MANIFEST_LIMIT,
     MANIFEST_ON_ESP,
@@ -55,6 +57,8 @@ from sealwright_policies.appraisal.reference_values import (
     WrappedShares,
 )
 from sealwright_policies.appraisal.release import Release, sign_release, verify_release
+from sealwright_policies.domains.canonical import summarise
+from sealwright_policies.domains.ownership import key_id
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
 
@@ -117,6 +121,7 @@ def build_image(
         context = make_context(work, progress)
         check_tools(context)
         plain = _plain_workloads(config, context)
+        require_workloads(inputs.domains, inputs.signed, {name: one.verity.root_hash for name, one in plain.items()})
         requested = os_config(config, inputs, source, [one.verity.root_hash for one in plain.values()])
         os_cached = not refresh_os and is_cached(requested, context, source)
         check_space(space_needed(config, output, context, os_cached=os_cached))
@@ -137,6 +142,8 @@ def _plain_workloads(config: Config, context: Context) -> dict[str, PlainPartiti
 
 
 def _plain(config: Config, payload: PayloadConfig, context: Context) -> PlainPartition:
+    if payload.is_packed:
+        return take_image(context, payload.path, payload.payload_id)
     return build_plain_partition(context, payload, uuid.UUID(_identity(config, f"file-system/{payload.payload_id}")))
 
 
@@ -199,6 +206,7 @@ def _add_payloads(
                     disk=layout.disk,
                     offset=place.offset,
                     identity=uuid.UUID(identity),
+                    owner_key_id=key_id(inputs.domains.by_name[payload.domain].domain),
                     advance=step.advance,
                 )
             )
@@ -253,7 +261,7 @@ def _manifest(
         config,
         os_build,
         [partition.payload for partition in sealed],
-        inputs.domains,
+        [summarise(one.domain, inputs.signed.get(one.domain.name)) for one in inputs.domains],
         inputs.keys,
         artefacts=artefacts,
         sbom=artefact(names.SBOM, partial / names.SBOM),

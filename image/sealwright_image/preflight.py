@@ -10,12 +10,13 @@ from pathlib import Path
 from sealwright_image.config import Config, PayloadConfig
 from sealwright_image.context import Context
 from sealwright_image.custodians import Custodians, load_custodians
-from sealwright_image.domains import load_domains
+from sealwright_image.domains import load_domains, load_signed
 from sealwright_image.gguf import Gguf, read_gguf
 from sealwright_image.keys import BuildKeys, load_keys
 from sealwright_image.payload_partition import LICENSE_LIMIT, MIB, predicted_size
 from sealwright_image.payload_tree import check_tree, tree_bytes
-from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_image.workload_image import load_image
+from sealwright_policies.appraisal.reference_values import PayloadKind, SignedDomain
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.errors import FormatError, OperationError, UsageError
 
@@ -35,6 +36,8 @@ class Inputs:
     """By payload id; data sets and workloads have none."""
     domains: Domains
     """Judged together."""
+    signed: Mapping[str, SignedDomain]
+    """What owners have signed, by domain; domains that name no key have none."""
 
 
 def check_inputs(config: Config) -> Inputs:
@@ -50,12 +53,15 @@ def check_inputs(config: Config) -> Inputs:
         raise UsageError(f"{config.extra_tree}: no such folder (os.extra_tree).")
     for payload in config.payloads:
         _check_license(payload)
-        if payload.kind is not PayloadKind.MODEL:
-            check_tree(payload)
+        if payload.is_packed:
+            load_image(payload.path)
+        elif payload.kind is not PayloadKind.MODEL:
+            check_tree(payload.kind, payload.path, f"Payload {payload.payload_id!r}")
     models = {one.payload_id: _check_model(one) for one in config.payloads if one.kind is PayloadKind.MODEL}
     if not models:
         raise UsageError(f"{config.product_file}: no payload is a model; a box that has none to serve ends.")
-    return Inputs(keys, custodians, models, load_domains(config))
+    domains = load_domains(config)
+    return Inputs(keys, custodians, models, domains, load_signed(domains))
 
 
 def _check_model(payload: PayloadConfig) -> Gguf:
@@ -147,7 +153,7 @@ def check_tools(context: Context) -> None:
 
 
 def _payload_bytes(payload: PayloadConfig) -> int:
-    return payload.path.stat().st_size if payload.kind is PayloadKind.MODEL else tree_bytes(payload.path)
+    return payload.path.stat().st_size if payload.path.is_file() else tree_bytes(payload.path)
 
 
 def _existing(folder: Path) -> Path:

@@ -21,8 +21,8 @@ class KeyShares:
     lease: bytes = field(repr=False)
     release: bytes = field(repr=False)
 
-    def volume_key(self, partition_id: bytes) -> VolumeKey:
-        return VolumeKey(derive_volume_key(self.lease, self.release, partition_id))
+    def volume_key(self, partition_id: bytes, owner_key_id: bytes | None) -> VolumeKey:
+        return VolumeKey(derive_volume_key(self.lease, self.release, partition_id, owner_key_id))
 
     def wrap(self, custodians: Custodians, partition_id: bytes) -> PartitionWrappedShares:
         """As they leave the build: each to its own custodian."""

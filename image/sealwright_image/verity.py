@@ -2,20 +2,28 @@
 
 The salt is drawn at random for every partition. The root hash is the partition's id, and ids must not repeat: with a
 fixed salt, two builds of one model would share an id while having different key shares, and the release key's word for
-the one would count for the other.
+the one would count for the other. An image that was packed once (workload_image.py) has one id in all builds, and may:
+it is the same bytes, which whoever has that word opens anyway.
 """
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from sealwright_image.run import Tools
 from sealwright_policies.appraisal.reference_values import Verity
-from sealwright_policies.errors import OperationError
+from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 
 BLOCK = 4096
-_DIGESTS_PER_BLOCK = BLOCK // 32
+DIGEST = 32
+"""Bytes of SHA-256."""
+PADDING_LIMIT = 1024 * 1024
+"""Bytes; fewer zeros stand behind a tree, to the next whole MiB."""
+_DIGESTS_PER_BLOCK = BLOCK // DIGEST
 
 
 def draw_salt() -> bytes:
@@ -76,6 +84,40 @@ def verify_tree(tools: Tools, image: Path, verity: Verity) -> None:
     """
     parameters = _parameters(verity.hash_offset, verity.salt)
     tools.run(["veritysetup", "verify", *parameters, image, image, verity.root_hash], binds=[image.parent])
+
+
+def require_tree(image: Path, verity: Verity) -> None:
+    """Check an image in the clear against its root hash, block by block, without any tool: for whoever is to sign it.
+
+    Raises:
+        VerificationError: MANIFEST_MISMATCH, it is not the image of that root hash.
+        OSError: it cannot be read.
+    """
+    salt = bytes.fromhex(verity.salt)
+    with image.open("rb") as stream:
+        levels = [_hashes(iter(lambda: stream.read(BLOCK), b""), salt, verity.data_blocks)]
+        while len(levels) == 1 or len(levels[-1]) > DIGEST:
+            blocks = (levels[-1][at : at + BLOCK] for at in range(0, len(levels[-1]), BLOCK))
+            levels.append(_hashes(blocks, salt))
+        # The tree: from the level below the root hash to the one above the data (dm-verity format 1).
+        stream.seek(verity.hash_offset)
+        tree = b"".join(_whole_blocks(level) for level in reversed(levels[:-1]))
+        same = stream.read(len(tree)) == tree
+        behind = stream.read(PADDING_LIMIT)
+    placed = verity.hash_offset == verity.data_blocks * BLOCK
+    padded = len(behind) < PADDING_LIMIT and not behind.strip(b"\0")
+    if levels[-1].hex() != verity.root_hash or not (placed and same and padded):
+        raise VerificationError(
+            RejectionCode.MANIFEST_MISMATCH, f"{image} is not the image of root hash {verity.root_hash[:16]}."
+        )
+
+
+def _hashes(blocks: Iterator[bytes], salt: bytes, most: int | None = None) -> bytes:
+    return b"".join(hashlib.sha256(salt + block.ljust(BLOCK, b"\0")).digest() for block in islice(blocks, most))
+
+
+def _whole_blocks(level: bytes) -> bytes:
+    return level.ljust(-(-len(level) // BLOCK) * BLOCK, b"\0")
 
 
 def _parameters(data_size: int, salt: str) -> list[str]:

@@ -34,6 +34,7 @@ from sealwright_policies.appraisal.reference_values import (
     WrappedShares,
 )
 from sealwright_policies.appraisal.release import Release, verify_release
+from sealwright_policies.domains.ownership import owner_key_id
 from sealwright_policies.errors import OperationError, RejectionCode, SealwrightError, VerificationError
 from sealwright_policies.wire.encoding import Document, parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
@@ -196,11 +197,13 @@ def _check_shares(release: Release, shares: WrappedShares, custodians: Custodian
     if shares.release_id != release.release_id:
         raise _mismatch("the key shares belong to another release than the manifest")
     checks = {payload.verity.root_hash: payload.key_check for payload in release.manifest.payloads}
+    domains = {payload.verity.root_hash: payload.domain for payload in release.manifest.payloads}
     if sorted(partition.partition_id for partition in shares.partitions) != sorted(checks):
         raise _mismatch("the key shares are not for the partitions that the manifest lists")
     for partition in shares.partitions:
         partition_id = bytes.fromhex(partition.partition_id)
-        key = derive_volume_key(*custodians.unwrap(partition), partition_id)
+        owner = owner_key_id(release.manifest, domains[partition.partition_id])
+        key = derive_volume_key(*custodians.unwrap(partition), partition_id, owner)
         if key_check(key, partition_id) != checks[partition.partition_id]:
             raise _mismatch(f"the key shares of partition {partition.partition_id[:16]} do not make its key")
 

@@ -63,7 +63,7 @@ def _partitions(scratch: Path) -> Iterator[Figure]:
         started = time.perf_counter()
         plain = build_plain_partition(context, payload, uuid.uuid4())
         begun = time.perf_counter()
-        encrypt_extent(Extent(plain.image, disk, 0, plain.size), draw_shares().volume_key(plain.partition_id))
+        encrypt_extent(Extent(plain.image, disk, 0, plain.size), draw_shares().volume_key(plain.partition_id, None))
         ended = time.perf_counter()
         encryption.append(plain.size / 1e6 / (ended - begun))
         shutil.rmtree(work)
@@ -89,7 +89,7 @@ def _openssl() -> float:
 
 def _cipher() -> float:
     """MB/s of the cipher of one worker."""
-    cipher = SectorCipher(draw_shares().volume_key(os.urandom(32)))
+    cipher = SectorCipher(draw_shares().volume_key(os.urandom(32), None))
     plain, encrypted = mmap.mmap(-1, CHUNK), mmap.mmap(-1, CHUNK)
     cipher.encrypt(plain, encrypted, CHUNK, 0)
     started = time.perf_counter()

@@ -247,6 +247,9 @@ def derivation_vectors() -> dict[str, Vector]:
     extracted = hmac.digest(bytes(32), b"\xaa" * 32 + b"\xbb" * 32, "sha256")
     first = hmac.digest(extracted, info + b"\x01", "sha256")
     volume_key = first + hmac.digest(extracted, first + info + b"\x02", "sha256")
+    owner = bytes.fromhex("44" * 32)
+    bound_first = hmac.digest(extracted, info + frame(owner) + b"\x01", "sha256")
+    bound_key = bound_first + hmac.digest(extracted, bound_first + info + frame(owner) + b"\x02", "sha256")
     fields = {"device_id": "a" * 52, "license_id": "license-1", "release_id": "11" * 32, "purpose": "renew"}
     bound = frame(
         b"sealwright/v1/attest",
@@ -266,6 +269,17 @@ def derivation_vectors() -> dict[str, Vector]:
             "derive_volume_key",
             {"lease_share": "aa" * 32, "release_share": "bb" * 32, "partition_id": PARTITION},
             volume_key.hex(),
+        ),
+        "volume-key-of-an-owner": known(
+            "custodian-wrap.md 3",
+            "derive_volume_key",
+            {
+                "lease_share": "aa" * 32,
+                "release_share": "bb" * 32,
+                "partition_id": PARTITION,
+                "owner_key_id": "44" * 32,
+            },
+            bound_key.hex(),
         ),
         "key-check": known(
             "custodian-wrap.md 3",

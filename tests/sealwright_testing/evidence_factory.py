@@ -331,9 +331,9 @@ def key_shares(root_hash: str) -> tuple[bytes, bytes]:
     return lease, release
 
 
-def volume_key(root_hash: str) -> bytes:
+def volume_key(root_hash: str, owner_key_id: bytes | None = None) -> bytes:
     """The volume key of a synthetic partition."""
-    return derive_volume_key(*key_shares(root_hash), bytes.fromhex(root_hash))
+    return derive_volume_key(*key_shares(root_hash), bytes.fromhex(root_hash), owner_key_id)
 
 
 def payload_fields(root_hash: str = "7e" * 32) -> dict[str, Any]:

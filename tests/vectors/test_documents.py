@@ -101,15 +101,19 @@ def run_verify_device_certificate(values: Values) -> object:
     return verify_device_certificate(values["certificate"], values["device_ca"], now=values["now"])
 
 
+def run_derive_volume_key(values: Values) -> str:
+    lease_share, release_share, partition = binary(values, "lease_share", "release_share", "partition_id")
+    owner = bytes.fromhex(values["owner_key_id"]) if "owner_key_id" in values else None
+    return derive_volume_key(lease_share, release_share, partition, owner).hex()
+
+
 OPERATIONS: dict[str, Callable[[Values], object]] = {
     "verify_release": run_verify_release,
     "find_release": run_find_release,
     "verify_lease": run_verify_lease,
     "require_in_force": run_require_in_force,
     "unwrap_share": run_unwrap_share,
-    "derive_volume_key": lambda values: derive_volume_key(
-        *binary(values, "lease_share", "release_share", "partition_id")
-    ).hex(),
+    "derive_volume_key": run_derive_volume_key,
     "key_check": lambda values: key_check(*binary(values, "volume_key", "partition_id")),
     "qualifying_data": run_qualifying_data,
     "lease_share_reference": lambda values: lease_share_reference(*binary(values, "srk_name", "partition_id")).hex(),

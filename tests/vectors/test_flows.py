@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from sealwright_policies.domains.canonical import parse_canonical_form
 from sealwright_policies.domains.model import Form
 from sealwright_policies.flows.content import FrameCipher
 from sealwright_policies.flows.permission import (
     DomainPair,
-    parse_canonical_form,
     require_chained,
     require_opening,
 )

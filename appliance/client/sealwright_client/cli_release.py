@@ -21,6 +21,7 @@ from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_v
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, require_for_customers, verify_box
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, DomainSummary, Manifest, version_key
 from sealwright_policies.appraisal.release import Release, verify_release
+from sealwright_policies.domains.owner_report import ownership_changes
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_policies.transparency.release_proof import ReleaseProof, require_logged_as, verify_release_proof
 from sealwright_policies.wire.encoding import document_bytes, parse_json
@@ -271,6 +272,7 @@ def _domain_changes(old: Manifest | None, new: Manifest) -> list[str]:
             lines.append(f"new       domain {name}: {one.level}, of {one.owner}")
         elif earlier.digest != one.digest:
             lines.append(f"changed   domain {name}: {one.level}, digest {one.digest[:16]}")
+        lines += ownership_changes(earlier, one)
         lines += [f"opened    domain {name}: {way}" for way in sorted(ways - known)]
         lines += [f"closed    domain {name}: {way}" for way in sorted(known - ways)]
     return lines

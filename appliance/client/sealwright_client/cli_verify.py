@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors,
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, VERSION_PATTERN, version_key
 from sealwright_policies.appraisal.release import verify_release
 from sealwright_policies.appraisal.result import describe
+from sealwright_policies.domains.owner_report import ownership
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_policies.tpm_tier import TpmTier
 
@@ -103,7 +105,7 @@ def document(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> dic
         "payloads": [
             {"payload_id": one.payload_id, "kind": one.kind.value, "domain": one.domain} for one in manifest.payloads
         ],
-        "domains": [one.model_dump(mode="json") for one in manifest.domains],
+        "domains": [one.model_dump(mode="json") | {"ownership": asdict(ownership(one))} for one in manifest.domains],
         "boot": {"firmware": result.boot.firmware_version, "phases": list(result.boot.phases)} if result.boot else None,
         "pcrs": {str(number): value.hex() for number, value in sorted(result.pcrs.items())},
     }
@@ -122,6 +124,7 @@ def lines(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> list[s
         f"TLS       {fingerprint}: the TPM vouches for this connection's certificate",
         *(f"payload   {one.payload_id}: {one.kind.value} in domain {one.domain}" for one in manifest.payloads),
         *(f"domain    {one.name}: {one.level}, digest {one.digest}" for one in manifest.domains),
+        *(f"owner     domain {one.name}: {ownership(one).line()}" for one in manifest.domains),
         *(f"egress    domain {one.name}: {way}" for one in manifest.domains for way in one.egress),
         *(f"flow      domain {one.name}: {way}" for one in manifest.domains for way in one.flows),
         *([] if manifest.domains else ["domain    the release declares no domains"]),

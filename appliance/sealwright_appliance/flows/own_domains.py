@@ -12,11 +12,11 @@ from sealwright_appliance.release_files import load_manifest_key, load_service
 from sealwright_policies.appraisal.box_evidence import TrustAnchors
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import Release, verify_release
-from sealwright_policies.domains.canonical import canonical_form
+from sealwright_policies.domains.canonical import canonical_form, parse_canonical_form
 from sealwright_policies.domains.model import Domain
 from sealwright_policies.domains.reader import DOMAIN_FILE_LIMIT
 from sealwright_policies.errors import OperationError
-from sealwright_policies.flows.permission import DomainPair, parse_canonical_form, require_declared
+from sealwright_policies.flows.permission import DomainPair, require_declared
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,24 @@ class DomainFlow(Document):
         return f"{', '.join(self.forms)} to {self.to}"
 
 
+class SignedWorkload(Document):
+    """An owner's word that an image may run on what lies in a domain (policies/spec/domain.md, 9)."""
+
+    payload_id: Identifier
+    root_hash: Sha256Hex
+    signature: Bytes4K
+    """ECDSA P-256 with SHA-256, DER."""
+
+
+class SignedDomain(Document):
+    """A domain as its owner has signed it, and the workloads that it has signed; also the file ``NAME.signed.json``."""
+
+    canonical_form: Bytes64K
+    signature: Bytes4K
+    """ECDSA P-256 with SHA-256, DER."""
+    workloads: Annotated[list[SignedWorkload], Field(max_length=64)]
+
+
 class DomainSummary(Document):
     """A security domain of the release: what it is, and what may leave it."""
 
@@ -196,6 +214,8 @@ class DomainSummary(Document):
     """Of its canonical form (policies/spec/domain.md, 6)."""
     egress: Annotated[list[DomainEndpoint], Field(max_length=32)]
     flows: Annotated[list[DomainFlow], Field(max_length=32)]
+    signed: SignedDomain | None = None
+    """None: the domain names no key of its owner, and is the owner's by the vendor's word."""
 
 
 class OsImage(Document):

@@ -19,6 +19,7 @@ from sealwright_policies.appraisal.reference_values import (
     Statement,
     Subject,
 )
+from sealwright_policies.domains.ownership import verify_owners
 from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.envelope import DsseEnvelope, sign_dsse, verify_dsse
@@ -46,7 +47,8 @@ def verify_release(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey) -> 
     Raises:
         FormatError: not an envelope, or its payload is no statement about a manifest.
         VerificationError: ``DOCUMENT_TYPE``, ``DOCUMENT_SIGNATURE``; ``MANIFEST_MISMATCH`` if the statement's subject
-            is not the list of the manifest's artefacts, or the manifest lists domains and a payload is of none of them.
+            is not the list of the manifest's artefacts, or the manifest lists domains and a payload is of none of them;
+            as :func:`.ownership.verify_owners`.
     """
     payload = verify_dsse(envelope, PAYLOAD_TYPE, manifest_key, limit=MANIFEST_LIMIT)
     statement = parse_json(Statement, payload, limit=MANIFEST_LIMIT)
@@ -55,6 +57,7 @@ def verify_release(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey) -> 
             RejectionCode.MANIFEST_MISMATCH, "The statement's subject is not the list of the manifest's artefacts."
         )
     _check_domains(statement.predicate)
+    verify_owners(statement.predicate)
     return Release(hashlib.sha256(payload).hexdigest(), statement.predicate)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sealwright_policies.appraisal.reference_values import DomainEndpoint, DomainFlow, DomainSummary
+from sealwright_policies.appraisal.reference_values import DomainEndpoint, DomainFlow, DomainSummary, SignedDomain
 from sealwright_policies.domains.model import Domain
+from sealwright_policies.domains.reader import DOMAIN_FILE_LIMIT
+from sealwright_policies.errors import FormatError
+from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.framing import framed_digest
 
 DOMAIN_LABEL = "sealwright/v1/domain"
@@ -17,13 +20,25 @@ def canonical_form(domain: Domain) -> bytes:
     return _encoded(_sorted(domain.model_dump(mode="json", by_alias=True))).encode("utf-8")
 
 
+def parse_canonical_form(content: bytes) -> Domain:
+    """Read a domain in its one encoding.
+
+    Raises:
+        FormatError: any other bytes.
+    """
+    domain = parse_json(Domain, content, limit=DOMAIN_FILE_LIMIT)
+    if canonical_form(domain) != content:
+        raise FormatError("Domain: not in canonical form.")
+    return domain
+
+
 def domain_digest(domain: Domain) -> bytes:
     """SHA-256 over label and canonical form, 32 bytes."""
     return framed_digest(DOMAIN_LABEL, canonical_form(domain))
 
 
-def summarise(domain: Domain) -> DomainSummary:
-    """What a release manifest says about a domain; lists in canonical order."""
+def summarise(domain: Domain, signed: SignedDomain | None = None) -> DomainSummary:
+    """What a release manifest says about a domain, with what its owner has signed; lists in canonical order."""
     values = json.loads(canonical_form(domain))
     return DomainSummary(
         name=domain.name,
@@ -32,6 +47,7 @@ def summarise(domain: Domain) -> DomainSummary:
         digest=domain_digest(domain).hex(),
         egress=[DomainEndpoint(**one) for one in values["egress"]],
         flows=[DomainFlow(**one) for one in values["flow"]],
+        signed=signed,
     )
 
 

@@ -75,7 +75,8 @@ def _unordered(old: DomainFile, new: DomainFile) -> Iterator[Change]:
 
 
 def _paths_without_order(domain: Domain) -> Iterator[tuple[str, ...]]:
-    yield from (("name",), ("owner", "kind"), ("owner", "name"), ("member",), ("chain",))
+    yield from (("name",), ("member",), ("chain",))
+    yield from (("owner", name) for name in type(domain.owner).model_fields)
     yield from (("resources", name) for name in type(domain.resources).model_fields)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from sealwright_policies.appraisal.reference_values import ProductVersion, version_key
 from sealwright_policies.domains.endpoints import REACH, Endpoint
@@ -27,8 +27,10 @@ from sealwright_policies.domains.orders import (
     Ranked,
     listed,
 )
+from sealwright_policies.errors import FormatError
 from sealwright_policies.tpm_tier import TpmTier
-from sealwright_policies.wire.encoding import Identifier
+from sealwright_policies.wire.encoding import Identifier, canonical_base64
+from sealwright_policies.wire.envelope import load_p256_public_der
 
 LARGEST = 2**40
 """Of token and request budgets."""
@@ -91,6 +93,18 @@ class Counter(StrEnum):
     LEASE_MS = "lease_ms"
 
 
+def _checked_key(text: str) -> str:
+    try:
+        load_p256_public_der(canonical_base64(text))
+    except FormatError as error:
+        raise ValueError("not the public key of a P-256 key, DER in base64") from error
+    return text
+
+
+OwnerKey = Annotated[str, StringConstraints(max_length=256), AfterValidator(_checked_key)]
+"""SubjectPublicKeyInfo on P-256: DER, in canonical base64."""
+
+
 class Owner(Table):
     """``[owner]``."""
 
@@ -100,6 +114,19 @@ class Owner(Table):
         StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$"),
         Field(description="who it is, for people"),
     ]
+    key: Annotated[
+        OwnerKey | None,
+        Field(description="its public key, by which it signs the domain and the workloads that may run"),
+    ] = None
+    vendor_workloads: Annotated[
+        bool, Field(description="workloads need no signature by that key; the vendor's manifest is enough for them")
+    ] = False
+
+    @model_validator(mode="after")
+    def _vendor_workloads_have_key(self) -> Owner:
+        if self.vendor_workloads and self.key is None:
+            raise ValueError("vendor_workloads goes with a key; without one the vendor signs everything")
+        return self
 
 
 class Member(Table):

@@ -6,14 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from sealwright_policies.appraisal.reference_values import DomainSummary, Manifest, version_key
-from sealwright_policies.domains.canonical import canonical_form, domain_digest
+from sealwright_policies.domains.canonical import domain_digest
 from sealwright_policies.domains.chain import excesses
 from sealwright_policies.domains.levels import beyond_level
 from sealwright_policies.domains.limits import LIMITS
 from sealwright_policies.domains.model import LEVELS, Domain, Form
-from sealwright_policies.domains.reader import DOMAIN_FILE_LIMIT, DomainFile
-from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
-from sealwright_policies.wire.encoding import parse_json
+from sealwright_policies.domains.reader import DomainFile
+from sealwright_policies.errors import RejectionCode, VerificationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +21,6 @@ class DomainPair:
 
     source: Domain
     target: Domain
-
-
-def parse_canonical_form(content: bytes) -> Domain:
-    """Read a domain in its one encoding.
-
-    Raises:
-        FormatError: any other bytes.
-    """
-    domain = parse_json(Domain, content, limit=DOMAIN_FILE_LIMIT)
-    if canonical_form(domain) != content:
-        raise FormatError("Domain: not in canonical form.")
-    return domain
 
 
 def require_declared(domain: Domain, manifest: Manifest, whose: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sealwright_policies.appraisal.box_evidence import TrustAnchors, VerifiedBox, verify_shown
 from sealwright_policies.appraisal.reference_values import QUOTE_SET, Manifest
-from sealwright_policies.domains.canonical import domain_digest
+from sealwright_policies.domains.canonical import domain_digest, parse_canonical_form
 from sealwright_policies.domains.model import Form
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
 from sealwright_policies.flows.documents import (
@@ -24,7 +24,6 @@ from sealwright_policies.flows.documents import (
 from sealwright_policies.flows.payloads import receipt_payload, receiver_payload, sender_payload
 from sealwright_policies.flows.permission import (
     DomainPair,
-    parse_canonical_form,
     require_chained,
     require_declared,
     require_opening,

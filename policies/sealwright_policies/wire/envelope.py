@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
+    load_der_public_key,
     load_pem_private_key,
     load_pem_public_key,
 )
@@ -184,6 +185,28 @@ def load_p256_public_key(pem: str) -> ec.EllipticCurvePublicKey:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise FormatError("Expected the PEM of a P-256 public key.")
     return key
+
+
+def load_p256_public_der(der: bytes) -> ec.EllipticCurvePublicKey:
+    """A P-256 public key from DER (SubjectPublicKeyInfo), in the one encoding that we write.
+
+    Raises:
+        FormatError: anything else.
+    """
+    try:
+        key = load_der_public_key(der)
+    except (ValueError, UnsupportedAlgorithm):
+        raise FormatError("Expected the DER of a public key.") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise FormatError("Expected the DER of a P-256 public key.")
+    if public_der(key) != der:
+        raise FormatError("Expected the DER of a P-256 public key with its point uncompressed.")
+    return key
+
+
+def public_der(key: ec.EllipticCurvePublicKey) -> bytes:
+    """SubjectPublicKeyInfo in DER; its SHA-256 is the key's id."""
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def load_p256_private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:

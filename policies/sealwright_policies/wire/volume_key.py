@@ -14,21 +14,26 @@ VOLUME_KEY_SIZE = 64
 """Bytes: AES-256-XTS takes two 256-bit keys."""
 
 
-def derive_volume_key(lease_share: bytes, release_share: bytes, partition_id: bytes) -> bytes:
-    """HKDF-SHA-256(ikm = lease share ‖ release share, salt = 32 zero bytes, info = framed(label, partition id)).
+def derive_volume_key(
+    lease_share: bytes, release_share: bytes, partition_id: bytes, owner_key_id: bytes | None
+) -> bytes:
+    """HKDF-SHA-256(ikm = lease share ‖ release share, salt = 32 zero bytes, info = framed(label, partition id, …)).
 
     Args:
         lease_share: share A, 32 bytes.
         release_share: share B, 32 bytes.
         partition_id: the partition's verity root hash, 32 bytes.
+        owner_key_id: of the key that the partition's domain names, 32 bytes; None if it names none. Last in the info,
+            so that a release with another owner, or without, makes another key of the same shares.
 
     Returns:
         64 bytes.
     """
-    for field in (lease_share, release_share, partition_id):
+    bound = () if owner_key_id is None else (owner_key_id,)
+    for field in (lease_share, release_share, partition_id, *bound):
         if len(field) != SHARE_SIZE:
-            raise FormatError(f"A key share or partition id has {len(field)} bytes, not {SHARE_SIZE}.")
-    info = framed(VOLUME_KEY_LABEL, partition_id)
+            raise FormatError(f"A key share, partition id or key id has {len(field)} bytes, not {SHARE_SIZE}.")
+    info = framed(VOLUME_KEY_LABEL, partition_id, *bound)
     return HKDF(SHA256(), VOLUME_KEY_SIZE, salt=bytes(32), info=info).derive(lease_share + release_share)
 
 

@@ -25,6 +25,7 @@ from sealwright_policies.appraisal.reference_values import MANIFEST_ON_ESP, Payl
 from sealwright_policies.domains.canonical import summarise
 from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.domains.files import load_domain
+from sealwright_policies.domains.ownership import owner_key_id
 from sealwright_policies.errors import OperationError
 from sealwright_policies.outflow import OUTFLOW_FILE, parse_outflow
 from sealwright_policies.wire.custodian_wrap import ShareName, unwrap_share
@@ -54,6 +55,7 @@ def volume_key(product: Product, image: Path, payload: Payload) -> bytes:
         unwrap(product.service.lease_custodian, wrapped.lease_share, "lease"),
         unwrap(product.service.release_custodian, wrapped.release_share, "release"),
         partition_id,
+        owner_key_id(load_folder(image).release.manifest, payload.domain),
     )
 
 

@@ -20,6 +20,7 @@ from sealwright_licensing.records import LogQueueItem
 from sealwright_policies.appraisal.pe import uki_sections
 from sealwright_policies.domains.chain import find_problems
 from sealwright_policies.domains.compiler.mounts import EVERY, INERT
+from sealwright_policies.domains.ownership import parse_signed_domain, verify_signed_domain
 from sealwright_policies.domains.reader import parse_domain
 from sealwright_policies.mounts import ReleaseMounts, parse_mounts
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow, parse_outflow
@@ -40,6 +41,7 @@ from sealwright_testing.fat32 import fat32_volume
 from sealwright_testing.image_inputs import product_text
 from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.maker_ca import pem
+from sealwright_testing.owners import IMAGE, records, signed
 from sealwright_testing.parsers.parser import Parser, of_text
 from sealwright_testing.synthetic_uki import build_uki
 
@@ -79,6 +81,8 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("locator", of_text(parse_locator), (b"file:custodian.pem", b"pkcs11:token=x;object=y"))
     domains = tuple(text.encode() for text in example_texts().values())
     yield Parser("domain", lambda raw: find_problems([parse_domain(raw, "domain.toml")]), domains)
+    word = document_bytes(signed(records(), {"tune": IMAGE}))
+    yield Parser("signed domain", lambda raw: verify_signed_domain(parse_signed_domain(raw)), (word,))
     said = ReleaseOutflow(version=1, models={"medical": OutflowPolicy(top_logprobs=2)})
     yield Parser("outflow", parse_outflow, (document_bytes(said),))
     plan = WorkloadPlan(domain="training", reads=("medical", "records"), results=True, metrics=True)

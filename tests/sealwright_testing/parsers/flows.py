@@ -9,9 +9,8 @@ from pydantic import BaseModel
 
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.peer_link import parse_peer_address
-from sealwright_policies.domains.canonical import canonical_form
+from sealwright_policies.domains.canonical import canonical_form, parse_canonical_form
 from sealwright_policies.flows.documents import FLOW_MESSAGE_LIMIT, FlowHello, FlowOffer, FlowStatement, FlowWelcome
-from sealwright_policies.flows.permission import parse_canonical_form
 from sealwright_policies.flows.record import parse_record
 from sealwright_policies.flows.report import FlowReport
 from sealwright_policies.flows.verification import parse_terms

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import itertools
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from sealwright_appliance.agent_user import give_to_agent
-from sealwright_appliance.boot import BoxCode
+from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_mounts, load_workloads
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_appliance.workloads import obstacle_to, prepare_workloads, runnable
-from sealwright_policies.appraisal.reference_values import PayloadKind
-from sealwright_policies.errors import FormatError
+from sealwright_policies.appraisal.reference_values import Manifest, Payload, PayloadKind
+from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.mounts import NO_MOUNTS
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import NO_WORKLOADS, ReleaseWorkloads, WorkloadPlan
+from sealwright_testing.evidence_factory import SyntheticBox, payload_fields
+from sealwright_testing.owners import IMAGE, records, release_fields, signed
 
 PLANS = ReleaseWorkloads(
     version=1,
@@ -33,15 +36,40 @@ def payload(name: str, kind: PayloadKind, state: PayloadState = PayloadState.OPE
     return PayloadStatus(payload_id=name, kind=kind, domain="x", file_name="", state=state)
 
 
+MANIFEST = SyntheticBox().release.manifest
+
+
+def obstacle(
+    name: str, kind: PayloadKind, plans: ReleaseWorkloads, opened: Collection[str], manifest: Manifest = MANIFEST
+) -> Obstacle | None:
+    payload = Payload(**payload_fields() | {"payload_id": name, "kind": kind})
+    return obstacle_to(payload, manifest, plans, opened)
+
+
 def test_a_model_needs_no_workload() -> None:
-    assert obstacle_to("medical", PayloadKind.MODEL, NO_WORKLOADS, set()) is None
+    assert obstacle("medical", PayloadKind.MODEL, NO_WORKLOADS, set()) is None
 
 
 def test_a_workload_is_opened_where_the_root_lets_it_run() -> None:
-    assert obstacle_to("lora", PayloadKind.WORKLOAD, PLANS, set()) is None
-    refused = obstacle_to("stranger", PayloadKind.WORKLOAD, PLANS, set())
+    assert obstacle("lora", PayloadKind.WORKLOAD, PLANS, set()) is None
+    refused = obstacle("stranger", PayloadKind.WORKLOAD, PLANS, set())
     assert refused is not None
     assert refused.code == BoxCode.NOT_RUN
+
+
+def test_a_workload_is_opened_where_the_owners_of_what_it_reads_let_it_run() -> None:
+    """The root lets two read the owner's cases, the owner one of them."""
+    plan = WorkloadPlan(domain="training", reads=("cases",), results=False)
+    plans = ReleaseWorkloads(version=1, workloads={"tune": plan, "stranger": plan})
+    manifest = MANIFEST.model_copy(update=release_fields(signed(records(), {"tune": IMAGE})))
+    assert obstacle("tune", PayloadKind.WORKLOAD, plans, set(), manifest) is None
+    refused = obstacle("stranger", PayloadKind.WORKLOAD, plans, set(), manifest)
+    assert refused is not None
+    assert (refused.code, refused.sentence) == (
+        RejectionCode.OWNER_UNSIGNED,
+        "The owner of domain records does not let stranger run.",
+    )
+    assert obstacle("cases", PayloadKind.DATA_SET, plans, set(), manifest) is not None
 
 
 @pytest.mark.parametrize(
@@ -49,10 +77,10 @@ def test_a_workload_is_opened_where_the_root_lets_it_run() -> None:
     [(set(), False), ({"medical"}, False), ({"stranger"}, False), ({"lora"}, True), ({"count", "medical"}, True)],
 )
 def test_a_data_set_is_opened_for_an_open_workload_that_reads_it(opened: set[str], opens: bool) -> None:
-    refused = obstacle_to("records", PayloadKind.DATA_SET, PLANS, opened)
+    refused = obstacle("records", PayloadKind.DATA_SET, PLANS, opened)
     assert (refused is None) == opens
-    assert obstacle_to("others", PayloadKind.DATA_SET, PLANS, opened) is not None
-    assert obstacle_to("records", PayloadKind.DATA_SET, NO_WORKLOADS, opened) is not None
+    assert obstacle("others", PayloadKind.DATA_SET, PLANS, opened) is not None
+    assert obstacle("records", PayloadKind.DATA_SET, NO_WORKLOADS, opened) is not None
 
 
 def test_a_workload_runs_when_all_that_it_reads_and_the_release_has_is_open() -> None:

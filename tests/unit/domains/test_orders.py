@@ -92,6 +92,8 @@ PERMIT_NOTHING = {
     "name",
     "owner.kind",
     "owner.name",
+    "owner.key",
+    "owner.vendor_workloads",  # each owner upstream is asked for his own signature anyhow
     "member",
     "chain",
     "resources.scratch_mib",

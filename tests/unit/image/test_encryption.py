@@ -75,7 +75,7 @@ def test_a_source_that_shrinks_is_told(tmp_path: Path) -> None:
 
 def test_secrets_do_not_show() -> None:
     shares = draw_shares()
-    key = shares.volume_key(PARTITION_ID)
+    key = shares.volume_key(PARTITION_ID, None)
     for secret in (shares.lease, shares.release, key.value):
         for text in (repr(shares), str(shares), repr(key), f"{key}"):
             assert repr(secret)[2:-1] not in text
@@ -106,8 +106,8 @@ def test_wrapped_shares_give_the_volume_key_to_both_custodians_together_only(tmp
         partition_id=PARTITION_ID,
         name="release",
     )
-    key = derive_volume_key(lease_share, release_share, PARTITION_ID)
-    assert key == shares.volume_key(PARTITION_ID).value
+    key = derive_volume_key(lease_share, release_share, PARTITION_ID, None)
+    assert key == shares.volume_key(PARTITION_ID, None).value
     text = wrapped.model_dump_json()
     assert shares.lease.hex() not in text
     assert shares.release.hex() not in text
@@ -130,5 +130,6 @@ def test_a_sealed_partition_says_which_key_it_was_sealed_with(tmp_path: Path) ->
         disk=tmp_path / "disk",
         offset=0,
         identity=uuid.UUID(int=1),
+        owner_key_id=None,
     )
-    assert sealed.payload.key_check == key_check(shares.volume_key(PARTITION_ID).value, PARTITION_ID)
+    assert sealed.payload.key_check == key_check(shares.volume_key(PARTITION_ID, None).value, PARTITION_ID)

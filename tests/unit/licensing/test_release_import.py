@@ -21,10 +21,14 @@ from sealwright_licensing.release_import import (
 )
 from sealwright_licensing.stored_releases import stored_approvals, stored_release
 from sealwright_policies.appraisal.reference_values import BootApplication
+from sealwright_policies.appraisal.release import sign_release
+from sealwright_policies.domains.canonical import summarise
 from sealwright_policies.errors import FormatError, OperationError, RejectionCode, VerificationError
 from sealwright_policies.wire.custodian_wrap import wrap_share
+from sealwright_testing.domain_texts import domain_text, parse
 from sealwright_testing.evidence_factory import SyntheticBox, key_shares
 from sealwright_testing.license_world import OPERATOR, SERVICE_ID, LicenseWorld, build_output, synthetic_box
+from sealwright_testing.owners import IMAGE, RECORDS, owned, records, release_fields, signed
 
 
 def custodians(world: LicenseWorld) -> Custodians:
@@ -223,3 +227,33 @@ def test_files_that_are_not_json_are_format_errors(world: LicenseWorld) -> None:
 def test_a_folder_that_is_no_build_output_is_named(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match=r"manifest\.json cannot be read.*sealwright-image build"):
         read_build_output(tmp_path)
+
+
+def test_a_release_with_an_owners_data_set_is_imported(world: LicenseWorld) -> None:
+    box = synthetic_box(**release_fields(signed(records(), {"tune": IMAGE})))
+    assert take(world, box, built(world, box))
+
+
+def test_the_manifest_key_opens_an_owners_data_set_to_no_other_workload(world: LicenseWorld) -> None:
+    box = synthetic_box(**release_fields(signed(records(), {"tune": IMAGE})))
+    changed = box.manifest().model_copy(update=release_fields(signed(records(), {"tune": "2b" * 32})))
+    output = dataclasses.replace(built(world, box), manifest=sign_release(changed, box.manifest_key))
+    assert "workload tune" in refused(world, box, output, RejectionCode.OWNER_UNSIGNED)
+
+
+def test_the_manifest_key_leaves_out_or_replaces_no_owner(world: LicenseWorld) -> None:
+    """The shares are those of the owner's release: they make its key, and the check of the data set is of that one."""
+    other = ec.generate_private_key(ec.SECP256R1())
+    stolen = parse(owned(domain_text("records", more=RECORDS), other)).domain
+    word = signed(stolen, {"tune": IMAGE}, other)
+    moved = release_fields(signed(records(), {"tune": IMAGE}))
+    moved["payloads"][1] = moved["payloads"][1].model_copy(update={"domain": "training"})
+    for fields in (
+        release_fields(None, summarise(records())),
+        release_fields(None, summarise(parse(domain_text("records", more=RECORDS)).domain)),
+        release_fields(word, summarise(stolen, word)),
+        moved,
+    ):
+        box = synthetic_box(**fields)
+        sentence = refused(world, box, built(world, box), RejectionCode.MANIFEST_MISMATCH)
+        assert f"of partition {'5c' * 8} do not make its key" in sentence

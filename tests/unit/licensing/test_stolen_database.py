@@ -126,7 +126,7 @@ class Thief:
         made: dict[str, bytes] = {}
         for part, shares in self.opened(keys).items():
             for lease, release in itertools.product(shares["lease"], shares["release"]):
-                made[part] = derive_volume_key(lease, release, bytes.fromhex(part))
+                made[part] = derive_volume_key(lease, release, bytes.fromhex(part), None)
         return made
 
     def holds(self, secret: bytes) -> bool:

@@ -104,19 +104,31 @@ def test_the_volume_key_is_hkdf_over_both_shares() -> None:
     first = hmac.digest(extracted, info + b"\x01", "sha256")
     second = hmac.digest(extracted, first + info + b"\x02", "sha256")
 
-    assert derive_volume_key(b"\xaa" * 32, b"\xbb" * 32, PARTITION) == first + second
+    assert derive_volume_key(b"\xaa" * 32, b"\xbb" * 32, PARTITION, None) == first + second
 
 
 def test_the_volume_key_depends_on_each_part_and_their_order() -> None:
     a, b = b"\xaa" * 32, b"\xbb" * 32
-    keys = {
-        derive_volume_key(*parts)
-        for parts in ((a, b, PARTITION), (b, a, PARTITION), (a, b, bytes(32)), (a, a, PARTITION))
-    }
+    whole = (a, b, PARTITION, None)
+    others = ((b, a, PARTITION, None), (a, b, bytes(32), None), (a, a, PARTITION, None))
+    owned = ((a, b, PARTITION, bytes(32)), (a, b, PARTITION, b), (b, a, PARTITION, b))
+    keys = {derive_volume_key(*parts) for parts in (whole, *others, *owned)}
 
-    assert len(keys) == 4
-    with pytest.raises(FormatError):
-        derive_volume_key(a, b[:-1], PARTITION)
+    assert len(keys) == 7
+    for parts in ((a, b[:-1], PARTITION, None), (a, b, PARTITION, b""), (a, b, PARTITION, b[:-1])):
+        with pytest.raises(FormatError):
+            derive_volume_key(*parts)
+
+
+def test_an_owner_is_in_the_info_of_the_volume_key() -> None:
+    owner = hashlib.sha256(b"an owner's key").digest()
+    info = struct.pack(">I", 24) + b"sealwright/v1/volume-key"
+    info += struct.pack(">I", 32) + PARTITION + struct.pack(">I", 32) + owner
+    extracted = hmac.digest(bytes(32), b"\xaa" * 32 + b"\xbb" * 32, "sha256")
+    first = hmac.digest(extracted, info + b"\x01", "sha256")
+    second = hmac.digest(extracted, first + info + b"\x02", "sha256")
+
+    assert derive_volume_key(b"\xaa" * 32, b"\xbb" * 32, PARTITION, owner) == first + second
 
 
 def test_a_key_check_is_of_one_key_and_partition() -> None:
