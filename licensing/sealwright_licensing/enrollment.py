@@ -112,7 +112,7 @@ class EnrollmentService:
             self._floor.require(endorsement.manufacturer, endorsement.model, None)
             require_tier(license_, endorsement.tier)
             record = known_release(transaction, request.release_id)  # (4)
-            require_release(license_, record, stored_release(record).manifest)
+            require_release(license_, endorsement.tier, record, stored_release(record).manifest)
             code = transaction.get(ActivationCodeRecord, hashed)
             if code is not None and code.spent_at is not None:
                 require_own_result(transaction, code, claimed.device_id, claimed.ak.area, now=now)

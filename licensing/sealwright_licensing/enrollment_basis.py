@@ -81,7 +81,7 @@ def enrollment_basis(transaction: Transaction, pending: PendingEnrollment, *, no
     require_tier(license_, Tier(pending.tier))
     code = transaction.get(ActivationCodeRecord, pending.code_hash)
     record = known_release(transaction, pending.release_id)
-    require_release(license_, record, stored_release(record).manifest)
+    require_release(license_, Tier(pending.tier), record, stored_release(record).manifest)
     return EnrollmentBasis(
         license_=license_,
         record=record,

@@ -70,7 +70,7 @@ def require_lasting(transaction: Transaction, reply: EnrollmentReply, *, now: in
             sentence = "the release is not signed by a manifest key that is trusted"
             raise VerificationError(RejectionCode.RELEASE_NOT_ALLOWED, sentence) from error
         if record is not None:
-            require_release(license_, record, stored_release(record).manifest)
+            require_release(license_, Tier(device.tier), record, stored_release(record).manifest)
 
 
 def store_result(

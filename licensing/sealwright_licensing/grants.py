@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing.device_certificates import DeviceCertificate, issue_device_certificate
+from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.journal import PRUNED_EVERY, drop_oldest
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.leases import ProvenState, SignedLease, bound_lease, issue_lease, lease_warnings
@@ -180,7 +181,7 @@ class Grantor:
             device_id=device.device_id,
             license_id=device.license_id,
             leases=[lease.token for lease in leases],
-            shares=[share for one in chosen for share in self._shares(srk, license_, one, known)],
+            shares=[share for one in chosen for share in self._shares(srk, license_, Tier(device.tier), one, known)],
             release_approvals=[approval for one in chosen for approval in stored_approvals(one.record)],
             device_certificate=certificate.pem,
             service_time=now,
@@ -199,11 +200,11 @@ class Grantor:
         return chosen, proofs
 
     def _shares(
-        self, srk: Public, license_: License, granted: GrantedRelease, known: SigningKeys
+        self, srk: Public, license_: License, tier: Tier, granted: GrantedRelease, known: SigningKeys
     ) -> list[PartitionShares]:
         if not granted.shares:  # as in nearly every renewal
             return []
-        opened = {payload.verity.root_hash for payload in covered(license_, granted.release.manifest.payloads)}
+        opened = {payload.verity.root_hash for payload in covered(license_, tier, granted.release.manifest)}
         wrapped = [
             parse_json(PartitionWrappedShares, one.wrapped.encode("ascii"), limit=MESSAGE_LIMIT)
             for one in granted.shares

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.keys import SigningKeys
 from sealwright_licensing.licenses import covered, grace_end
 from sealwright_licensing.records import Device, License
@@ -214,6 +215,7 @@ def issue_lease(
         warnings=warnings,
         log=log,
     )
-    partitions = {payload.verity.root_hash: payload.payload_id for payload in covered(license_, manifest.payloads)}
+    opened = covered(license_, Tier(device.tier), manifest)
+    partitions = {payload.verity.root_hash: payload.payload_id for payload in opened}
     token = sign_lease(terms, partitions, keys.lease_policy, keys.lease_document)
     return SignedLease(token, terms, tuple(partitions.values()))

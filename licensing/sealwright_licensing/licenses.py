@@ -74,11 +74,12 @@ def require_tier(license_: License, tier: Tier) -> None:
         )
 
 
-def require_release(license_: License, record: ReleaseRecord, manifest: Manifest) -> None:
+def require_release(license_: License, tier: Tier, record: ReleaseRecord, manifest: Manifest) -> None:
     """Refuse a release of another product, a test image, a withdrawn one, one below the floor or not covered.
 
     Raises:
-        VerificationError: RELEASE_NOT_ALLOWED, VERSION_BELOW_FLOOR, NOT_ENTITLED.
+        VerificationError: RELEASE_NOT_ALLOWED, VERSION_BELOW_FLOOR, NOT_ENTITLED; TIER_NOT_ALLOWED where a domain of
+            what the licence covers is not opened on such a TPM, and nothing else is left.
     """
     if manifest.product != license_.product:
         raise VerificationError(
@@ -103,22 +104,53 @@ def require_release(license_: License, record: ReleaseRecord, manifest: Manifest
             RejectionCode.RELEASE_NOT_ALLOWED,
             "the release is from after the licence's end; the licence keeps those from before",
         )
-    if not covered(license_, manifest.payloads):
+    if covered(license_, tier, manifest):
+        return
+    listed = _listed(license_, manifest)
+    if not listed:
         raise VerificationError(
             RejectionCode.NOT_ENTITLED,
             "the licence covers no payload of this release",
             expected=license_.partitions or license_.domains,
             found=",".join(payload.payload_id for payload in manifest.payloads),
         )
+    raise next(refusal for one in listed if (refusal := _domain_refusal(license_, tier, manifest, one)) is not None)
 
 
-def covered(license_: License, payloads: Iterable[Payload]) -> list[Payload]:
-    """Payloads that the licence opens, by their ids and their domains."""
+def covered(license_: License, tier: Tier, manifest: Manifest) -> list[Payload]:
+    """Payloads that are opened under the licence on a TPM of the tier: what it lists, where the domain lets them."""
+    return [one for one in _listed(license_, manifest) if _domain_refusal(license_, tier, manifest, one) is None]
+
+
+def _listed(license_: License, manifest: Manifest) -> list[Payload]:
+    """By their ids and their domains."""
     return [
         payload
-        for payload in payloads
+        for payload in manifest.payloads
         if _is_listed(license_.partitions, payload.payload_id) and _is_listed(license_.domains, payload.domain)
     ]
+
+
+def _domain_refusal(license_: License, tier: Tier, manifest: Manifest, payload: Payload) -> VerificationError | None:
+    """Why a payload's domain does not let it be opened; None if it does."""
+    opening = next((one.opening for one in manifest.domains if one.name == payload.domain), None)
+    if opening is None:
+        return None
+    if tier not in opening.tiers:
+        return VerificationError(
+            RejectionCode.TIER_NOT_ALLOWED,
+            f"domain {payload.domain} of {payload.payload_id} is not opened on a TPM of tier {tier}",
+            expected=",".join(opening.tiers),
+            found=str(tier),
+        )
+    if missing := set(opening.features).difference(license_.features.split(",")):
+        return VerificationError(
+            RejectionCode.NOT_ENTITLED,
+            f"domain {payload.domain} of {payload.payload_id} demands features that the licence has not",
+            expected=joined(opening.features),
+            found=joined(set(opening.features) - missing),
+        )
+    return None
 
 
 def joined(names: Iterable[str]) -> str:

@@ -311,7 +311,7 @@ def _shows_an_older_state(result: AttestationResult) -> ClockReading | None:
 def _check_rights(held: Held, *, now: int) -> None:
     require_usable(held.license_, now=now)
     require_tier(held.license_, Tier(held.device.tier))
-    require_release(held.license_, held.record, stored_release(held.record).manifest)
+    require_release(held.license_, Tier(held.device.tier), held.record, stored_release(held.record).manifest)
     require_not_held(held.device)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sealwright_licensing.baselines import stored_pcrs
+from sealwright_licensing.endorsement import Tier
 from sealwright_licensing.grants import GrantedRelease
 from sealwright_licensing.licenses import (
     covered,
@@ -134,7 +135,7 @@ def still_allowed(held: Held, unseal: Mapping[str, str]) -> Sequence[GrantedRele
     for provisioned, record in held.others:
         release = stored_release(record)
         try:
-            require_release(held.license_, record, release.manifest)
+            require_release(held.license_, Tier(held.device.tier), record, release.manifest)
         except VerificationError:
             continue
         allowed.append(GrantedRelease(record, release, stored_pcrs(provisioned.unseal_pcrs) | firmware, ()))
@@ -146,7 +147,7 @@ def given_release(held: Held, proved: int) -> DeviceRelease:
 
     That is now if the release is new to the device, or if the licence has come to cover more of it.
     """
-    payloads = covered(held.license_, stored_release(held.record).manifest.payloads)
+    payloads = covered(held.license_, Tier(held.device.tier), stored_release(held.record).manifest)
     names = {payload.payload_id for payload in payloads}
     known = held.provisioned
     if known is None:

@@ -33,7 +33,7 @@ from sealwright_policies.tcg.keywrap import wrap_sealed_object
 from sealwright_policies.tcg.public import parse_public
 from sealwright_policies.wire.encoding import document_bytes, pcr_bytes
 from sealwright_policies.wire.messages import ImportBlob, Purpose
-from sealwright_testing.domain_texts import domain_text, parse
+from sealwright_testing.domain_texts import domain_text, open_anywhere, parse
 from sealwright_testing.evidence_factory import NOW, SyntheticBox
 from sealwright_testing.flow_texts import RECORDS, TRAINING
 from sealwright_testing.license_world import LicenseWorld, synthetic_box
@@ -44,7 +44,7 @@ NONCE_A, NONCE_B = bytes([1]) * 32, bytes([2]) * 32
 FLOW_ID = "0f" * 16
 CONTENT_KEY = bytes(range(32))
 CONTENT = b"patient 17, ward 3\n" * 64
-MEDICAL = domain_text("medical")
+MEDICAL = open_anywhere(domain_text("medical"))
 """The domain of the synthetic release's model."""
 
 

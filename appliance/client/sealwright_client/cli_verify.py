@@ -125,6 +125,7 @@ def lines(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> list[s
         *(f"payload   {one.payload_id}: {one.kind.value} in domain {one.domain}" for one in manifest.payloads),
         *(f"domain    {one.name}: {one.level}, digest {one.digest}" for one in manifest.domains),
         *(f"owner     domain {one.name}: {ownership(one).line()}" for one in manifest.domains),
+        *(f"opens     domain {one.name}: on a {one.opening}" for one in manifest.domains if one.opening is not None),
         *(f"egress    domain {one.name}: {way}" for one in manifest.domains for way in one.egress),
         *(f"flow      domain {one.name}: {way}" for one in manifest.domains for way in one.flows),
         *([] if manifest.domains else ["domain    the release declares no domains"]),

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from sealwright_policies.tpm_tier import TpmTier
 from sealwright_policies.wire.encoding import Bytes4K, Bytes64K, Document, Identifier, PcrValues, Sha256Hex
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
@@ -204,8 +205,20 @@ class SignedDomain(Document):
     workloads: Annotated[list[SignedWorkload], Field(max_length=64)]
 
 
+class DomainOpening(Document):
+    """On which boxes members of a domain are opened (policies/spec/domain.md, 1)."""
+
+    tiers: Annotated[list[TpmTier], Field(min_length=1, max_length=3)]
+    features: Annotated[list[Identifier], Field(max_length=16)]
+    """That the licence has; all of them."""
+
+    def __str__(self) -> str:
+        demanded = f", with {', '.join(self.features)} in the licence" if self.features else ""
+        return f"{' or '.join(self.tiers)} TPM{demanded}"
+
+
 class DomainSummary(Document):
-    """A security domain of the release: what it is, and what may leave it."""
+    """A security domain of the release: what it is, who may open it, and what may leave it."""
 
     name: Identifier
     level: Literal["internal", "confidential", "sealed"]
@@ -216,6 +229,8 @@ class DomainSummary(Document):
     flows: Annotated[list[DomainFlow], Field(max_length=32)]
     signed: SignedDomain | None = None
     """None: the domain names no key of its owner, and is the owner's by the vendor's word."""
+    opening: DomainOpening | None = None
+    """None in releases from before it was listed: any box that the licence covers."""
 
 
 class OsImage(Document):

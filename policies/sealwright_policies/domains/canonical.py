@@ -5,10 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sealwright_policies.appraisal.reference_values import DomainEndpoint, DomainFlow, DomainSummary, SignedDomain
+from sealwright_policies.appraisal.reference_values import (
+    DomainEndpoint,
+    DomainFlow,
+    DomainOpening,
+    DomainSummary,
+    SignedDomain,
+)
 from sealwright_policies.domains.model import Domain
 from sealwright_policies.domains.reader import DOMAIN_FILE_LIMIT
 from sealwright_policies.errors import FormatError
+from sealwright_policies.tpm_tier import TpmTier
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.framing import framed_digest
 
@@ -48,6 +55,9 @@ def summarise(domain: Domain, signed: SignedDomain | None = None) -> DomainSumma
         egress=[DomainEndpoint(**one) for one in values["egress"]],
         flows=[DomainFlow(**one) for one in values["flow"]],
         signed=signed,
+        opening=DomainOpening(
+            tiers=[TpmTier(one) for one in values["open"]["tiers"]], features=values["open"]["features"]
+        ),
     )
 
 

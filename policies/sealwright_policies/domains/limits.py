@@ -54,7 +54,7 @@ LIMITS: Final = {limit.key: limit for limit in _limits(Domain, ())}
 
 ENFORCERS: Final = {
     "level": ("check",),
-    "open": ("agent",),
+    "open": ("image build", "licence service", "agent"),
     "run": ("systemd", "AppArmor", "Landlock", "IPE", "mount options"),
     "egress": ("systemd", "AppArmor", "Landlock", "nftables"),
     "api": ("gateway",),
@@ -62,4 +62,4 @@ ENFORCERS: Final = {
     "retention": ("gateway", "agent"),
     "metering": ("agent",),
 }
-"""What holds the keys of a table. Gateway and agent go by the canonical form in the image."""
+"""What holds a table. Gateway and agent go by the canonical form in the image, the licence service by the manifest."""

@@ -10,13 +10,13 @@ import pytest
 
 from sealwright_appliance.attempt_limiter import Rate
 from sealwright_appliance.flows import receiver
-from sealwright_testing.domain_texts import domain_text
+from sealwright_testing.domain_texts import domain_text, open_anywhere
 from sealwright_testing.flow_boxes import Boxes, FlowBox, activated_box
 from sealwright_testing.flow_texts import RECORDS, TRAINING
 from sealwright_testing.flows import domains
 from sealwright_testing.simulated_box import SimulatedVendor
 
-MODELS = (domain_text("medical"), domain_text("finance"))
+MODELS = tuple(open_anywhere(domain_text(name)) for name in ("medical", "finance"))
 
 
 @pytest.fixture(scope="module")
