@@ -27,6 +27,8 @@ from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
 from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
+from sealwright_appliance.conversation_endpoints import PromptsDays, add_conversations
+from sealwright_appliance.conversations import Conversations
 from sealwright_appliance.customer_evidence import CustomerEvidence, add_customer_evidence
 from sealwright_appliance.customer_orders import CustomerOrders, add_customer_orders
 from sealwright_appliance.engines import SERVED, Engines, open_models
@@ -75,6 +77,8 @@ class Agent:
     """None before activation: nothing is served, and nobody is told."""
     flows: BoxFlows | None = None
     """None before activation: no other box would believe this one."""
+    conversations: Conversations | None = None
+    """None before activation: there are no models to talk to."""
     recent: RecentLines = field(default_factory=RecentLines)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -87,6 +91,8 @@ class Agent:
             self._spawn(self.meter_keeper.run)
         if self.flows is not None:
             self._spawn(self.flows.retention.run)
+        if self.conversations is not None:
+            self._spawn(self.conversations.run)
         if self.board.status.state is BoxState.UNLOCKED:
             self._spawn(self.watch_engines)
             if self.board.status.workloads:
@@ -133,6 +139,8 @@ class Agent:
             self.meter_keeper.stop.set()
         if self.flows is not None:
             self.flows.retention.stop.set()
+        if self.conversations is not None:
+            self.conversations.stop.set()
         for thread in self._threads:
             thread.join(timeout=5)
 
@@ -170,7 +178,18 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
     if meter_keeper is not None and flows is not None and renewal is not None:
         meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, paths.flows / "reported.json").report
     outflow = _outflow(paths, board)
-    return Agent(paths, board, keeper, engines, volumes, activation, api_keys, outflow, meter_keeper, flows)
+    conversations = _conversations(paths, board, api_keys, flows) if flows is not None else None
+    return Agent(
+        paths, board, keeper, engines, volumes, activation, api_keys, outflow, meter_keeper, flows, conversations
+    )
+
+
+def _conversations(paths: Paths, board: StatusBoard, api_keys: ApiKeys, flows: BoxFlows) -> Conversations:
+    """They go by the calendar that files of domains go by."""
+    days, retention = PromptsDays(board, flows.own), flows.retention
+    return Conversations(
+        paths.conversations, api_keys, lambda: days.by_model, retention.calendar_file, retention.service_time
+    )
 
 
 def _outflow(paths: Paths, board: StatusBoard) -> BoxOutflow:
@@ -257,6 +276,8 @@ def agent_server(agent: Agent) -> uvicorn.Server:
     add_customer_evidence(app, evidence)
     if agent.flows is not None:
         add_flows(app, agent.api_keys, agent.flows)
+    if agent.conversations is not None:
+        add_conversations(app, agent.conversations)
     add_customer_orders(
         app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart, agent.keeper.tpm_lock)
     )

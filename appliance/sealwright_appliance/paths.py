@@ -171,6 +171,11 @@ class Paths:
         return self.state / "retention"
 
     @property
+    def conversations(self) -> Path:
+        """What the chat page keeps, sealed under API keys (policies/spec/conversations.md)."""
+        return self.state / "conversations"
+
+    @property
     def flows(self) -> Path:
         """What is expected, what is under way, and the records of flows."""
         return self.state / "flows"

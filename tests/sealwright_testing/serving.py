@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import openai
@@ -34,6 +35,8 @@ from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.console import Console
+from sealwright_appliance.conversation_endpoints import add_conversations
+from sealwright_appliance.conversations import Conversations
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.gateway import run_box_gateway
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
@@ -78,6 +81,7 @@ class ServingBox:
     reports_ordered: list[bool]
     """One for each report that somebody has ordered; the agent here has no service."""
     outflow: BoxOutflow
+    conversations: Conversations
     _start_gateway: Callable[[], subprocess.Popen[bytes]]
 
     @property
@@ -119,6 +123,7 @@ def serving_box(
     policy: OutflowPolicy = LONG_REPLIES,
     brief: frozenset[str] = frozenset(),
     options: tuple[str, ...] = (),
+    kept_days: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[ServingBox]:
     """Serve model files under their payload ids until the block ends.
 
@@ -128,6 +133,7 @@ def serving_box(
         policy: what may leave each model.
         brief: models that end their replies soon.
         options: of the engines, behind those of the unit.
+        kept_days: for how long the domains of models let prompts be kept; the others not at all.
     """
     with ExitStack() as stack:
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
@@ -141,7 +147,9 @@ def serving_box(
         meter = _meter(paths, payloads)
         outflow = BoxOutflow(paths.outflow_used, release, frozenset(models))
         ordered: list[bool] = []
-        board = _agent(stack, paths, payloads, _Keeper(meter, ordered), outflow)
+        conversations = _conversations(paths, dict.fromkeys(models, 0) | dict(kept_days))
+        keeper = _Keeper(meter, ordered)
+        board = _agent(stack, paths, payloads, meter=keeper, outflow=outflow, conversations=conversations)
         outflow.alarm, outflow.alarms = board.extraction_alarm, board.set_extraction_alarms
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
@@ -157,7 +165,9 @@ def serving_box(
         def again() -> subprocess.Popen[bytes]:
             return _gateway(stack, paths, port, limits)
 
-        yield ServingBox(paths, port, board, engines, api_key, admin_key, gateway, meter, ordered, outflow, again)
+        yield ServingBox(
+            paths, port, board, engines, api_key, admin_key, gateway, meter, ordered, outflow, conversations, again
+        )
 
 
 def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
@@ -180,6 +190,11 @@ class _Keeper:
         self.ordered.append(True)
 
 
+def _conversations(paths: Paths, days: Mapping[str, int]) -> Conversations:
+    calendar = paths.retention / "calendar.json"
+    return Conversations(paths.conversations, ApiKeys(paths.api_keys), lambda: days, calendar, lambda: 0)
+
+
 def _meter(paths: Paths, payloads: list[PayloadStatus]) -> BoxMeter:
     """The agent's meter, of a box whose TPM stands at its beginning."""
     paths.state.mkdir(parents=True)
@@ -191,7 +206,13 @@ def _meter(paths: Paths, payloads: list[PayloadStatus]) -> BoxMeter:
 
 
 def _agent(
-    stack: ExitStack, paths: Paths, payloads: list[PayloadStatus], meter: _Keeper, outflow: BoxOutflow
+    stack: ExitStack,
+    paths: Paths,
+    payloads: list[PayloadStatus],
+    *,
+    meter: _Keeper,
+    outflow: BoxOutflow,
+    conversations: Conversations,
 ) -> StatusBoard:
     """The agent's endpoints in a thread, saying that the box serves."""
     boot = BootResult(state=BoxState.UNLOCKED, sentence="Unlocked.", at=0, device_id="d" * 52, payloads=payloads)
@@ -208,6 +229,7 @@ def _agent(
         meter=meter.meter,
     )  # fmt: skip
     add_support(app, support)
+    add_conversations(app, conversations)
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -125,8 +125,13 @@ class Retention:
         content = read_file(self.folder / "removed.json", REMOVED_LIMIT)
         return [] if content is None else parse_json(RemovedFiles, content, limit=REMOVED_LIMIT).files
 
+    @property
+    def calendar_file(self) -> Path:
+        """How far the calendar has come."""
+        return self.folder / "calendar.json"
+
     def _go_on(self, clock_ms: int) -> int:
-        path = self.folder / "calendar.json"
+        path = self.calendar_file
         content = read_file(path, CALENDAR_LIMIT)
         before = None if content is None else parse_json(RetentionCalendar, content, limit=CALENDAR_LIMIT)
         calendar = advanced(before, clock_ms, self.service_time())

@@ -28,6 +28,7 @@ from sealwright_appliance.serve.flow_routes import Flows, add_flow_routes
 from sealwright_appliance.serve.flow_sending import FlowSending
 from sealwright_appliance.serve.gate import Counting, Gate
 from sealwright_appliance.serve.gateway_tls import GatewayTls
+from sealwright_appliance.serve.kept_conversations import add_conversation_routes
 from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
 from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
@@ -97,6 +98,7 @@ def create_app(
     add_support_route(app, box, partial(_loads, engines), recent or RecentLines())
     app.add_middleware(WarningHeader, box=box)
     _add_key_routes(app, box)
+    add_conversation_routes(app, box)
     _add_metering_routes(app, box)
     add_air_gap_routes(app, box)
     _add_outflow_routes(app, box)

@@ -221,6 +221,20 @@ class Box:
         """The agent's part of a support bundle; it checks the administrator's key itself."""
         return await self._ask("POST", "/support", json={"admin_key": admin_key, "peer": peer}, timeout=FILE_TIMEOUT_S)
 
+    async def conversation(self, method: str, path: str = "", **asked: Any) -> dict[str, Any]:
+        """Have the agent keep, show or remove conversations, which are sealed.
+
+        Raises:
+            ApiError: it does not, and why.
+        """
+        reply = await self._ask(method, f"/conversations{path}", json=asked)
+        told: dict[str, Any] = reply.json()
+        if reply.is_success:
+            return told
+        if "code" not in told:  # no such route: the box is not activated, or its state volume is closed
+            raise ApiError(503, "conversations_unavailable", "The box keeps no conversations now.")
+        raise ApiError(reply.status_code, str(told["code"]), str(told["detail"]))
+
     async def flow(self, method: str, path: str, **options: Any) -> httpx.Response:
         """What belongs to flows between boxes (policies/spec/domain-flow.md); the agent judges all of it."""
         return await self._ask(method, path, timeout=FILE_TIMEOUT_S, **options)

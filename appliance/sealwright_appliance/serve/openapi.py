@@ -1,4 +1,4 @@
-"""What the gateway takes under ``/v1/``, as an OpenAPI document: made of the classes that read the requests."""
+"""What the gateway takes under ``/v1/`` and ``/conversations``, as an OpenAPI document of the classes that read it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from sealwright_appliance.serve.chat import ChatRequest
 from sealwright_appliance.serve.embedding import EmbeddingRequest
+from sealwright_appliance.serve.kept_conversations import KeptChat
 from sealwright_appliance.serve.responses import ResponseRequest
 from sealwright_appliance.serve.text_completion import TextRequest
 from sealwright_appliance.serve.token_count import CountRequest
@@ -44,10 +45,17 @@ _REF = "#/components/schemas/{model}"
 @cache
 def api_document() -> dict[str, Any]:
     """The document; replies have OpenAI's shapes, which it does not repeat."""
-    names, shapes = models_json_schema(
-        [(kind, "validation") for kind in dict.fromkeys(REQUESTS.values())], ref_template=_REF
-    )
+    kinds: list[type[BaseModel]] = [*dict.fromkeys(REQUESTS.values()), KeptChat]
+    names, shapes = models_json_schema([(kind, "validation") for kind in kinds], ref_template=_REF)
     posts = {path: {"post": _operation(names[kind, "validation"])} for path, kind in REQUESTS.items()}
+    chat = names[KeptChat, "validation"]
+    one = {"name": "conversation_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    kept = {
+        "/conversations": {"get": _operation(None), "post": _operation(chat, "201"), "delete": _operation(None)},
+        "/conversations/{conversation_id}": {
+            "parameters": [one], "get": _operation(None), "put": _operation(chat), "delete": _operation(None),
+        },
+    }  # fmt: skip
     model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
     gets = {
         "/v1/models": {"get": _operation(None)},
@@ -57,7 +65,7 @@ def api_document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Models of a Sealwright box", "version": "1"},
         "security": [{"key": []}],
-        "paths": gets | posts,
+        "paths": gets | posts | kept,
         "components": {
             "schemas": shapes["$defs"] | {"Refusal": _ERROR},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -65,10 +73,14 @@ def api_document() -> dict[str, Any]:
     }
 
 
-def _operation(body: Any) -> dict[str, Any]:
+def _operation(body: Any, done: str = "200") -> dict[str, Any]:
     refused = {"application/json": {"schema": {"$ref": _REF.format(model="Refusal")}}}
     given = (
         {} if body is None else {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
     )
-    answers = {"200": {"description": "As OpenAI's."}, "4XX": {"description": "Refused.", "content": refused}}
-    return given | {"responses": answers | {"5XX": {"description": "Not now.", "content": refused}}}
+    answers = {
+        done: {"description": "As OpenAI's; of conversations as docs/serving.md says."},
+        "4XX": {"description": "Refused.", "content": refused},
+        "5XX": {"description": "Not now.", "content": refused},
+    }
+    return given | {"responses": answers}

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from sealwright_appliance.serve.chat import parse_chat_request
 from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.kept_conversations import parse_kept_chat
 from sealwright_appliance.serve.responses import parse_response_request
 from sealwright_appliance.serve.text_completion import parse_text_request
 from sealwright_appliance.serve.token_count import parse_count_request
@@ -123,6 +124,8 @@ def of_messages(world: LicenseWorld) -> Iterable[Parser]:
     yield Parser("embedding request", parse_embedding_request, (b'{"model":"m","input":["x","y"]}',), ApiError)
     yield Parser("count request", parse_count_request, (b'{"model":"m","prompt":"x"}', CHATS[1]), ApiError)
     yield Parser("response request", parse_response_request, RESPONSES, ApiError)
+    chat = b'{"title":"x","instructions":"y","turns":[{"role":"user","model":"m","text":"z"}]}'
+    yield Parser("kept conversation", parse_kept_chat, (chat,), ApiError)
     yield Parser("text request", parse_text_request, (b'{"model":"m","prompt":["x","y"],"logprobs":1}',), ApiError)
     yield Parser("form", _read_form, (b"seats=5&tier=discrete&tier=software&names=a+b&day=2027-01-01&version=1.2",))
 

@@ -1,5 +1,7 @@
-// The chat page: asks the box's own API and shows a reply as it comes. Neither key nor conversation outlives the page.
+// The chat page: asks the box's own API and shows a reply as it comes. The key is gone with the page, and so is what
+// /conversations.js has not had the box keep.
 
+import * as kept from "/conversations.js";
 import { Refusal, askForKey, call, failure, find, note, say, sentence } from "/page.js";
 
 let key = null;
@@ -68,6 +70,7 @@ async function ask(question) {
   const system = find("system").value.trim();
   const messages = [...(system ? [{ role: "system", content: system }] : []), ...conversation,
     { role: "user", content: question }];
+  const model = find("model").value;
   const asked = conversation; // one that is given up meanwhile gets its reply, and nobody sees it again
   busy(new AbortController());
   note(say("chat.thinking"));
@@ -75,7 +78,7 @@ async function ask(question) {
   let growing = null;
   let outcome = "";
   try {
-    const body = { model: find("model").value, messages, stream: true, stream_options: { include_usage: true } };
+    const body = { model, messages, stream: true, stream_options: { include_usage: true } };
     const reply = await call(key, "/v1/chat/completions", { method: "POST", body, signal: running.signal });
     if (asked !== conversation) throw new DOMException("", "AbortError");
     asked.push({ role: "user", content: question });
@@ -100,6 +103,7 @@ async function ask(question) {
   }
   busy(null);
   note(asked === conversation ? outcome.trim() : "");
+  if (said && asked === conversation) kept.keep(model, question, said.textContent, system);
   find("question").focus();
 }
 
@@ -108,6 +112,7 @@ async function enter(given) {
   key = given;
   find("model").replaceChildren(...data.map(({ id }) => new Option(id, id)));
   if (data.length === 0) note(say("chat.no_models"));
+  await kept.enter(given, reopen);
   find("chat").hidden = false;
   find("question").focus();
 }
@@ -115,9 +120,20 @@ async function enter(given) {
 function begin() {
   running?.abort();
   conversation = [];
+  kept.begin();
   find("log").replaceChildren();
   find("empty").hidden = false;
   note("");
+}
+
+function reopen({ instructions, turns }) {
+  begin();
+  conversation = turns.map(({ role, text }) => ({ role, content: text }));
+  for (const { role, text } of turns) shown(role, text);
+  find("system").value = instructions;
+  const { model } = turns.at(-1);
+  if ([...find("model").options].some((one) => one.value === model)) find("model").value = model;
+  find("question").focus();
 }
 
 find("ask").addEventListener("submit", (event) => {
