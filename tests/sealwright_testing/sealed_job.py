@@ -1,16 +1,17 @@
-"""Jobs on sealed data, for the test image: a workload that counts rows and its data, data that none reads, and the same
-workload in a domain without data."""
+"""Jobs on sealed data, for the test image: a workload that counts rows and its data, signed by their owner; data that
+none reads, and the same workload in a domain without data."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sealwright_image.compiler import compile_static
 from sealwright_image.run import Tools
 from sealwright_testing.domain_texts import domain_text, open_anywhere
+from sealwright_testing.owner_desk import OwnerDesk
 
 SOURCE = Path(__file__).with_name("planted") / "counting.c"
 ROWS = 3
@@ -54,13 +55,31 @@ def write_job(folder: Path, license_text: Path) -> SealedJob:
         "rows": ("data-set", "counting-job"),
         "unread": ("data-set", "unread"),
     }
-    return write_tables(folder, texts, payloads, license_text)
+    job = write_tables(folder, texts, payloads, license_text, packed=("counting",))
+    sign_job(folder, "counting-job", "counting")
+    return job
+
+
+def sign_job(folder: Path, domain: str, workload: str) -> None:
+    """Have the owner of a domain sign it, and the image of the workload in it."""
+    owner, path = OwnerDesk.create(folder / "owner"), folder / f"domains/{domain}.toml"
+    owner.sign(path)
+    owner.sign_workload(path, workload, folder / workload, folder / f"{workload}.img")
 
 
 def write_tables(
-    folder: Path, domains: Mapping[str, str], payloads: Mapping[str, tuple[str, str]], license_text: Path
+    folder: Path,
+    domains: Mapping[str, str],
+    payloads: Mapping[str, tuple[str, str]],
+    license_text: Path,
+    *,
+    packed: Collection[str] = (),
 ) -> SealedJob:
-    """Write domain files by name; payloads are given as kind and domain by id, and lie in folders of their ids."""
+    """Write domain files by name; payloads are given as kind and domain by id, and lie in folders of their ids.
+
+    Args:
+        packed: ids of workloads that are images, ``ID.img``.
+    """
     (folder / "domains").mkdir(exist_ok=True)
     paths = []
     for name, text in domains.items():
@@ -69,5 +88,5 @@ def write_tables(
     lines: list[str] = []
     for name, (kind, domain) in payloads.items():
         lines += ["", "[[payload]]", f'id = "{name}"', f'kind = "{kind}"', f'domain = "{domain}"']
-        lines += [f'path = "{name}"', f'license = "{license_text}"']
+        lines += [f'path = "{name}.img"' if name in packed else f'path = "{name}"', f'license = "{license_text}"']
     return SealedJob(tuple(paths), tuple(lines))

@@ -42,12 +42,14 @@ from sealwright_policies.appraisal.reference_values import (
     PartitionWrappedShares,
     Payload,
     PayloadKind,
+    SignedDomain,
     WrappedShares,
 )
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.domains.canonical import canonical_form, summarise
 from sealwright_policies.domains.compiler.mounts import EVERY, INERT
 from sealwright_policies.domains.model import Domain
+from sealwright_policies.domains.ownership import owner_key_id
 from sealwright_policies.mounts import ReleaseMounts
 from sealwright_policies.tcg.eventlog import EventType
 from sealwright_policies.wire.custodian_wrap import wrap_share
@@ -79,6 +81,8 @@ class SimulatedVendor:
     """Of the release; none as before there were any."""
     more_payloads: Sequence[Mapping[str, object]] = ()
     """Of the manifest, beside two models."""
+    signed: Mapping[str, SignedDomain] = field(default_factory=dict)
+    """What owners have signed, by domain."""
     synthetic: SyntheticBox = field(init=False)
     volume_keys: dict[str, bytes] = field(init=False, default_factory=dict)
     port: int = field(init=False)
@@ -97,7 +101,7 @@ class SimulatedVendor:
             "release_key": keys.release_pem,
             "payloads": [payload_fields(), finance, *self.more_payloads],
         }
-        changes |= {"domains": [summarise(one) for one in self.domains]}
+        changes |= {"domains": [summarise(one, self.signed.get(one.name)) for one in self.domains]}
         self.synthetic = SyntheticBox(manifest_key=keys.manifest, manifest_changes=changes)
         self.image.mkdir()
         assert keys.release is not None
@@ -233,7 +237,8 @@ class SimulatedVendor:
         for payload in release.manifest.payloads:
             partition = bytes.fromhex(payload.verity.root_hash)
             a, b = key_shares(payload.verity.root_hash)
-            self.volume_keys[payload.verity.root_hash] = volume_key(payload.verity.root_hash)
+            owner = owner_key_id(release.manifest, payload.domain)
+            self.volume_keys[payload.verity.root_hash] = volume_key(payload.verity.root_hash, owner)
             wrapped.append(
                 PartitionWrappedShares(
                     partition_id=payload.verity.root_hash,

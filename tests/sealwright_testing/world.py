@@ -44,6 +44,7 @@ INPUTS = (
     "requirements.lock",
     "tests/sealwright_testing/world.py",
     "tests/sealwright_testing/sealed_job.py",
+    "tests/sealwright_testing/owner_desk.py",
     "tests/sealwright_testing/flow_texts.py",
     PLANTED,
 )

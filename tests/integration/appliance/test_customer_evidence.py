@@ -26,7 +26,9 @@ from sealwright_appliance import customer_evidence
 from sealwright_appliance.attempt_limiter import Rate
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.tls import make_tls_identity
+from sealwright_client.cli_verify import document, lines
 from sealwright_client.license_service import ask_service
+from sealwright_client.seen_logs import LogComparison, Seen
 from sealwright_policies.appraisal.box_evidence import (
     NONCE_SIZE,
     BoxEvidence,
@@ -35,11 +37,13 @@ from sealwright_policies.appraisal.box_evidence import (
     tls_payload,
     verify_box,
 )
+from sealwright_policies.domains.ownership import key_id
 from sealwright_policies.errors import FormatError, VerificationError
 from sealwright_policies.transparency.checkpoint import CHECKPOINT_LIMIT, Checkpoint, parse_checkpoint, sign_checkpoint
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.service import LicenseService
+from sealwright_testing.owners import IMAGE, records, release_fields, signed
 from sealwright_testing.ports import free_port
 from sealwright_testing.running_box import RunningBox, running_box
 from sealwright_testing.simulated_box import SimulatedVendor, license_command
@@ -245,6 +249,23 @@ def test_what_was_shown_is_verified_without_the_box(shown: Shown) -> None:
     verified = shown.verify()
     assert verified.device.tier == "software"
     assert verified.checkpoint.size >= 1
+
+
+def test_a_customer_is_told_whose_word_each_domain_is(shown: Shown) -> None:
+    verified = shown.verify()
+    fields = release_fields(signed(records(), {"tune": IMAGE}))
+    manifest = verified.release.manifest.model_copy(update=fields)
+    owned = replace(verified, release=replace(verified.release, manifest=manifest))
+    log = LogComparison(Seen.SAME, verified.checkpoint, Path("seen"))
+    owner = (key_id(records()) or b"").hex()
+    assert [line for line in lines(owned, "sha256:00", log) if line.startswith("owner ")] == [
+        "owner     domain medical: somebody, by the vendor's word only",
+        f"owner     domain records: somebody, signed by key {owner}; workloads signed: tune {IMAGE[:16]}",
+        "owner     domain training: somebody, by the vendor's word only",
+    ]
+    told = {one["name"]: one["ownership"] for one in document(owned, "sha256:00", log)["domains"]}
+    assert (told["records"]["key_id"], told["records"]["workloads"]) == (owner, {"tune": IMAGE})
+    assert told["training"]["key_id"] is None
 
 
 def test_it_is_good_for_one_nonce_and_one_certificate(shown: Shown) -> None:

@@ -1,4 +1,4 @@
-"""Domains and payloads of the job: a vendor's model and a registry's cases meet in a domain of their own.
+"""Domains and payloads of the job: a vendor's model and a registry's cases meet in a domain that the registry signs.
 
 The adapter that is trained there is served from there; the customer, whose domain takes metrics, sees these.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sealwright_testing.domain_texts import domain_text, open_anywhere, replaced, serving_text
 from sealwright_testing.models import ModelStore
-from sealwright_testing.sealed_job import SealedJob, write_tables
+from sealwright_testing.sealed_job import SealedJob, sign_job, write_tables
 from sealwright_testing.training_job.image import write_image
 
 MODEL, DATA_SET, WORKLOAD, ADAPTER = "medical", "cases", "tune", "tuned"
@@ -88,4 +88,6 @@ def write_training(folder: Path, license_text: Path) -> SealedJob:
         "clinic": replaced(open_anywhere(domain_text("clinic", "internal", CLINIC)), '"vendor"', '"customer"'),
     }
     payloads = {WORKLOAD: ("workload", "tuning"), DATA_SET: ("data-set", "tuning")}
-    return write_tables(folder, texts, payloads, license_text)
+    job = write_tables(folder, texts, payloads, license_text, packed=(WORKLOAD,))
+    sign_job(folder, "tuning", WORKLOAD)
+    return job
