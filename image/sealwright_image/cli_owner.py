@@ -131,7 +131,7 @@ def _sign_workload(options: argparse.Namespace) -> int:
         [
             f"Workload  {options.workload}, image with root hash {root_hash}",
             f"Domain    {source.domain.name}, in which there is: {members}",
-            "With your signature a box lets this image read them, where a chain takes them raw.",
+            "With your signature a box lets this image read them: in this domain, and where a chain takes them raw.",
         ],
     )
     signed = _signed(options, lambda key: sign_workload(domain, options.workload, root_hash, key))

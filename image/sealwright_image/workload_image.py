@@ -47,7 +47,7 @@ def pack_workload(context: Context, folder: Path, image: Path) -> Verity:
     check_tree(PayloadKind.WORKLOAD, folder, "Workload")
     packed = pack_payload(context, PayloadKind.WORKLOAD, folder, context.work / "workload.plain", uuid.uuid4())
     try:
-        shutil.copyfile(packed.image, image)
+        shutil.move(packed.image, image)
     except OSError as error:
         raise OperationError(f"{image}: {error.strerror}.") from error
     write_durably(verity_file(image), document_bytes(packed.verity) + b"\n")

@@ -24,10 +24,10 @@ class DomainPair:
 
 
 def require_declared(domain: Domain, manifest: Manifest, whose: str) -> None:
-    """Demand that a release declares this very domain.
+    """Demand that a release declares this very domain, signed by its owner if it names a key.
 
     Raises:
-        VerificationError: DOMAIN_UNKNOWN, MANIFEST_MISMATCH.
+        VerificationError: DOMAIN_UNKNOWN, MANIFEST_MISMATCH, OWNER_UNSIGNED.
     """
     found = next((one for one in manifest.domains if one.name == domain.name), None)
     if found is None:
@@ -35,6 +35,11 @@ def require_declared(domain: Domain, manifest: Manifest, whose: str) -> None:
             RejectionCode.DOMAIN_UNKNOWN, f"The release of {whose} declares no domain {domain.name}."
         )
     _require_digest(domain, found, whose)
+    if domain.owner.key is not None and found.signed is None:
+        raise VerificationError(
+            RejectionCode.OWNER_UNSIGNED,
+            f"The release of {whose} leaves out what the owner of {domain.name} has signed.",
+        )
 
 
 def _require_digest(domain: Domain, summary: DomainSummary, whose: str) -> None:

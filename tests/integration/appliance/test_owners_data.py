@@ -19,9 +19,9 @@ from sealwright_policies.errors import RejectionCode
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.volume_key import key_check
 from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan
-from sealwright_testing.domain_texts import domain_text, parse
+from sealwright_testing.domain_texts import domain_text, open_anywhere, parse
 from sealwright_testing.evidence_factory import payload_fields, volume_key
-from sealwright_testing.owners import RECORDS, records, signed
+from sealwright_testing.owners import RECORDS, owned, signed
 from sealwright_testing.simulated_box import SimulatedVendor
 from sealwright_testing.simulated_disk import Disk
 
@@ -29,7 +29,7 @@ ROOT_HASHES = {"cases": "d1" * 32, "tune": "a1" * 32, "stranger": "a2" * 32}
 PLAN = WorkloadPlan(domain="training", reads=("medical", "cases"), results=True)
 PLANS = ReleaseWorkloads(version=1, workloads={"tune": PLAN, "stranger": PLAN})
 """What the root says: it lets one run that the owner has not named."""
-OWNED = records(RECORDS)
+OWNED = parse(owned(open_anywhere(domain_text("records", more=RECORDS)))).domain
 OWNER = key_id(OWNED)
 
 
@@ -53,7 +53,7 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedVendor
         described("stranger", PayloadKind.WORKLOAD, "training"),
         described("tune", PayloadKind.WORKLOAD, "training"),
     ]
-    others = (parse(domain_text(name)).domain for name in ("medical", "finance", "training"))
+    others = (parse(open_anywhere(domain_text(name))).domain for name in ("medical", "finance", "training"))
     word = signed(OWNED, {"tune": ROOT_HASHES["tune"]})
     made = SimulatedVendor(tmp_path_factory.mktemp("vendor"), (OWNED, *others), more, {OWNED.name: word})
     with made.serving():

@@ -14,6 +14,7 @@ from sealwright_policies.domains.owner_report import ownership, ownership_change
 from sealwright_policies.domains.owner_signing import sign_domain, sign_workload
 from sealwright_policies.domains.ownership import key_id, owner_key_id, require_owners, verify_signed_domain
 from sealwright_policies.errors import FormatError, RejectionCode, VerificationError
+from sealwright_policies.flows.permission import require_declared
 from sealwright_policies.workloads import WorkloadPlan
 from sealwright_testing.domain_texts import domain_text, parse
 from sealwright_testing.evidence_factory import SyntheticBox
@@ -107,6 +108,16 @@ def test_a_workload_that_the_root_lets_read_has_to_be_let_run_by_the_owner() -> 
         with pytest.raises(VerificationError) as caught:
             require_owners(release, name, plan)
         assert caught.value.code is RejectionCode.OWNER_UNSIGNED
+
+
+def test_files_flow_under_no_manifest_that_leaves_the_owner_out() -> None:
+    """Its text is the same, key and all; the box at the other end would let run what the owner has not signed."""
+    word = signed(records(), {"tune": IMAGE})
+    require_declared(records(), verified(manifest(word)), "the other box")
+    bare = verified(manifest(None, summarise(records())))
+    with pytest.raises(VerificationError) as caught:
+        require_declared(records(), bare, "the other box")
+    assert caught.value.code is RejectionCode.OWNER_UNSIGNED
 
 
 def test_only_the_key_that_a_domain_names_signs_it() -> None:
