@@ -10,6 +10,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -95,7 +96,7 @@ class Conversations:
             wait = LOOK_EVERY_S
             try:
                 self.look()
-            except (SealwrightError, OSError) as error:
+            except SealwrightError as error:
                 tell(Trouble(Event.RETENTION, type(error)))
 
     def look(self) -> None:
@@ -104,7 +105,7 @@ class Conversations:
         Raises:
             SealwrightError: keys, domains, calendar or disk cannot be read; then the days last longer.
         """
-        with self._lock:
+        with self._alone():
             now, keys = self._now(), {one.sha256 for one in self.api_keys.load().keys}
             for path in list(self._files()):
                 head = _head(path) if _ID.fullmatch(path.name) else None  # else a power cut came into its writing
@@ -113,7 +114,7 @@ class Conversations:
 
     def of(self, owner: str) -> list[Kept]:
         """What a key has, the latest first; what is over and not yet removed is no more."""
-        with self._lock:
+        with self._alone():
             now = self._now()
             paths = [path for path in self._files(owner) if _ID.fullmatch(path.name)]
             heads = [(path.name, _head(path)) for path in sorted(paths, key=lambda one: -one.stat().st_mtime_ns)]
@@ -126,7 +127,7 @@ class Conversations:
         Raises:
             ApiKeyError: 404.
         """
-        with self._lock:
+        with self._alone():
             content = read_file(self._path(owner, conversation_id), HEAD_LIMIT + CONTENT_MOST)
             head = _parsed(content)
             if content is None or head is None or self._left_s(head, self._now()) <= 0:
@@ -146,7 +147,7 @@ class Conversations:
             ApiKeyError: 403, a domain keeps none, or there is no such key; 404; 409, there is no room.
             OperationError: the disk refuses.
         """
-        with self._lock:
+        with self._alone():
             now, path = self._now(), self._path(owner, sealed.conversation_id)
             before = _head(path)
             if (before is None) is not new or (before is not None and self._left_s(before, now) <= 0):
@@ -169,13 +170,26 @@ class Conversations:
         Raises:
             ApiKeyError: 404, there is no such one.
         """
-        with self._lock:
+        with self._alone():
             paths = [path for path in self._files(owner) if conversation_id in (None, path.name)]
             if conversation_id is not None and not paths:
                 raise _unknown()
             for path in paths:
                 _erase(path)
             return len(paths)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else meanwhile.
+
+        Raises:
+            OperationError: the disk refuses.
+        """
+        with self._lock:
+            try:
+                yield
+            except OSError as error:
+                raise OperationError(f"The conversations cannot be reached: {error.strerror}.") from None
 
     def _left_s(self, head: Head, now: int) -> int:
         days = self.days()
@@ -216,8 +230,6 @@ def _head(path: Path) -> Head | None:
             return _parsed(file.read(HEAD_LIMIT))
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise OperationError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _parsed(content: bytes | None) -> Head | None:
@@ -243,23 +255,16 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _erase(path: Path) -> None:
-    """Overwrite a file, then remove it, and its folder if it was the last one.
-
-    Raises:
-        OperationError: the disk refuses.
-    """
+    """Overwrite a file, then remove it, and its folder if it was the last one."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            _blank(descriptor)
-        finally:
-            os.close(descriptor)
-        remove_durably(path)
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
-            sync_directory(path.parent.parent)
-    except OSError as error:
-        raise OperationError(f"{path} cannot be removed: {error.strerror}.") from None
+        _blank(descriptor)
+    finally:
+        os.close(descriptor)
+    remove_durably(path)
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
+        sync_directory(path.parent.parent)
 
 
 def _blank(descriptor: int) -> None:

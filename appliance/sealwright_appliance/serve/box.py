@@ -24,6 +24,7 @@ DEFAULT_REQUEST_S = 600.0
 """Where no lease says how long a request may last."""
 AGENT_TIMEOUT_S = 10.0
 ACTIVATION_TIMEOUT_S = 300.0
+PROBLEM_TYPE = "application/problem+json"
 FILE_TIMEOUT_S = 120.0
 """A renewal under way may have the TPM."""
 
@@ -228,12 +229,13 @@ class Box:
             ApiError: it does not, and why.
         """
         reply = await self._ask(method, f"/conversations{path}", json=asked)
-        told: dict[str, Any] = reply.json()
         if reply.is_success:
+            told: dict[str, Any] = reply.json()
             return told
-        if "code" not in told:  # no such route: the box is not activated, or its state volume is closed
+        if reply.headers.get("content-type") != PROBLEM_TYPE:  # no such route: the box is not activated
             raise ApiError(503, "conversations_unavailable", "The box keeps no conversations now.")
-        raise ApiError(reply.status_code, str(told["code"]), str(told["detail"]))
+        problem = reply.json()
+        raise ApiError(reply.status_code, problem["code"], problem["detail"])
 
     async def flow(self, method: str, path: str, **options: Any) -> httpx.Response:
         """What belongs to flows between boxes (policies/spec/domain-flow.md); the agent judges all of it."""

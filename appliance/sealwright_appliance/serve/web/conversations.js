@@ -57,6 +57,7 @@ function shown(one) {
   if (one.id === current.id) open.setAttribute("aria-current", "true");
   item.append(open, left, button(say("chat.kept.delete"), title, async () => {
     if (!confirm(say("chat.kept.sure", { title }))) return;
+    await saving;
     await told(address(one.id), { method: "DELETE" });
     if (one.id === current.id) find("new").click();
     await list();
@@ -109,6 +110,7 @@ export function keep(model, question, answer, instructions) {
 find("model").addEventListener("change", showRule);
 onClick(find("delete-all"), async () => {
   if (!confirm(say("chat.kept.sure.all"))) return;
+  await saving;
   await told("/conversations", { method: "DELETE" });
   if (current.id) find("new").click();
   await list();
