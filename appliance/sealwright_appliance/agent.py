@@ -34,6 +34,7 @@ from sealwright_appliance.customer_orders import CustomerOrders, add_customer_or
 from sealwright_appliance.engines import SERVED, Engines, open_models
 from sealwright_appliance.flows.box_flows import BoxFlows
 from sealwright_appliance.flows.endpoints import add_flows
+from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.flows.reporting import FlowReporting
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_calendar import CALENDAR_FILE, LeaseCalendar
@@ -43,6 +44,7 @@ from sealwright_appliance.license_client import LicenseClient
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.meter_keeper import MeterKeeper
 from sealwright_appliance.metering.meter_store import MeterStore
+from sealwright_appliance.metering.metering_terms import load_terms
 from sealwright_appliance.metering.reporting import Reporting
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
@@ -54,6 +56,7 @@ from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.support import BoxSupport, add_support
 from sealwright_appliance.volume_client import VolumeClient
 from sealwright_appliance.volume_service import Volumes
+from sealwright_policies.domains.model import Metering
 from sealwright_policies.errors import OperationError, SealwrightError
 
 LOOK_S = 5.0
@@ -214,7 +217,12 @@ def _meter_keeper(board: StatusBoard, renewal: Renewal, tpm_lock: threading.Lock
     identity, paths = renewal.identity, renewal.paths
     partitions = {one.payload_id: one.partition_id for one in board.status.payloads if one.partition_id is not None}
     store = MeterStore(paths.metering)
-    meter = BoxMeter(store, renewal.store.service, identity.device_id, identity.license_id, partitions)
+    terms: dict[str, Metering] = {}
+    try:
+        terms = load_terms(OwnDomains(paths))
+    except SealwrightError as error:
+        board.say(f"metering: {error} Nothing is counted.")
+    meter = BoxMeter(store, renewal.store.service, identity.device_id, identity.license_id, partitions, terms)
     return MeterKeeper(board, Reporting(renewal, meter, tpm_lock, paths.tcti))
 
 

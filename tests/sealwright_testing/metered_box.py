@@ -12,7 +12,7 @@ from sealwright_appliance.metering.journal import Batch, BatchRow
 from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.metering.reporting import Reporting
 from sealwright_appliance.renewal import Renewal
-from sealwright_testing.metering import PARTITION
+from sealwright_testing.metering import ALL_TOLD, PARTITION
 from sealwright_testing.simulated_box import SimulatedBox, license_command
 
 MODELS = {"medical": PARTITION}
@@ -39,7 +39,8 @@ class MeteredBox:
         """A new agent over what is on the disk."""
         identity, paths = self.renewal.identity, self.simulated.paths
         service = self.simulated.vendor.service
-        self.meter = BoxMeter(MeterStore(paths.metering), service, identity.device_id, identity.license_id, MODELS)
+        store, terms = MeterStore(paths.metering), dict.fromkeys(MODELS, ALL_TOLD)
+        self.meter = BoxMeter(store, service, identity.device_id, identity.license_id, MODELS, terms)
         self.reporting.open_meter()
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sealwright_policies.domains.model import Counter, Metering
 from sealwright_policies.metering.receipt import (
     ModelTime,
     Point,
@@ -26,6 +27,8 @@ DEVICE = "d" * 52
 LICENSE = "license-1"
 CHAIN = "c0" * 16
 OPENED_AT = 1_800_000_000
+ALL_TOLD = Metering(counters=tuple(Counter), by_key=True)
+"""Terms under which the service is told everything."""
 
 
 def point(clock_ms: int, *, resets: int = 12, ticks: int | None = None) -> Point:

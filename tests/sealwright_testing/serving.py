@@ -56,6 +56,7 @@ from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.engine_process import EngineProcess
+from sealwright_testing.metering import ALL_TOLD
 from sealwright_testing.ports import free_port
 
 START_TIMEOUT_S = 60.0
@@ -200,7 +201,9 @@ def _meter(paths: Paths, payloads: list[PayloadStatus]) -> BoxMeter:
     paths.state.mkdir(parents=True)
     partitions = {payload.payload_id: "0" * 64 for payload in payloads}
     unknown = LicenseService.model_construct(**{})
-    meter = BoxMeter(MeterStore(paths.metering), unknown, "d" * 52, "license-1", partitions)
+    meter = BoxMeter(
+        MeterStore(paths.metering), unknown, "d" * 52, "license-1", partitions, dict.fromkeys(partitions, ALL_TOLD)
+    )
     meter.open(Point(reset_count=0, clock_ms=0, ticks=0))
     return meter
 

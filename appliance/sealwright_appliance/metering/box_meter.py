@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sealwright_appliance.metering.journal import (
     Batch,
+    BatchRow,
     Journal,
     begin_chain,
     close_journal,
@@ -20,8 +21,10 @@ from sealwright_appliance.metering.journal import (
     with_time,
 )
 from sealwright_appliance.metering.meter_store import MeteringSettings, MeterStore
+from sealwright_appliance.metering.metering_terms import NOTHING_TOLD, told
+from sealwright_policies.domains.model import Counter, Metering
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
-from sealwright_policies.metering.receipt import Point, SealedReceipt, shown_alias
+from sealwright_policies.metering.receipt import OTHER_KEYS, Point, SealedReceipt, shown_alias
 from sealwright_policies.metering.report import RECEIPTS_MOST, REPORT_BYTES_MOST, verify_acknowledgement
 from sealwright_policies.wire.service import LicenseService
 
@@ -42,6 +45,8 @@ class BoxMeter:
     license_id: str
     partitions: Mapping[str, str]
     """Partition id of each model of the running release."""
+    terms: Mapping[str, Metering]
+    """Which counts of each model the service is told."""
     calendar: Callable[[], float] = time.time
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _journal: Journal | None = None
@@ -76,20 +81,20 @@ class BoxMeter:
         """
         with self._lock:
             journal = self._opened()
-            named = self.store.settings().names
+            for row in batch.rows:
+                self._partition(row.model)
+            rows = [row for row in (told(one, self.terms) for one in batch.rows) if row is not None]
             changed = with_batch(
-                journal,
-                batch,
-                alias=lambda name: shown_alias(journal.alias_key, name, named=named),
-                partition=self._partition,
+                journal, batch.model_copy(update={"rows": rows}), alias=self._alias, partition=self._partition
             )
             if changed is not journal:
                 self._write(changed)
 
     def pass_time(self, running_ms: int, serving: Sequence[str]) -> None:
         """Count time for which the meter ran, and the models that were served meanwhile."""
+        counted = [one for one in serving if Counter.LEASE_MS in self.terms.get(one, NOTHING_TOLD).counters]
         with self._lock:
-            self._write(with_time(self._opened(), running_ms, serving, partition=self._partition))
+            self._write(with_time(self._opened(), running_ms, counted, partition=self._partition))
 
     def close(self, now: Point, lease_number: int) -> SealedReceipt:
         """End the interval here. Killed between the two writes, :meth:`MeterStore.load` completes it."""
@@ -167,7 +172,9 @@ class BoxMeter:
             self.store.write_settings(settings)
 
     def aliases(self, names: Sequence[str]) -> dict[str, str]:
-        """What the vendor sees of each of these keys."""
+        """What the vendor sees of each of these keys; nothing, where no domain lets any be told."""
+        if not any(one.by_key for one in self.terms.values()):
+            return {}
         with self._lock:
             journal, named = self._opened(), self.store.settings().names
             return {name: shown_alias(journal.alias_key, name, named=named) for name in names}
@@ -176,6 +183,11 @@ class BoxMeter:
         """What is counted and not closed."""
         with self._lock:
             return self._opened()
+
+    def _alias(self, row: BatchRow) -> str:
+        if not self.terms.get(row.model, NOTHING_TOLD).by_key:
+            return OTHER_KEYS
+        return shown_alias(self._opened().alias_key, row.key, named=self.store.settings().names)
 
     def _today(self) -> int:
         """Seconds since the epoch; a clock that stands before it says zero."""

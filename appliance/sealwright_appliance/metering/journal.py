@@ -106,12 +106,12 @@ def begin_chain(device_id: str, license_id: str, opened: Point, opened_at: int) 
 
 
 def with_batch(
-    journal: Journal, batch: Batch, *, alias: Callable[[str], str], partition: Callable[[str], str]
+    journal: Journal, batch: Batch, *, alias: Callable[[BatchRow], str], partition: Callable[[str], str]
 ) -> Journal:
     """Take a gateway's batch, unless it has been taken.
 
     Args:
-        alias: what the vendor sees of a key, by its name.
+        alias: what the vendor sees of the key of a row.
         partition: partition id of a model.
     """
     marks = {mark.gateway_id: mark.number for mark in journal.gateways}
@@ -119,7 +119,7 @@ def with_batch(
         return journal
     rows = {(row.model, row.alias): row for row in journal.rows}
     for new in batch.rows:
-        key = (new.model, alias(new.key))
+        key = (new.model, alias(new))
         if key not in rows and len(rows) >= ROWS_MOST - MODELS_MOST:
             key = (new.model, OTHER_KEYS)
         rows[key] = _sum(rows.get(key), new, key[1])

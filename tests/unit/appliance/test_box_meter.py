@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.metering import box_meter, meter_store
 from sealwright_appliance.metering.box_meter import MONTHLY_FROM, RECEIPTS_KEPT_MOST, BoxMeter
 from sealwright_appliance.metering.journal import Batch, BatchRow
 from sealwright_appliance.metering.meter_store import MeteringSettings, MeterStore
+from sealwright_appliance.metering.metering_terms import load_terms
+from sealwright_appliance.paths import Paths
+from sealwright_policies.domains.model import Counter, Domain, Metering
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError
 from sealwright_policies.metering.receipt import MODELS_MOST, OTHER_KEYS, ROWS_MOST, Point, SealedReceipt
 from sealwright_policies.metering.report import (
@@ -28,7 +32,8 @@ from sealwright_policies.metering.report import (
 )
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.denials import denied
-from sealwright_testing.metering import DEVICE, HOUR_MS, LICENSE, PARTITION, point
+from sealwright_testing.domain_texts import domain_text, parse
+from sealwright_testing.metering import ALL_TOLD, DEVICE, HOUR_MS, LICENSE, PARTITION, point
 
 KEY = Ed25519PrivateKey.generate()
 PEM = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -45,6 +50,7 @@ class Box:
     now: Point = field(default_factory=lambda: point(HOUR_MS))
     today: int = NOVEMBER
     license_id: str = LICENSE
+    terms: Mapping[str, Metering] = field(default_factory=lambda: {"medical": ALL_TOLD, "finance": ALL_TOLD})
     batches: int = 0
     gateway: str = "ab" * 16
     meter: BoxMeter = field(init=False)
@@ -56,7 +62,8 @@ class Box:
     def boot(self) -> None:
         """A new agent over what is on the disk."""
         models = {"medical": PARTITION, "finance": "f1" * 32}
-        self.meter = BoxMeter(MeterStore(self.folder), SERVICE, DEVICE, self.license_id, models, lambda: self.today)
+        store = MeterStore(self.folder)
+        self.meter = BoxMeter(store, SERVICE, DEVICE, self.license_id, models, self.terms, lambda: self.today)
         self.meter.open(self.now)
 
     def batch(
@@ -123,6 +130,62 @@ def test_no_key_is_named_unless_the_customer_wants_it(box: Box) -> None:
     assert box.meter.aliases(["ward"]) == {"ward": "ward"}
 
 
+def test_what_a_domain_does_not_let_be_told_is_not_counted(tmp_path: Path) -> None:
+    """Neither of the use nor, by key, of who: it never lies on the disk, and the customer sees what the vendor will."""
+    terms = {"medical": Metering(counters=(Counter.REQUESTS, Counter.BUSY_MS)), "finance": Metering()}
+    box = Box(tmp_path / "metering", terms=terms)
+    box.meter.choose(MeteringSettings(names=True))
+    for key in ("ward", "night"):
+        box.meter.take(box.batch(key=key))
+    box.meter.take(box.batch(model="finance"))
+    box.meter.pass_time(1000, ["medical", "finance"])
+    assert "ward" not in "".join(path.read_text() for path in box.folder.rglob("journal.json"))
+    assert box.meter.aliases(["ward"]) == {}
+    receipt = box.close().receipt
+    (row,) = receipt.rows
+    assert (row.model, row.alias, row.requests, row.busy_ms) == ("medical", OTHER_KEYS, 2, 14)
+    assert (row.prompt_tokens, row.completion_tokens) == (0, 0)
+    assert [(one.model, one.lease_ms) for one in receipt.models] == [("medical", 0)]
+    assert receipt.running_ms == 1000
+
+
+def test_a_batch_of_which_nothing_is_told_is_taken_all_the_same(tmp_path: Path) -> None:
+    box = Box(tmp_path / "metering", terms={})
+    box.meter.take(box.batch())
+    box.boot()
+    assert [mark.number for mark in box.meter.journal().gateways] == [1]
+    assert box.meter.journal().rows == []
+
+
+def test_time_of_a_lease_is_told_without_a_row(tmp_path: Path) -> None:
+    box = Box(tmp_path / "metering", terms={"medical": Metering(counters=(Counter.LEASE_MS,), by_key=True)})
+    box.meter.take(box.batch())
+    box.meter.pass_time(1000, ["medical"])
+    receipt = box.close().receipt
+    assert (receipt.rows, [(one.model, one.lease_ms) for one in receipt.models]) == ([], [("medical", 1000)])
+
+
+class Root(OwnDomains):
+    """A root with these domains."""
+
+    def names(self) -> list[str]:
+        return ["medical", "training"]
+
+    def load(self, name: str) -> Domain:
+        more = {
+            "medical": '\n[[member]]\nkind = "model"\nid = "medical"\n'
+            '\n[metering]\ncounters = ["requests"]\nby_key = true\n',
+            "training": '\n[[member]]\nkind = "adapter"\nid = "tuned"\nbase = "medical"\n\n'
+            '[[member]]\nkind = "data-set"\nid = "cases"\n',
+        }
+        return parse(domain_text(name, more=more[name])).domain
+
+
+def test_the_terms_of_a_model_or_adapter_are_those_of_its_own_domain(tmp_path: Path) -> None:
+    terms = load_terms(Root(Paths(root=tmp_path)))
+    assert terms == {"medical": Metering(counters=(Counter.REQUESTS,), by_key=True), "tuned": Metering()}
+
+
 def test_time_is_counted_for_the_models_that_were_served(box: Box) -> None:
     box.meter.pass_time(1000, ["medical"])
     box.meter.pass_time(500, [])
@@ -138,7 +201,7 @@ def test_a_model_that_the_release_does_not_have_is_no_row(box: Box) -> None:
 
 def test_a_meter_that_is_not_open_takes_nothing(tmp_path: Path) -> None:
     """The gateway keeps its batch and sends it again."""
-    meter = BoxMeter(MeterStore(tmp_path), SERVICE, DEVICE, LICENSE, {"medical": PARTITION})
+    meter = BoxMeter(MeterStore(tmp_path), SERVICE, DEVICE, LICENSE, {"medical": PARTITION}, {})
     with pytest.raises(OperationError):
         meter.take(Batch(gateway_id="ab" * 16, number=1, rows=[]))
 
