@@ -274,6 +274,28 @@ def test_the_page_says_what_is_not_kept_and_sends_none_of_it(page: Page, box: Se
     require_nowhere(box)
 
 
+def test_a_conversation_has_the_name_that_it_is_given(page: Page, box: ServingBox) -> None:
+    """Also after it has gone on; who gives none leaves it as it was."""
+    enter(page, box.api_key)
+    said = texts(page)
+    ask(page, "brief", "one")
+    kept(page, 1)
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.locator("#kept summary").press("Enter")
+    page.get_by_role("button", name=f"{said['chat.kept.rename']}: one").press("Enter")
+    page.once("dialog", lambda dialog: dialog.accept(f" {CANARY} "))
+    page.get_by_role("button", name=f"{said['chat.kept.rename']}: one").press("Enter")
+    expect(page.locator("#conversations .title")).to_have_text(CANARY, timeout=PATIENCE_MS)
+    with page.expect_response(lambda one: one.request.method == "PUT"):
+        ask(page, "brief", "two")
+    expect(page.locator("#conversations .title")).to_have_text(CANARY, timeout=PATIENCE_MS)
+    with box.http() as client:
+        (one,) = client.get("/conversations").json()["conversations"]
+        assert one["title"] == CANARY
+        assert len(client.get(f"/conversations/{one['id']}").json()["turns"]) == 4
+    require_nowhere(box)
+
+
 def test_another_key_at_the_page_sees_no_conversation(page: Page, box: ServingBox) -> None:
     with box.http() as client:
         client.post("/conversations", json=chat("brief")).raise_for_status()

@@ -8,7 +8,7 @@ const DAY_S = 86_400;
 let key = null;
 let reopen = null; // shows a conversation on the page
 let days = {}; // by model
-let current = { id: null, turns: [] }; // on the page; with an id once it is kept
+let current = { id: null, title: null, turns: [] }; // on the page; with an id once it is kept
 let saving = Promise.resolve(); // one after the other, or a slow one would come behind a later one
 
 const told = async (path, options) => (await call(key, path, options)).json();
@@ -55,7 +55,8 @@ function shown(one) {
   const open = button(title, say("chat.kept.open"), () => openOne(one.id));
   open.className = "title";
   if (one.id === current.id) open.setAttribute("aria-current", "true");
-  item.append(open, left, button(say("chat.kept.delete"), title, async () => {
+  item.append(open, left, button(say("chat.kept.rename"), title, () => rename(one.id, title)));
+  item.append(button(say("chat.kept.delete"), title, async () => {
     if (!confirm(say("chat.kept.sure", { title }))) return;
     await saving;
     await told(address(one.id), { method: "DELETE" });
@@ -63,6 +64,16 @@ function shown(one) {
     await list();
   }));
   return item;
+}
+
+async function rename(id, before) {
+  const title = [...(prompt(say("chat.kept.name"), before) ?? "").trim()].slice(0, TITLE_MOST).join("");
+  if (!title) return;
+  await saving;
+  const { instructions, turns } = await told(address(id));
+  await told(address(id), { method: "PUT", body: { title, instructions, turns } });
+  if (id === current.id) current.title = title;
+  await list();
 }
 
 async function list() {
@@ -76,7 +87,7 @@ async function list() {
 async function openOne(id) {
   const one = await told(address(id));
   reopen(one);
-  current = { id, turns: one.turns };
+  current = { id, title: one.title, turns: one.turns };
   await list();
 }
 
@@ -87,7 +98,7 @@ export async function enter(given, show) {
 }
 
 export function begin() {
-  current = { id: null, turns: [] };
+  current = { id: null, title: null, turns: [] };
   showRule();
 }
 
@@ -97,7 +108,8 @@ export function keep(model, question, answer, instructions) {
   chat.turns.push({ role: "user", model, text: question }, { role: "assistant", model, text: answer });
   const turns = [...chat.turns];
   if (fewestDays(turns.map((one) => one.model)) > 0) {
-    const body = { title: [...turns[0].text].slice(0, TITLE_MOST).join(""), instructions, turns };
+    const title = chat.title ?? [...turns[0].text].slice(0, TITLE_MOST).join("");
+    const body = { title, instructions, turns };
     saving = saving.then(() => attempt(async () => {
       const saved = await told(chat.id ? address(chat.id) : "/conversations", { method: chat.id ? "PUT" : "POST", body });
       chat.id = saved.id;
