@@ -56,26 +56,23 @@ def obstacle_to(
         plans: what the verity root lets run.
         opened: payload ids that are open already; workloads are opened before data sets.
     """
+    plan = plans.workloads.get(payload.payload_id)
+    if plan is not None:  # whatever kind the manifest gives it: it would be run
+        try:
+            require_owners(manifest, payload.payload_id, plan)
+        except VerificationError as refused:
+            return Obstacle(refused.code, str(refused).removeprefix(f"{refused.code}: "))
     match payload.kind:
         case PayloadKind.MODEL:
             return None
         case PayloadKind.WORKLOAD:
-            return _obstacle_to_workload(payload.payload_id, manifest, plans)
+            if plan is not None:
+                return None
+            return Obstacle(BoxCode.NOT_RUN, "No domain of this release lets it run.")
         case PayloadKind.DATA_SET:
             if not plans.readers(payload.payload_id).isdisjoint(opened):
                 return None
             return Obstacle(BoxCode.NOT_RUN, "No workload that may read it is open.")
-
-
-def _obstacle_to_workload(payload_id: str, manifest: Manifest, plans: ReleaseWorkloads) -> Obstacle | None:
-    plan = plans.workloads.get(payload_id)
-    if plan is None:
-        return Obstacle(BoxCode.NOT_RUN, "No domain of this release lets it run.")
-    try:
-        require_owners(manifest, payload_id, plan)
-    except VerificationError as refused:
-        return Obstacle(refused.code, str(refused).removeprefix(f"{refused.code}: "))
-    return None
 
 
 def runnable(payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads) -> list[str]:

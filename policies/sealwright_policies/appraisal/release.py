@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -47,8 +48,8 @@ def verify_release(envelope: bytes, manifest_key: ec.EllipticCurvePublicKey) -> 
     Raises:
         FormatError: not an envelope, or its payload is no statement about a manifest.
         VerificationError: ``DOCUMENT_TYPE``, ``DOCUMENT_SIGNATURE``; ``MANIFEST_MISMATCH`` if the statement's subject
-            is not the list of the manifest's artefacts, or the manifest lists domains and a payload is of none of them;
-            as :func:`.ownership.verify_owners`.
+            is not the list of the manifest's artefacts, or the manifest lists domains and a payload is of none of them,
+            or lists a payload id, partition or domain twice; as :func:`.ownership.verify_owners`.
     """
     payload = verify_dsse(envelope, PAYLOAD_TYPE, manifest_key, limit=MANIFEST_LIMIT)
     statement = parse_json(Statement, payload, limit=MANIFEST_LIMIT)
@@ -65,6 +66,10 @@ def _check_domains(manifest: Manifest) -> None:
     names = [one.name for one in manifest.domains]
     if len(names) != len(set(names)):
         raise VerificationError(RejectionCode.MANIFEST_MISMATCH, "The manifest lists a domain twice.")
+    for listed in ("payload_id", "verity.root_hash"):
+        found = [attrgetter(listed)(one) for one in manifest.payloads]
+        if len(found) != len(set(found)):
+            raise VerificationError(RejectionCode.MANIFEST_MISMATCH, f"The manifest lists a {listed} twice.")
     for payload in manifest.payloads:
         if names and payload.domain not in names:
             raise VerificationError(

@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from sealwright_policies.appraisal.reference_values import Manifest, PayloadKind, SignedDomain, version_key
+from sealwright_policies.appraisal.reference_values import Manifest, SignedDomain, version_key
 from sealwright_policies.domains.canonical import domain_digest, parse_canonical_form, summarise
 from sealwright_policies.domains.model import Domain
 from sealwright_policies.errors import RejectionCode, VerificationError
@@ -67,7 +67,7 @@ def require_signed_workloads(domain: Domain, signed: SignedDomain, images: Mappi
     Args:
         domain: what :func:`verify_signed_domain` has returned.
         signed: verified there.
-        images: root hashes of all workloads of the release, hex, by payload id.
+        images: root hashes of a release's payloads, hex, by payload id; all workloads among them.
 
     Raises:
         VerificationError: OWNER_UNSIGNED.
@@ -92,8 +92,8 @@ def verify_owners(manifest: Manifest) -> None:
             its text does not, or a payload lies in it that is no member; RELEASE_NOT_ALLOWED, one lies in it, and it
             does not open for this version.
     """
-    workloads = (one for one in manifest.payloads if one.kind is PayloadKind.WORKLOAD)
-    images = {one.payload_id: one.verity.root_hash for one in workloads}
+    # Whatever kind the manifest gives to what a domain lets run by its id.
+    images = {one.payload_id: one.verity.root_hash for one in manifest.payloads}
     for summary in manifest.domains:
         if summary.signed is None:
             continue

@@ -60,6 +60,21 @@ def trusting() -> tuple[Any, SignedDomain]:
     return domain, signed(domain)
 
 
+def test_no_name_or_kind_hides_an_image_or_a_partition() -> None:
+    """A second name for the owner's data set, or for the workload, would be judged as the other is."""
+    word = signed(records(), {"tune": IMAGE})
+    payloads = release_fields(word)["payloads"]
+    medical, cases, tune = payloads
+    again = cases.model_copy(update={"payload_id": "again", "domain": "training"})
+    other = tune.model_copy(update={"verity": tune.verity.model_copy(update={"root_hash": "66" * 32})})
+    for listed in ([*payloads, again], [again, *payloads], [other, *payloads]):
+        code, sentence = refused(manifest(word, payloads=listed))
+        assert code is RejectionCode.MANIFEST_MISMATCH
+        assert sentence.endswith("twice.")
+    called = other.model_copy(update={"kind": PayloadKind.MODEL})
+    assert refused(manifest(word, payloads=[medical, cases, called]))[0] is RejectionCode.OWNER_UNSIGNED
+
+
 def test_a_manifest_says_of_a_signed_domain_what_its_owner_has_signed() -> None:
     word = signed(records(), {"tune": IMAGE})
     told = summarise(records(), word)

@@ -22,6 +22,7 @@ from sealwright_policies.errors import RejectionCode, VerificationError
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.domain_texts import domain_text, replaced
 from sealwright_testing.evidence_factory import payload_fields
+from sealwright_testing.softhsm import new_token
 
 RECORDS = """
 [[member]]
@@ -40,9 +41,9 @@ workloads = ["tune"]
 class Owner:
     """A folder with a key and a domain that names it."""
 
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str], key: str | Path | None = None) -> None:
         self.folder, self.capsys = folder, capsys
-        self.key, self.domain = folder / "owner.key", folder / "records.toml"
+        self.key, self.domain = key or folder / "owner.key", folder / "records.toml"
         made = self.said("keygen-owner", self.key)
         self.key_id = made["key_id"]
         key = f'[owner]\nkey = "{made["owner_key"]}"\n'
@@ -195,6 +196,15 @@ def test_nothing_is_signed_unasked_or_unread(owner: Owner, tmp_path: Path) -> No
     assert main(["sign-workload", str(owner.domain), "tune", "--image", str(image), *arguments, "--yes"]) == 10
     assert read_signed_domain(tmp_path / "records.signed.json").workloads == []
     assert main(["keygen-owner", str(owner.key)]) != 0
+
+
+def test_the_key_may_be_in_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    owner = Owner(tmp_path, capsys, str(new_token(tmp_path / "pins").locator("owner")))
+    owner.sign()
+    owner.sign_workload("--root-hash", "3c" * 32)
+    (signed,) = load_signed(owner.loaded()).values()
+    assert [one.root_hash for one in signed.workloads] == ["3c" * 32]
+    assert main(["keygen-owner", str(owner.key)]) == 1
 
 
 def test_check_tells_who_has_signed(owner: Owner) -> None:
