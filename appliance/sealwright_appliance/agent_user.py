@@ -1,5 +1,5 @@
 """What :mod:`.unlock` leaves to the agent, which is not root: the state volume, the boot's result and its logs, and the
-partition ``binding``.
+partition ``binding``. The customer's documents on the state volume are left to the document service instead.
 
 The profile of the agent names files by their paths, and disks have other names on each machine. So the partition gets a
 second device node under a name of ours, and the profile lets the agent open no other disk, whoever it may have become.
@@ -18,7 +18,8 @@ from sealwright_policies.errors import OperationError
 
 
 def give_to_agent(paths: Paths) -> None:
-    """Give files to the agent's user; on the state volume all of them, whoever made them, but the results of workloads.
+    """Give files to the agent's user; on the state volume all of them, whoever made them, but the results of
+    workloads and the customer's documents.
 
     Raises:
         OperationError: there is no such user, or the disk refuses.
@@ -27,12 +28,7 @@ def give_to_agent(paths: Paths) -> None:
     if user is None:
         return
     try:
-        for folder, folders, names in os.walk(paths.state):
-            if paths.results.name in folders and Path(folder) == paths.state:
-                folders.remove(paths.results.name)
-            for path in (Path(folder), *(Path(folder, name) for name in names)):
-                if not path.is_symlink():
-                    shutil.chown(path, user, user)
+        _give(paths.state, user, others=(paths.results, paths.documents))
         shutil.chown(paths.boot_result, user, user)
         # The kernel's has its group's right to read. systemd sets the mode of its own to 0600 with each measurement.
         with suppress(FileNotFoundError):
@@ -46,6 +42,35 @@ def give_to_agent(paths: Paths) -> None:
         raise OperationError(f"The user {user} does not exist.") from None
     except OSError as error:
         raise OperationError(f"{error.filename} cannot be given to {user}: {error.strerror}.") from None
+
+
+def give_to_document_service(paths: Paths) -> None:
+    """Give the folder of the customer's documents to its user, and make it once somebody can bring a document.
+
+    Raises:
+        OperationError: there is no such user, or the disk refuses.
+    """
+    user = paths.documents_user
+    if user is None or not paths.api_keys.exists():
+        return
+    try:
+        if paths.documents.is_symlink():
+            paths.documents.unlink()
+        paths.documents.mkdir(mode=0o700, exist_ok=True)
+        _give(paths.documents, user)
+    except LookupError:
+        raise OperationError(f"The user {user} does not exist.") from None
+    except OSError as error:
+        raise OperationError(f"{error.filename} cannot be given to {user}: {error.strerror}.") from None
+
+
+def _give(top: Path, user: str, others: tuple[Path, ...] = ()) -> None:
+    """A folder with all that is in it, but for the folders of others; no link is followed."""
+    for folder, folders, names in os.walk(top):
+        folders[:] = [name for name in folders if Path(folder, name) not in others]
+        for path in (Path(folder), *(Path(folder, name) for name in names)):
+            if not path.is_symlink():
+                shutil.chown(path, user, user)
 
 
 def _make_node(device: Path, node: Path) -> None:

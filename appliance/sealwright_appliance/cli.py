@@ -21,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("agent", help="attest, keep leases")
     commands.add_parser("volumes", help="start engines, close volumes")
     commands.add_parser("gateway", help="serve HTTPS")
+    commands.add_parser("documents", help="keep the customer's documents")
+    commands.add_parser("parser", help="read one document")
     chosen = parser.parse_args(arguments)
     try:
         return _COMMANDS[chosen.command](Paths())
@@ -58,4 +60,25 @@ def _gateway(paths: Paths) -> int:
     return 0
 
 
-_COMMANDS = {"unlock": _unlock, "agent": _agent, "volumes": _volumes, "gateway": _gateway}
+def _documents(paths: Paths) -> int:
+    from sealwright_appliance.documents.service import run_document_service  # noqa: PLC0415
+
+    run_document_service(paths)
+    return 0
+
+
+def _parser(_: Paths) -> int:
+    from sealwright_appliance.documents.parser import run_parser  # noqa: PLC0415
+
+    run_parser()
+    return 0
+
+
+_COMMANDS = {
+    "unlock": _unlock,
+    "agent": _agent,
+    "volumes": _volumes,
+    "gateway": _gateway,
+    "documents": _documents,
+    "parser": _parser,
+}

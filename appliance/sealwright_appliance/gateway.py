@@ -31,6 +31,7 @@ def gateway_config(
     return GatewayConfig(
         agent_socket=paths.agent_socket,
         engine_sockets={model.payload_id: paths.engine_socket(model.payload_id) for model in models},
+        documents_socket=paths.documents_socket,
         certificate=paths.tls / CERTIFICATE_FILE,
         private_key=paths.tls / KEY_FILE,
         host=host,

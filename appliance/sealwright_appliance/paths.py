@@ -26,6 +26,9 @@ class Paths:
     agent_user: str | None = "sealwright-agent"
     """The agent's user; None leaves files to the user of this process."""
 
+    documents_user: str | None = "sealwright-documents"
+    """The document service's user; likewise."""
+
     def _under(self, path: str) -> Path:
         return self.root / path.lstrip("/")
 
@@ -99,6 +102,16 @@ class Paths:
     def volumes_socket(self) -> Path:
         """Where the agent asks the volume service."""
         return self.run / "volumes.sock"
+
+    @property
+    def documents_socket(self) -> Path:
+        """Where the gateway asks the document service."""
+        return self.run / "documents.sock"
+
+    @property
+    def parser_socket(self) -> Path:
+        """Where the document service finds a parser for each file."""
+        return self.run / "parser.sock"
 
     def engine_socket(self, payload_id: str) -> Path:
         """Where a payload's engine listens: in a folder that belongs to that engine alone."""
@@ -189,6 +202,11 @@ class Paths:
     def results(self) -> Path:
         """What workloads have written, a folder for each domain. Root's alone, and its own unit's."""
         return self.state / "results"
+
+    @property
+    def documents(self) -> Path:
+        """The customer's documents. The document service's alone."""
+        return self.state / "documents"
 
     @property
     def pending_requests(self) -> Path:

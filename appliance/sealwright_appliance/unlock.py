@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
-from sealwright_appliance.agent_user import give_to_agent
+from sealwright_appliance.agent_user import give_to_agent, give_to_document_service
 from sealwright_appliance.binding import load_binding, store_binding
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, nearest_pcr_obstacles
 from sealwright_appliance.claim import Claim
@@ -117,6 +117,7 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         prepare_engines(paths, open_models(result.payloads), plans)
         prepare_workloads(paths, result.payloads, plans)
     give_to_agent(paths)
+    give_to_document_service(paths)
     _announce(paths, console, result)
     return result
 

@@ -20,6 +20,7 @@ from fastapi import Body, FastAPI
 from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.documents import Documents
 from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.errors import ApiError
@@ -182,7 +183,8 @@ async def scene(
     box = Box(directory / "agent.sock")
     admission = Admission(active=active, waiting=waiting)
     outflow = ReleaseOutflow(version=1, models={"medical": policy})
-    app = create_app(box, {"medical": QueuedEngine(engine, admission, Quota(unlimited))}, outflow)
+    engines = {"medical": QueuedEngine(engine, admission, Quota(unlimited))}
+    app = create_app(box, engines, outflow, documents=Documents(directory / "documents.sock"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield Scene(client, admission, engine, said, ring)
     await box.close()

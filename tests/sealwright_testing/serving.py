@@ -2,8 +2,8 @@
 
 What is left out is how models get there (TPM, dm-crypt, systemd): model files simply lie where they would be mounted.
 
-    run/sealwright/{agent.sock, boot.json, tls/, engine/, payloads/}
-    var/lib/sealwright/api-keys.json
+    run/sealwright/{agent.sock, documents.sock, parser.sock, boot.json, tls/, engine/, payloads/}
+    var/lib/sealwright/{api-keys.json, documents/}
     gateway.log
 """
 
@@ -55,6 +55,7 @@ from sealwright_policies.metering.receipt import Point
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import LicenseService
+from sealwright_testing.document_service import document_service
 from sealwright_testing.engine_process import EngineProcess
 from sealwright_testing.metering import ALL_TOLD
 from sealwright_testing.ports import free_port
@@ -159,6 +160,7 @@ def serving_box(
             for payload in payloads
             if models[payload.payload_id] is not None
         }
+        stack.enter_context(document_service(paths))
         give_to_gateway(make_tls_identity("d" * 52), paths.tls, None)
         port = free_port()
         gateway = _gateway(stack, paths, port, limits)

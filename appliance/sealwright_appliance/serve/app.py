@@ -22,6 +22,8 @@ from starlette.types import Message as ASGIMessage
 from sealwright_appliance.recent_lines import RecentLines
 from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
+from sealwright_appliance.serve.document_routes import add_document_routes
+from sealwright_appliance.serve.documents import Documents
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.flow_listener import FlowListener
 from sealwright_appliance.serve.flow_routes import Flows, add_flow_routes
@@ -64,6 +66,7 @@ def create_app(
     engines: Mapping[str, QueuedEngine],
     outflow: ReleaseOutflow = NOTHING_SAID,
     *,
+    documents: Documents,
     tls: GatewayTls | None = None,
     recent: RecentLines | None = None,
 ) -> FastAPI:
@@ -73,6 +76,7 @@ def create_app(
         box: the agent's socket.
         engines: by model id, for every payload that this boot has opened.
         outflow: what may leave each of them.
+        documents: the document service's socket.
         tls: with what it speaks to other boxes; None: it speaks to none.
         recent: lines of this process; None: nobody keeps them.
     """
@@ -104,7 +108,9 @@ def create_app(
     _add_outflow_routes(app, box)
     if flows is not None:
         add_flow_routes(app, box, flows, partial(_admin_key, box=box))
-    add_model_routes(app, Gate(box, engines, Counting(meter, watch, outflow)))
+    gate = Gate(box, engines, Counting(meter, watch, outflow))
+    add_document_routes(app, gate, documents)
+    add_model_routes(app, gate, documents)
     return app
 
 

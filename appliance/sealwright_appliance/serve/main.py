@@ -17,6 +17,7 @@ from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.connections import LIMITS, GuardedServer, Limits, listen
+from sealwright_appliance.serve.documents import Documents
 from sealwright_appliance.serve.gateway_tls import PEER_PORT, GatewayTls
 from sealwright_appliance.serve.queued_engine import QueuedEngine
 from sealwright_appliance.serve.quota import Quota
@@ -34,6 +35,7 @@ class GatewayConfig:
     agent_socket: Path
     engine_sockets: Mapping[str, Path]
     """By model id."""
+    documents_socket: Path
     certificate: Path
     private_key: Path
     host: str = ""
@@ -54,7 +56,8 @@ def run_gateway(config: GatewayConfig) -> None:
     quota = Quota(box.allowance)
     engines = {name: _engine(name, socket, quota) for name, socket in config.engine_sockets.items()}
     tls = GatewayTls(config.certificate, config.private_key, config.host, config.peer_port)
-    app = create_app(box, engines, config.outflow, tls=tls, recent=recent)
+    documents = Documents(config.documents_socket)
+    app = create_app(box, engines, config.outflow, documents=documents, tls=tls, recent=recent)
     settings = uvicorn.Config(
         app,
         http="h11",

@@ -10,8 +10,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
 from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
+from sealwright_appliance.serve.documents import Documents
 from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import unknown_model
+from sealwright_appliance.serve.file_search import searched
 from sealwright_appliance.serve.gate import Entered, Gate
 from sealwright_appliance.serve.keys import ApiKey
 from sealwright_appliance.serve.meter import Tally
@@ -25,14 +27,14 @@ from sealwright_appliance.serve.token_count import parse_count_request
 from sealwright_appliance.serve.tools import require_template
 
 
-def add_model_routes(app: FastAPI, gate: Gate) -> None:
+def add_model_routes(app: FastAPI, gate: Gate, documents: Documents) -> None:
     """Add them."""
     _add_models(app, gate)
     _add_chat(app, gate)
     _add_text(app, gate)
     _add_embeddings(app, gate)
     _add_count(app, gate)
-    _add_responses(app, gate)
+    _add_responses(app, gate, documents)
 
 
 def _add_models(app: FastAPI, gate: Gate) -> None:
@@ -109,20 +111,24 @@ def _add_count(app: FastAPI, gate: Gate) -> None:
         return {"object": "token_count", "model": asked.model, "count": tokens, "max_model_len": abilities.context}
 
 
-def _add_responses(app: FastAPI, gate: Gate) -> None:
+def _add_responses(app: FastAPI, gate: Gate, documents: Documents) -> None:
     @app.post("/v1/responses")
     async def response(request: Request) -> Response:
         key = await gate.key(request)
         asked, chat = parse_response_request(await read_body(request, BODY_LIMIT))
         entered = await _entered(gate, request, key, chat)
-        of_engine, reply = chat.for_engine(chat.answer_tokens(entered.policy)), ResponseReply(asked)
+        # By what the user has said, and not by passages, a model's copying is noticed.
+        turns, search = [chat.turns()], None
+        if most := asked.passages_most:
+            search, chat = await searched(documents, entered, chat, most, with_results=asked.with_results)
+        of_engine, reply = chat.for_engine(chat.answer_tokens(entered.policy)), ResponseReply(asked, search)
         if asked.stream:
-            return await entered.stream(of_engine, [chat.turns()], reply.stream)
+            return await entered.stream(of_engine, turns, reply.stream)
 
         async def whole(of_engine: dict[str, Any], tally: Tally) -> bytes:
             return await reply.collect(entered.engine.stream(of_engine, tally))
 
-        return entered.document(await entered.done(whole, of_engine, [chat.turns()]))
+        return entered.document(await entered.done(whole, of_engine, turns))
 
     @app.post("/v1/responses/input_tokens")
     async def count(request: Request) -> dict[str, Any]:

@@ -72,6 +72,15 @@ class QueuedEngine:
         async with self._turn(request, request | {"max_tokens": 0}, tally):
             return await self._engine.count(request, tally)
 
+    async def measure(self, request: dict[str, Any], tally: Tally) -> int:
+        """Tokens of a request that is still being made: nobody waits for it in the queue, and it costs nothing.
+
+        Args:
+            tally: of nothing else; it is thrown away.
+        """
+        require_room(request, await self.abilities())
+        return await self._engine.count(request, tally)
+
     async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A streamed reply, when it is this request's turn; the place is held until the stream is closed."""
         async with (

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
+from sealwright_appliance.documents.messages import FoundPassage
+from sealwright_appliance.serve.file_search import Search, citations
 from sealwright_appliance.serve.responses import ResponseRequest
 
 DATA = b"data: "
@@ -17,10 +19,15 @@ EVENT_END = b"\n\n"
 
 
 class ResponseReply:
-    """One reply: what has come of it, and the events that tell of it."""
+    """One reply: what has come of it, and the events that tell of it.
 
-    def __init__(self, request: ResponseRequest) -> None:
+    Args:
+        search: what of the customer's documents the model is shown, if it was to answer from them.
+    """
+
+    def __init__(self, request: ResponseRequest, search: Search | None = None) -> None:
         self._request = request
+        self._search = search
         self._id = f"resp_{secrets.token_hex(16)}"
         self._created = int(time.time())
         self._number = 0
@@ -37,7 +44,7 @@ class ResponseReply:
         begun = False
         async with aclosing(events):
             async for block in events:
-                told = [] if begun else [self._event("response.created"), self._event("response.in_progress")]
+                told = [] if begun else list(self._begun())
                 begun = True
                 if told := told + list(self._events(block)):
                     yield b"".join(told)
@@ -47,6 +54,19 @@ class ResponseReply:
         async for _ in self.stream(events):
             pass
         return _json(self._described())
+
+    def _begun(self) -> Iterator[bytes]:
+        yield self._event("response.created")
+        yield self._event("response.in_progress")
+        if self._search is None:
+            return
+        item = {"id": f"fs_{secrets.token_hex(16)}", "type": "file_search_call", "queries": [self._search.question]}
+        yield from self._begin(item | {"status": "in_progress", "results": None})
+        for state in ("in_progress", "searching", "completed"):
+            yield self._of_item(f"response.file_search_call.{state}")
+        if self._search.with_results:
+            self._output[-1]["results"] = [_result(one) for one in self._search.passages]
+        yield from self._close()
 
     def _events(self, block: bytes) -> Iterator[bytes]:
         for event in block.split(EVENT_END):
@@ -99,13 +119,22 @@ class ResponseReply:
         if item is None:
             return
         item["status"] = "incomplete" if self._finish == "length" else "completed"
-        if item["type"] == "message":
+        if item["type"] == "file_search_call":
+            item["status"] = "completed"
+        elif item["type"] == "message":
             (part,) = item["content"]
+            for number, citation in enumerate(self._citations(part["text"])):
+                part["annotations"].append(citation)
+                told = {"annotation_index": number, "annotation": citation}
+                yield self._of_part("response.output_text.annotation.added", **told)
             yield self._of_part("response.output_text.done", text=part["text"], logprobs=[])
             yield self._of_part("response.content_part.done", part=part)
         else:
             yield self._of_item("response.function_call_arguments.done", arguments=item["arguments"])
         yield self._event("response.output_item.done", output_index=len(self._output) - 1, item=item)
+
+    def _citations(self, text: str) -> list[dict[str, Any]]:
+        return [] if self._search is None else citations(text, self._search.passages)
 
     def _of_part(self, kind: str, **members: Any) -> bytes:
         return self._of_item(kind, content_index=0, **members)
@@ -160,6 +189,19 @@ def _choice(asked: ResponseRequest) -> Any:
 
 def _text_part(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _result(one: FoundPassage) -> dict[str, Any]:
+    """A passage that the model was shown; OpenAI's members, and the place in ``attributes``."""
+    place = {"page": one.page, "paragraph": one.paragraph}
+    attributes = {name: number for name, number in place.items() if number is not None}
+    return {
+        "file_id": one.document_id,
+        "filename": one.name,
+        "score": one.score,
+        "text": one.text,
+        "attributes": attributes,
+    }
 
 
 def _usage(usage: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """Requests of the Responses API, which are chats in other words: each becomes one of :mod:`.chat`, with all its rules.
 
-Nothing is kept on the box: a conversation is sent whole each time.
+Nothing is kept on the box: a conversation is sent whole each time. Of OpenAI's own tools there is the search in files.
 """
 
 from __future__ import annotations
@@ -11,6 +11,13 @@ from pydantic import Discriminator, Field, FiniteFloat, Tag
 
 from sealwright_appliance.serve.chat import ChatRequest, require_sound
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.file_search import (
+    CITATIONS_MOST,
+    PASSAGES_USUAL,
+    ChosenFileSearch,
+    FileSearchItem,
+    FileSearchTool,
+)
 from sealwright_appliance.serve.messages import (
     CALLS_MOST,
     MESSAGES_LIMIT,
@@ -39,7 +46,8 @@ class ResponsePart(Part):
 
     type: Literal["input_text", "output_text"]
     text: str
-    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    annotations: Annotated[list[Any], Field(max_length=CITATIONS_MOST)] | None = None
+    """Of an earlier reply, which programs send back whole."""
     logprobs: Annotated[list[Any], Field(max_length=0)] | None = None
 
 
@@ -98,7 +106,8 @@ def _kind(value: object) -> str:
 Item = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[CallItem, Tag("function_call")]
-    | Annotated[CallOutputItem, Tag("function_call_output")],
+    | Annotated[CallOutputItem, Tag("function_call_output")]
+    | Annotated[FileSearchItem, Tag("file_search_call")],
     Discriminator(_kind),
 ]
 
@@ -126,6 +135,14 @@ class ChosenFunction(Part):
 
     type: Literal["function"]
     name: FunctionName
+
+
+Tool = Annotated[
+    Annotated[ResponseTool, Tag("function")] | Annotated[FileSearchTool, Tag("file_search")], Discriminator(_kind)
+]
+Choice = Literal["none", "auto", "required"] | ChosenFunction | ChosenFileSearch
+Included = Literal["reasoning.encrypted_content", "file_search_call.results"]
+RESULTS: Included = "file_search_call.results"
 
 
 class TextFormat(Part):
@@ -172,26 +189,46 @@ class ResponseRequest(Ignored):
     temperature: Annotated[FiniteFloat, Field(ge=0, le=2)] | None = None
     top_p: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
     text: TextOptions | None = None
-    tools: Annotated[list[ResponseTool], Field(max_length=TOOLS_MOST)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ChosenFunction | None = None
+    tools: Annotated[list[Tool], Field(max_length=TOOLS_MOST + 1)] | None = None
+    tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
     truncation: Literal["disabled"] | None = None
     background: Literal[False] | None = None
-    include: Annotated[list[Literal["reasoning.encrypted_content"]], Field(max_length=1)] | None = None
+    include: Annotated[list[Included], Field(max_length=2)] | None = None
     previous_response_id: str | None = None
     conversation: Any = None
     prompt: Any = None
     top_logprobs: int | None = None
 
+    @property
+    def functions(self) -> list[ResponseTool]:
+        """Tools that the model may call."""
+        return [tool for tool in self.tools or () if isinstance(tool, ResponseTool)]
+
+    @property
+    def passages_most(self) -> int:
+        """How many passages of documents are wanted; 0: the reply is not to come from documents."""
+        searches = [tool for tool in self.tools or () if isinstance(tool, FileSearchTool)]
+        return 0 if self.tool_choice == "none" or not searches else searches[0].max_num_results or PASSAGES_USUAL
+
+    @property
+    def with_results(self) -> bool:
+        """Whether the reply has the passages in it."""
+        return RESULTS in (self.include or ())
+
     def chat(self) -> ChatRequest:
-        """The same as a chat.
+        """The same as a chat, without what documents say.
 
         Raises:
             ApiError: 400, as of a chat.
         """
+        functions = self.functions
         choice: Any = self.tool_choice
         if isinstance(choice, ChosenFunction):
             choice = {"type": "function", "function": {"name": choice.name}}
+        # The search is no choice of the model's: it is made, and "required" is met by that.
+        if isinstance(choice, ChosenFileSearch) or (not functions and (choice == "auto" or self.passages_most)):
+            choice = None
         shape = self.text.format if self.text is not None else None
         asked = {
             "model": self.model,
@@ -200,8 +237,8 @@ class ResponseRequest(Ignored):
             "top_p": self.top_p,
             "max_completion_tokens": self.max_output_tokens,
             "response_format": None if shape is None else shape.response_format(),
-            "tools": [tool.tool() for tool in self.tools or ()] or None,
-            "tool_choice": choice if self.tools or choice != "auto" else None,
+            "tools": [tool.tool() for tool in functions] or None,
+            "tool_choice": choice,
             "parallel_tool_calls": self.parallel_tool_calls,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -228,7 +265,7 @@ class ResponseRequest(Ignored):
                 found.append(Message(role="assistant", content=before.content, tool_calls=calls))
             elif isinstance(item, CallOutputItem):
                 found.append(Message(role="tool", content=item.text, tool_call_id=item.call_id))
-            else:
+            elif isinstance(item, MessageItem):
                 found.append(Message(role=item.role, content=item.text))
         return found
 

@@ -120,7 +120,7 @@ def test_tokens_are_counted_as_openai_does(client: openai.OpenAI) -> None:
         ({"store": True}, "store"),
         ({"background": True}, "background"),
         ({"top_logprobs": 1}, "top_logprobs"),
-        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0"),
         ({"tools": [PAINT]}, "tools"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, None),
         ({"input": [{"type": "item_reference", "id": "canary-1"}]}, None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwright_appliance.agent_user import give_to_agent
+from sealwright_appliance.agent_user import give_to_agent, give_to_document_service
 from sealwright_appliance.paths import Paths
 from sealwright_policies.errors import OperationError
 
@@ -79,3 +80,21 @@ def test_a_user_that_is_missing_is_named(tmp_path: Path) -> None:
     paths = unlocked(tmp_path)
     with pytest.raises(OperationError, match="no-such-user does not exist"):
         give_to_agent(Paths(root=paths.root, agent_user="no-such-user"))
+
+
+def test_documents_are_their_services_and_no_longer_the_agents(tmp_path: Path, given: list[Path]) -> None:
+    """Made once there are API keys; a link in its place leads nowhere."""
+    paths = dataclasses.replace(unlocked(tmp_path), documents_user=pwd.getpwuid(os.getuid()).pw_name)
+    give_to_document_service(paths)
+    assert not paths.documents.exists()
+    paths.api_keys.touch()
+    paths.documents.symlink_to("/etc")
+    give_to_document_service(paths)
+    assert stat.S_IMODE(paths.documents.lstat().st_mode) == 0o700
+    (paths.documents / "documents.sqlite").touch()
+    given.clear()
+    give_to_agent(paths)
+    assert not [path for path in given if paths.documents in (path, *path.parents)]
+    given.clear()
+    give_to_document_service(paths)
+    assert set(given) == {paths.documents, paths.documents / "documents.sqlite"}

@@ -71,9 +71,9 @@ def test_the_first_program_needs_nothing() -> None:
     assert {"-static", "-nostdlib", "-Werror", '-DNEXT="/x"'} <= set(argv)
 
 
-@pytest.mark.parametrize("name", ["agent", "gateway", "unlock", "volumes"])
+@pytest.mark.parametrize("name", ["agent", "documents", "gateway", "parser@", "unlock", "volumes"])
 def test_each_unit_is_started_in_its_profile(name: str) -> None:
-    profile = f"sealwright-{name}"
+    profile = f"sealwright-{name.removesuffix('@')}"
     assert f"AppArmorProfile={profile}" in (UNITS / f"sealwright-{name}.service").read_text().splitlines()
     (line,) = [line for line in (APPARMOR_PROFILES / profile).read_text().splitlines() if line.startswith("profile ")]
     assert line.split()[1] == profile
@@ -95,10 +95,26 @@ def test_only_the_agent_asks_the_volume_service_and_it_has_no_network() -> None:
     assert "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_ALG" in unit
 
 
+def test_only_the_gateway_asks_for_documents_and_only_their_service_has_them_read() -> None:
+    """Neither has a network; the parser has no folder of anybody's either."""
+    for name, group in (("documents", "gateway"), ("parser", "documents")):
+        socket = (UNITS / f"sealwright-{name}.socket").read_text().splitlines()
+        assert {"SocketUser=root", f"SocketGroup=sealwright-{group}", "SocketMode=0660"} <= set(socket)
+    for name in ("documents", "parser@"):
+        unit = (UNITS / f"sealwright-{name}.service").read_text().splitlines()
+        assert {"PrivateNetwork=yes", "RestrictAddressFamilies=AF_UNIX", "CapabilityBoundingSet="} <= set(unit)
+    assert "Accept=yes" in (UNITS / "sealwright-parser.socket").read_text().splitlines()
+    parser = (UNITS / "sealwright-parser@.service").read_text()
+    assert "\nTemporaryFileSystem=/run:mode=0755 /var:ro /tmp:ro\n" in parser
+    assert "Bind" not in parser
+    profile = (APPARMOR_PROFILES / "sealwright-parser").read_text()
+    assert not [rule for rule in profile.splitlines() if rule.startswith("\t/")]
+
+
 def test_the_profiles_of_engines_and_workloads_come_from_the_domains(tmp_path: Path) -> None:
     files = compile_units(examples())
     folder = stage_profiles(files, tmp_path)
-    own = {"agent", "gateway", "unlock", "volumes"}
+    own = {"agent", "documents", "gateway", "parser", "unlock", "volumes"}
     units = {"engine-finance", "engine-medical", "engine-oncology-adapter"}
     units |= {"workload-document-index", "workload-lora-training"}
     assert {path.name for path in folder.iterdir() if path.is_file()} == {f"sealwright-{one}" for one in own | units}

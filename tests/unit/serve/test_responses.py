@@ -88,7 +88,7 @@ def test_what_openai_keeps_is_not_here(name: str) -> None:
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "canary"}]}]}, None),
         ({"input": "a" * 40_000}, "input"),
         ({"tools": [TOOL, TOOL]}, "tools"),
-        ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
+        ({"tools": [{"type": "web_search"}]}, "tools.0"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"text": {"format": {"type": "json_schema", "schema": {"$ref": "canary"}}}}, None),
         ({"temperature": 3}, "temperature"),

@@ -2,11 +2,13 @@
 // /conversations.js has not had the box keep.
 
 import * as kept from "/conversations.js";
+import { RESULTS, SEARCH, enterDocuments, sources, wanted } from "/documents.js";
 import { Refusal, askForKey, call, failure, find, note, say, sentence } from "/page.js";
 
 let key = null;
 let conversation = [];
 let running = null;
+const ENDS = ["response.completed", "response.incomplete"];
 
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
@@ -18,7 +20,10 @@ async function* events(body) {
     rest = lines.pop();
     for (const line of lines) {
       if (line === "data: [DONE]") return;
-      if (line.startsWith("data: ")) yield JSON.parse(line.slice("data: ".length));
+      if (!line.startsWith("data: ")) continue;
+      const event = JSON.parse(line.slice("data: ".length));
+      yield event;
+      if (ENDS.includes(event.type)) return;
     }
   }
 }
@@ -66,20 +71,42 @@ function busy(controller) {
   find("log").setAttribute("aria-busy", String(controller !== null));
 }
 
+// A plain chat, or a response that comes from the documents: OpenAI's search in files is in its newer API alone.
+function asking(model, system, turns) {
+  const common = { model, stream: true };
+  if (wanted()) {
+    const body = { ...common, input: turns, tools: [SEARCH], include: [RESULTS], ...(system && { instructions: system }) };
+    return ["/v1/responses", body];
+  }
+  const messages = [...(system ? [{ role: "system", content: system }] : []), ...turns];
+  return ["/v1/chat/completions", { ...common, messages, stream_options: { include_usage: true } }];
+}
+
+// What an event of either API adds to the reply: its text, whether it was cut, what it took, the whole of a response.
+function told(event) {
+  if (event.type === undefined) {
+    const [choice] = event.choices;
+    const { prompt_tokens: prompt, completion_tokens: completion } = event.usage ?? {};
+    return { text: choice?.delta?.content, cut: choice?.finish_reason === "length", used: event.usage && { prompt, completion } };
+  }
+  if (!ENDS.includes(event.type)) return { text: event.type === "response.output_text.delta" ? event.delta : "" };
+  const { usage, status } = event.response;
+  const used = usage && { prompt: usage.input_tokens, completion: usage.output_tokens };
+  return { cut: status === "incomplete", used, response: event.response };
+}
+
 async function ask(question) {
-  const system = find("system").value.trim();
-  const messages = [...(system ? [{ role: "system", content: system }] : []), ...conversation,
-    { role: "user", content: question }];
-  const model = find("model").value;
+  const [model, system] = [find("model").value, find("system").value.trim()];
+  const [path, body] = asking(model, system, [...conversation, { role: "user", content: question }]);
   const asked = conversation; // one that is given up meanwhile gets its reply, and nobody sees it again
   busy(new AbortController());
   note(say("chat.thinking"));
   let said = null;
   let growing = null;
+  const wasSearched = path === "/v1/responses";
   let outcome = "";
   try {
-    const body = { model, messages, stream: true, stream_options: { include_usage: true } };
-    const reply = await call(key, "/v1/chat/completions", { method: "POST", body, signal: running.signal });
+    const reply = await call(key, path, { method: "POST", body, signal: running.signal });
     if (asked !== conversation) throw new DOMException("", "AbortError");
     asked.push({ role: "user", content: question });
     find("question").value = "";
@@ -89,10 +116,11 @@ async function ask(question) {
     note("");
     for await (const event of events(reply.body)) {
       if (event.error) throw new Refusal(sentence(event.error));
-      const [choice] = event.choices;
-      growing.add(choice?.delta?.content ?? "");
-      if (choice?.finish_reason === "length") outcome = say("chat.cut");
-      if (event.usage) outcome += ` ${say("chat.used", { prompt: event.usage.prompt_tokens, completion: event.usage.completion_tokens })}`;
+      const { text, cut, used, response } = told(event);
+      growing.add(text ?? "");
+      if (cut) outcome = say("chat.cut");
+      if (used) outcome += ` ${say("chat.used", used)}`;
+      if (response && wasSearched) said.after(sources(response));
     }
   } catch (error) {
     outcome = error.name === "AbortError" ? say("chat.stopped") : failure(error);
@@ -114,6 +142,7 @@ async function enter(given) {
   if (data.length === 0) note(say("chat.no_models"));
   await kept.enter(given, reopen);
   find("chat").hidden = false;
+  await enterDocuments(given);
   find("question").focus();
 }
 

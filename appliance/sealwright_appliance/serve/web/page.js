@@ -12,10 +12,9 @@ export const sentence = (error) => words[`script.error.${error?.code}`] ?? error
 export const failure = (error) => (error instanceof Refusal ? error.message : say("script.lost"));
 
 // The gateway answers as OpenAI does, the agent behind it with a problem document (RFC 9457).
-async function refusalOf(reply) {
-  const said = await reply.json().catch(() => null);
+export function refusalOf(said, retryAfter) {
   const error = said?.error ?? (said?.code && { code: said.code, message: said.detail });
-  const wait = Number(reply.headers.get("Retry-After"));
+  const wait = Number(retryAfter);
   return sentence(error) + (wait > 0 ? ` ${say("script.wait", { seconds: wait })}` : "");
 }
 
@@ -23,7 +22,7 @@ export async function call(key, path, { method = "GET", body, signal } = {}) {
   const headers = { Authorization: `Bearer ${key}` };
   if (body) headers["Content-Type"] = "application/json";
   const reply = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal, credentials: "omit" });
-  if (!reply.ok) throw new Refusal(await refusalOf(reply));
+  if (!reply.ok) throw new Refusal(refusalOf(await reply.json().catch(() => null), reply.headers.get("Retry-After")));
   return reply;
 }
 

@@ -1,0 +1,101 @@
+"""What the gateway asks the document service (policies/spec/own-documents.md, 5).
+
+One request a connection: four bytes, the length of a JSON document, then that, then the file if there is one. The reply
+is a JSON document to the end of the connection.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from sealwright_appliance.documents.formats import FILE_BYTES_MOST
+from sealwright_appliance.documents.refusals import DocumentCode
+from sealwright_policies.wire.encoding import Document, parse_json
+
+HEAD = struct.Struct(">I")
+REQUEST_LIMIT = 64 * 1024
+"""Bytes of a request, without its file."""
+REPLY_LIMIT = 2 * 1024 * 1024
+DOCUMENTS_MOST = 1000
+PASSAGES_MOST = 50
+"""That are found at once."""
+DocumentId = Annotated[str, Field(pattern=r"^file-[0-9a-f]{24}$")]
+
+
+class DocumentOperation(StrEnum):
+    """What can be asked."""
+
+    ADD = "add"
+    LIST = "list"
+    SHOW = "show"
+    DELETE = "delete"
+    SEARCH = "search"
+
+
+class DocumentRequest(Document):
+    """What the gateway asks."""
+
+    operation: DocumentOperation
+    document_id: DocumentId | None = None
+    """Of SHOW and DELETE."""
+    name: Annotated[str, Field(max_length=1024)] | None = None
+    size: Annotated[int, Field(ge=0, le=FILE_BYTES_MOST)] | None = None
+    """Of ADD: bytes behind this document."""
+    question: Annotated[str, Field(max_length=16 * 1024)] | None = None
+    most: Annotated[int, Field(ge=1, le=PASSAGES_MOST)] | None = None
+    """Of SEARCH."""
+
+
+class KeptDocument(Document):
+    """A document that is kept: its text, and no longer the file."""
+
+    document_id: DocumentId
+    name: str
+    size: int
+    """Bytes of the file."""
+    created: int
+    """Seconds since the epoch, by the box's clock."""
+    pages: int | None
+    passages: int
+
+
+class FoundPassage(Document):
+    """A passage that may answer a question."""
+
+    document_id: DocumentId
+    name: str
+    page: int | None
+    paragraph: int
+    text: str
+    score: float
+    """From 0 to 1; compares passages of one search."""
+
+
+class DocumentReply(Document):
+    """What came of it."""
+
+    error: DocumentCode | None = None
+    documents: Annotated[list[KeptDocument], Field(max_length=DOCUMENTS_MOST)] | None = None
+    passages: Annotated[list[FoundPassage], Field(max_length=PASSAGES_MOST)] | None = None
+
+
+def parse_document_request(content: bytes) -> DocumentRequest:
+    """Read a request.
+
+    Raises:
+        FormatError: it is none.
+    """
+    return parse_json(DocumentRequest, content, limit=REQUEST_LIMIT)
+
+
+def parse_document_reply(content: bytes) -> DocumentReply:
+    """Read a reply.
+
+    Raises:
+        FormatError: it is none.
+    """
+    return parse_json(DocumentReply, content, limit=REPLY_LIMIT)

@@ -1,0 +1,125 @@
+"""The gateway's view of the customer's documents: what the document service says over its UNIX socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+from sealwright_appliance.documents.messages import (
+    HEAD,
+    REPLY_LIMIT,
+    DocumentOperation,
+    DocumentReply,
+    DocumentRequest,
+    FoundPassage,
+    KeptDocument,
+    parse_document_reply,
+)
+from sealwright_appliance.documents.refusals import SENTENCES, DocumentCode
+from sealwright_appliance.serve.errors import ApiError
+from sealwright_policies.errors import FormatError
+from sealwright_policies.wire.encoding import document_bytes
+
+TIMEOUT_S = 60.0
+"""For everything but the reading of a file."""
+READING_TIMEOUT_S = 600.0
+_STATUS = {
+    DocumentCode.UNKNOWN: 404,
+    DocumentCode.TOO_LARGE: 413,
+    DocumentCode.BUSY: 429,
+    DocumentCode.FULL: 409,
+    DocumentCode.DISK_FULL: 507,
+    DocumentCode.UNAVAILABLE: 503,
+    DocumentCode.UNREADABLE: 503,
+}
+"""All others are the file's fault: 400."""
+_RETRY_S = {DocumentCode.BUSY: 10, DocumentCode.UNAVAILABLE: 30}
+
+
+def refused(code: DocumentCode, param: str | None = None) -> ApiError:
+    """A refusal as the API has it."""
+    return ApiError(_STATUS.get(code, 400), code, SENTENCES[code], param=param, retry_after_s=_RETRY_S.get(code))
+
+
+class Documents:
+    """The document service behind its socket. Every call raises ApiError for what is refused."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    async def add(self, name: str, size: int, pieces: AsyncIterator[bytes]) -> KeptDocument:
+        """Have a file read and its text kept.
+
+        Args:
+            size: bytes of all pieces.
+        """
+        asked = DocumentRequest(operation=DocumentOperation.ADD, name=name, size=size)
+        return _one(await self._ask(asked, pieces, READING_TIMEOUT_S))
+
+    async def all(self) -> list[KeptDocument]:
+        """Every document, the youngest first."""
+        return list((await self._ask(DocumentRequest(operation=DocumentOperation.LIST))).documents or ())
+
+    async def one(self, document_id: str) -> KeptDocument:
+        """A document."""
+        return _one(await self._ask(_of(DocumentOperation.SHOW, document_id)))
+
+    async def delete(self, document_id: str) -> None:
+        """Have it forgotten."""
+        await self._ask(_of(DocumentOperation.DELETE, document_id))
+
+    async def search(self, question: str, most: int) -> list[FoundPassage]:
+        """Passages that fit a question, the best first."""
+        asked = DocumentRequest(operation=DocumentOperation.SEARCH, question=question, most=most)
+        return list((await self._ask(asked)).passages or ())
+
+    async def _ask(
+        self, asked: DocumentRequest, pieces: AsyncIterator[bytes] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> DocumentReply:
+        try:
+            async with asyncio.timeout(timeout_s):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    head = document_bytes(asked)
+                    writer.write(HEAD.pack(len(head)) + head)
+                    async for piece in pieces or _nothing():
+                        writer.write(piece)
+                        await writer.drain()
+                    reply = parse_document_reply(await _to_the_end(reader))
+                finally:
+                    writer.close()
+                    with suppress(OSError):
+                        await writer.wait_closed()
+        except (OSError, FormatError, TimeoutError):
+            raise refused(DocumentCode.UNAVAILABLE) from None
+        if reply.error is not None:
+            raise refused(reply.error, "file" if asked.operation is DocumentOperation.ADD else None)
+        return reply
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
+
+
+async def _to_the_end(reader: asyncio.StreamReader) -> bytes:
+    content = b""
+    while len(content) <= REPLY_LIMIT and (piece := await reader.read(REPLY_LIMIT)):
+        content += piece
+    return content
+
+
+def _of(operation: DocumentOperation, document_id: str) -> DocumentRequest:
+    """Of one document; a name that cannot be an id is none."""
+    try:
+        return DocumentRequest(operation=operation, document_id=document_id)
+    except ValueError:
+        raise refused(DocumentCode.UNKNOWN) from None
+
+
+def _one(reply: DocumentReply) -> KeptDocument:
+    if not reply.documents:
+        raise refused(DocumentCode.UNAVAILABLE)
+    return reply.documents[0]

@@ -1,0 +1,55 @@
+"""The customer's documents in a real box: read by parsers of their own, kept on the state volume, deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+
+from sealwright_testing import customer
+from sealwright_testing.document_files import docx, encrypted_pdf, pdf, pdf_bomb
+from sealwright_testing.models import ModelStore
+from sealwright_testing.scene import Scene
+
+pytestmark = pytest.mark.vm
+
+SEARCH: Any = {"type": "file_search", "vector_store_ids": ["documents"]}
+
+
+def test_documents_are_read_kept_and_deleted(scene: Scene) -> None:
+    """Hostile ones are refused, and the next is read; what is kept is there behind a restart."""
+    activated = scene.activated
+    sample = ModelStore.load().samples()["medical"][0]
+    box = scene.activated_box().start()
+    box.expect("sealwright: state serving: ")
+    customer.wait_for_https(box)
+    with customer.colleague(box, activated.api_key, activated.placard.tls_fingerprint) as client:
+        assert list(client.files.list()) == []
+        files = {"answer.pdf": pdf(["", "Nothing of interest."]), "plan.docx": docx([sample.answer])}
+        ids = {
+            name: client.files.create(file=(name, content), purpose="assistants").id for name, content in files.items()
+        }
+        for content, code in ((encrypted_pdf(), "document_encrypted"), (pdf_bomb(900), "document_too_complex")):
+            with pytest.raises(openai.BadRequestError) as caught:
+                client.files.create(file=("a.pdf", content), purpose="assistants")
+            assert caught.value.code == code
+        found = client.vector_stores.search("documents", query=sample.answer).data[0]
+        assert found.file_id == ids["plan.docx"]
+        reply = client.responses.create(
+            model="medical",
+            input=sample.question,
+            tools=[SEARCH],
+            include=["file_search_call.results"],
+        )
+        assert reply.output[0].type == "file_search_call"
+        assert reply.output[0].results
+    box.power_off()
+    box.start()
+    box.expect("sealwright: state serving: ")
+    customer.wait_for_https(box)
+    with customer.colleague(box, activated.api_key, activated.placard.tls_fingerprint) as client:
+        assert {one.filename for one in client.files.list()} == set(files)
+        client.files.delete(ids["plan.docx"])
+        assert [one.filename for one in client.files.list()] == ["answer.pdf"]
+    assert "sealwright-parser" not in box.console.text
