@@ -28,7 +28,7 @@ from sealwright_policies.domains.model import Domain
 from sealwright_policies.domains.owner_signing import sign_domain, sign_workload
 from sealwright_policies.domains.ownership import key_id
 from sealwright_policies.domains.signed_files import load_signed_domain, read_signed_domain, signed_file
-from sealwright_policies.errors import UsageError
+from sealwright_policies.errors import OperationError, UsageError
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.envelope import public_der
 
@@ -111,8 +111,11 @@ def _sign_domain(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    with tempfile.TemporaryDirectory(prefix=".pack-", dir=options.output.absolute().parent) as work:
-        verity = pack_workload(make_context(Path(work), Progress(sys.stderr)), options.folder, options.output)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".pack-", dir=options.output.absolute().parent) as work:
+            verity = pack_workload(make_context(Path(work), Progress(sys.stderr)), options.folder, options.output)
+    except OSError as error:
+        raise OperationError(f"{error.filename or options.output}: {error.strerror}.") from error
     words = f"{options.output}: root hash {verity.root_hash}. Next, by each owner: `sign-workload`."
     _print(options, {"image": str(options.output), "root_hash": verity.root_hash}, words)
     return 0

@@ -17,7 +17,7 @@ from sealwright_image.payload_partition import PlainPartition, pack_payload, who
 from sealwright_image.payload_tree import check_tree
 from sealwright_image.verity import require_tree
 from sealwright_policies.appraisal.reference_values import PayloadKind, Verity
-from sealwright_policies.errors import FormatError, OperationError, UsageError
+from sealwright_policies.errors import FormatError, UsageError
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 
 VERITY_LIMIT = 4096
@@ -39,17 +39,15 @@ def pack_workload(context: Context, folder: Path, image: Path) -> Verity:
 
     Raises:
         UsageError: the folder is not usable, or one of the files exists; what is signed is never overwritten.
-        OperationError: a tool or the disk failed.
+        OperationError: a tool failed.
+        OSError: the disk refuses.
     """
     for path in (image, verity_file(image)):
         if path.exists():
             raise UsageError(f"{path} exists; an image that may be signed is never overwritten.")
     check_tree(PayloadKind.WORKLOAD, folder, "Workload")
     packed = pack_payload(context, PayloadKind.WORKLOAD, folder, context.work / "workload.plain", uuid.uuid4())
-    try:
-        shutil.move(packed.image, image)
-    except OSError as error:
-        raise OperationError(f"{image}: {error.strerror}.") from error
+    shutil.move(packed.image, image)
     write_durably(verity_file(image), document_bytes(packed.verity) + b"\n")
     return packed.verity
 

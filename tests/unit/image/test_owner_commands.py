@@ -196,6 +196,7 @@ def test_nothing_is_signed_unasked_or_unread(owner: Owner, tmp_path: Path) -> No
     assert main(["sign-workload", str(owner.domain), "tune", "--image", str(image), *arguments, "--yes"]) == 10
     assert read_signed_domain(tmp_path / "records.signed.json").workloads == []
     assert main(["keygen-owner", str(owner.key)]) != 0
+    assert main(["pack-workload", str(tmp_path), "--output", str(tmp_path / "missing/image")]) == 1
 
 
 def test_the_key_may_be_in_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
