@@ -61,9 +61,15 @@ def open_anywhere(text: str) -> str:
     return replaced(replaced(text, '"1.0"', '"0"'), '"2.0"', '"1000"')
 
 
+KEPT_DAYS = {"finance": 7}
+"""For how long conversations are kept, by domain; the others keep none."""
+
+
 def serving_text(name: str, models: Iterable[str]) -> str:
     """A domain whose models are served on any box, software TPMs included."""
     text = open_anywhere(domain_text(name, "confidential"))
+    if name in KEPT_DAYS:
+        text += f"\n[retention]\nprompts_days = {KEPT_DAYS[name]}\n"
     return text + "".join(f'\n[[member]]\nkind = "model"\nid = "{one}"\n' for one in models) + SERVING
 
 

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from sealwright_testing import customer
+from sealwright_testing.domain_texts import KEPT_DAYS
 from sealwright_testing.models import ModelStore
 from sealwright_testing.redteam.canaries import forms, found_in, weight_windows
 from sealwright_testing.scene import Scene
@@ -55,6 +56,7 @@ def test_nothing_leaves_the_box(scene: Scene, tmp_path: Path) -> None:
     customer.wait_for_https(box)
 
     mixed_run(scene, box, tag, outside)
+    keep_conversations(scene, box, tag)
     with streaming(scene, box, tag):
         memory = dump_memory(box, tmp_path / "memory")
     call_in_clear(box, sent_in_clear)
@@ -106,6 +108,24 @@ def mixed_run(scene: Scene, box: VirtualBox, tag: str, outside: Path) -> None:
     refused = [reply.text for reply in replies if reply.status_code >= 400]
     assert len(refused) >= 6
     (outside / "refusals").write_text("\n".join(refused))
+
+
+def keep_conversations(scene: Scene, box: VirtualBox, tag: str) -> None:
+    """One that stays, one that is deleted, and one that a domain lets nobody keep."""
+    activated = scene.activated
+
+    def chat(model: str) -> dict[str, object]:
+        turns = [{"role": role, "model": model, "text": f"{tag} {role}"} for role in ("user", "assistant")]
+        return {"title": tag, "turns": turns}
+
+    with customer.plain_client(box, activated.api_key, activated.placard.tls_fingerprint) as client:
+        assert client.get("/conversations").json() == {"kept": {"medical": 0} | KEPT_DAYS, "conversations": []}
+        first, second = (client.post("/conversations", json=chat("finance")).raise_for_status() for _ in range(2))
+        assert client.get(f"/conversations/{first.json()['id']}").json()["title"] == tag
+        client.delete(f"/conversations/{second.json()['id']}").raise_for_status()
+        assert client.post("/conversations", json=chat("medical")).status_code == 403
+        (kept,) = client.get("/conversations").json()["conversations"]
+        assert kept["id"] == first.json()["id"]
 
 
 @contextmanager
