@@ -11,6 +11,8 @@ BOX_PORT = 8443
 
 HOST_ADDRESS = "10.0.2.2"
 """This host's loopback, as the box sees it: servers that tests start on 127.0.0.1 answer there."""
+ECHO_PORT = 7
+"""RFC 862."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Machine:
         network: Whether there is a network card.
         isolated: Whether the box reaches nobody, this host included; it can still be reached.
         counted: Whether its clock counts its instructions, one a nanosecond: for one processor, emulated, and slow.
+        echoes: Addresses in 10.0.2.0/24, the box's network, of hosts that send back what comes to their TCP port 7.
         smbios: SMBIOS type 11 strings, as whoever controls the machine's firmware settings can give.
         extra: Further QEMU arguments.
     """
@@ -32,6 +35,7 @@ class Machine:
     network: bool = True
     isolated: bool = False
     counted: bool = False
+    echoes: tuple[str, ...] = ()
     smbios: tuple[str, ...] = ()
     extra: tuple[str, ...] = ()
 
@@ -87,7 +91,8 @@ def qemu_arguments(machine: Machine, files: MachineFiles, *, incoming: bool = Fa
     if machine.network:
         # Host port 0: the system chooses a free one, and VirtualBox asks QEMU which.
         restrict = "on" if machine.isolated else "off"
-        arguments += ["-netdev", f"user,id=net0,restrict={restrict},hostfwd=tcp:127.0.0.1:0-:{BOX_PORT}"]
+        hosts = "".join(f",guestfwd=tcp:{one}:{ECHO_PORT}-cmd:cat" for one in machine.echoes)
+        arguments += ["-netdev", f"user,id=net0,restrict={restrict},hostfwd=tcp:127.0.0.1:0-:{BOX_PORT}{hosts}"]
         arguments += ["-device", "virtio-net-pci,netdev=net0,id=nic,romfile="]
     for value in machine.smbios:
         arguments += ["-smbios", "type=11,value=" + _escape(value)]

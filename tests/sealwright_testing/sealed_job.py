@@ -15,6 +15,24 @@ from sealwright_testing.owner_desk import OwnerDesk
 
 SOURCE = Path(__file__).with_name("planted") / "counting.c"
 ROWS = 3
+OWN_HOST, OTHER_HOST = "10.0.2.100", "10.0.2.101"
+"""What the stranger may reach, and what it tries as well; it has the addresses in itself."""
+CALLS = {
+    "call-own-host": {"done"},
+    "cast-own-host": {"done"},
+    "call-other-port": {"EACCES"},
+    "cast-other-port": {"EPERM"},
+    "call-other-host": {"EHOSTUNREACH", "ETIMEDOUT"},
+    "cast-other-host": {"EPERM"},
+    "ask-name-server": {"EPERM"},
+    "ask-resolver": {"EPERM"},
+    "echo-own-host": {"EACCES", "EPERM"},
+    "call-box": {"EHOSTUNREACH", "ETIMEDOUT"},
+}
+"""What a workload sends whose domain names one host, and a port by TCP and UDP, and what may become of it. Other ports
+by TCP are refused by Landlock, the rest by the packet filter, or where no user may send echoes. That a connection
+was refused is not always told to its socket, which then gives up. Who has no egress has no socket for any of them."""
+NO_SOCKET = "EAFNOSUPPORT"
 DOMAINS = {
     "counting-job": (
         '\n[[member]]\nkind = "data-set"\nid = "rows"\n\n[[member]]\nkind = "workload"\nid = "counting"\n'
@@ -23,7 +41,9 @@ DOMAINS = {
     "unread": '\n[[member]]\nkind = "data-set"\nid = "unread"\n',
     "strangers": (
         '\n[[member]]\nkind = "workload"\nid = "stranger"\n\n[run]\nworkloads = ["stranger"]\n'
-        "\n[resources]\nresults_mib = 16\n"
+        "\n[resources]\nresults_mib = 16\nscratch_mib = 1\n"
+        f'\n[[egress]]\nhost = "{OWN_HOST}"\nport = 7\n'
+        f'\n[[egress]]\nhost = "{OWN_HOST}"\nport = 7\nprotocol = "udp"\n'
     ),
 }
 """By name: what they have beside the least."""

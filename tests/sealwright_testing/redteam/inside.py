@@ -16,6 +16,7 @@ from sealwright_testing.models import ModelStore
 from sealwright_testing.redteam.disarmed import disarmed
 from sealwright_testing.redteam.report import Report
 from sealwright_testing.scene import Scene
+from sealwright_testing.sealed_job import OTHER_HOST, OWN_HOST
 from sealwright_testing.smbios import injecting
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
@@ -50,7 +51,8 @@ class Inside:
 def boot_planted(scene: Scene) -> Inside:
     """Activate a test image in a machine with evil devices, and wait until every attempt is made."""
     further = scene.directory / "further.raw"
-    machine = with_devices(injecting(TEST_MACHINE), further, scene.directory / "stick.raw")
+    machine = dataclasses.replace(injecting(TEST_MACHINE), echoes=(OWN_HOST, OTHER_HOST))
+    machine = with_devices(machine, further, scene.directory / "stick.raw")
     box = scene.fresh_box(image=scene.world.planted.image, machine=machine).start()
     placard = customer.read_placard(box)
     customer.wait_for_https(box)

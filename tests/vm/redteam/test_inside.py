@@ -16,6 +16,8 @@ import pytest
 from sealwright_image.confinement import POLICIES
 from sealwright_image.firewall import firewall_rules
 from sealwright_image.trusted_base import open_ports
+from sealwright_policies.domains.compiler.mounts import EVERY, INERT
+from sealwright_policies.mounts import MountOption
 from sealwright_testing.models import ModelStore
 from sealwright_testing.redteam.attempts import (
     BY_THE_BOX,
@@ -28,7 +30,7 @@ from sealwright_testing.redteam.attempts import (
 )
 from sealwright_testing.redteam.inside import Inside
 from sealwright_testing.redteam.report import Report
-from sealwright_testing.sealed_job import ROWS
+from sealwright_testing.sealed_job import CALLS, NO_SOCKET, OTHER_HOST, ROWS
 from sealwright_testing.smbios import INJECTED
 
 pytestmark = [pytest.mark.vm, pytest.mark.redteam, pytest.mark.long]
@@ -113,7 +115,10 @@ def test_a_workload_reads_its_data_set_and_nothing_else(inside: Inside) -> None:
         "read-state": "ENOENT",
         "read-keys": "ENOENT",
         "read-box": "ENOENT",
-        "network": "EAFNOSUPPORT",
+        "netlink": "EAFNOSUPPORT",
+        "ipv6": "EAFNOSUPPORT",
+        "mounted-program": "ro nodev nosuid",
+        "mounted-results": "rw nodev nosuid noexec",
         "agent": "ENOENT",
         "link": "EPERM",
         "run-own-copy": "EACCES",
@@ -121,13 +126,20 @@ def test_a_workload_reads_its_data_set_and_nothing_else(inside: Inside) -> None:
         "run-itself": "done",
         "unit": "active 0",
     }
-    assert written_by("counting", inside) == kept | {
+    assert written_by("counting", inside) == kept | dict.fromkeys(CALLS, NO_SOCKET) | {
+        "mounted-rows": "ro nodev nosuid noexec",
+        "mounted-scratch": "ro nodev nosuid noexec",
         "enter-results-of-counting-job": "done",
         "enter-results-of-strangers": "ENOENT",
         "rows": str(ROWS),
         "change-rows": "EROFS",
     }
-    assert written_by("stranger", inside) == kept | {
+    written = written_by("stranger", inside)
+    calls = {name: written.pop(name) for name in CALLS}
+    assert {name: what for name, what in calls.items() if what not in CALLS[name]} == {}
+    assert written == kept | {
+        "mounted-rows": "ENOENT",
+        "mounted-scratch": "rw nodev nosuid noexec",
         "enter-results-of-counting-job": "ENOENT",
         "enter-results-of-strangers": "done",
         "rows": "ENOENT",
@@ -139,6 +151,19 @@ def test_a_workload_reads_its_data_set_and_nothing_else(inside: Inside) -> None:
     }
     assert "payload unread: NOT_RUN: No workload that may read it is open." in inside.report.console
     assert inside.report.lines("image") == ["counting 0", "rows EACCES"]
+
+
+def test_a_host_that_a_workload_does_not_reach_is_there(inside: Inside) -> None:
+    """The control of call-other-host: root is refused it as well, and is answered once the packet filter lets it."""
+    assert inside.report.lines("call") == [f"{OTHER_HOST} refused", f"{OTHER_HOST} answered"]
+
+
+def test_payloads_are_mounted_as_their_domains_say(inside: Inside) -> None:
+    found = {name: options.split(",") for name, options in map(str.split, inside.report.lines("mounted"))}
+    assert found.keys() == {*ModelStore.load().names, "rows", "counting", "stranger"}
+    for name, options in found.items():
+        expected = EVERY if name in ("counting", "stranger") else (*EVERY, *INERT)
+        assert {one for one in MountOption if one in options} == set(expected), name
 
 
 def written_by(workload: str, inside: Inside) -> dict[str, str]:

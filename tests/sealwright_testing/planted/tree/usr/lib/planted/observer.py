@@ -13,6 +13,9 @@ It prints, besides the lines of the intruder,
     workload NAME LINE              what a workload has written
     data-set NAME open|closed       whether the kernel has a device of a data set
     image PAYLOAD RESULT            what came of running the program in a payload as root, where mounts forbid nothing
+    mounted PAYLOAD OPTIONS         how it is mounted, as in /proc/mounts (proc(5))
+    call HOST refused|answered      whether root reaches a host that the stranger tries, first as it is, then with a
+                                    rule in the packet filter that lets it
     table NAME: LINE                a table of device-mapper, with its keys, as root is shown it (dmsetup(8))
     left key DESCRIPTION            a key of type logon in the kernel's keyrings (proc_keys(5)); or "none"
     port PROTOCOL/NUMBER            a port on which somebody listens
@@ -58,6 +61,9 @@ RESULTS = Path("/var/lib/sealwright/results")
 WORKLOADS = {"counting": "counting-job", "stranger": "strangers"}
 """And the domains in which they run."""
 WORKLOAD_S = 60.0
+OTHER_HOST, ECHO_PORT = "10.0.2.101", 7
+"""Somewhere that the stranger's domain does not name."""
+CALL_S = 30.0
 KNOCKED = 9998
 """A port that no service of the box has."""
 UNITS = ("sealwright-agent.service", "sealwright-gateway.service", "sealwright-engine@medical.service")
@@ -232,6 +238,25 @@ def run_image(payload: str) -> None:
     print("image", payload, ended, flush=True)
 
 
+def report_mounts() -> None:
+    rows = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    for _, place, _, options, *_ in rows:
+        if Path(place).parent == RUN / "payloads":
+            print("mounted", Path(place).name, options, flush=True)
+
+
+def call_other_host() -> None:
+    for rule in ("", f"insert rule inet sealwright output ip daddr {OTHER_HOST} tcp dport {ECHO_PORT} accept\n"):
+        subprocess.run(["nft", "--file", "-"], input=rule, text=True, check=True)
+        try:
+            with socket.create_connection((OTHER_HOST, ECHO_PORT), timeout=CALL_S) as client:
+                client.sendall(b"weights")
+                answer = client.recv(100)
+        except OSError:
+            answer = b""
+        print("call", OTHER_HOST, "answered" if answer else "refused", flush=True)
+
+
 def report_keys() -> None:
     """What root sees of volume keys. In /proc/keys the type stands in the eighth column, a description behind it."""
     shown = subprocess.run(["dmsetup", "table", "--showkeys"], capture_output=True, text=True, check=True)
@@ -361,6 +386,7 @@ def run_armed() -> None:
     report_data_sets()
     for payload in ("counting", "rows"):
         run_image(payload)
+    report_mounts()
     report_keys()
     report_ports()
     report_devices()
@@ -371,6 +397,7 @@ def run_armed() -> None:
     in_place_of_services()
     for name in INTERPRETERS:
         start_interpreter(name)
+    call_other_host()
     await_knock()
 
 
