@@ -104,7 +104,12 @@ def mixed_run(scene: Scene, box: VirtualBox, tag: str, outside: Path) -> None:
         ]
         with suppress(httpx.HTTPError):
             client.request(tag, "/v1/models")
-    assert [reply.status_code for reply in replies[:2]] == [200, 200]
+        file = {"file": (f"{tag}.txt", f"The word is {tag}. " * 20)}
+        replies.append(client.post("/v1/files", data={"purpose": "assistants"}, files=file))
+        search = {"type": "file_search", "vector_store_ids": ["documents"]}
+        question = {"model": "medical", "input": f"What of {tag}?", "tools": [search]}
+        replies.append(client.post("/v1/responses", json=question))
+    assert [reply.status_code for reply in [*replies[:2], *replies[-2:]]] == [200, 200, 200, 200]
     refused = [reply.text for reply in replies if reply.status_code >= 400]
     assert len(refused) >= 6
     (outside / "refusals").write_text("\n".join(refused))
