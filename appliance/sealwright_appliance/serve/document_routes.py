@@ -5,6 +5,7 @@ Whoever has a key may list and search; an administrator's is needed to bring a d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,8 @@ FORM_OVERHEAD = 64 * 1024
 """Bytes of an upload besides its file."""
 PURPOSES = ("assistants", "user_data")
 PIECE = 256 * 1024
+UPLOADS_AT_ONCE = 4
+"""In a gateway: what has come of a file is in memory."""
 
 
 class SearchRequest(Part):
@@ -52,6 +55,7 @@ def parse_search_request(body: bytes) -> SearchRequest:
 
 def add_document_routes(app: FastAPI, gate: Gate, documents: Documents) -> None:
     """Add them."""
+    uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     @app.get("/v1/files")
     async def files(request: Request) -> dict[str, Any]:
@@ -63,11 +67,14 @@ def add_document_routes(app: FastAPI, gate: Gate, documents: Documents) -> None:
     @app.post("/v1/files")
     async def upload(request: Request) -> dict[str, Any]:
         await _admin(gate, request)
-        file = await uploaded(request)
-        try:
-            kept = await documents.add(file.filename or "", file.size or 0, _pieces(file))
-        finally:
-            await file.close()
+        if uploads.locked():
+            raise refused(DocumentCode.BUSY)
+        async with uploads:
+            file = await uploaded(request)
+            try:
+                kept = await documents.add(file.filename or "", file.size or 0, _pieces(file))
+            finally:
+                await file.close()
         return described(kept)
 
     @app.get("/v1/files/{document_id}")
