@@ -51,16 +51,18 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.recent_lines import RecentLines
 from sealwright_appliance.release_files import load_outflow, load_service
 from sealwright_appliance.renewal import Renewal
-from sealwright_appliance.status import PayloadState, WorkloadRun
+from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.support import BoxSupport, add_support
 from sealwright_appliance.volume_client import VolumeClient
 from sealwright_appliance.volume_service import Volumes
+from sealwright_appliance.workloads import ENDED
 from sealwright_policies.domains.model import Metering
 from sealwright_policies.errors import OperationError, SealwrightError
 
 LOOK_S = 5.0
 """Between two looks at workloads that run."""
+RESULTS_FULL = "The volume for the results of its domain is full (results_mib): what it wrote last may be missing."
 
 
 @dataclass
@@ -121,10 +123,11 @@ class Agent:
         waiting = {one.payload_id for one in self.board.status.workloads}
         while waiting and not self.keeper.stop.wait(LOOK_S):
             for name in sorted(waiting):
-                run = self.volumes.run_of(name)
-                if run is not None:
-                    self.board.set_run(name, run)
-                if run in (WorkloadRun.DONE, WorkloadRun.FAILED):
+                seen = self.volumes.run_of(name)
+                if seen is None:
+                    continue
+                self.board.set_run(name, seen.run, RESULTS_FULL if seen.results_full else "")
+                if seen.run in ENDED:
                     waiting.discard(name)
 
     def _given_up(self, payload_id: str, failure: Obstacle) -> Obstacle:
@@ -177,7 +180,9 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
     if boot.state_volume_open and release_id:
         claim, handover = Claim(paths.claim), Handover(board, volumes.restart)
         activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
-    flows = BoxFlows.of(renewal, board, tpm_lock, keeper.calendar.now) if renewal is not None else None
+    flows = None
+    if renewal is not None:
+        flows = BoxFlows.of(renewal, board, tpm_lock, keeper.calendar.now, volumes.forget)
     if meter_keeper is not None and flows is not None and renewal is not None:
         meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, paths.flows / "reported.json").report
     outflow = _outflow(paths, board)

@@ -8,6 +8,21 @@ from pathlib import Path
 
 from sealwright_policies.errors import OperationError
 
+KEPT_FREE = 64 * 1024 * 1024
+"""Bytes of the state volume that no file of a domain or workload takes: leases have to be stored."""
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free on the volume of a folder.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise OperationError(f"{folder} cannot be used: {error.strerror}.") from None
+
 
 def write_durably(path: Path, content: bytes, *, mode: int = 0o600, group: str | None = None) -> None:
     """Replace a file so that after a crash there is the old content or the new, never a mixture.

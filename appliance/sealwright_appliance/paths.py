@@ -200,7 +200,7 @@ class Paths:
 
     @property
     def results(self) -> Path:
-        """What workloads have written, a folder for each domain. Root's alone, and its own unit's."""
+        """What workloads have written, a volume for each domain. Root's alone, and its own unit's."""
         return self.state / "results"
 
     @property

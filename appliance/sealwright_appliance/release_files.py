@@ -18,7 +18,6 @@ from sealwright_policies.outflow import NOTHING_SAID, OUTFLOW_LIMIT, ReleaseOutf
 from sealwright_policies.wire.encoding import parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.service import LicenseService
-from sealwright_policies.workloads import NO_WORKLOADS, WORKLOADS_LIMIT, ReleaseWorkloads, parse_workloads
 
 SMALL_FILE = 64 * 1024
 ROOT_HASH = "roothash="
@@ -88,16 +87,6 @@ def load_service(paths: Paths) -> LicenseService:
 def load_manifest_key(paths: Paths) -> ec.EllipticCurvePublicKey:
     """The key that signs releases, measured with the root."""
     return _load_key(paths.manifest_key, "The manifest key")
-
-
-def load_workloads(paths: Paths) -> ReleaseWorkloads:
-    """Which workloads may run; none where the root says nothing.
-
-    Raises:
-        FormatError: it is malformed.
-    """
-    content = read_file(paths.workload_plans, WORKLOADS_LIMIT)
-    return NO_WORKLOADS if content is None else parse_workloads(content)
 
 
 def load_mounts(paths: Paths) -> ReleaseMounts:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.result_retention import carry_date
 from sealwright_appliance.status import PayloadState, PayloadStatus, WorkloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import OperationError, SealwrightError
@@ -41,11 +42,13 @@ def lay_out_adapters(
         if (base := models.get(plan.base)) is None:
             continue
         try:
-            content = read_result(paths.results / plan.domain / f"{name}.gguf", ADAPTER_LIMIT)
+            source, laid_out = paths.results / plan.domain / f"{name}.gguf", paths.payloads / name / ADAPTER_FILE
+            content = read_result(source, ADAPTER_LIMIT)
             if content is None:
                 continue
-            write_durably(paths.payloads / name / ADAPTER_FILE, content, mode=READABLE)
-            (paths.payloads / name).chmod(SEARCHABLE)
+            write_durably(laid_out, content, mode=READABLE)
+            carry_date(source, laid_out)
+            laid_out.parent.chmod(SEARCHABLE)
         except (SealwrightError, OSError) as error:
             say(f"adapter {name}: {error}")
             continue
@@ -63,13 +66,22 @@ def lay_out_adapters(
 
 
 def describe_workloads(
-    paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads, say: Callable[[str], None]
+    paths: Paths,
+    payloads: Sequence[PayloadStatus],
+    plans: ReleaseWorkloads,
+    say: Callable[[str], None],
+    without_place: Mapping[str, str],
 ) -> tuple[WorkloadStatus, ...]:
-    """The open workloads, and what those of earlier boots tell the customer, if their domain lets them."""
+    """The open workloads, and what those of earlier boots tell the customer, if their domain lets them.
+
+    Args:
+        without_place: why there is no volume for a domain's results.
+    """
     return tuple(
         WorkloadStatus(
             payload_id=one.payload_id,
             domain=one.domain,
+            sentence=without_place.get(one.domain, ""),
             metrics=_metrics(paths, one.payload_id, plans, say),
         )
         for one in payloads

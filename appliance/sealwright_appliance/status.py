@@ -96,6 +96,8 @@ class WorkloadStatus(Document):
     payload_id: Identifier
     domain: str
     run: WorkloadRun = WorkloadRun.WAITING
+    sentence: str = ""
+    """Why it does not run, or what was wrong when it ended; a bit at most of what it has done."""
     metrics: dict[str, float] = Field(default_factory=dict)
     """Of its runs in earlier boots, if its domain lets them be seen; by
     :class:`~sealwright_policies.workloads.Metric`."""

@@ -18,6 +18,7 @@ from sealwright_appliance.status import (
     PayloadStatus,
     WorkloadRun,
 )
+from sealwright_appliance.workloads import ENDED
 
 NO_CONTACT = "No contact with the licence service in this boot yet."
 
@@ -96,15 +97,15 @@ class StatusBoard:
             if reason is not None:
                 self._console.say(f"payload {payload_id}: {reason.code}: {reason.sentence}")
 
-    def set_run(self, payload_id: str, run: WorkloadRun) -> None:
-        """Note how far a workload has come; that it has ended goes to the console."""
+    def set_run(self, payload_id: str, run: WorkloadRun, sentence: str = "") -> None:
+        """Note how far a workload has come; that it has ended, and what was wrong then, goes to the console."""
         with self._lock:
+            change = {"run": run} | ({"sentence": sentence} if sentence else {})
             workloads = tuple(
-                one.model_copy(update={"run": run}) if one.payload_id == payload_id else one
-                for one in self._status.workloads
+                one.model_copy(update=change) if one.payload_id == payload_id else one for one in self._status.workloads
             )
-            if workloads != self._status.workloads and run in (WorkloadRun.DONE, WorkloadRun.FAILED):
-                self._console.say(f"workload {payload_id}: {run.value}")
+            if workloads != self._status.workloads and run in ENDED:
+                self._console.say(f"workload {payload_id}: {run.value}{f': {sentence}' if sentence else ''}")
             self._status = self._status.model_copy(update={"workloads": workloads})
 
     def say(self, line: str) -> None:

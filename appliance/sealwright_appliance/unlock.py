@@ -15,7 +15,7 @@ seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
@@ -35,9 +35,9 @@ from sealwright_appliance.release_files import (
     keep_signed_files,
     load_release,
     load_service,
-    load_workloads,
     with_variants,
 )
+from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.results import describe_workloads, lay_out_adapters
 from sealwright_appliance.run import run
 from sealwright_appliance.state_header import checked_header, read_header
@@ -62,7 +62,7 @@ from sealwright_appliance.tpm_device import TpmDevice, open_tpm
 from sealwright_appliance.tpm_evidence import read_boot_logs
 from sealwright_appliance.tpm_keys import endorsement_key
 from sealwright_appliance.tpm_provision import ProvisionedTpm, provision
-from sealwright_appliance.workloads import prepare_workloads
+from sealwright_appliance.workloads import load_workloads, prepare_workloads, runnable
 from sealwright_policies.appraisal.reference_values import STATE_SET
 from sealwright_policies.appraisal.release import Release
 from sealwright_policies.errors import FormatError, OperationError, SealwrightError, VerificationError
@@ -111,21 +111,33 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         _close(paths, console)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     plans = load_workloads(paths) if result.state is BoxState.UNLOCKED else NO_WORKLOADS
-    result = _with_results(paths, result, plans, console)
+    without_place = _open_results(paths, result, plans, console)
+    result = _with_results(paths, result, plans, console, without_place)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
         prepare_engines(paths, open_models(result.payloads), plans)
-        prepare_workloads(paths, result.payloads, plans)
+        prepare_workloads(paths, result.payloads, plans, without_place)
     give_to_agent(paths)
     give_to_document_service(paths)
     _announce(paths, console, result)
     return result
 
 
-def _with_results(paths: Paths, result: BootResult, plans: ReleaseWorkloads, console: Console) -> BootResult:
+def _open_results(paths: Paths, result: BootResult, plans: ReleaseWorkloads, console: Console) -> dict[str, str]:
+    """Volumes on which workloads write; why one is not there, by domain. In a locked box they stay closed."""
+    if result.state is not BoxState.UNLOCKED:
+        return {}
+    needed = {plans.workloads[name].domain for name in runnable(result.payloads, plans)}
+    known = {path.stem for path in paths.domains.glob("*.json")}
+    return ResultVolumes(paths.results, run, console.say).open(plans.results, needed, known)
+
+
+def _with_results(
+    paths: Paths, result: BootResult, plans: ReleaseWorkloads, console: Console, without_place: Mapping[str, str]
+) -> BootResult:
     """Adapters and metrics that workloads of earlier boots have written."""
     adapters = lay_out_adapters(paths, result.payloads, plans, console.say)
-    described = describe_workloads(paths, result.payloads, plans, console.say)
+    described = describe_workloads(paths, result.payloads, plans, console.say, without_place)
     return result.model_copy(update={"payloads": [*result.payloads, *adapters], "workloads": described})
 
 

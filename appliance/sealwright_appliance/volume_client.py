@@ -6,9 +6,9 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_appliance.status import WorkloadRun
 from sealwright_appliance.volume_messages import MESSAGE_LIMIT, VolumeOperation, VolumeReply, VolumeRequest
 from sealwright_appliance.volume_service import received
+from sealwright_appliance.workloads import ObservedRun
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 
@@ -33,23 +33,29 @@ class VolumeClient:
         except OperationError:
             return False
 
-    def run_of(self, payload_id: str) -> WorkloadRun | None:
+    def run_of(self, payload_id: str) -> ObservedRun | None:
         """Ask how far a workload has come; None if there is nobody to ask."""
         try:
-            return self._ask(VolumeOperation.RUN, payload_id).run
+            reply = self._ask(VolumeOperation.RUN, payload_id)
         except OperationError:
             return None
+        return None if reply.run is None else ObservedRun(reply.run, reply.results_full)
+
+    def forget(self, now: int) -> tuple[str, ...]:
+        """Have removed what is over of the results of workloads."""
+        return self._ask(VolumeOperation.FORGET, now=now).forgotten
 
     def restart(self) -> None:
         """Have the box restarted."""
         self._ask(VolumeOperation.RESTART)
 
-    def _ask(self, operation: VolumeOperation, payload_id: str | None = None) -> VolumeReply:
+    def _ask(self, operation: VolumeOperation, payload_id: str | None = None, *, now: int | None = None) -> VolumeReply:
+        request = VolumeRequest(operation=operation, payload_id=payload_id, now=now)
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(TIMEOUT_S)
                 connection.connect(str(self.path))
-                connection.sendall(document_bytes(VolumeRequest(operation=operation, payload_id=payload_id)))
+                connection.sendall(document_bytes(request))
                 connection.shutdown(socket.SHUT_WR)
                 reply = parse_json(VolumeReply, received(connection), limit=MESSAGE_LIMIT)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What the agent may ask of the volume service: four things, each about one payload or the box.
+"""What the agent may ask of the volume service: five things, each about one payload or the box.
 
 One request for each connection of ``/run/sealwright/volumes.sock``: a JSON document up to the end of what the client
 sends, then the reply up to the end of the connection.
@@ -12,7 +12,9 @@ from typing import Annotated
 from pydantic import Field
 
 from sealwright_appliance.status import WorkloadRun
+from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import Document, Identifier
+from sealwright_policies.workloads import MOST
 
 MESSAGE_LIMIT = 4096
 """Bytes of a request or reply."""
@@ -28,6 +30,8 @@ class VolumeOperation(StrEnum):
     """Has verity refused a block of it?"""
     RUN = "run"
     """How far has a workload come?"""
+    FORGET = "forget"
+    """Remove what workloads have written and their domains keep no longer."""
     RESTART = "restart"
     """Restart the box."""
 
@@ -38,6 +42,8 @@ class VolumeRequest(Document):
     operation: VolumeOperation
     payload_id: Identifier | None = None
     """None for what concerns the box."""
+    now: Seconds | None = None
+    """For FORGET: of the calendar of retention, which the agent keeps."""
 
 
 class VolumeReply(Document):
@@ -49,3 +55,7 @@ class VolumeReply(Document):
     """Answers INSPECT."""
     run: WorkloadRun | None = None
     """Answers RUN."""
+    results_full: bool = False
+    """Answers RUN, of a workload that has ended."""
+    forgotten: Annotated[tuple[Identifier, ...], Field(max_length=MOST)] = ()
+    """Answers FORGET: adapters that are served no longer."""

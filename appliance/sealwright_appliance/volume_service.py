@@ -1,8 +1,8 @@
 """The one process of the running box that may close volumes: root, with CAP_SYS_ADMIN and without a network.
 
 It starts the engines and workloads that :mod:`.unlock` has prepared, drops what they leave in the page cache, and does
-what the agent asks (:mod:`.volume_messages`): close a payload, look at one, restart the box. It opens no volume: that
-was over when PCR 15 was closed.
+what the agent asks (:mod:`.volume_messages`): close a payload, look at one, remove results that are over, restart the
+box. It opens no volume: that was over when PCR 15 was closed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from sealwright_appliance import volumes, workloads
 from sealwright_appliance.engines import unit
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.result_retention import forget_results, is_over
+from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.results import ADAPTER_FILE
 from sealwright_appliance.run import ToolError, run
-from sealwright_appliance.status import WorkloadRun
 from sealwright_appliance.volume_messages import (
     MESSAGE_LIMIT,
     SENTENCE_LIMIT,
@@ -55,8 +56,18 @@ class Volumes(Protocol):
     def is_corrupted(self, payload_id: str) -> bool:
         """Whether verity has refused a block since the payload was opened."""
 
-    def run_of(self, payload_id: str) -> WorkloadRun | None:
+    def run_of(self, payload_id: str) -> workloads.ObservedRun | None:
         """How far a workload has come; None if nobody knows."""
+
+    def forget(self, now: int) -> tuple[str, ...]:
+        """Remove what is over of the results of workloads; adapters that are served no longer.
+
+        Args:
+            now: of the calendar of retention, seconds.
+
+        Raises:
+            OperationError: not all of it went.
+        """
 
     def restart(self) -> None:
         """Restart the machine: the only way to another unsealing."""
@@ -118,12 +129,38 @@ class VolumeService:
             if name != payload_id and wanted in (self.paths.engine_environments / name).read_text("utf-8")
         ]
 
-    def run_of(self, payload_id: str) -> WorkloadRun | None:
+    def run_of(self, payload_id: str) -> workloads.ObservedRun | None:
         """See :class:`Volumes`."""
         try:
-            return workloads.run_state(self.execute(workloads.show(payload_id)))
+            run = workloads.run_state(self.execute(workloads.show(payload_id)))
         except ToolError:
             return None
+        plan = workloads.load_workloads(self.paths).workloads.get(payload_id) if run in workloads.ENDED else None
+        full = plan is not None and ResultVolumes(self.paths.results).is_full(plan.domain)
+        return workloads.ObservedRun(run, full)
+
+    def forget(self, now: int) -> tuple[str, ...]:
+        """See :class:`Volumes`."""
+        plans = workloads.load_workloads(self.paths)
+        files = {name: self.paths.payloads / name / ADAPTER_FILE for name in plans.adapters}
+        over = [
+            name
+            for name, plan in plans.adapters.items()
+            if plan.domain in plans.results
+            and files[name].exists()
+            and is_over(files[name], plans.results[plan.domain].days, now)
+        ]
+        failures: list[str] = []
+        for name in over:
+            (self.paths.engine_environments / name).unlink(missing_ok=True)  # first, as in close
+            failed = self._attempt([["systemctl", "stop", unit(name)]])
+            if not failed:
+                files[name].unlink()
+            failures += failed
+        forget_results(self.paths.results, plans.results, now)
+        if failures:
+            raise OperationError(f"An adapter is still served: {failures[0]}")
+        return tuple(over)
 
     def restart(self) -> None:
         """See :class:`Volumes`."""
@@ -136,11 +173,14 @@ class VolumeService:
             if asked.operation is VolumeOperation.RESTART:
                 self.restart()
                 return VolumeReply()
+            if asked.operation is VolumeOperation.FORGET and asked.now is not None:
+                return VolumeReply(forgotten=self.forget(asked.now))
             payload_id = self._own_payload(asked.payload_id)
             if asked.operation is VolumeOperation.INSPECT:
                 return VolumeReply(corrupted=self.is_corrupted(payload_id))
             if asked.operation is VolumeOperation.RUN:
-                return VolumeReply(run=self.run_of(payload_id))
+                seen = self.run_of(payload_id)
+                return VolumeReply() if seen is None else VolumeReply(run=seen.run, results_full=seen.results_full)
             self.close(payload_id)
         except (SealwrightError, OSError) as error:
             return VolumeReply(error=str(error)[:SENTENCE_LIMIT])

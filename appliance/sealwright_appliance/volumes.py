@@ -129,6 +129,16 @@ def make_ext4(device: Path, label: str) -> Argv:
     return ["mkfs.ext4", "-q", "-F", "-L", label, "-E", "nodiscard", str(device)]
 
 
+RESULT_FILES_PER_MIB, RESULT_FILES_MOST = 64, 65_536
+"""Files and folders on a volume of results; each of them is looked at when what is over is removed."""
+
+
+def make_results(file: Path, size: int) -> Argv:
+    """Make the file system that a domain's workloads write on; ``size`` is in bytes."""
+    files = min(size // 2**20 * RESULT_FILES_PER_MIB, RESULT_FILES_MOST)
+    return ["mkfs.ext4", "-q", "-F", "-N", str(files), "-E", "nodiscard", str(file)]
+
+
 # The state volume (LUKS2): made by the box at its first boot.
 
 LUKS_NAME = "sealwright-state"

@@ -1,24 +1,35 @@
 """Workloads: programs of the vendor or of a data's owner that run on sealed payloads (policies/spec/domain.md, 7).
 
-:mod:`.payloads` asks here which payloads are opened; :mod:`.unlock` has the places made, :mod:`.volume_service` starts
-the units. What a workload sees is in its unit, compiled from its domain; its results lie on the state volume.
+:mod:`.payloads` asks here which payloads are opened; :mod:`.unlock` has the marks made, :mod:`.volume_service` starts
+the units. What a workload sees is in its unit, compiled from its domain; where it writes is :mod:`.result_volumes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from sealwright_appliance.boot import BoxCode, Obstacle
-from sealwright_appliance.files import write_durably
+from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import PayloadState, PayloadStatus, WorkloadRun
 from sealwright_policies.appraisal.reference_values import Manifest, Payload, PayloadKind
 from sealwright_policies.domains.ownership import require_owners
 from sealwright_policies.errors import VerificationError
-from sealwright_policies.workloads import ReleaseWorkloads
+from sealwright_policies.workloads import NO_WORKLOADS, WORKLOADS_LIMIT, ReleaseWorkloads, parse_workloads
 
+ENDED = (WorkloadRun.DONE, WorkloadRun.FAILED)
 ALL_UNITS = "sealwright-workload@*.service"
 """Every workload's unit that runs, as systemctl takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRun:
+    """What is seen of a workload's run from outside."""
+
+    run: WorkloadRun
+    results_full: bool = False
+    """It has ended, and the volume of its domain is full. While it runs nobody is told: it could speak by that."""
 
 
 def unit(payload_id: str) -> str:
@@ -82,18 +93,30 @@ def runnable(payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads) -> list
     return sorted(name for name, plan in plans.workloads.items() if name in opened and closed.isdisjoint(plan.reads))
 
 
-def prepare_workloads(paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads) -> None:
-    """Make the places for results, and a mark for each workload: what is marked is started.
+def load_workloads(paths: Paths) -> ReleaseWorkloads:
+    """Which workloads may run; none where the root says nothing.
 
     Raises:
-        OSError: the disk refuses.
+        FormatError: it is malformed.
+    """
+    content = read_file(paths.workload_plans, WORKLOADS_LIMIT)
+    return NO_WORKLOADS if content is None else parse_workloads(content)
+
+
+def prepare_workloads(
+    paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads, without_place: Mapping[str, str]
+) -> None:
+    """Make a mark for each workload: what is marked is started.
+
+    Args:
+        paths: of the box.
+        payloads: with their states.
+        plans: what the verity root lets run.
+        without_place: domains whose volume for results is not there.
+
+    Raises:
+        OperationError: the disk refuses.
     """
     for name in runnable(payloads, plans):
-        plan = plans.workloads[name]
-        if plan.results:
-            paths.results.mkdir(mode=0o700, exist_ok=True)
-            place = paths.results / plan.domain
-            place.mkdir(exist_ok=True)
-            # systemd draws the workload's user; nobody else comes through the folder above.
-            place.chmod(0o1777)
-        write_durably(paths.workloads / name, b"")
+        if plans.workloads[name].domain not in without_place:
+            write_durably(paths.workloads / name, b"")

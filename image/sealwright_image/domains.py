@@ -13,6 +13,9 @@ from sealwright_policies.domains.reader import DomainFile
 from sealwright_policies.domains.signed_files import load_signed_domain
 from sealwright_policies.errors import UsageError, VerificationError
 
+OWN_STATE_MIB = 96
+"""Of the state volume for LUKS2, ext4 and what no result may take (``KEPT_FREE`` of the appliance)."""
+
 
 def load_domains(config: Config) -> Domains:
     """Read the domain files of a product.
@@ -25,6 +28,7 @@ def load_domains(config: Config) -> Domains:
     domains = verify_domains([load_domain(path) for path in config.domains])
     for payload in config.payloads:
         _check_payload(payload, domains.by_name[payload.domain], config.version)
+    _check_results(config, domains)
     if config.peers and not any(one.domain.chain for one in domains):
         raise UsageError(f"{config.product_file}: peers are named, and no domain takes anything from another.")
     return domains
@@ -63,6 +67,17 @@ def require_workloads(domains: Domains, signed: Mapping[str, SignedDomain], imag
                 f"{source.place(('run', 'workloads'))}: {sentence} Pack it once (`sealwright-image pack-workload`), and"
                 " have that image signed (`sign-workload`): a folder is another image in each build.",
             ) from error
+
+
+def _check_results(config: Config, domains: Domains) -> None:
+    """Demand that what workloads may write has room on the state volume, with what the box itself needs there."""
+    running = {payload.domain for payload in config.payloads if payload.kind is PayloadKind.WORKLOAD}
+    results = sum(domains.by_name[name].domain.resources.results_mib for name in running)
+    if (results + OWN_STATE_MIB) * 1024 * 1024 > config.state_bytes:
+        raise UsageError(
+            f"{config.product_file}: state.size_mib is {config.state_bytes // (1024 * 1024)}, and the domains of its"
+            f" workloads declare {results} MiB of results; the box needs {OWN_STATE_MIB} MiB beside them."
+        )
 
 
 def _check_payload(payload: PayloadConfig, source: DomainFile, version: str) -> None:

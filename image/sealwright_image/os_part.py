@@ -26,6 +26,7 @@ from sealwright_image.preflight import Inputs
 from sealwright_image.run import TOOLCHAIN, toolchain
 from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.domains.compiler import compile_units
+from sealwright_policies.domains.compiler.journal import JOURNAL_FILE, journal
 from sealwright_policies.domains.compiler.mounts import mounts
 from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.domains.compiler.workloads import workloads
@@ -101,7 +102,7 @@ def os_config(config: Config, inputs: Inputs, source: OsSource, workload_root_ha
             "workloads.json": document_bytes(workloads(inputs.domains)),
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },
-        domain_files=compile_units(inputs.domains),
+        domain_files=compile_units(inputs.domains) | {JOURNAL_FILE: journal(inputs.domains).encode()},
         workload_root_hashes=tuple(sorted(workload_root_hashes)),
         firewall=firewall_rules((POLICIES / "firewall.nft").read_text(), custodians.service.url, config.peers),
         signer=SecureBootSigner(keys.db.key, keys.db.certificate_file),

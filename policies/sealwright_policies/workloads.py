@@ -31,8 +31,6 @@ class WorkloadPlan(Document):
     """Where its results lie."""
     reads: Annotated[tuple[Identifier, ...], Field(max_length=MOST)]
     """Payload ids of the models and data sets that it sees."""
-    results: bool
-    """Whether it has a place for results."""
     metrics: bool = False
     """Whether the box's customer may see the metrics among them."""
 
@@ -45,6 +43,14 @@ class AdapterPlan(Document):
     """Payload id of the model that it changes."""
 
 
+class ResultsPlan(Document):
+    """The volume on which the workloads of a domain write."""
+
+    mib: Annotated[int, Field(ge=1, lt=2**32)]
+    days: Annotated[int, Field(ge=0, lt=2**16)]
+    """For how long a file stays there."""
+
+
 class ReleaseWorkloads(Document):
     """``workloads.json``."""
 
@@ -53,6 +59,8 @@ class ReleaseWorkloads(Document):
     """By payload id."""
     adapters: Annotated[dict[Identifier, AdapterPlan], Field(max_length=MOST)] = Field(default_factory=dict)
     """By member id."""
+    results: Annotated[dict[Identifier, ResultsPlan], Field(max_length=MOST)] = Field(default_factory=dict)
+    """By domain; what is not named has no place for results."""
 
     def readers(self, payload_id: str) -> frozenset[str]:
         """Payload ids of the workloads that read a payload."""

@@ -28,9 +28,10 @@ from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import keep_signed_files
 from sealwright_appliance.state_volume import FirstBootSecrets
-from sealwright_appliance.status import BootResult, WorkloadRun, release_status
+from sealwright_appliance.status import BootResult, release_status
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls_identity
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_appliance.workloads import ObservedRun
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.ports import free_port
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
@@ -63,7 +64,11 @@ class NotedVolumes:
         """Never."""
         return False
 
-    def run_of(self, payload_id: str) -> WorkloadRun | None:
+    def forget(self, now: int) -> tuple[str, ...]:
+        """There are no results."""
+        return ()
+
+    def run_of(self, payload_id: str) -> ObservedRun | None:
         """Nobody knows."""
         return None
 

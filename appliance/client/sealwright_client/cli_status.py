@@ -59,8 +59,7 @@ def status_lines(status: Mapping[str, Any], now: int) -> list[str]:
         reason = f" ({payload['code']}: {payload.get('sentence', '')})" if payload.get("code") else ""
         lines.append(f"payload   {payload.get('payload_id')} [{payload.get('domain')}] {payload.get('state')}{reason}")
     for workload in status.get("workloads", []):
-        metrics = "".join(f", {name} {value}" for name, value in workload.get("metrics", {}).items())
-        lines.append(
-            f"workload  {workload.get('payload_id')} [{workload.get('domain')}] {workload.get('run')}{metrics}"
-        )
+        sentence = f" ({workload['sentence']})" if workload.get("sentence") else ""
+        more = sentence + "".join(f", {name} {value}" for name, value in workload.get("metrics", {}).items())
+        lines.append(f"workload  {workload.get('payload_id')} [{workload.get('domain')}] {workload.get('run')}{more}")
     return lines

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
 
+from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, IncomingFile
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.journal import FlowJournal, readable
 from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.flows.party import OwnSide
 from sealwright_appliance.flows.receiver import Checked, Expectation, Expected, FlowReceiver
-from sealwright_appliance.flows.retention import LEAST_DAYS, RemovedFile, Retention
+from sealwright_appliance.flows.retention import RemovedFile, Retention
 from sealwright_appliance.flows.sender import FlowOrder, FlowSender
 from sealwright_appliance.renewal import Renewal
+from sealwright_appliance.retention_days import LEAST_DAYS
+from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tls import CERTIFICATE_FILE
 from sealwright_appliance.tpm_device import open_tpm
@@ -31,6 +34,7 @@ from sealwright_policies.flows.record import FlowRole
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes
 
 IMPORTS_MOST = 16
+ADAPTER_OVER = Obstacle(BoxCode.RETENTION, "The days for which its domain keeps results are over.")
 
 
 class ImportOrder(Document):
@@ -104,9 +108,14 @@ class BoxFlows:
 
     @classmethod
     def of(
-        cls, renewal: Renewal, board: StatusBoard, tpm_lock: threading.Lock, calendar: Callable[[], int]
+        cls,
+        renewal: Renewal,
+        board: StatusBoard,
+        tpm_lock: threading.Lock,
+        calendar: Callable[[], int],
+        forget_results: Callable[[int], Sequence[str]],
     ) -> BoxFlows:
-        """Wire them for an activated box."""
+        """Wire them for an activated box. ``forget_results``: as the volume service does it."""
         paths, identity = renewal.paths, renewal.identity
         own, files = OwnDomains(paths), DomainFiles(paths.domain_files)
         journal = FlowJournal(paths.flows / "records", identity.device_id, identity.license_id)
@@ -120,7 +129,11 @@ class BoxFlows:
             with tpm_lock, open_tpm(paths.tcti) as tpm:
                 return tpm.read_clock().clock_ms
 
-        retention = Retention(own.kept_days, files, paths.retention, clock_ms, side.service_time, lock)
+        def forget(now: int) -> None:
+            for adapter in forget_results(now):
+                board.set_payload(adapter, PayloadState.CLOSED, ADAPTER_OVER)
+
+        retention = Retention(own.kept_days, files, paths.retention, clock_ms, side.service_time, lock, forget)
         return cls(own, files, journal, sender, receiver, retention, lock)
 
     def domains(self) -> DomainsView:

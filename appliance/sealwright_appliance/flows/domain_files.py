@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import Field
 
-from sealwright_appliance.files import read_file, sync_directory, write_durably
+from sealwright_appliance.files import KEPT_FREE, free_bytes, read_file, sync_directory, write_durably
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_policies.domains.fields import Name
 from sealwright_policies.errors import FormatError, OperationError
@@ -29,8 +29,6 @@ from sealwright_policies.wire.encoding import Document, Sha256Hex, document_byte
 ABOUT_LIMIT = 4096
 CONTENT, ABOUT, SINCE = "content", "about.json", "since.json"
 INCOMING, REMOVED = ".incoming", ".removed"
-KEPT_FREE = 64 * 1024 * 1024
-"""Bytes of the state volume that no file takes: leases have to be stored."""
 FILES_MOST = 4096
 CHECKED_AT_ONCE = 256 * 1024 * 1024
 """Bytes: a check of the whole is made of pieces, between which others have their turn."""
@@ -208,7 +206,7 @@ class DomainFiles:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OperationError(f"{self.root} cannot be used: {error.strerror}.") from None
-        free = _free(self.root)
+        free = free_bytes(self.root)
         if size > free - KEPT_FREE:
             raise _no_room(size)
         if sum(1 for _ in self._all()) >= FILES_MOST:
@@ -261,7 +259,7 @@ class IncomingFile:
             return
         if number > wanted:
             raise FlowError(409, "FRAME_MISSING", f"Frame {wanted} comes next, not {number}.")
-        if _free(self.folder) - len(plain) < KEPT_FREE:
+        if free_bytes(self.folder) - len(plain) < KEPT_FREE:
             raise _no_room(len(plain))
         path = self.folder / CONTENT
         try:
@@ -338,14 +336,6 @@ class IncomingFile:
     def drop(self) -> None:
         """Forget what was received."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _free(folder: Path) -> int:
-    """Bytes that are free on the volume of a folder."""
-    try:
-        return shutil.disk_usage(folder).free
-    except OSError as error:
-        raise OperationError(f"{folder} cannot be used: {error.strerror}.") from None
 
 
 def _no_room(size: int) -> FlowError:

@@ -17,15 +17,13 @@ from pydantic import Field
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
 from sealwright_appliance.log_lines import Event, Trouble, tell
+from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.domains.fields import Name
 from sealwright_policies.errors import SealwrightError
 from sealwright_policies.flows.documents import SIZE_MOST, FileKind, FileName
 from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
 
-DAY_S = 86_400
-LEAST_DAYS = 1
-"""A file has to outlive the job that reads it, and the day is what is counted in."""
 FIRST_LOOK_S, LOOK_EVERY_S = 60.0, 900.0
 REMOVED_MOST = 256
 CALENDAR_LIMIT, REMOVED_LIMIT = 1024, 256 * 1024
@@ -71,11 +69,6 @@ def advanced(calendar: RetentionCalendar | None, clock_ms: int, service_time: in
     return RetentionCalendar(version=1, at=at, clock_ms=clock_ms - passed % 1000)
 
 
-def is_over(since: int, now: int, days: int) -> bool:
-    """Whether a file has been there for the days of its domain."""
-    return now - since >= max(days, LEAST_DAYS) * DAY_S
-
-
 @dataclass
 class Retention:
     """Looks through the files of one box."""
@@ -90,6 +83,8 @@ class Retention:
     """Latest time of which the licence service has told, seconds since the epoch."""
     lock: threading.Lock
     """Held while files are looked through: nobody writes or sends one meanwhile."""
+    forget_results: Callable[[int], None]
+    """Has what workloads have written removed, where it is over by this time of the calendar."""
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -106,7 +101,7 @@ class Retention:
         """Remove what is over; each removal is recorded before.
 
         Raises:
-            OperationError: the TPM or the disk refuses.
+            OperationError: the TPM, the disk or the volume service refuses.
             FormatError: the calendar or the record is damaged; then nothing is removed, and the days last longer.
         """
         clock_ms = self.read_clock_ms()
@@ -116,9 +111,10 @@ class Retention:
             for held in self.files.held():
                 since = self.files.since(held, now)
                 days = self.days(held.file.domain)
-                if days is not None and is_over(since, now, days):
+                if days is not None and days_are_over(since, now, days):
                     self._record(held.file, since, now)
                     self.files.remove(held)
+        self.forget_results(now)
 
     def removed(self) -> list[RemovedFile]:
         """The latest removals. Raises as :meth:`look`."""

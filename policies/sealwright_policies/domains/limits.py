@@ -59,7 +59,7 @@ ENFORCERS: Final = {
     "egress": ("systemd", "AppArmor", "Landlock", "nftables"),
     "api": ("gateway",),
     "flow": ("agent",),
-    "retention": ("gateway", "agent"),
+    "retention": ("gateway", "agent", "volume service", "journald"),
     "metering": ("agent",),
 }
 """What holds a table. Gateway and agent go by the canonical form in the image, the licence service by the manifest."""

@@ -37,6 +37,8 @@ LARGEST = 2**40
 DAYS_MOST = 3650
 SIZE_MOST = 16 * 1024 * 1024
 """MiB."""
+RESULTS_LEAST_MIB = 4
+"""Below this mke2fs makes an ext4 without a journal, which a power cut would damage."""
 
 
 class OwnerKind(StrEnum):
@@ -229,15 +231,21 @@ class Chain(Table):
 
 
 class Retention(Table):
-    """``[retention]``: days that data is kept; 0: not longer than the request or job."""
+    """``[retention]``: days that data is kept; what 0 means is said of each."""
 
     prompts_days: Annotated[
-        int, AT_MOST, Field(ge=0, le=DAYS_MOST, description="prompts, answers and uploaded documents")
+        int,
+        AT_MOST,
+        Field(ge=0, le=DAYS_MOST, description="prompts, answers and uploaded documents; 0: during the request"),
     ] = 0
     results_days: Annotated[
-        int, AT_MOST, Field(ge=0, le=DAYS_MOST, description="files on a box, from the day they came; at least 1")
+        int,
+        AT_MOST,
+        Field(ge=0, le=DAYS_MOST, description="files on a box, and what workloads wrote; 0 counts as 1"),
     ] = 0
-    logs_days: Annotated[int, AT_MOST, Field(ge=0, le=DAYS_MOST, description="log lines about members")] = 0
+    logs_days: Annotated[
+        int, AT_MOST, Field(ge=0, le=DAYS_MOST, description="log lines about members; 0: none are stored")
+    ] = 0
 
 
 class Metering(Table):
@@ -262,9 +270,16 @@ class Resources(Table):
         int, Field(ge=0, le=SIZE_MOST, description="memory for temporary files of each workload, MiB; 0: none")
     ] = 0
     results_mib: Annotated[
-        int, Field(ge=0, le=SIZE_MOST, description="encrypted volume for results of workloads, MiB; 0: none")
+        int,
+        Field(ge=0, le=SIZE_MOST, description="volume for results of workloads, MiB, at least 4; 0: none"),
     ] = 0
     tasks: Annotated[int, Field(ge=1, le=4096, description="threads and processes of each unit")] = 256
+
+    @model_validator(mode="after")
+    def _results_have_a_file_system(self) -> Resources:
+        if 0 < self.results_mib < RESULTS_LEAST_MIB:
+            raise ValueError(f"results_mib is 0 or at least {RESULTS_LEAST_MIB}")
+        return self
 
 
 class Flows:

@@ -26,7 +26,7 @@ from sealwright_testing.simulated_box import SimulatedVendor
 from sealwright_testing.simulated_disk import Disk
 
 ROOT_HASHES = {"cases": "d1" * 32, "tune": "a1" * 32, "stranger": "a2" * 32}
-PLAN = WorkloadPlan(domain="training", reads=("medical", "cases"), results=True)
+PLAN = WorkloadPlan(domain="training", reads=("medical", "cases"))
 PLANS = ReleaseWorkloads(version=1, workloads={"tune": PLAN, "stranger": PLAN})
 """What the root says: it lets one run that the owner has not named."""
 OWNED = parse(owned(open_anywhere(domain_text("records", more=RECORDS)))).domain

@@ -11,10 +11,12 @@ import pytest
 
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.status import BootResult, PayloadState
+from sealwright_appliance.unlock import PCR_EXTEND
+from sealwright_appliance.volumes import READ_WRITE
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.mounts import ReleaseMounts
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan
+from sealwright_policies.workloads import ReleaseWorkloads, ResultsPlan, WorkloadPlan
 from sealwright_testing.evidence_factory import payload_fields
 from sealwright_testing.simulated_box import SimulatedVendor, mounts_of
 from sealwright_testing.simulated_disk import Disk
@@ -22,9 +24,10 @@ from sealwright_testing.simulated_disk import Disk
 PLANS = ReleaseWorkloads(
     version=1,
     workloads={
-        "lora": WorkloadPlan(domain="training", reads=("medical", "records"), results=True),
-        "unused": WorkloadPlan(domain="training", reads=("unread",), results=True),
+        "lora": WorkloadPlan(domain="training", reads=("medical", "records")),
+        "unused": WorkloadPlan(domain="training", reads=("unread",)),
     },
+    results={"training": ResultsPlan(mib=4, days=0)},
 )
 ROOT_HASHES = {"records": "d1" * 32, "unread": "d2" * 32, "lora": "a1" * 32}
 
@@ -93,7 +96,15 @@ def test_a_data_set_is_opened_behind_the_workload_that_reads_it(disk: Disk, monk
     paths = disk.box.paths
     assert names(paths.workloads) == ["lora"]
     assert names(paths.engine_environments) == ["finance", "medical"]
-    assert names(paths.results) == ["training"]
+    assert names(paths.results) == ["training", "training.ext4"]
+    assert (paths.results / "training.ext4").stat().st_size == 4 * 1024 * 1024
+    programs = disk.programs()
+    closed, (mounted,) = (
+        programs.index(PCR_EXTEND.rpartition("/")[2]),
+        [number for number, argv in enumerate(disk.seen) if argv[-1] == str(paths.results / "training")],
+    )
+    assert closed < mounted  # no file system of a workload's while anything could be unsealed
+    assert disk.seen[mounted][:5] == ["mount", "--types", "ext4", "--options", f"loop,{READ_WRITE}"]
     assert stat.S_IMODE(paths.results.stat().st_mode) == 0o700
     assert "payload unread: NOT_RUN: No workload that may read it is open." in disk.console.read_text()
 

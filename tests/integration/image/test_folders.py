@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from sealwright_image.cli import main
 from sealwright_image.contents import load_folder
 from sealwright_image.context import Context
+from sealwright_image.domains import OWN_STATE_MIB, load_domains
 from sealwright_image.ipe import policy_text
 from sealwright_image.os_build import OsBuild, OsConfig
 from sealwright_image.pipeline import build_image
@@ -21,6 +23,8 @@ from sealwright_image.progress import Progress
 from sealwright_image.run import Tools
 from sealwright_image.verity import verify_tree
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.domains.compiler.journal import JOURNAL_FILE
+from sealwright_policies.errors import UsageError
 from sealwright_policies.mounts import parse_mounts
 from sealwright_policies.workloads import WorkloadPlan, parse_workloads
 from sealwright_testing.image_inputs import write_service, write_training
@@ -84,7 +88,18 @@ def test_a_data_set_and_a_workload_are_sealed_like_models(training: Product, tmp
     assert b"10.0.2.100 . 7" in recorder.asked.domain_files["/usr/share/sealwright/nftables.d/medical.nft"]
     assert [str(one) for one in manifest.domains[0].egress] == ["10.0.2.100 port 7/tcp"]
     plans = parse_workloads(recorder.asked.shared_files["workloads.json"])
-    assert plans.workloads == {"lora": WorkloadPlan(domain="medical", reads=("medical", "records"), results=False)}
+    assert plans.workloads == {"lora": WorkloadPlan(domain="medical", reads=("medical", "records"))}
+    assert recorder.asked.domain_files[JOURNAL_FILE].endswith(b"[Journal]\nStorage=none\n")
     types = {one["name"]: one["type"] for one in json.loads((out / "sbom.json").read_text())["components"]}
     assert (types["records"], types["lora"]) == ("data", "application")
     shutil.rmtree(out)
+
+
+def test_results_have_room_on_the_state_volume(training: Product) -> None:
+    """With what the box itself needs there; else leases could not be stored once they are full."""
+    (domain,) = training.config.domains
+    text = domain.read_text()
+    for mib in (512 - OWN_STATE_MIB, 512 - OWN_STATE_MIB + 1):
+        domain.write_text(f"{text}\n[resources]\nresults_mib = {mib}\n")
+        with pytest.raises(UsageError, match=f"declare {mib} MiB") if mib > 512 - OWN_STATE_MIB else nullcontext():
+            load_domains(training.config)

@@ -85,7 +85,7 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("signed domain", lambda raw: verify_signed_domain(parse_signed_domain(raw)), (word,))
     said = ReleaseOutflow(version=1, models={"medical": OutflowPolicy(top_logprobs=2)})
     yield Parser("outflow", parse_outflow, (document_bytes(said),))
-    plan = WorkloadPlan(domain="training", reads=("medical", "records"), results=True, metrics=True)
+    plan = WorkloadPlan(domain="training", reads=("medical", "records"), metrics=True)
     adapter = AdapterPlan(domain="training", base="medical")
     plans = ReleaseWorkloads(version=1, workloads={"lora": plan}, adapters={"tuned": adapter})
     yield Parser("workloads", parse_workloads, (document_bytes(plans),))

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sealwright_appliance import agent as agent_module
 from sealwright_appliance.agent import Agent
 from sealwright_appliance.agent_by_file import ByFile
 from sealwright_appliance.agent_endpoints import create_agent_app
@@ -24,9 +25,10 @@ from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError
-from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
+from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, WorkloadRun, WorkloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.volume_service import VolumeService
+from sealwright_appliance.workloads import ObservedRun
 from sealwright_policies.outflow import NOTHING_SAID
 
 PROGRAM = """
@@ -123,3 +125,22 @@ def test_an_end_while_engines_load_is_the_end(tmp_path: Path) -> None:
     agent.watch_engines()
     (payload,) = agent.board.status.payloads
     assert (agent.board.status.code, payload.state) == ("REVOKED", PayloadState.CLOSED)
+
+
+def test_the_customer_hears_that_the_place_for_results_was_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the workload has ended, on the console and in the status."""
+    monkeypatch.setattr(agent_module, "LOOK_S", 0.0)
+    agent = agent_of_a_broken_payload(tmp_path, "root\n")
+    boot = BootResult(
+        state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD],
+        workloads=(WorkloadStatus(payload_id="lora", domain="training"),),
+    )  # fmt: skip
+    agent.board = StatusBoard(boot, Console([tmp_path / "console"]), lambda: 0.0)
+    seen = iter([ObservedRun(WorkloadRun.RUNNING), ObservedRun(WorkloadRun.FAILED, results_full=True)])
+    monkeypatch.setattr(VolumeService, "run_of", lambda *_: next(seen))
+    agent.watch_workloads()
+    (workload,) = agent.board.status.workloads
+    assert (workload.run, workload.sentence) == (WorkloadRun.FAILED, agent_module.RESULTS_FULL)
+    assert f"workload lora: failed: {agent_module.RESULTS_FULL}" in (tmp_path / "console").read_text()

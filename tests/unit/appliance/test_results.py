@@ -17,7 +17,7 @@ from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, Workloa
 
 PLANS = ReleaseWorkloads(
     version=1,
-    workloads={"lora": WorkloadPlan(domain="training", reads=("medical",), results=True, metrics=True)},
+    workloads={"lora": WorkloadPlan(domain="training", reads=("medical",), metrics=True)},
     adapters={"tuned": AdapterPlan(domain="training", base="medical")},
 )
 METRICS = '{"version": 1, "metrics": {"loss_after": 0.123456, "examples": 2.0}}'
@@ -50,7 +50,7 @@ class Box:
         return lay_out_adapters(self.paths, [model, WORKLOAD], plans, self.said.append)
 
     def metrics(self, plans: ReleaseWorkloads = PLANS) -> dict[str, float]:
-        (described,) = describe_workloads(self.paths, [MODEL, WORKLOAD], plans, self.said.append)
+        (described,) = describe_workloads(self.paths, [MODEL, WORKLOAD], plans, self.said.append, {})
         return described.metrics
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ import pytest
 
 from sealwright_appliance.flows import retention as retention_module
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
-from sealwright_appliance.flows.retention import DAY_S, Retention, RetentionCalendar, advanced, is_over
+from sealwright_appliance.flows.retention import Retention, RetentionCalendar, advanced
+from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.flows.documents import FileKind
+from sealwright_policies.wire.lease import DAY_S
 
 ISSUED = 1_800_000_000
 DAYS = {"training": 2, "brief": 0}
@@ -45,10 +48,10 @@ def files(tmp_path: Path) -> DomainFiles:
     return DomainFiles(tmp_path / "domains")
 
 
-def started(files: DomainFiles, times: Times) -> Retention:
-    """As an agent that has been started."""
+def started(files: DomainFiles, times: Times, forget: Callable[[int], None] = lambda _: None) -> Retention:
+    """As an agent that has been started. ``forget`` stands for the volume service, which removes results."""
     folder = files.root.parent / "retention"
-    return Retention(DAYS.get, files, folder, lambda: times.clock_ms, lambda: times.service, threading.Lock())
+    return Retention(DAYS.get, files, folder, lambda: times.clock_ms, lambda: times.service, threading.Lock(), forget)
 
 
 def begun(files: DomainFiles, name: str, domain: str = "training", **changes: Any) -> Any:
@@ -91,6 +94,29 @@ def test_a_file_goes_when_its_days_are_over_and_a_record_stays(files: DomainFile
     times.run(days=1)
     retention.look()
     assert (names(files), [one.name for one in retention.removed()]) == ([], ["first", "second"])
+
+
+def test_results_of_workloads_go_by_the_same_calendar(files: DomainFiles, times: Times) -> None:
+    """Also when the volume service cannot be asked the first time; a damaged calendar removes nothing."""
+    asked: list[int] = []
+    retention = started(files, times, asked.append)
+    retention.look()
+    times.run(days=1)
+    retention.look()
+    assert asked == [ISSUED, ISSUED + DAY_S]
+
+    def refuse(now: int) -> None:
+        raise OperationError("nobody answers")
+
+    times.run(days=1)
+    with pytest.raises(OperationError):
+        started(files, times, refuse).look()
+    retention.look()
+    assert asked[2:] == [ISSUED + 2 * DAY_S]
+    (retention.folder / "calendar.json").write_text("{}")
+    with pytest.raises(FormatError):
+        retention.look()
+    assert len(asked) == 3
 
 
 def test_time_passes_through_restarts(files: DomainFiles, times: Times) -> None:
@@ -216,7 +242,7 @@ def test_the_calendar_never_goes_back() -> None:
     back = advanced(second, 500, 0)
     assert (back.at, back.clock_ms) == (ISSUED + 1, 500)
     assert advanced(back, 1_500, ISSUED - 7).at == ISSUED + 2
-    assert not is_over(ISSUED, ISSUED + 2 * DAY_S - 1, 2)
+    assert not days_are_over(ISSUED, ISSUED + 2 * DAY_S - 1, 2)
 
 
 @pytest.mark.parametrize("failure", [OperationError("the TPM refuses"), OSError(5, "Input/output error")])

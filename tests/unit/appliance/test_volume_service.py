@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.status import WorkloadRun
 from sealwright_appliance.volume_client import VolumeClient
 from sealwright_appliance.volume_messages import MESSAGE_LIMIT
 from sealwright_appliance.volume_service import VolumeService, serve
+from sealwright_appliance.workloads import ObservedRun
 from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan
 
 CORRUPTED = "  status:      corrupted\n"
 
@@ -99,11 +103,33 @@ def test_an_adapters_engine_is_stopped_before_the_model_that_it_has_open_and_its
 )
 def test_how_far_a_workload_has_come_is_told_by_its_unit(tmp_path: Path, shown: str, run: WorkloadRun) -> None:
     recorder = Recorder({"systemctl": shown})
-    assert VolumeService(box(tmp_path), recorder).run_of("training") is run
+    assert VolumeService(box(tmp_path), recorder).run_of("training") == ObservedRun(run)
     assert recorder.seen == [
         "systemctl show --property=ActiveState --property=SubState sealwright-workload@training.service"
     ]
     assert VolumeService(box(tmp_path / "other"), Recorder(failing="systemctl")).run_of("training") is None
+
+
+def test_that_results_are_full_is_told_of_a_run_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever were told while it runs would hear whatever it says by filling and emptying its place."""
+    paths = box(tmp_path)
+    plans = ReleaseWorkloads(version=1, workloads={"training": WorkloadPlan(domain="makes", reads=())})
+    paths.workload_plans.parent.mkdir(parents=True)
+    paths.workload_plans.write_bytes(document_bytes(plans))
+    monkeypatch.setattr(ResultVolumes, "is_full", lambda _, domain: domain == "makes")
+    told = {
+        shown: VolumeService(paths, Recorder({"systemctl": shown})).run_of("training")
+        for shown in (
+            "ActiveState=active\nSubState=running",
+            "ActiveState=active\nSubState=exited",
+            "ActiveState=failed",
+        )
+    }
+    assert list(told.values()) == [
+        ObservedRun(WorkloadRun.RUNNING),
+        ObservedRun(WorkloadRun.DONE, results_full=True),
+        ObservedRun(WorkloadRun.FAILED, results_full=True),
+    ]
 
 
 def test_a_locked_box_starts_none(tmp_path: Path) -> None:
@@ -182,6 +208,20 @@ def test_the_agent_has_a_payload_closed_and_the_box_restarted(connected: Connect
     assert connected.recorder.seen[-1] == "systemctl reboot"
 
 
+def test_the_agent_has_results_removed_whose_days_are_over(
+    connected: Connected, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def forget(_: VolumeService, now: int) -> tuple[str, ...]:
+        asked.append(now)
+        return ("tuned",)
+
+    monkeypatch.setattr(VolumeService, "forget", forget)
+    assert connected.client.forget(1_800_000_000) == ("tuned",)
+    assert asked == [1_800_000_000]
+
+
 @pytest.mark.parametrize("connected", [Recorder({"veritysetup": CORRUPTED})], indirect=True)
 def test_the_agent_hears_of_damage(connected: Connected) -> None:
     assert connected.client.is_corrupted("medical")
@@ -207,6 +247,8 @@ def test_nothing_is_done_for_what_is_no_payload_of_this_box(connected: Connected
         b"close medical",
         b'{"operation": "open", "payload_id": "medical"}',
         b'{"operation": "close"}',
+        b'{"operation": "forget"}',
+        b'{"operation": "forget", "now": -1}',
         b'{"operation": "close", "payload_id": "medical", "command": "sh"}',
         b" " * (MESSAGE_LIMIT + 1),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import stat
 from collections.abc import Collection
 from pathlib import Path
 
@@ -12,9 +11,10 @@ import pytest
 from sealwright_appliance.agent_user import give_to_agent
 from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.release_files import load_mounts, load_workloads
-from sealwright_appliance.status import PayloadState, PayloadStatus
-from sealwright_appliance.workloads import obstacle_to, prepare_workloads, runnable
+from sealwright_appliance.release_files import load_mounts
+from sealwright_appliance.results import describe_workloads
+from sealwright_appliance.status import PayloadState, PayloadStatus, WorkloadRun
+from sealwright_appliance.workloads import load_workloads, obstacle_to, prepare_workloads, runnable
 from sealwright_policies.appraisal.reference_values import Manifest, Payload, PayloadKind
 from sealwright_policies.errors import FormatError, RejectionCode
 from sealwright_policies.mounts import NO_MOUNTS
@@ -26,8 +26,8 @@ from sealwright_testing.owners import IMAGE, records, release_fields, signed
 PLANS = ReleaseWorkloads(
     version=1,
     workloads={
-        "lora": WorkloadPlan(domain="training", reads=("adapter", "medical", "records"), results=True),
-        "count": WorkloadPlan(domain="counting", reads=("records",), results=False),
+        "lora": WorkloadPlan(domain="training", reads=("adapter", "medical", "records")),
+        "count": WorkloadPlan(domain="counting", reads=("records",)),
     },
 )
 
@@ -59,7 +59,7 @@ def test_a_workload_is_opened_where_the_root_lets_it_run() -> None:
 
 def test_a_workload_is_opened_where_the_owners_of_what_it_reads_let_it_run() -> None:
     """The root lets two read the owner's cases, the owner one of them."""
-    plan = WorkloadPlan(domain="training", reads=("cases",), results=False)
+    plan = WorkloadPlan(domain="training", reads=("cases",))
     plans = ReleaseWorkloads(version=1, workloads={"tune": plan, "stranger": plan})
     manifest = MANIFEST.model_copy(update=release_fields(signed(records(), {"tune": IMAGE})))
     assert obstacle("tune", PayloadKind.WORKLOAD, plans, set(), manifest) is None
@@ -92,17 +92,24 @@ def test_a_workload_runs_when_all_that_it_reads_and_the_release_has_is_open() ->
         assert runs == (["lora"] if set(states) == {PayloadState.OPEN} else [])
 
 
-def test_what_runs_is_marked_and_has_a_place_for_results(tmp_path: Path) -> None:
+def test_what_runs_is_marked(tmp_path: Path) -> None:
     paths = Paths(root=tmp_path, agent_user=None)
-    for folder in (paths.state, paths.run):
-        folder.mkdir(parents=True)
     opened = [payload("lora", PayloadKind.WORKLOAD), payload("count", PayloadKind.WORKLOAD)]
-    prepare_workloads(paths, opened, PLANS)
+    prepare_workloads(paths, opened, PLANS, {})
     assert sorted(path.name for path in paths.workloads.iterdir()) == ["count", "lora"]
-    assert [path.name for path in paths.results.iterdir()] == ["training"]
-    assert stat.S_IMODE(paths.results.stat().st_mode) == 0o700
-    assert stat.S_IMODE((paths.results / "training").stat().st_mode) == 0o1777
-    prepare_workloads(paths, opened, PLANS)  # the next boot: what was written is there
+
+
+def test_a_workload_without_a_place_for_results_is_not_started_and_the_customer_is_told(tmp_path: Path) -> None:
+    paths = Paths(root=tmp_path, agent_user=None)
+    opened = [payload("lora", PayloadKind.WORKLOAD), payload("count", PayloadKind.WORKLOAD)]
+    prepare_workloads(paths, opened, PLANS, {"training": "There is no room."})
+    assert [path.name for path in paths.workloads.iterdir()] == ["count"]
+    described = [one.model_copy(update={"domain": PLANS.workloads[one.payload_id].domain}) for one in opened]
+    seen = describe_workloads(paths, described, PLANS, print, {"training": "There is no room."})
+    assert [(one.payload_id, one.run, one.sentence) for one in seen] == [
+        ("lora", WorkloadRun.WAITING, "There is no room."),
+        ("count", WorkloadRun.WAITING, ""),
+    ]
 
 
 def test_results_are_not_given_to_the_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,8 @@ def test_status_says_how_far_a_workload_has_come_and_what_it_tells_of_its_runs()
     workload = {"payload_id": "lora", "domain": "training", "run": "done", "metrics": metrics}
     lines = status_lines({"state": "serving", "workloads": [workload]}, now=0)
     assert lines[-1] == "workload  lora [training] done, steps 14.0, loss_after 0.1235"
+    lines = status_lines({"state": "serving", "workloads": [workload | {"sentence": "It is full."}]}, now=0)
+    assert lines[-1] == "workload  lora [training] done (It is full.), steps 14.0, loss_after 0.1235"
 
 
 @pytest.mark.parametrize(

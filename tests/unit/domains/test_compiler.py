@@ -9,12 +9,14 @@ import pytest
 
 from sealwright_policies.domains.chain import verify_domains
 from sealwright_policies.domains.compiler import compile_box, compile_domain, compile_domains, compile_units
+from sealwright_policies.domains.compiler.apparmor import RESULTS_DEPTH
+from sealwright_policies.domains.compiler.journal import journal
 from sealwright_policies.domains.compiler.mounts import EVERY, INERT, mounts
 from sealwright_policies.domains.compiler.units import Program, Unit, units_of
 from sealwright_policies.domains.compiler.workloads import workloads
 from sealwright_policies.errors import UsageError
 from sealwright_policies.mounts import MOUNTS_FILE, parse_mounts
-from sealwright_policies.workloads import WORKLOADS_FILE, AdapterPlan, WorkloadPlan, parse_workloads
+from sealwright_policies.workloads import WORKLOADS_FILE, AdapterPlan, ResultsPlan, WorkloadPlan, parse_workloads
 from sealwright_testing.domain_texts import (
     ROOT_HASHES,
     domain_text,
@@ -24,6 +26,8 @@ from sealwright_testing.domain_texts import (
     verified,
 )
 
+NAME_MAX, PATH_MAX = 255, 4096
+"""linux/limits.h."""
 DOMAINS = examples()
 FILES = {path: content.decode() for path, content in compile_domains(DOMAINS, ROOT_HASHES).items()}
 UNITS = [unit for source in DOMAINS for unit in units_of(DOMAINS, source.domain.name)]
@@ -163,7 +167,7 @@ def test_the_box_is_told_which_workload_reads_what() -> None:
     plans = parse_workloads(FILES[WORKLOADS_FILE].encode())
     assert plans.workloads.keys() == {"document-index", "lora-training"}
     assert plans.workloads["lora-training"] == WorkloadPlan(
-        domain="oncology-training", reads=("medical", "oncology", "oncology-adapter"), results=True, metrics=True
+        domain="oncology-training", reads=("medical", "oncology", "oncology-adapter"), metrics=True
     )
     assert plans.adapters == {"oncology-adapter": AdapterPlan(domain="oncology-training", base="medical")}
     assert plans.readers("oncology") == {"lora-training"}
@@ -177,7 +181,7 @@ def test_the_box_is_told_which_workload_reads_what() -> None:
 def test_metrics_are_told_to_a_customer_to_whose_domain_they_flow(owner: str, form: str, told: bool) -> None:
     makes = domain_text(
         "makes",
-        more='\n[[member]]\nkind = "workload"\nid = "w"\n\n[run]\nworkloads = ["w"]\n\n[resources]\nresults_mib = 1\n'
+        more='\n[[member]]\nkind = "workload"\nid = "w"\n\n[run]\nworkloads = ["w"]\n\n[resources]\nresults_mib = 4\n'
         f'\n[[flow]]\nto = "sees"\nforms = ["{form}"]\n',
     )
     sees = domain_text("sees", more=f'\n[[chain]]\nfrom = "makes"\nforms = ["{form}"]\n')
@@ -261,6 +265,45 @@ def test_every_payload_is_mounted_read_only_and_executable_for_workloads_only() 
         "medical": data,
         "oncology": data,
     }
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        ([90, 30, 365], ["MaxRetentionSec=30day", "MaxFileSec=1day"]),
+        ([1], ["MaxRetentionSec=1day", "MaxFileSec=1day"]),
+        ([90, 0], ["Storage=none"]),
+        ([None, 90], ["Storage=none"]),
+        ([], ["Storage=none"]),
+    ],
+)
+def test_the_journal_keeps_lines_for_the_shortest_days_of_all_domains(days: list[int | None], said: list[str]) -> None:
+    texts = [
+        domain_text(f"d{number}", more="" if one is None else f"\n[retention]\nlogs_days = {one}\n")
+        for number, one in enumerate(days)
+    ]
+    assert journal(verified(texts)).splitlines()[1:] == ["[Journal]", *said]
+
+
+def test_the_box_is_told_how_much_each_domain_may_write_and_for_how_long_it_stays() -> None:
+    """Also where nothing of the domain runs: an adapter may be there from before."""
+    plans = parse_workloads(FILES[WORKLOADS_FILE].encode())
+    assert plans.results == {
+        "clinic": ResultsPlan(mib=1024, days=365),
+        "oncology-training": ResultsPlan(mib=512, days=90),
+    }
+    small = workloads(verified([domain_text(more="\n[resources]\nresults_mib = 4\n")]))
+    assert (small.workloads, small.results) == ({}, {"small": ResultsPlan(mib=4, days=0)})
+
+
+def test_a_workload_makes_no_folders_deeper_than_whoever_removes_them_can_go() -> None:
+    """A path of that depth is shorter than PATH_MAX, whatever the names are; nothing is moved between folders."""
+    (unit,) = [unit for unit in UNITS if unit.name == "workload@lora-training"]
+    (results,) = [path for path in rights(unit) if path.startswith("/var/lib/sealwright/results/")]
+    rules = [line.strip() for line in profile(unit).splitlines() if f"{results}/" in line and "w" in line.split()[-1]]
+    assert rules == [f"{results}/{'*/' * depth}*{{,/}} rwk," for depth in range(RESULTS_DEPTH)]
+    assert len(results) + RESULTS_DEPTH * (NAME_MAX + 1) < PATH_MAX
+    assert "refer" not in rights(unit)[results]
 
 
 def test_a_domain_none_of_whose_workloads_reaches_anything_adds_nothing_to_the_packet_filter() -> None:

@@ -21,7 +21,7 @@ from sealwright_testing.evidence_factory import SyntheticBox
 from sealwright_testing.owners import IMAGE, RECORDS, key_text, owned, owner_key, records, release_fields, signed
 
 MANIFEST_KEY = ec.generate_private_key(ec.SECP256R1())
-PLAN = WorkloadPlan(domain="training", reads=("cases", "medical"), results=False)
+PLAN = WorkloadPlan(domain="training", reads=("cases", "medical"))
 
 
 def manifest(word: SignedDomain | None, summary: DomainSummary | None = None, **changes: Any) -> Manifest:

@@ -68,6 +68,7 @@ def test_a_wrong_value_is_told_with_line_and_key(old: str, new: str, told: str) 
         ("[api]\nlogit_bias = true\n", "line 15: api.logit_bias: no such key."),
         ("[run]\nworkloads = [1]\n", "line 15: run.workloads[0]: "),
         ("[metering]\ncounters = ['prompts']\n", "line 15: metering.counters[0]: "),
+        ("[resources]\nresults_mib = 3\n", "line 14: resources: results_mib is 0 or at least 4."),
         (MEMBER + "base = 'x'\n", "line 15: member[0]: an adapter, and nothing else, names its base."),
         (MEMBER + MEMBER, "line 15: member: m stands twice."),
         (MEMBER.replace("model", "adapter"), "line 15: member[0]: an adapter, and nothing else, names its base."),

@@ -125,6 +125,9 @@ def test_a_workload_reads_its_data_set_and_nothing_else(inside: Inside) -> None:
         "run-python": "ENOENT",
         "run-itself": "done",
         "unit": "active 0",
+        "nest": "8 EACCES",
+        "change-date": "EPERM",
+        "fill": "ENOSPC",
     }
     assert written_by("counting", inside) == kept | dict.fromkeys(CALLS, NO_SOCKET) | {
         "mounted-rows": "ro nodev nosuid noexec",

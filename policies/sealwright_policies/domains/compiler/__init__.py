@@ -8,6 +8,7 @@ from typing import Final
 from sealwright_policies.domains.canonical import canonical_form
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler import apparmor, ipe, landlock, nftables, systemd
+from sealwright_policies.domains.compiler.journal import JOURNAL_FILE, journal
 from sealwright_policies.domains.compiler.mounts import mounts
 from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.domains.compiler.units import Unit, units_of
@@ -71,6 +72,7 @@ def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> di
     """
     return {
         f"{SHARE}/ipe/{ipe.POLICY_NAME}.pol": ipe.policy(domains, workload_root_hashes).encode(),
+        JOURNAL_FILE: journal(domains).encode(),
         MOUNTS_FILE: document_bytes(mounts(domains)),
         OUTFLOW_FILE: document_bytes(outflow(domains)),
         WORKLOADS_FILE: document_bytes(workloads(domains)),

@@ -41,6 +41,10 @@ KERNEL = (
 """How many CPUs, how much memory, and a process's own state."""
 
 
+RESULTS_DEPTH = 8
+"""Names in the longest path below the place for results."""
+
+
 def profile(unit: Unit) -> str:
     """Text of the profile."""
     groups = (
@@ -83,7 +87,8 @@ def _places(unit: Unit) -> Iterator[str]:
         yield f"{unit.socket_folder}/engine.sock rw,"
     if unit.results:
         yield f"{unit.results}/ r,"
-        yield f"{unit.results}/** rwk,"
+        # Folders no deeper: whoever removes or copies what lies there follows them.
+        yield from (f"{unit.results}/{'*/' * depth}*{{,/}} rwk," for depth in range(RESULTS_DEPTH))
     if unit.scratch_mib:
         yield f"{SCRATCH}/ r,"
         yield f"owner {SCRATCH}/** rwk,"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler.units import Program, Unit, units_of
 from sealwright_policies.domains.model import Form, MemberKind, OwnerKind
-from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, WorkloadPlan
+from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, ResultsPlan, WorkloadPlan
 
 
 def workloads(domains: Domains) -> ReleaseWorkloads:
@@ -18,7 +18,17 @@ def workloads(domains: Domains) -> ReleaseWorkloads:
         if source.domain.run.engine
         for member in source.domain.members(MemberKind.ADAPTER)
     }
-    return ReleaseWorkloads(version=1, workloads=dict(sorted(plans.items())), adapters=dict(sorted(adapters.items())))
+    results = {
+        one.name: ResultsPlan(mib=one.resources.results_mib, days=one.retention.results_days)
+        for one in (source.domain for source in domains)
+        if one.resources.results_mib
+    }
+    return ReleaseWorkloads(
+        version=1,
+        workloads=dict(sorted(plans.items())),
+        adapters=dict(sorted(adapters.items())),
+        results=dict(sorted(results.items())),
+    )
 
 
 def _plan(unit: Unit, domains: Domains) -> WorkloadPlan:
@@ -26,5 +36,4 @@ def _plan(unit: Unit, domains: Domains) -> WorkloadPlan:
     told = any(
         domains.by_name[name].domain.owner.kind is OwnerKind.CUSTOMER for name in metrics_to if name in domains.by_name
     )
-    has_place = unit.results is not None
-    return WorkloadPlan(domain=unit.domain.name, reads=unit.reads, results=has_place, metrics=has_place and told)
+    return WorkloadPlan(domain=unit.domain.name, reads=unit.reads, metrics=told and unit.results is not None)

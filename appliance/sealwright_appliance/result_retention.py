@@ -1,0 +1,105 @@
+"""What workloads have written goes when its domain's days are over (policies/spec/domain-flow.md, 11).
+
+By the calendar of :mod:`.flows.retention`, which the agent keeps; :mod:`.volume_service` does it, as root. A file
+counts from the look that found it new or changed. That date lies in an attribute of the file (``trusted``, xattr(7)),
+which no workload can see or set. Names are the workload's: none is told, and there is no record of what went.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from sealwright_appliance.retention_days import days_are_over
+from sealwright_policies.errors import OperationError
+from sealwright_policies.workloads import ResultsPlan
+
+SINCE = "trusted.sealwright.since"
+"""Two decimal numbers: seconds of the calendar, and the file's time of change in nanoseconds as it was then."""
+
+
+def forget_results(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> None:
+    """Remove what is over from every volume that is mounted.
+
+    Args:
+        folder: with a place for each domain.
+        plans: of the domains.
+        now: of the calendar, seconds.
+
+    Raises:
+        OperationError: a disk refuses; the next look goes on.
+    """
+    for domain, plan in plans.items():
+        place = folder / domain
+        if not os.path.ismount(place):
+            continue
+        try:
+            _forget(place, plan.days, now)
+        except OSError as error:
+            raise OperationError(f"Results of domain {domain} cannot be removed: {error.strerror}.") from None
+
+
+def is_over(path: Path, days: int, now: int) -> bool:
+    """Whether the days of a file are over; one that is new or changed is dated, and one that cannot be dated is over.
+
+    Raises:
+        FileNotFoundError: a workload has removed it meanwhile.
+    """
+    is_folder = path.is_dir() and not path.is_symlink()
+    changed = 0 if is_folder else path.lstat().st_mtime_ns  # what goes from a folder makes it no newer
+    dated = _date(path)
+    if dated is None or dated[1] != changed:
+        try:
+            os.setxattr(path, SINCE, f"{now} {changed}".encode("ascii"), follow_symlinks=False)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return True
+        return False
+    return days_are_over(dated[0], now, days)
+
+
+def carry_date(source: Path, copy: Path) -> None:
+    """Let a copy be as old as what it was made of; one without a date is as new as its first look."""
+    dated = _date(source)
+    if dated is not None and dated[1] == source.lstat().st_mtime_ns:
+        os.setxattr(copy, SINCE, f"{dated[0]} {copy.lstat().st_mtime_ns}".encode("ascii"))
+
+
+def _forget(place: Path, days: int, now: int) -> None:
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for folder, folders, names in os.walk(place, topdown=False, onerror=refuse):
+        here = Path(folder)
+        for path in (*(here / name for name in names), *(here / name for name in folders)):
+            with suppress(FileNotFoundError):
+                if is_over(path, days, now):
+                    _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder once nothing is in it any more."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink()
+        return
+    try:
+        path.rmdir()
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+
+
+def _date(path: Path) -> tuple[int, int] | None:
+    """When a file was dated, and its time of change then; None if it never was."""
+    try:
+        at, _, changed = os.getxattr(path, SINCE, follow_symlinks=False).partition(b" ")
+        return int(at), int(changed)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError):
+        return None

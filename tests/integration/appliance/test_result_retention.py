@@ -1,0 +1,172 @@
+"""What workloads have written goes when its days are over, on a volume that is really mounted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.result_retention import SINCE, forget_results
+from sealwright_appliance.result_volumes import ResultVolumes
+from sealwright_appliance.results import lay_out_adapters
+from sealwright_appliance.run import ToolError
+from sealwright_appliance.status import PayloadState, PayloadStatus
+from sealwright_appliance.volume_service import VolumeService
+from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.wire.lease import DAY_S
+from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, ResultsPlan
+from sealwright_testing.state_disk import FILL, as_workload, mounted_state
+
+START = 1_800_000_000
+PLANS = {"training": ResultsPlan(mib=4, days=2), "brief": ResultsPlan(mib=4, days=0)}
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Iterator[Paths]:
+    """A box with volumes of two domains."""
+    box = Paths(root=tmp_path / "box")
+    with mounted_state(tmp_path, box.state, 96):
+        ResultVolumes(box.results).open(PLANS, [*PLANS], [*PLANS])
+        yield box
+
+
+def looked(paths: Paths, days: float) -> list[str]:
+    """What is there when the calendar has gone on by so many days and all was looked at."""
+    forget_results(paths.results, PLANS, START + int(days * DAY_S))
+    return there(paths.results / "training")
+
+
+def there(place: Path) -> list[str]:
+    return sorted(str(path.relative_to(place)) for path in place.rglob("*") if path.name != "lost+found")
+
+
+def test_a_file_goes_when_its_days_are_over_whatever_the_workload_says_of_its_age(paths: Paths) -> None:
+    place = paths.results / "training"
+    as_workload(place, 'os.mkdir("run", 0o700); open("run/a", "wb").write(b"x"); os.utime("run/a", (2**33, 2**33))')
+    assert looked(paths, 0) == ["run", "run/a"]
+    as_workload(place, 'open("b", "wb").write(b"x")')
+    assert looked(paths, 1.9) == ["b", "run", "run/a"]
+    assert looked(paths, 2) == ["b"]
+    assert looked(paths, 3.8) == ["b"]
+    assert looked(paths, 3.9) == []
+
+
+def test_what_a_run_changes_counts_from_then(paths: Paths) -> None:
+    place = paths.results / "training"
+    as_workload(place, 'open("same", "wb").write(b"x"); open("changed", "wb").write(b"x")')
+    looked(paths, 0)
+    as_workload(place, 'open("changed", "r+b").write(b"y")')
+    assert looked(paths, 1) == ["changed", "same"]
+    assert looked(paths, 2) == ["changed"]
+    assert looked(paths, 3) == []
+
+
+def test_a_folder_in_use_stays(paths: Paths) -> None:
+    place = paths.results / "training"
+    as_workload(place, 'os.mkdir("run")')
+    assert looked(paths, 0) == ["run"]
+    as_workload(place, 'open("run/a", "wb").close()')
+    assert looked(paths, 2) == ["run", "run/a"]
+    assert looked(paths, 4) == []
+
+
+def test_days_of_none_are_one(paths: Paths) -> None:
+    place = paths.results / "brief"
+    as_workload(place, 'open("a", "wb").close()')
+    forget_results(paths.results, PLANS, START)
+    forget_results(paths.results, PLANS, START + DAY_S - 1)
+    assert there(place) == ["a"]
+    forget_results(paths.results, PLANS, START + DAY_S)
+    assert there(place) == []
+
+
+def test_a_workload_neither_sees_nor_sets_the_date(paths: Paths) -> None:
+    place = paths.results / "training"
+    as_workload(place, 'open("a", "wb").close()')
+    looked(paths, 0)
+    assert as_workload(
+        place,
+        f"""
+print(os.listxattr("a"))
+for act in (lambda: os.setxattr("a", "{SINCE}", b"9999999999 0"), lambda: os.removexattr("a", "{SINCE}")):
+    try:
+        act()
+    except OSError as error:
+        print(error.strerror)
+""",
+    ).splitlines() == ["[]", "Operation not permitted", "Operation not permitted"]
+    assert looked(paths, 2) == []
+
+
+def test_a_full_volume_has_room_for_dates_and_what_cannot_be_dated_goes_at_once(paths: Paths) -> None:
+    """A workload can take the room for dates that a file has in itself."""
+    place = paths.results / "training"
+    as_workload(place, 'open("a", "wb").close(); os.setxattr("a", "user.x", bytes(40)); open("b", "wb").close()')
+    (place / "of root").touch()
+    as_workload(place, FILL)
+    with (place / "of root").open("wb", buffering=0) as file, suppress(OSError):  # what ext4 keeps for root
+        while True:
+            file.write(bytes(1024))
+    assert looked(paths, 0) == ["b", "filling", "of root"]
+    assert looked(paths, 2) == []
+
+
+def test_a_place_without_a_volume_is_left_alone(paths: Paths) -> None:
+    other = paths.results / "other"
+    other.mkdir()
+    (other / "a").touch()
+    for days in (0, 10):
+        forget_results(paths.results, {"other": ResultsPlan(mib=4, days=0)}, START + days * DAY_S)
+    assert (other / "a").exists()
+
+
+class Systemd:
+    """Stands where programs are run; there is no systemd here."""
+
+    def __init__(self) -> None:
+        self.stopped: list[str] = []
+        self.refuses = False
+
+    def __call__(self, argv: list[str], **_: object) -> str:
+        assert argv[:2] == ["systemctl", "stop"]
+        if self.refuses:
+            raise ToolError("systemctl", 1, "refused")
+        self.stopped.append(argv[2])
+        return ""
+
+
+def test_an_adapter_is_served_no_longer_than_its_days(paths: Paths) -> None:
+    """As old as the file that it was made of; that a workload has changed this meanwhile makes it no younger."""
+    plans = ReleaseWorkloads(
+        version=1, workloads={}, adapters={"tuned": AdapterPlan(domain="training", base="medical")}, results=PLANS
+    )
+    paths.workload_plans.parent.mkdir(parents=True)
+    paths.workload_plans.write_bytes(document_bytes(plans))
+    source, served = paths.results / "training/tuned.gguf", paths.payloads / "tuned/adapter.gguf"
+    environment = paths.engine_environments / "tuned"
+    as_workload(source.parent, 'open("tuned.gguf", "wb").write(b"GGUF")')
+    looked(paths, 0)
+    model = PayloadStatus(
+        payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
+    )
+    assert [one.payload_id for one in lay_out_adapters(paths, [model], plans, print)] == ["tuned"]
+    environment.parent.mkdir()
+    environment.touch()
+    systemd = Systemd()
+    service = VolumeService(paths, systemd)
+    as_workload(source.parent, 'open("tuned.gguf", "wb").write(b"another")')
+    assert service.forget(START + DAY_S) == ()
+    assert (systemd.stopped, served.exists(), environment.exists()) == ([], True, True)
+    systemd.refuses = True
+    with pytest.raises(OperationError, match="still served"):
+        service.forget(START + 2 * DAY_S)
+    systemd.refuses = False
+    assert service.forget(START + 2 * DAY_S) == ("tuned",)
+    assert systemd.stopped == ["sealwright-engine@tuned.service"]
+    assert (source.exists(), served.exists(), environment.exists()) == (True, False, False)
+    assert service.forget(START + 3 * DAY_S) == ()
+    assert not source.exists()

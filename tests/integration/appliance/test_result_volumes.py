@@ -1,0 +1,264 @@
+"""Volumes of results, really made and mounted: their size holds, and the state volume keeps its room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance import result_volumes
+from sealwright_appliance.files import KEPT_FREE, free_bytes, write_durably
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.result_retention import SINCE
+from sealwright_appliance.result_volumes import MIB, ResultVolumes
+from sealwright_appliance.run import ToolError, run
+from sealwright_policies.workloads import ResultsPlan
+from sealwright_testing.state_disk import FILL, STRANGER, as_workload, mounted_state
+
+MAKE_FILES = """
+import errno
+try:
+    for number in range(100_000):
+        open(str(number), "wb").close()
+except OSError as error:
+    print(errno.errorcode[error.errno], number)
+"""
+
+
+class PowerCutError(BaseException):
+    """The box is off: nothing handles it."""
+
+
+def plan(mib: int, days: int = 0) -> ResultsPlan:
+    return ResultsPlan(mib=mib, days=days)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Iterator[Paths]:
+    """A box whose state volume is mounted."""
+    box = Paths(root=tmp_path / "box")
+    with mounted_state(tmp_path, box.state, 160):
+        yield box
+
+
+def opened(paths: Paths, plans: dict[str, ResultsPlan], **more: Sequence[str]) -> dict[str, str]:
+    """As at a boot; why a volume is not there."""
+    return said(paths, plans, **more)[0]
+
+
+def said(paths: Paths, plans: dict[str, ResultsPlan], **more: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """And what was said."""
+    lines: list[str] = []
+    results = ResultVolumes(paths.results, say=lines.append)
+    return results.open(plans, more.get("needed", [*plans]), more.get("known", [*plans])), lines
+
+
+def restarted(paths: Paths) -> None:
+    for place in paths.results.iterdir():
+        if place.is_mount():
+            run(["umount", str(place)])
+
+
+def size(place: Path) -> int:
+    return shutil.disk_usage(place).total
+
+
+def test_a_workload_that_fills_its_volume_leaves_the_state_volume_and_other_domains_their_room(paths: Paths) -> None:
+    assert opened(paths, {"training": plan(8), "other": plan(4)}) == {}
+    results = ResultVolumes(paths.results)
+    assert not results.is_full("training")
+    before = free_bytes(paths.state)
+    error, written = as_workload(paths.results / "training", FILL).split()
+    assert error == "ENOSPC"
+    assert 6 * MIB < int(written) < 8 * MIB
+    os.sync()
+    assert before - free_bytes(paths.state) < MIB
+    assert results.is_full("training")
+    assert not results.is_full("other")
+    write_durably(paths.leases / "lease", bytes(65536))
+    assert as_workload(paths.results / "other", 'open("a", "wb").write(bytes(65536)); print("done")') == "done\n"
+
+
+def test_a_volume_takes_so_many_files_and_no_more(paths: Paths) -> None:
+    opened(paths, {"training": plan(4)})
+    error, number = as_workload(paths.results / "training", MAKE_FILES).split()
+    assert error == "ENOSPC"
+    assert int(number) <= 4 * 64
+    assert ResultVolumes(paths.results).is_full("training")
+
+
+def test_nothing_on_it_is_a_device_a_program_or_a_link_and_only_its_own_unit_comes_there(paths: Paths) -> None:
+    opened(paths, {"training": plan(4)})
+    (line,) = [one for one in Path("/proc/self/mountinfo").read_text().splitlines() if "/results/training " in one]
+    assert {"rw", "nodev", "nosuid", "noexec", "nosymfollow"} <= set(line.split()[5].split(","))
+    assert paths.results.stat().st_mode & 0o777 == 0o700
+    assert (paths.results / "training").stat().st_mode & 0o7777 == 0o1777
+    assert (paths.results / "training.ext4").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_written_is_there_in_the_next_boot_and_a_larger_figure_gives_more_room(paths: Paths) -> None:
+    opened(paths, {"training": plan(4)})
+    place = paths.results / "training"
+    as_workload(place, 'open("adapter.gguf", "wb").write(b"GGUF")')
+    small = size(place)
+    restarted(paths)
+    assert not list(place.iterdir())
+    assert opened(paths, {"training": plan(4)}, needed=[]) == {}
+    assert (size(place), (place / "adapter.gguf").read_bytes()) == (small, b"GGUF")
+    restarted(paths)
+    opened(paths, {"training": plan(16)})
+    assert size(place) > 3 * small
+    assert (place / "adapter.gguf").read_bytes() == b"GGUF"
+    error, written = as_workload(place, FILL).split()
+    assert (error, int(written) > 12 * MIB) == ("ENOSPC", True)
+
+
+def test_a_smaller_figure_keeps_what_has_room_in_it(paths: Paths) -> None:
+    opened(paths, {"training": plan(16)})
+    place = paths.results / "training"
+    as_workload(place, 'os.mkdir("run"); open("run/a", "wb").write(bytes(1_000_000))')
+    os.setxattr(place / "run/a", SINCE, b"1 2")
+    before = (place / "run/a").stat()
+    restarted(paths)
+    assert said(paths, {"training": plan(8)}) == ({}, [])
+    assert size(place) < 8 * MIB
+    after = (place / "run/a").stat()
+    assert (after.st_uid, after.st_mode, after.st_mtime_ns) == (STRANGER, before.st_mode, before.st_mtime_ns)
+    assert (place / "run").stat().st_uid == STRANGER
+    assert os.getxattr(place / "run/a", SINCE) == b"1 2"
+    as_workload(place, 'open("run/b", "wb").write(bytes(3_500_000))')
+    restarted(paths)
+    assert said(paths, {"training": plan(4)}) == ({}, ["results training: they had no room in 4 MiB and are gone."])
+    assert size(place) < 4 * MIB
+    assert not (place / "run").exists()
+
+
+def test_a_larger_figure_waits_for_room_and_a_smaller_one_does_not(paths: Paths) -> None:
+    opened(paths, {"training": plan(16)})
+    restarted(paths)
+    (paths.state / "other").write_bytes(bytes(free_bytes(paths.state) - KEPT_FREE - 2 * MIB))
+    problems, (line,) = said(paths, {"training": plan(32)})
+    assert problems == {}
+    assert "no room" in line
+    assert "16 MiB as before" in line
+    assert (paths.results / "training.ext4").stat().st_size == 16 * MIB
+    restarted(paths)
+    assert "no room" in opened(paths, {"training": plan(8)})["training"]
+    assert not (paths.results / "training").is_mount()
+
+
+def test_a_boot_does_not_wait_for_the_copy_of_a_large_volume(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays within its figure; where that cannot be without the copy, it stays closed."""
+    monkeypatch.setattr(result_volumes, "COPIED_MOST", 4 * MIB)
+    opened(paths, {"training": plan(8)})
+    restarted(paths)
+    problems, (line,) = said(paths, {"training": plan(16)})
+    assert (problems, "They have 8 MiB as before" in line) == ({}, True)
+    restarted(paths)
+    assert "are not copied" in opened(paths, {"training": plan(6)})["training"]
+    assert opened(paths, {"training": plan(4)}) == {}
+    assert size(paths.results / "training") < 4 * MIB
+
+
+def test_a_domain_that_declares_none_has_none_and_what_another_release_had_stays(paths: Paths) -> None:
+    opened(paths, {name: plan(4) for name in ("training", "other")})
+    restarted(paths)
+    opened(paths, {}, known=["training"])
+    assert not (paths.results / "training.ext4").exists()
+    assert (paths.results / "other.ext4").exists()
+    assert not (paths.results / "other").is_mount()
+
+
+def test_a_volume_is_made_for_a_workload_that_runs_alone(paths: Paths) -> None:
+    assert opened(paths, {"training": plan(4)}, needed=[]) == {}
+    assert not (paths.results / "training.ext4").exists()
+
+
+def test_without_room_there_is_none_and_it_is_said(paths: Paths) -> None:
+    free = (free_bytes(paths.state) - KEPT_FREE) // MIB
+    problems = opened(paths, {"training": plan(free + 8), "other": plan(4)})
+    assert [*problems] == ["training"]
+    assert f"no room for the results of domain training, {free + 8} MiB" in problems["training"]
+    assert (paths.results / "other").is_mount()
+    assert not (paths.results / "training").exists()
+    assert not (paths.results / "training.ext4").exists()
+
+
+def test_a_power_cut_while_it_is_made_leaves_none_or_a_whole_one(paths: Paths) -> None:
+    def cut(argv: Sequence[str], **_: object) -> str:
+        raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        ResultVolumes(paths.results, cut).open({"training": plan(4)}, ["training"], ["training"])
+    assert not (paths.results / "training.ext4").exists()
+    assert opened(paths, {"training": plan(4)}) == {}
+    assert as_workload(paths.results / "training", 'open("a", "wb").close(); print("done")') == "done\n"
+    assert sorted(path.name for path in paths.results.iterdir()) == ["training", "training.ext4"]
+
+
+def test_a_power_cut_while_it_gets_another_size_leaves_the_old_one(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every step; the last one takes the new volume."""
+    opened(paths, {"training": plan(4)})
+    place = paths.results / "training"
+    as_workload(place, 'open("a", "wb").write(b"kept")')
+    restarted(paths)
+
+    def cut(*_: object, **__: object) -> None:
+        raise PowerCutError
+
+    for step in ("os.posix_fallocate", "shutil.copytree", "os.chown", "pathlib.Path.rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, cut)
+            with pytest.raises(PowerCutError):
+                opened(paths, {"training": plan(16)})
+        assert (paths.results / "training.ext4").stat().st_size == 4 * MIB
+    opened(paths, {"training": plan(16)})
+    assert size(place) > 12 * MIB
+    assert (place / "a").read_bytes() == b"kept"
+
+
+def test_a_power_cut_while_a_workload_writes_leaves_what_it_has_flushed(paths: Paths) -> None:
+    """The disk as it is at that moment: nothing was unmounted."""
+    opened(paths, {"training": plan(8)})
+    place, file = paths.results / "training", paths.results / "training.ext4"
+    write = "f = open({!r}, 'wb'); f.write(bytes(100_000)); f.flush(); os.fsync(f.fileno())"
+    as_workload(place, write.format("first"))
+    as_workload(place, "open('second', 'wb').write(bytes(100_000))")
+    cut = file.with_name("cut")
+    shutil.copyfile(file, cut)
+    restarted(paths)
+    cut.rename(file)
+    assert opened(paths, {"training": plan(8)}) == {}
+    assert (place / "first").read_bytes() == bytes(100_000)
+    assert as_workload(place, 'open("third", "wb").close(); print("done")') == "done\n"
+
+
+def test_no_file_system_is_mounted_that_somebody_but_root_may_have_written(paths: Paths) -> None:
+    """The folder above is the agent's: it could put another folder in the place of this."""
+    opened(paths, {"training": plan(4)})
+    restarted(paths)
+    os.chown(paths.results / "training.ext4", STRANGER, STRANGER)
+    problems = opened(paths, {"training": plan(4)})
+    assert "is not root's" in problems["training"]
+    os.chown(paths.results / "training.ext4", 0, 0)
+    kept = paths.state / "kept"
+    paths.results.rename(kept)
+    paths.results.symlink_to(kept)
+    assert "is not root's" in opened(paths, {"training": plan(4)})["training"]
+    assert not (kept / "training").is_mount()
+
+
+def test_what_is_no_file_system_is_not_mounted_and_stays(paths: Paths) -> None:
+    opened(paths, {"training": plan(4)})
+    restarted(paths)
+    (paths.results / "training.ext4").write_bytes(bytes(4 * MIB))
+    problems = opened(paths, {"training": plan(4)})
+    assert problems["training"].startswith("mount failed")
+    assert (paths.results / "training.ext4").stat().st_size == 4 * MIB
+    with pytest.raises(ToolError):
+        run(["umount", str(paths.results / "training")])
