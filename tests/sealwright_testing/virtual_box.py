@@ -165,6 +165,10 @@ class VirtualBox:
         """Run a QMP command."""
         return self._on().qmp.execute(command, **arguments)
 
+    def has_event(self, name: str) -> bool:
+        """Whether QEMU has told of an event since the box was switched on."""
+        return self._on().qmp.has_event(name)
+
     def set_network(self, *, up: bool) -> None:
         """Plug the network cable in or out."""
         self.execute("set_link", name="nic", up=up)
@@ -235,7 +239,7 @@ class VirtualBox:
         return self._power
 
     def _panic(self) -> str | None:
-        return "the kernel panicked" if self._on().qmp.has_event("GUEST_PANICKED") else None
+        return "the kernel panicked" if self.has_event("GUEST_PANICKED") else None
 
     def _start(self, *, incoming: bool) -> None:
         if self._power is not None:

@@ -26,7 +26,10 @@ KNOCKED = 9998
 SIZE = 1 << 20
 """Of a further disk and of a stick, bytes."""
 KEYS = ("alt-f2", "ctrl-c", "esc", "ret", "alt-sysrq-c", "alt-sysrq-b")
-"""Another terminal, an end, a prompt; a crash and a restart by the kernel's own keys."""
+"""Another terminal, an end, a prompt; a crash and a restart by the kernel's own keys. Debian's kernel obeys the last
+where nobody forbids it."""
+RESTARTED = "RESET"
+"""QEMU's event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class Inside:
         answer: To a question at the end, of an engine that had been killed.
         expected: What the model answers.
         further_disk: What was on a second disk afterwards.
+        restarted: Whether it did, until then.
     """
 
     report: Report
@@ -46,6 +50,7 @@ class Inside:
     answer: str
     expected: str
     further_disk: bytes
+    restarted: bool
 
 
 def boot_planted(scene: Scene) -> Inside:
@@ -68,13 +73,17 @@ def boot_planted(scene: Scene) -> Inside:
     sample = ModelStore.load().samples()["medical"][0]
     with customer.colleague(box, secrets["api_key"], placard.tls_fingerprint) as client:
         answer = customer.ask(client, "medical", sample.question)
-    report = Report(box.console.text)
+    report, restarted = Report(box.console.text), box.has_event(RESTARTED)
     box.kill()
-    return Inside(report, (refusal.status_code, refusal.json()), answer, sample.answer, further.read_bytes())
+    before = refusal.status_code, refusal.json()
+    return Inside(report, before, answer, sample.answer, further.read_bytes(), restarted)
 
 
 def boot_disarmed(scene: Scene) -> Report:
-    """Start the test image's kernel without its defences, Secure Boot off, and wait until every attempt is made."""
+    """Start the test image's kernel without its defences, Secure Boot off, and wait until every attempt is made.
+
+    Its kernel then obeys what is typed, and restarts.
+    """
     folder = scene.directory / "disarmed"
     folder.mkdir()
     image = scene.world.planted.image
@@ -82,19 +91,26 @@ def boot_disarmed(scene: Scene) -> Report:
     with scene.world.fresh_box(folder / "machine", secure_boot=False, machine=machine, image=image)[0] as box:
         box.start()
         box.expect("planted end")
-        return Report(box.console.text)
+        report = Report(box.console.text)
+        type_keys(box)
+        box.wait_until(lambda: box.has_event(RESTARTED), "a restart by keys")
+        return report
 
 
 def with_devices(machine: Machine, further: Path, stick: Path) -> Machine:
-    """The machine with a second disk, a keyboard and a stick, which its owner has put in."""
+    """The machine with a second disk and a stick, which its owner has put in.
+
+    Keys go to the board's own keyboard. The box has no driver for one by USB, which would take them, and write the
+    first to memory, as tests/vm/redteam/test_dma.py shows.
+    """
     for path in (further, stick):
         path.write_bytes(bytes(SIZE))
     return dataclasses.replace(
         machine,
         extra=(
             *("-drive", f"if=none,id=further,format=raw,file={further}", "-device", "virtio-blk-pci,drive=further"),
-            *("-device", "qemu-xhci", "-device", "usb-kbd"),
-            *("-drive", f"if=none,id=stick,format=raw,file={stick}", "-device", "usb-storage,drive=stick"),
+            *("-drive", f"if=none,id=stick,format=raw,file={stick}"),
+            *("-device", "qemu-xhci", "-device", "usb-storage,drive=stick"),
         ),
     )
 
