@@ -47,6 +47,8 @@ def give_to_agent(paths: Paths) -> None:
 def give_to_document_service(paths: Paths) -> None:
     """Give the folder of the customer's documents to its user, and make it once somebody can bring a document.
 
+    A volume on which it cannot be made, since it is full or something else lies there, boots without documents.
+
     Raises:
         OperationError: there is no such user, or the disk refuses.
     """
@@ -56,8 +58,10 @@ def give_to_document_service(paths: Paths) -> None:
     try:
         if paths.documents.is_symlink():
             paths.documents.unlink()
-        paths.documents.mkdir(mode=0o700, exist_ok=True)
-        _give(paths.documents, user)
+        with suppress(OSError):
+            paths.documents.mkdir(mode=0o700)
+        if paths.documents.is_dir():
+            _give(paths.documents, user)
     except LookupError:
         raise OperationError(f"The user {user} does not exist.") from None
     except OSError as error:

@@ -88,6 +88,10 @@ def test_documents_are_their_services_and_no_longer_the_agents(tmp_path: Path, g
     give_to_document_service(paths)
     assert not paths.documents.exists()
     paths.api_keys.touch()
+    paths.documents.touch()
+    give_to_document_service(paths)
+    assert given == []
+    paths.documents.unlink()
     paths.documents.symlink_to("/etc")
     give_to_document_service(paths)
     assert stat.S_IMODE(paths.documents.lstat().st_mode) == 0o700
