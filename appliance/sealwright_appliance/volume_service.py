@@ -150,17 +150,22 @@ class VolumeService:
             and files[name].exists()
             and is_over(files[name], plans.results[plan.domain].days, now)
         ]
+        closed: list[str] = []
         failures: list[str] = []
         for name in over:
             (self.paths.engine_environments / name).unlink(missing_ok=True)  # first, as in close
             failed = self._attempt([["systemctl", "stop", unit(name)]])
             if not failed:
                 files[name].unlink()
+                closed.append(name)
             failures += failed
-        forget_results(self.paths.results, plans.results, now)
-        if failures:
-            raise OperationError(f"An adapter is still served: {failures[0]}")
-        return tuple(over)
+        try:
+            forget_results(self.paths.results, plans.results, now)
+        except OperationError as error:
+            failures.append(str(error))
+        if failures and not closed:  # what is closed is told once; what failed is tried, and told, at the next look
+            raise OperationError(failures[0])
+        return tuple(closed)
 
     def restart(self) -> None:
         """See :class:`Volumes`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_appliance import volume_service
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import SINCE, forget_results
 from sealwright_appliance.result_volumes import ResultVolumes
@@ -162,7 +163,7 @@ def test_an_adapter_is_served_no_longer_than_its_days(paths: Paths) -> None:
     assert service.forget(START + DAY_S) == ()
     assert (systemd.stopped, served.exists(), environment.exists()) == ([], True, True)
     systemd.refuses = True
-    with pytest.raises(OperationError, match="still served"):
+    with pytest.raises(OperationError, match="systemctl failed"):
         service.forget(START + 2 * DAY_S)
     systemd.refuses = False
     assert service.forget(START + 2 * DAY_S) == ("tuned",)
@@ -170,3 +171,27 @@ def test_an_adapter_is_served_no_longer_than_its_days(paths: Paths) -> None:
     assert (source.exists(), served.exists(), environment.exists()) == (True, False, False)
     assert service.forget(START + 3 * DAY_S) == ()
     assert not source.exists()
+
+
+def test_that_an_adapter_is_closed_is_told_though_results_cannot_be_removed(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would tell the agent; what failed is told at the next look."""
+    plans = ReleaseWorkloads(
+        version=1, workloads={}, adapters={"tuned": AdapterPlan(domain="training", base="medical")}, results=PLANS
+    )
+    paths.workload_plans.parent.mkdir(parents=True)
+    paths.workload_plans.write_bytes(document_bytes(plans))
+    served = paths.payloads / "tuned/adapter.gguf"
+    served.parent.mkdir(parents=True)
+    served.write_bytes(b"GGUF")
+    service = VolumeService(paths, Systemd())
+    service.forget(START)
+
+    def refuse(*_: object) -> None:
+        raise OperationError("the disk refuses")
+
+    monkeypatch.setattr(volume_service, "forget_results", refuse)
+    assert service.forget(START + 2 * DAY_S) == ("tuned",)
+    with pytest.raises(OperationError, match="the disk refuses"):
+        service.forget(START + 2 * DAY_S)
