@@ -23,8 +23,9 @@ from sealwright_policies.errors import FormatError
 from sealwright_policies.wire.encoding import document_bytes
 
 TIMEOUT_S = 60.0
-"""For everything but the reading of a file."""
-READING_TIMEOUT_S = 600.0
+"""Of what only looks."""
+CHANGING_TIMEOUT_S = 600.0
+"""To read a file, or to merge the indexes behind a deletion."""
 _STATUS = {
     DocumentCode.UNKNOWN: 404,
     DocumentCode.TOO_LARGE: 413,
@@ -56,7 +57,7 @@ class Documents:
             size: bytes of all pieces.
         """
         asked = DocumentRequest(operation=DocumentOperation.ADD, name=name, size=size)
-        return _one(await self._ask(asked, pieces, READING_TIMEOUT_S))
+        return _one(await self._ask(asked, pieces, CHANGING_TIMEOUT_S))
 
     async def all(self) -> list[KeptDocument]:
         """Every document, the youngest first."""
@@ -68,7 +69,7 @@ class Documents:
 
     async def delete(self, document_id: str) -> None:
         """Have it forgotten."""
-        await self._ask(_of(DocumentOperation.DELETE, document_id))
+        await self._ask(_of(DocumentOperation.DELETE, document_id), timeout_s=CHANGING_TIMEOUT_S)
 
     async def search(self, question: str, most: int) -> list[FoundPassage]:
         """Passages that fit a question, the best first."""
