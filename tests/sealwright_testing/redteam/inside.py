@@ -42,7 +42,6 @@ class Inside:
         answer: To a question at the end, of an engine that had been killed.
         expected: What the model answers.
         further_disk: What was on a second disk afterwards.
-        restarted: Whether it did, until then.
     """
 
     report: Report
@@ -50,7 +49,6 @@ class Inside:
     answer: str
     expected: str
     further_disk: bytes
-    restarted: bool
 
 
 def boot_planted(scene: Scene) -> Inside:
@@ -73,10 +71,9 @@ def boot_planted(scene: Scene) -> Inside:
     sample = ModelStore.load().samples()["medical"][0]
     with customer.colleague(box, secrets["api_key"], placard.tls_fingerprint) as client:
         answer = customer.ask(client, "medical", sample.question)
-    report, restarted = Report(box.console.text), box.has_event(RESTARTED)
+    report = Report(box.console.text)
     box.kill()
-    before = refusal.status_code, refusal.json()
-    return Inside(report, before, answer, sample.answer, further.read_bytes(), restarted)
+    return Inside(report, (refusal.status_code, refusal.json()), answer, sample.answer, further.read_bytes())
 
 
 def boot_disarmed(scene: Scene) -> Report:
