@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import uvicorn
 
@@ -23,7 +23,7 @@ from sealwright_appliance.activation import Activation
 from sealwright_appliance.agent_by_file import ByFile
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
-from sealwright_appliance.boot import BoxCode, BoxState, Obstacle
+from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.boot_result import keep_status, load_boot_result
 from sealwright_appliance.claim import Claim
 from sealwright_appliance.console import Console
@@ -31,6 +31,7 @@ from sealwright_appliance.conversation_endpoints import PromptsDays, add_convers
 from sealwright_appliance.conversations import Conversations
 from sealwright_appliance.customer_evidence import CustomerEvidence, add_customer_evidence
 from sealwright_appliance.customer_orders import CustomerOrders, add_customer_orders
+from sealwright_appliance.engine_orders import EngineOrders, add_engines
 from sealwright_appliance.engines import SERVED, Engines, open_models
 from sealwright_appliance.flows.box_flows import BoxFlows
 from sealwright_appliance.flows.endpoints import add_flows
@@ -104,19 +105,30 @@ class Agent:
                 self._spawn(self.watch_workloads)
 
     def watch_engines(self) -> None:
-        """Wait until each engine serves or has failed; :mod:`.volume_service` has started them."""
+        """Wait until each engine that :mod:`.volume_service` has started serves or has failed. The others are loaded
+        when somebody asks them: their models serve as well."""
         models = open_models(self.board.status.payloads)
+        started = {model.payload_id for model in models if self._runs(model.payload_id)}
         for model in models:
-            self.board.set_payload(model.payload_id, PayloadState.LOADING)
-        for model in models:
-            failure = self.engines.wait_until_ready(model.payload_id)
+            is_started = model.payload_id in started
+            self.board.set_payload(model.payload_id, PayloadState.LOADING if is_started else PayloadState.SERVING)
+        for name in sorted(started):
+            failure = self.engines.wait_until_ready(name)
             if failure is None:
-                self.board.set_payload(model.payload_id, PayloadState.SERVING)
+                self.board.set_payload(name, PayloadState.SERVING)
             else:
-                self.board.set_payload(model.payload_id, PayloadState.FAILED, self._given_up(model.payload_id, failure))
+                reason = self.engines.given_up(name, failure, self.volumes.close)
+                self.board.set_payload(name, PayloadState.FAILED, reason)
         self.board.engines_decided()
         if self.board.status.state is BoxState.ENDED:
             self.keeper.keep_status()
+
+    def _runs(self, payload_id: str) -> bool:
+        """Whether an engine runs; it is waited for, too, where nobody can say."""
+        try:
+            return self.volumes.engine_runs(payload_id)
+        except OperationError:
+            return True
 
     def watch_workloads(self) -> None:
         """Note how far each workload comes, until all have ended."""
@@ -129,14 +141,6 @@ class Agent:
                 self.board.set_run(name, seen.run, RESULTS_FULL if seen.results_full else "")
                 if seen.run in ENDED:
                     waiting.discard(name)
-
-    def _given_up(self, payload_id: str, failure: Obstacle) -> Obstacle:
-        """Stop an engine that will never answer, or systemd starts it again for ever; what to say of it."""
-        try:
-            self.volumes.close(payload_id)
-        except OperationError as error:
-            return replace(failure, sentence=f"{failure.sentence} {error}")
-        return failure
 
     def stop(self) -> None:
         """Let the threads end."""
@@ -287,6 +291,7 @@ def agent_server(agent: Agent) -> uvicorn.Server:
         agent.board, agent.activation, agent.api_keys, by_file, agent.outflow, meter=agent.meter_keeper
     )
     add_customer_evidence(app, evidence)
+    add_engines(app, EngineOrders(agent.board, agent.engines, agent.volumes))
     if agent.flows is not None:
         add_flows(app, agent.api_keys, agent.flows)
     if agent.conversations is not None:

@@ -20,6 +20,7 @@ from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
 from sealwright_appliance.customer_evidence import EvidenceError
 from sealwright_appliance.customer_orders import OrderError
+from sealwright_appliance.engine_orders import EngineError
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.license_client import DeniedError, ServiceUnreachableError
 from sealwright_appliance.metering.endpoints import ReportingMeter, add_metering
@@ -164,7 +165,9 @@ def _add_api_keys(app: FastAPI, board: StatusBoard, api_keys: ApiKeys) -> None:
 def _meaning(error: SealwrightError) -> tuple[int, str, str]:
     """Status, code and sentence of an error."""
     match error:
-        case ClaimError() | ApiKeyError() | AirGapError() | EvidenceError() | OrderError() | FlowError():
+        case (
+            ClaimError() | ApiKeyError() | AirGapError() | EvidenceError() | OrderError() | FlowError() | EngineError()
+        ):
             return error.status, error.code, str(error)
         case DeniedError():
             return error.status, error.code, error.sentence

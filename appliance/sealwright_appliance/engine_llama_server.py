@@ -46,7 +46,6 @@ class LlamaServer:
     def __init__(self, model_id: str, socket: Path) -> None:
         self._model_id = model_id
         self._socket = socket
-        self._abilities: Abilities | None = None
 
     @property
     def model_id(self) -> str:
@@ -62,11 +61,8 @@ class LlamaServer:
             return False
 
     async def abilities(self) -> Abilities:
-        """Asked once, since a restarted engine loads the same file."""
-        if self._abilities is None:
-            about = await self._document("GET", "/props"), await self._document("GET", "/v1/models")
-            self._abilities = _abilities(*about)
-        return self._abilities
+        """By what it says of itself."""
+        return _abilities(await self._document("GET", "/props"), await self._document("GET", "/v1/models"))
 
     async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
         """Vectors; as base64 on their way, which is shorter and sooner read."""

@@ -1,5 +1,5 @@
-"""Engines: one systemd unit per open model. :mod:`.unlock` writes what each is told, :mod:`.volume_service` starts and
-stops them, the agent waits for them here."""
+"""Engines: one systemd unit per open model. :mod:`.unlock` writes what each is told and says which are loaded first,
+:mod:`.volume_service` starts and stops them, the agent waits for them here."""
 
 from __future__ import annotations
 
@@ -8,32 +8,39 @@ import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sealwright_appliance.boot import BoxCode, Obstacle
+from sealwright_appliance.engine_placement import (
+    CACHE_SHARE,
+    MIB,
+    Placement,
+    engine_room_mib,
+    longest_context,
+    need_mib,
+)
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.release_files import load_outflow
+from sealwright_appliance.release_files import load_engines, load_outflow
 from sealwright_appliance.results import ADAPTER
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
-from sealwright_policies.workloads import NO_WORKLOADS, ReleaseWorkloads
+from sealwright_policies.engines import EngineNeed
+from sealwright_policies.errors import OperationError
+from sealwright_policies.workloads import ReleaseWorkloads
 
 LOADING_MOST_S = 900.0
-POLL_S = 0.5
+POLL_S = 0.25
 HEALTH_S = 5.0
-LOOK_EVERY = 10
+LOOK_EVERY = 20
 """Polls between two looks for corruption: each starts a program."""
 PARALLEL_REQUESTS = 4
-CACHE_SHARE = 8
-"""One part in so many of the box's memory may hold the state of past prompts, all engines together."""
 CACHE_MOST_MIB = 8192
 """llama.cpp's own limit (--cache-ram), which asks nobody how much memory there is."""
 EMBEDDED_TOKENS = 2048
 """Of the longest text that gets an embedding: it must fit into one batch of the engine."""
-MIB = 1024 * 1024
 SERVED = frozenset({str(PayloadKind.MODEL), ADAPTER})
 """Kinds of payloads that engines serve."""
 
@@ -41,6 +48,17 @@ SERVED = frozenset({str(PayloadKind.MODEL), ADAPTER})
 def unit(payload_id: str) -> str:
     """The unit that runs a payload's engine."""
     return f"sealwright-engine@{payload_id}.service"
+
+
+def show_engine(payload_id: str) -> list[str]:
+    """The call whose output :func:`is_up` reads."""
+    return ["systemctl", "show", "--property=ActiveState", "--property=Job", unit(payload_id)]
+
+
+def is_up(shown: str) -> bool:
+    """Whether a unit runs or is about to; one that waits to be started again is "activating" (systemd.service(5))."""
+    states = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    return states.get("ActiveState") in {"active", "activating", "reloading"} or states.get("Job", "0") not in {"", "0"}
 
 
 def prompt_cache_mib(memory: int, engines: int) -> int:
@@ -58,55 +76,121 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def processor_cores(siblings: Iterable[str]) -> int:
+    """Cores, by what the kernel says of each processor: which others share its core. At least 1.
+
+    Two threads of a core share what multiplies matrices, so an engine's second one there would wait for the first.
+    """
+    return max(1, len({one.strip() for one in siblings}))
+
+
+def cores_here() -> int:
+    """Cores of this machine (Documentation/admin-guide/cputopology.rst of Linux)."""
+    topology = Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/core_cpus_list")
+    return processor_cores(path.read_text("ascii") for path in topology)
+
+
 def environment(
     paths: Paths,
     payload: PayloadStatus,
     *,
-    processors: int,
+    cores: int,
     memory: int,
     engines: int,
+    at_once: int = 1,
     embeddings: bool = False,
     base: PayloadStatus | None = None,
 ) -> str:
     """Environment file of an engine unit.
 
     Args:
+        cores: of the machine, shared by the engines that can be loaded at once.
+        memory: bytes in the box.
+        engines: of the release, which share what is kept of past prompts.
+        at_once: how many engines can be loaded together.
         embeddings: whether hidden states may leave the model; else the engine does not make any.
         base: the model that an adapter changes.
 
-    One processor stays free: with all of them busy, llama.cpp's threads wait for each other (28 tokens/s became 1.2).
+    One core stays free: with all of them busy, llama.cpp's threads wait for each other (28 tokens/s became 1.2).
     """
-    threads = max(1, (processors - 1) // max(1, engines))
+    threads = max(1, (cores - 1) // max(1, at_once))
     own = paths.payloads / payload.payload_id / payload.file_name
     model = own if base is None else paths.payloads / base.payload_id / base.file_name
     adapter = "" if base is None else f"--lora {own}"
     vectors = f"LLAMA_ARG_EMBEDDINGS=1\nLLAMA_ARG_UBATCH={EMBEDDED_TOKENS}\n" if embeddings else ""
-    return vectors + (
-        f"SEALWRIGHT_MODEL={model}\nSEALWRIGHT_ADAPTER={adapter}\nLLAMA_ARG_THREADS={threads}\nLLAMA_ARG_N_PARALLEL={PARALLEL_REQUESTS}\n"
-        f"OMP_NUM_THREADS={threads}\nLLAMA_ARG_CACHE_RAM={prompt_cache_mib(memory, engines)}\n"
+    # Of all slots. Fitting is for whoever knows of the other engines: llama.cpp would take all memory for its own.
+    slots = payload.context * PARALLEL_REQUESTS
+    context = f"LLAMA_ARG_CTX_SIZE={slots}\nLLAMA_ARG_FIT=off\n" if slots else ""
+    return (
+        f"SEALWRIGHT_MODEL={model}\nSEALWRIGHT_ADAPTER={adapter}\n{context}{vectors}"
+        f"LLAMA_ARG_THREADS={threads}\nOMP_NUM_THREADS={threads}\nLLAMA_ARG_N_PARALLEL={PARALLEL_REQUESTS}\n"
+        f"LLAMA_ARG_CACHE_RAM={prompt_cache_mib(memory, engines)}\n"
     )
 
 
-def prepare_engines(paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads = NO_WORKLOADS) -> None:
-    """Write the environment of each payload's engine: what is written is started, and started again.
+def placed(
+    paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads, room_mib: int
+) -> list[PayloadStatus]:
+    """Payloads with what their engines get; one that never fits into the room has failed, and says so."""
+    needs = {one.payload_id: _need(paths, one, plans) for one in open_models(payloads)}
+    longest = longest_context(room_mib, [need for need in needs.values() if need is not None])
+    return [_placed(one, needs.get(one.payload_id), longest, room_mib) for one in payloads]
+
+
+def _need(paths: Paths, payload: PayloadStatus, plans: ReleaseWorkloads) -> EngineNeed | None:
+    """What its engine needs; an adapter's has its model in memory, too. None where the root does not say."""
+    known = load_engines(paths).models
+    if payload.kind != ADAPTER:
+        return known.get(payload.payload_id)
+    if (base := known.get(plans.adapters[payload.payload_id].base)) is None:
+        return None
+    own = (paths.payloads / payload.payload_id / payload.file_name).stat().st_size // MIB + 1
+    return base.model_copy(update={"memory_mib": base.memory_mib + own})
+
+
+def _placed(payload: PayloadStatus, need: EngineNeed | None, longest: int, room_mib: int) -> PayloadStatus:
+    if need is None:
+        return payload
+    taken = need_mib(need, longest)
+    found = payload.model_copy(update={"memory_mib": taken, "context": min(need.context, longest)})
+    if taken <= room_mib:
+        return found
+    sentence = f"Its engine needs {taken} MiB of memory, and this machine has {room_mib} MiB for engines."
+    return found.model_copy(
+        update={"state": PayloadState.FAILED, "code": BoxCode.MODEL_TOO_LARGE, "sentence": sentence}
+    )
+
+
+def room_here_mib() -> int:
+    """Memory that engines may have together on this machine."""
+    return engine_room_mib(memory_bytes() // MIB)
+
+
+def prepare_engines(paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads, room_mib: int) -> None:
+    """Write the environment of each payload's engine, without which none is started, and mark those to load first.
 
     Args:
-        payloads: models, and adapters with theirs.
+        payloads: models, and adapters with theirs; placed.
         plans: which model an adapter changes.
+        room_mib: memory of all engines together.
     """
     models = {payload.payload_id: payload for payload in payloads}
-    processors, memory, outflow = os.cpu_count() or 1, memory_bytes(), load_outflow(paths)
+    cores, memory, outflow = cores_here(), memory_bytes(), load_outflow(paths)
+    placement = Placement(room_mib, {payload.payload_id: payload.memory_mib for payload in payloads})
     for payload in payloads:
         text = environment(
             paths,
             payload,
-            processors=processors,
+            cores=cores,
             memory=memory,
             engines=len(payloads),
+            at_once=placement.most_at_once,
             embeddings=outflow.of(payload.payload_id).embeddings,
             base=models[plans.adapters[payload.payload_id].base] if payload.kind == ADAPTER else None,
         )
         write_durably(paths.engine_environments / payload.payload_id, text.encode("utf-8"))
+    for name in placement.first:
+        write_durably(paths.engine_starts / name, b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +215,14 @@ class Engines:
                 return Obstacle(BoxCode.PAYLOAD_CORRUPTED, "A block of its partition is not what was built.")
             self.sleep(POLL_S)
         return Obstacle(BoxCode.ENGINE_FAILED, f"Its engine did not load the model within {LOADING_MOST_S:.0f} s.")
+
+    def given_up(self, payload_id: str, failure: Obstacle, close: Callable[[str], None]) -> Obstacle:
+        """Close a payload whose engine will never answer, or systemd starts it again for ever; what to say of it."""
+        try:
+            close(payload_id)
+        except OperationError as error:
+            return replace(failure, sentence=f"{failure.sentence} {error}")
+        return failure
 
     def is_ready(self, payload_id: str) -> bool:
         """Whether the engine says on its socket that the model is loaded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.engines import open_models
 from sealwright_appliance.paths import Paths
@@ -32,6 +33,9 @@ def gateway_config(
         agent_socket=paths.agent_socket,
         engine_sockets={model.payload_id: paths.engine_socket(model.payload_id) for model in models},
         documents_socket=paths.documents_socket,
+        needs={model.payload_id: model.memory_mib for model in models},
+        room_mib=boot.engine_room_mib,
+        too_large={one.payload_id: one.sentence for one in boot.payloads if one.code == BoxCode.MODEL_TOO_LARGE},
         certificate=paths.tls / CERTIFICATE_FILE,
         private_key=paths.tls / KEY_FILE,
         host=host,

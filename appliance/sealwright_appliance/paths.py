@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sealwright_policies.engines import ENGINES_FILE
 from sealwright_policies.mounts import MOUNTS_FILE
 from sealwright_policies.outflow import OUTFLOW_FILE
 from sealwright_policies.wire.service import DOMAINS_FOLDER, MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
@@ -51,6 +52,11 @@ class Paths:
     def outflow(self) -> Path:
         """What may leave each model (policies/spec/outflow.md)."""
         return self._under(OUTFLOW_FILE)
+
+    @property
+    def engines(self) -> Path:
+        """What the engine of each model needs (policies/spec/engines.md)."""
+        return self._under(ENGINES_FILE)
 
     @property
     def domains(self) -> Path:
@@ -121,6 +127,11 @@ class Paths:
     def engine_environments(self) -> Path:
         """Folder of environment files, one per engine unit."""
         return self.run / "engine-environment"
+
+    @property
+    def engine_starts(self) -> Path:
+        """Folder of marks, one per engine that is loaded as the box starts."""
+        return self.run / "engine-starts"
 
     @property
     def workloads(self) -> Path:

@@ -12,6 +12,7 @@ from sealwright_appliance.paths import Paths
 from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, VARIANTS_ON_ESP, verify_variants
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, MANIFEST_ON_ESP
 from sealwright_policies.appraisal.release import Release, verify_release
+from sealwright_policies.engines import ENGINES_LIMIT, NOTHING_KNOWN, ReleaseEngines, parse_engines
 from sealwright_policies.errors import OperationError, RejectionCode, VerificationError
 from sealwright_policies.mounts import MOUNTS_LIMIT, NO_MOUNTS, ReleaseMounts, parse_mounts
 from sealwright_policies.outflow import NOTHING_SAID, OUTFLOW_LIMIT, ReleaseOutflow, parse_outflow
@@ -107,6 +108,16 @@ def load_outflow(paths: Paths) -> ReleaseOutflow:
     """
     content = read_file(paths.outflow, OUTFLOW_LIMIT)
     return NOTHING_SAID if content is None else parse_outflow(content)
+
+
+def load_engines(paths: Paths) -> ReleaseEngines:
+    """What the models' engines need of the box; where the root says nothing, nothing is known.
+
+    Raises:
+        FormatError: it is malformed.
+    """
+    content = read_file(paths.engines, ENGINES_LIMIT)
+    return NOTHING_KNOWN if content is None else parse_engines(content)
 
 
 def root_hash(command_line: str) -> str:

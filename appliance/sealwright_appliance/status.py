@@ -16,7 +16,7 @@ BOOT_RESULT_LIMIT = 256 * 1024
 
 
 class PayloadState(StrEnum):
-    """What a payload does."""
+    """What a payload does. A model serves also while its engine is out of memory: a request brings it back."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -34,6 +34,10 @@ class PayloadStatus(Document):
     file_name: str
     partition_id: Sha256Hex | None = None
     """Root hash of its verity tree."""
+    memory_mib: int = 0
+    """What its engine takes, if it has one."""
+    context: int = 0
+    """Tokens of the longest request that its engine takes, reply included."""
     state: PayloadState
     code: str | None = None
     sentence: str = ""
@@ -118,6 +122,8 @@ class BootResult(Document):
     tls_fingerprint: str | None = None
     state_volume_open: bool = False
     workloads: tuple[WorkloadStatus, ...] = ()
+    engine_room_mib: int = 0
+    """Memory of all engines together."""
     ended_s: float | None = None
     """time.monotonic() when serving ended in this boot; it is the same in every process."""
 

@@ -26,7 +26,7 @@ from sealwright_appliance.claim import Claim
 from sealwright_appliance.claim_counter import note_claim_counter, settle_claim
 from sealwright_appliance.console import Console, release_line, state_line
 from sealwright_appliance.customer_wipe import carry_out, is_ordered
-from sealwright_appliance.engines import open_models, prepare_engines
+from sealwright_appliance.engines import open_models, placed, prepare_engines, room_here_mib
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import MAPPER, Paths
@@ -112,10 +112,10 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     plans = load_workloads(paths) if result.state is BoxState.UNLOCKED else NO_WORKLOADS
     without_place = _open_results(paths, result, plans, console)
-    result = _with_results(paths, result, plans, console, without_place)
+    result = _with_engines(paths, _with_results(paths, result, plans, console, without_place), plans)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
-        prepare_engines(paths, open_models(result.payloads), plans)
+        prepare_engines(paths, open_models(result.payloads), plans, result.engine_room_mib)
         prepare_workloads(paths, result.payloads, plans, without_place)
     give_to_agent(paths)
     give_to_document_service(paths)
@@ -139,6 +139,13 @@ def _with_results(
     adapters = lay_out_adapters(paths, result.payloads, plans, console.say)
     described = describe_workloads(paths, result.payloads, plans, console.say, without_place)
     return result.model_copy(update={"payloads": [*result.payloads, *adapters], "workloads": described})
+
+
+def _with_engines(paths: Paths, result: BootResult, plans: ReleaseWorkloads) -> BootResult:
+    """What engines need, and the room that there is for them."""
+    room = room_here_mib()
+    payloads = placed(paths, result.payloads, plans, room)
+    return result.model_copy(update={"payloads": payloads, "engine_room_mib": room})
 
 
 def _close(paths: Paths, console: Console) -> None:

@@ -33,6 +33,18 @@ class VolumeClient:
         except OperationError:
             return False
 
+    def start_engine(self, payload_id: str) -> None:
+        """Have an engine started."""
+        self._ask(VolumeOperation.START, payload_id)
+
+    def stop_engine(self, payload_id: str) -> None:
+        """Have an engine stopped."""
+        self._ask(VolumeOperation.STOP, payload_id)
+
+    def engine_runs(self, payload_id: str) -> bool:
+        """Ask whether an engine runs."""
+        return self._ask(VolumeOperation.ENGINE, payload_id).runs
+
     def run_of(self, payload_id: str) -> ObservedRun | None:
         """Ask how far a workload has come; None if there is nobody to ask."""
         try:

@@ -1,4 +1,4 @@
-"""What the agent may ask of the volume service: five things, each about one payload or the box.
+"""What the agent may ask of the volume service: eight things, each about one payload or the box.
 
 One request for each connection of ``/run/sealwright/volumes.sock``: a JSON document up to the end of what the client
 sends, then the reply up to the end of the connection.
@@ -28,6 +28,12 @@ class VolumeOperation(StrEnum):
     """Stop a payload's engine and close its volume; may be asked again."""
     INSPECT = "inspect"
     """Has verity refused a block of it?"""
+    START = "start"
+    """Start a payload's engine, if it is one of those that unlocking has prepared and nothing has closed since."""
+    STOP = "stop"
+    """Stop it; its payload stays open."""
+    ENGINE = "engine"
+    """Does it run, or is it about to?"""
     RUN = "run"
     """How far has a workload come?"""
     FORGET = "forget"
@@ -53,6 +59,8 @@ class VolumeReply(Document):
     """What failed; None: it was done."""
     corrupted: bool = False
     """Answers INSPECT."""
+    runs: bool = False
+    """Answers ENGINE."""
     run: WorkloadRun | None = None
     """Answers RUN."""
     results_full: bool = False

@@ -1,8 +1,8 @@
 """The one process of the running box that may close volumes: root, with CAP_SYS_ADMIN and without a network.
 
 It starts the engines and workloads that :mod:`.unlock` has prepared, drops what they leave in the page cache, and does
-what the agent asks (:mod:`.volume_messages`): close a payload, look at one, remove results that are over, restart the
-box. It opens no volume: that was over when PCR 15 was closed.
+what the agent asks (:mod:`.volume_messages`): start or stop an engine, close a payload, look at one, remove results
+that are over, restart the box. It opens no volume: that was over when PCR 15 was closed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sealwright_appliance import volumes, workloads
-from sealwright_appliance.engines import unit
+from sealwright_appliance.engines import is_up, show_engine, unit
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import forget_results, is_over
@@ -56,6 +56,27 @@ class Volumes(Protocol):
     def is_corrupted(self, payload_id: str) -> bool:
         """Whether verity has refused a block since the payload was opened."""
 
+    def start_engine(self, payload_id: str) -> None:
+        """Have an engine load its model; nothing, if it runs.
+
+        Raises:
+            OperationError: unlocking has prepared none, or its payload was closed since.
+        """
+
+    def stop_engine(self, payload_id: str) -> None:
+        """Stop an engine, so that its memory is free; nothing, if none runs. Its payload stays open.
+
+        Raises:
+            OperationError: it does not stop.
+        """
+
+    def engine_runs(self, payload_id: str) -> bool:
+        """Whether an engine runs, is about to, or is to be started again after it has died.
+
+        Raises:
+            OperationError: nobody knows.
+        """
+
     def run_of(self, payload_id: str) -> workloads.ObservedRun | None:
         """How far a workload has come; None if nobody knows."""
 
@@ -81,18 +102,34 @@ class VolumeService:
     execute: Callable[..., str] = run
 
     def start_units(self) -> None:
-        """Have systemd start an engine for every environment file that is there, and a workload for every mark; those
-        that run, or have run, stay as they are."""
-        units = [
-            *(unit(name) for name in _names(self.paths.engine_environments)),
-            *(workloads.unit(name) for name in _names(self.paths.workloads)),
-        ]
+        """Have systemd start the engines that are loaded first, and a workload for every mark; workloads that run, or
+        have run, stay as they are. Which engines run later is for the gateway to say: their marks are used up here."""
+        first = _names(self.paths.engine_starts)
+        prepared = set(_names(self.paths.engine_environments))
+        units = [unit(name) for name in first if name in prepared]
+        units += [workloads.unit(name) for name in _names(self.paths.workloads)]
         if units:
             self.execute(["systemctl", "start", "--no-block", *units])
+        for name in first:
+            (self.paths.engine_starts / name).unlink()
+
+    def start_engine(self, payload_id: str) -> None:
+        """See :class:`Volumes`."""
+        if not (self.paths.engine_environments / payload_id).exists():
+            raise OperationError(f"There is no engine for {payload_id} any more.")
+        self.execute(["systemctl", "start", unit(payload_id)])
+
+    def stop_engine(self, payload_id: str) -> None:
+        """See :class:`Volumes`."""
+        self.execute(["systemctl", "stop", unit(payload_id)], timeout_s=STOP_TIMEOUT_S)
+
+    def engine_runs(self, payload_id: str) -> bool:
+        """See :class:`Volumes`."""
+        return is_up(self.execute(show_engine(payload_id)))
 
     def close(self, payload_id: str) -> None:
         """See :class:`Volumes`."""
-        # First of all: this service, started again, is not to start the engine again.
+        # First of all: nobody is to start the engine again.
         (self.paths.engine_environments / payload_id).unlink(missing_ok=True)
         stopping = [["systemctl", "stop", unit(payload_id)]]
         for name in self._adapters_on(payload_id):
@@ -175,20 +212,32 @@ class VolumeService:
         """Do what was asked, of payloads that this box has; nothing is raised."""
         try:
             asked = parse_json(VolumeRequest, request, limit=MESSAGE_LIMIT)
-            if asked.operation is VolumeOperation.RESTART:
-                self.restart()
-                return VolumeReply()
             if asked.operation is VolumeOperation.FORGET and asked.now is not None:
                 return VolumeReply(forgotten=self.forget(asked.now))
-            payload_id = self._own_payload(asked.payload_id)
-            if asked.operation is VolumeOperation.INSPECT:
-                return VolumeReply(corrupted=self.is_corrupted(payload_id))
-            if asked.operation is VolumeOperation.RUN:
-                seen = self.run_of(payload_id)
-                return VolumeReply() if seen is None else VolumeReply(run=seen.run, results_full=seen.results_full)
-            self.close(payload_id)
+            restarts = asked.operation is VolumeOperation.RESTART
+            return self._done(asked.operation, "" if restarts else self._own_payload(asked.payload_id))
         except (SealwrightError, OSError) as error:
             return VolumeReply(error=str(error)[:SENTENCE_LIMIT])
+
+    def _done(self, operation: VolumeOperation, payload_id: str) -> VolumeReply:
+        match operation:
+            case VolumeOperation.INSPECT:
+                return VolumeReply(corrupted=self.is_corrupted(payload_id))
+            case VolumeOperation.RUN:
+                seen = self.run_of(payload_id)
+                return VolumeReply() if seen is None else VolumeReply(run=seen.run, results_full=seen.results_full)
+            case VolumeOperation.FORGET:
+                raise OperationError("Results are not removed without a time.")
+            case VolumeOperation.ENGINE:
+                return VolumeReply(runs=self.engine_runs(payload_id))
+            case VolumeOperation.START:
+                self.start_engine(payload_id)
+            case VolumeOperation.STOP:
+                self.stop_engine(payload_id)
+            case VolumeOperation.CLOSE:
+                self.close(payload_id)
+            case VolumeOperation.RESTART:
+                self.restart()
         return VolumeReply()
 
     def _own_payload(self, payload_id: str | None) -> str:

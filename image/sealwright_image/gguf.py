@@ -1,4 +1,4 @@
-"""A bounded look at a GGUF file: is it one, is it whole, what does it call itself.
+"""A bounded look at a GGUF file: is it one, is it whole, what does it call itself, of which sizes is it made.
 
 GGUF versions 2 and 3, little-endian (ggml/docs/gguf.md). Reads the header, metadata and tensor table, never the
 weights. It keeps a build from sealing an HTML page or half a download; it does not prove that an engine can load it.
@@ -7,7 +7,9 @@ weights. It keeps a build from sealing an HTML page or half a download; it does 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,10 +24,13 @@ MAX_DIMENSIONS = 4
 MAX_HEADER = 256 * 1024 * 1024
 """Bytes of the longest header; token lists of the largest vocabularies take some tens of MiB."""
 MAX_KEY = 65_535
+TOKENS = "tokenizer.ggml.tokens"
 MAX_TEXT = 16 * 1024 * 1024
 
 _SCALAR_SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
-_UINT32, _STRING, _ARRAY = 4, 8, 9
+_UINT32, _INT32, _STRING, _ARRAY = 4, 5, 8, 9
+_LAYERS_MOST = 4096
+"""Elements of an array of which the largest is of interest: one number for each layer."""
 _DEFAULT_ALIGNMENT = 32
 
 
@@ -39,6 +44,11 @@ class Gguf:
     name: str
     size: int
     """Bytes of the file."""
+    largest: int
+    """Bytes of its largest tensor."""
+    numbers: Mapping[str, int]
+    """Sizes, by their keys without the architecture's name: ``block_count``; of an array with a number for each layer
+    the largest; of the array ``tokenizer.ggml.tokens`` how many there are."""
 
 
 class _Header:
@@ -91,17 +101,20 @@ def read_gguf(path: Path) -> Gguf:
         if tensors == 0:
             raise FormatError(f"{path}: this GGUF file holds no tensors.")
         metadata = dict(_read_pair(header) for _ in range(header.count("metadata pairs", MAX_METADATA)))
-        last = max(_read_tensor_offset(header) for _ in range(tensors))
+        offsets = sorted(_read_tensor_offset(header) for _ in range(tensors))
     alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or alignment == 0 or alignment % 8:
         raise FormatError(f"{path}: GGUF alignment {alignment!r} is not a multiple of 8.")
     data_start = -(-header.offset // alignment) * alignment
-    if data_start + last >= size:
+    last = data_start + offsets[-1]
+    if last >= size:
         raise FormatError(
-            f"{path}: the GGUF file is cut short: its last tensor begins at byte {data_start + last}, and the file has"
-            f" {size} bytes."
+            f"{path}: the GGUF file is cut short: its last tensor begins at byte {last}, and the file has {size} bytes."
         )
-    return Gguf(version, tensors, _text(metadata, "general.architecture"), _text(metadata, "general.name"), size)
+    architecture = _text(metadata, "general.architecture")
+    numbers = {key.removeprefix(f"{architecture}."): value for key, value in metadata.items() if isinstance(value, int)}
+    largest = max(after - before for before, after in pairwise([*offsets, size - data_start]))
+    return Gguf(version, tensors, architecture, _text(metadata, "general.name"), size, largest, numbers)
 
 
 def _text(metadata: dict[str, str | int | None], key: str) -> str:
@@ -118,15 +131,23 @@ def _read_pair(header: _Header) -> tuple[str, str | int | None]:
     if kind == _UINT32:
         return key, header.number("I")
     if kind == _ARRAY:
-        _skip_array(header)
-    else:
-        _skip_scalars(header, kind, 1)
+        return key, _array_number(header, key)
+    _skip_scalars(header, kind, 1)
     return key, None
 
 
-def _skip_array(header: _Header) -> None:
+def _array_number(header: _Header, key: str) -> int | None:
+    """Pass over an array; the largest number of a short one of integers, the length of the vocabulary."""
     kind = header.number("I")
     count = header.count("array elements", MAX_HEADER)
+    if kind in (_UINT32, _INT32) and 0 < count <= _LAYERS_MOST:
+        numbers: tuple[int, ...] = struct.unpack(f"<{count}{'I' if kind == _UINT32 else 'i'}", header.take(4 * count))
+        return max(numbers)
+    _skip_elements(header, kind, count)
+    return count if key == TOKENS else None
+
+
+def _skip_elements(header: _Header, kind: int, count: int) -> None:
     if kind == _STRING:
         for _ in range(count):
             header.take(header.count("bytes of text", MAX_TEXT))

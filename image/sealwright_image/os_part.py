@@ -18,6 +18,7 @@ from typing import Any
 from sealwright_image.config import Config
 from sealwright_image.confinement import POLICIES
 from sealwright_image.context import Context
+from sealwright_image.engine_memory import engines_document
 from sealwright_image.fingerprint import fingerprint
 from sealwright_image.firewall import firewall_rules
 from sealwright_image.mkosi import DEFINITIONS, build_os
@@ -100,6 +101,7 @@ def os_config(config: Config, inputs: Inputs, source: OsSource, workload_root_ha
             **{f"domains/{one.domain.name}.json": canonical_form(one.domain) for one in inputs.domains},
             "mounts.json": document_bytes(mounts(inputs.domains)),
             "workloads.json": document_bytes(workloads(inputs.domains)),
+            "engines.json": document_bytes(engines_document(inputs.models, inputs.domains)),
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },
         domain_files=compile_units(inputs.domains) | {JOURNAL_FILE: journal(inputs.domains).encode()},

@@ -82,11 +82,15 @@ class EngineProcess:
         return self.paths.root / f"engine-{self.payload.payload_id}.log"
 
     def start(self) -> None:
-        """Start it and wait until the model is loaded; a killed one's socket is removed, as systemd does."""
+        """Start it and wait until the model is loaded."""
+        self._wait_until_loaded(self.launch())
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Start it, and do not wait; a killed one's socket is removed, as systemd does."""
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
         embeddings = load_outflow(self.paths).of(self.payload.payload_id).embeddings
-        given = environment(self.paths, self.payload, processors=2, memory=MEMORY, engines=1, embeddings=embeddings)
+        given = environment(self.paths, self.payload, cores=2, memory=MEMORY, engines=1, embeddings=embeddings)
         variables = dict(line.split("=", 1) for line in given.splitlines())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -96,7 +100,7 @@ class EngineProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._wait_until_loaded(self._process)
+        return self._process
 
     def kill(self) -> None:
         """SIGKILL: the socket's file stays behind."""

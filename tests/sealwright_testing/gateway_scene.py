@@ -23,6 +23,7 @@ from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.documents import Documents
 from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.engine import Abilities
+from sealwright_appliance.serve.engine_room import EngineRoom
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.queued_engine import QueuedEngine
@@ -169,6 +170,7 @@ async def scene(
     agent = FastAPI()
     ring = KeyRing()
     agent.get("/status")(lambda: said)
+    agent.get("/engines")(lambda: {"running": ["medical"]})
     agent.get("/api-keys")(ring.all)
     agent.post("/api-keys")(_new_key)
     agent.delete("/api-keys")(ring.revoke)
@@ -183,8 +185,9 @@ async def scene(
     box = Box(directory / "agent.sock")
     admission = Admission(active=active, waiting=waiting)
     outflow = ReleaseOutflow(version=1, models={"medical": policy})
-    engines = {"medical": QueuedEngine(engine, admission, Quota(unlimited))}
-    app = create_app(box, engines, outflow, documents=Documents(directory / "documents.sock"))
+    room = EngineRoom(1, {"medical": 1}, box)
+    engines = {"medical": QueuedEngine(engine, admission, Quota(unlimited), room)}
+    app = create_app(box, engines, room, outflow, documents=Documents(directory / "documents.sock"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield Scene(client, admission, engine, said, ring)
     await box.close()

@@ -68,6 +68,16 @@ class NotedVolumes:
         """There are no results."""
         return ()
 
+    def start_engine(self, payload_id: str) -> None:
+        """There is none."""
+
+    def stop_engine(self, payload_id: str) -> None:
+        """There is none."""
+
+    def engine_runs(self, payload_id: str) -> bool:
+        """As if."""
+        return True
+
     def run_of(self, payload_id: str) -> ObservedRun | None:
         """Nobody knows."""
         return None

@@ -37,6 +37,8 @@ from sealwright_appliance.boot import BoxState
 from sealwright_appliance.console import Console
 from sealwright_appliance.conversation_endpoints import add_conversations
 from sealwright_appliance.conversations import Conversations
+from sealwright_appliance.engine_orders import EngineOrders, add_engines
+from sealwright_appliance.engines import Engines, open_models, placed, prepare_engines
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.gateway import run_box_gateway
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
@@ -50,17 +52,24 @@ from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.support import BoxSupport, add_support
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, make_tls_identity
+from sealwright_image.engine_memory import engine_need
+from sealwright_image.gguf import read_gguf
+from sealwright_policies.engines import ReleaseEngines
 from sealwright_policies.errors import OperationError
 from sealwright_policies.metering.receipt import Point
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import LicenseService
+from sealwright_policies.workloads import NO_WORKLOADS
 from sealwright_testing.document_service import document_service
 from sealwright_testing.engine_process import EngineProcess
+from sealwright_testing.host_engines import HostEngines
 from sealwright_testing.metering import ALL_TOLD
 from sealwright_testing.ports import free_port
 
 START_TIMEOUT_S = 60.0
+ROOM_MIB = 16 * 1024
+"""Enough for all models of a test, unless it is about that."""
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 LONG_REPLIES = OutflowPolicy(answer_tokens=1_000_000, budgets=())
@@ -84,6 +93,7 @@ class ServingBox:
     """One for each report that somebody has ordered; the agent here has no service."""
     outflow: BoxOutflow
     conversations: Conversations
+    loader: HostEngines
     _start_gateway: Callable[[], subprocess.Popen[bytes]]
 
     @property
@@ -126,6 +136,7 @@ def serving_box(
     brief: frozenset[str] = frozenset(),
     options: tuple[str, ...] = (),
     kept_days: Mapping[str, int] = MappingProxyType({}),
+    room_mib: int = ROOM_MIB,
 ) -> Iterator[ServingBox]:
     """Serve model files under their payload ids until the block ends.
 
@@ -136,13 +147,17 @@ def serving_box(
         brief: models that end their replies soon.
         options: of the engines, behind those of the unit.
         kept_days: for how long the domains of models let prompts be kept; the others not at all.
+        room_mib: memory that engines may have together.
     """
     with ExitStack() as stack:
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
         root = Path(tempfile.mkdtemp(prefix="sw-serving-"))
         stack.callback(shutil.rmtree, root)
         paths = Paths(root=root, gateway_group=None, agent_user=None)
-        payloads = [_mounted(paths, name, model) for name, model in models.items()]
+        write_durably(paths.engines, document_bytes(_engines(models)))
+        mounted = [_mounted(paths, name, model) for name, model in models.items()]
+        payloads = placed(paths, mounted, NO_WORKLOADS, room_mib)
+        prepare_engines(paths, open_models(payloads), NO_WORKLOADS, room_mib)
         policies = dict.fromkeys(models, policy) | dict.fromkeys(brief, BRIEF_REPLIES)
         release = ReleaseOutflow(version=1, models=policies)
         write_durably(paths.outflow, document_bytes(release))
@@ -151,16 +166,20 @@ def serving_box(
         ordered: list[bool] = []
         conversations = _conversations(paths, dict.fromkeys(models, 0) | dict(kept_days))
         keeper = _Keeper(meter, ordered)
-        board = _agent(stack, paths, payloads, meter=keeper, outflow=outflow, conversations=conversations)
+        engines = {
+            one.payload_id: EngineProcess(paths, one, options) for one in payloads if models[one.payload_id] is not None
+        }
+        loader = HostEngines(engines)
+        boot = _unlocked(payloads, room_mib)
+        board = _agent(stack, paths, boot, meter=keeper, outflow=outflow, conversations=conversations, loader=loader)
         outflow.alarm, outflow.alarms = board.extraction_alarm, board.set_extraction_alarms
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
-        engines = {
-            payload.payload_id: stack.enter_context(EngineProcess(paths, payload, options))
-            for payload in payloads
-            if models[payload.payload_id] is not None
-        }
         stack.enter_context(document_service(paths))
+        for name, engine in engines.items():
+            if (paths.engine_starts / name).exists():
+                engine.start()
+            stack.callback(engine.stop)
         give_to_gateway(make_tls_identity("d" * 52), paths.tls, None)
         port = free_port()
         gateway = _gateway(stack, paths, port, limits)
@@ -168,9 +187,27 @@ def serving_box(
         def again() -> subprocess.Popen[bytes]:
             return _gateway(stack, paths, port, limits)
 
-        yield ServingBox(
-            paths, port, board, engines, api_key, admin_key, gateway, meter, ordered, outflow, conversations, again
-        )
+        around = (api_key, admin_key, gateway, meter, ordered, outflow, conversations, loader)
+        yield ServingBox(paths, port, board, engines, *around, again)
+
+
+def _engines(models: Mapping[str, Path | None]) -> ReleaseEngines:
+    """What the build would say of these models."""
+    files = {name: read_gguf(path) for name, path in models.items() if path is not None}
+    needs = {name: engine_need(file, embeddings=False) for name, file in files.items()}
+    return ReleaseEngines(version=1, models=needs)
+
+
+def _unlocked(payloads: list[PayloadStatus], room_mib: int) -> BootResult:
+    """As if this boot had opened these."""
+    return BootResult(
+        state=BoxState.UNLOCKED,
+        sentence="Unlocked.",
+        at=0,
+        device_id="d" * 52,
+        payloads=payloads,
+        engine_room_mib=room_mib,
+    )
 
 
 def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
@@ -213,14 +250,14 @@ def _meter(paths: Paths, payloads: list[PayloadStatus]) -> BoxMeter:
 def _agent(
     stack: ExitStack,
     paths: Paths,
-    payloads: list[PayloadStatus],
+    boot: BootResult,
     *,
     meter: _Keeper,
     outflow: BoxOutflow,
     conversations: Conversations,
+    loader: HostEngines,
 ) -> StatusBoard:
     """The agent's endpoints in a thread, saying that the box serves."""
-    boot = BootResult(state=BoxState.UNLOCKED, sentence="Unlocked.", at=0, device_id="d" * 52, payloads=payloads)
     listener = listen(paths)
     write_durably(paths.boot_result, document_bytes(boot))
     board = StatusBoard(boot, Console(()), time.time)
@@ -235,6 +272,7 @@ def _agent(
     )  # fmt: skip
     add_support(app, support)
     add_conversations(app, conversations)
+    add_engines(app, EngineOrders(board, Engines(paths, loader.is_corrupted), loader))
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -24,6 +24,7 @@ from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.document_routes import add_document_routes
 from sealwright_appliance.serve.documents import Documents
+from sealwright_appliance.serve.engine_room import EngineRoom
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.flow_listener import FlowListener
 from sealwright_appliance.serve.flow_routes import Flows, add_flow_routes
@@ -64,19 +65,23 @@ SECURITY_HEADERS = {
 def create_app(
     box: Box,
     engines: Mapping[str, QueuedEngine],
+    room: EngineRoom,
     outflow: ReleaseOutflow = NOTHING_SAID,
     *,
     documents: Documents,
     tls: GatewayTls | None = None,
     recent: RecentLines | None = None,
+    too_large: Mapping[str, str] | None = None,
 ) -> FastAPI:
     """Build the gateway.
 
     Args:
         box: the agent's socket.
         engines: by model id, for every payload that this boot has opened.
+        room: in which they are.
         outflow: what may leave each of them.
         documents: the document service's socket.
+        too_large: models that the machine has not the memory for; in a sentence each.
         tls: with what it speaks to other boxes; None: it speaks to none.
         recent: lines of this process; None: nobody keeps them.
     """
@@ -89,6 +94,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with MeterSender(meter, box.report_usage).running(), watch.running():
             yield
+        await room.close()
         if flows is not None:
             await flows.close()
         await box.close()
@@ -98,8 +104,8 @@ def create_app(
     _add_box_routes(app, box)
     add_page_routes(app, box)
     _add_readiness(app, box, engines)
-    _add_load(app, box, engines)
     add_support_route(app, box, partial(_loads, engines), recent or RecentLines())
+    _add_load(app, box, engines, room)
     app.add_middleware(WarningHeader, box=box)
     _add_key_routes(app, box)
     add_conversation_routes(app, box)
@@ -108,7 +114,7 @@ def create_app(
     _add_outflow_routes(app, box)
     if flows is not None:
         add_flow_routes(app, box, flows, partial(_admin_key, box=box))
-    gate = Gate(box, engines, Counting(meter, watch, outflow))
+    gate = Gate(box, engines, Counting(meter, watch, outflow), too_large or {})
     add_document_routes(app, gate, documents)
     add_model_routes(app, gate, documents)
     return app
@@ -204,7 +210,7 @@ def _add_readiness(app: FastAPI, box: Box, engines: Mapping[str, QueuedEngine]) 
     @app.get("/readyz")
     async def readyz() -> dict[str, str]:
         await box.require_serving()
-        if not any(load.ready for load in (await _loads(engines)).values()):
+        if not any(load.can_answer for load in (await _loads(engines)).values()):
             raise engine_unavailable()
         return {"status": "ready"}
 
@@ -213,18 +219,19 @@ async def _loads(engines: Mapping[str, QueuedEngine]) -> dict[str, Load]:
     return dict(zip(engines, await asyncio.gather(*(engine.load() for engine in engines.values())), strict=True))
 
 
-def _add_load(app: FastAPI, box: Box, engines: Mapping[str, QueuedEngine]) -> None:
+def _add_load(app: FastAPI, box: Box, engines: Mapping[str, QueuedEngine], room: EngineRoom) -> None:
     """For administrators and their monitors."""
 
     @app.get("/admin/load")
     async def load(request: Request) -> dict[str, Any]:
         require_admin(await _authenticated(request, box))
-        return {"models": [{"id": name} | asdict(one) for name, one in sorted((await _loads(engines)).items())]}
+        models = [{"id": name} | asdict(one) for name, one in sorted((await _loads(engines)).items())]
+        return {"models": models, "memory_mib": room.room_mib}
 
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
         require_admin(await _authenticated(request, box))
-        return Response(metrics_text(await box.status(), await _loads(engines)), media_type=CONTENT_TYPE)
+        return Response(metrics_text(await box.status(), await _loads(engines), room.room_mib), media_type=CONTENT_TYPE)
 
 
 class WarningHeader:

@@ -12,7 +12,14 @@ from typing import Any
 import httpx
 
 from sealwright_appliance.outflow.key_states import KeyState, KeyStates
-from sealwright_appliance.serve.errors import ApiError, budgets_unreadable, keys_unreadable, not_serving
+from sealwright_appliance.serve.errors import (
+    ApiError,
+    budgets_unreadable,
+    engine_unavailable,
+    keys_unreadable,
+    model_not_loaded,
+    not_serving,
+)
 from sealwright_appliance.serve.keys import ApiKey
 from sealwright_appliance.serve.quota import Allowance, Lacking
 from sealwright_policies.wire.encoding import document_bytes
@@ -25,6 +32,9 @@ DEFAULT_REQUEST_S = 600.0
 AGENT_TIMEOUT_S = 10.0
 ACTIVATION_TIMEOUT_S = 300.0
 PROBLEM_TYPE = "application/problem+json"
+LOADING_TIMEOUT_S = 1000.0
+"""Longer than the agent waits for an engine (:data:`sealwright_appliance.engines.LOADING_MOST_S`)."""
+STOPPING_TIMEOUT_S = 300.0
 FILE_TIMEOUT_S = 120.0
 """A renewal under way may have the TPM."""
 
@@ -236,6 +246,39 @@ class Box:
             raise ApiError(503, "conversations_unavailable", "The box keeps no conversations now.")
         problem = reply.json()
         raise ApiError(reply.status_code, problem["code"], problem["detail"])
+
+    async def running_engines(self) -> frozenset[str]:
+        """Models whose engines run.
+
+        Raises:
+            ApiError: 503, the agent does not know.
+        """
+        reply = await self._ask("GET", "/engines")
+        if not reply.is_success:
+            raise engine_unavailable()
+        return frozenset(reply.json()["running"])
+
+    async def load_engine(self, model: str) -> None:
+        """Have an engine started; returns when it answers.
+
+        Raises:
+            ApiError: 503, with the box's reason.
+        """
+        await self._engine("/engines/start", model, LOADING_TIMEOUT_S)
+
+    async def unload_engine(self, model: str) -> None:
+        """Have an engine stopped; returns when its memory is free.
+
+        Raises:
+            ApiError: 503, with the box's reason.
+        """
+        await self._engine("/engines/stop", model, STOPPING_TIMEOUT_S)
+
+    async def _engine(self, path: str, model: str, timeout_s: float) -> None:
+        reply = await self._ask("POST", path, json={"payload_id": model}, timeout=timeout_s)
+        if not reply.is_success:
+            problem = reply.json()
+            raise model_not_loaded(problem["code"], problem["detail"])
 
     async def flow(self, method: str, path: str, **options: Any) -> httpx.Response:
         """What belongs to flows between boxes (policies/spec/domain-flow.md); the agent judges all of it."""

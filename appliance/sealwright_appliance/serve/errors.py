@@ -11,6 +11,9 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 INSUFFICIENT_QUOTA = "insufficient_quota"
+MODEL_TOO_LARGE = "MODEL_TOO_LARGE"
+FINAL = frozenset({INSUFFICIENT_QUOTA, MODEL_TOO_LARGE})
+"""What another try does not change."""
 _LOOKS_LIKE = "What this key asks looks like the copying of a model (the box's administrator can clear it)"
 DO_NOT_RETRY = {"x-should-retry": "false"}
 """OpenAI's clients go by it."""
@@ -32,7 +35,7 @@ class ApiError(Exception):
     def response(self) -> JSONResponse:
         """The reply on the wire."""
         headers = {"Retry-After": str(self.retry_after_s)} if self.retry_after_s is not None else {}
-        if self.code == INSUFFICIENT_QUOTA:
+        if self.code in FINAL:
             headers |= DO_NOT_RETRY
         return JSONResponse(self.body(), status_code=self.status, headers=headers)
 
@@ -65,6 +68,16 @@ def unknown_model(known: list[str]) -> ApiError:
 def engine_unavailable() -> ApiError:
     """The engine of a model does not answer; it is being restarted."""
     return ApiError(503, "engine_unavailable", "The model is being loaded; try again shortly.", retry_after_s=2)
+
+
+def model_too_large(sentence: str) -> ApiError:
+    """The machine has not enough memory for a model."""
+    return ApiError(503, MODEL_TOO_LARGE, sentence)
+
+
+def model_not_loaded(code: str, sentence: str) -> ApiError:
+    """A model that was out of memory could not be brought back."""
+    return ApiError(503, code, sentence, retry_after_s=30)
 
 
 def not_serving(code: str, sentence: str) -> ApiError:

@@ -101,11 +101,11 @@ async def searched(
     """
     question = last_question(chat)
     found = await documents.search(question, most) if question.strip() else []
-    context = (await entered.engine.abilities()).context
+    context = (await entered.abilities()).context
     room = context - min(chat.answer_tokens(entered.policy), context // REPLY_SHARE)
     while found:
         asked = with_passages(chat, found)
-        tokens = await entered.engine.measure(asked.for_count(), entered.tally())
+        tokens = await entered.measure(asked.for_count())
         if tokens <= room:
             return Search(question, found, with_results), asked
         found = found[: min(len(found) - 1, len(found) * room // tokens)]

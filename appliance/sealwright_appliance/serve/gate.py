@@ -16,7 +16,8 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from sealwright_appliance.serve.box import Box
-from sealwright_appliance.serve.errors import engine_unavailable, unknown_model
+from sealwright_appliance.serve.engine import Abilities
+from sealwright_appliance.serve.errors import engine_unavailable, model_too_large, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate
 from sealwright_appliance.serve.meter import Meter, Tally
 from sealwright_appliance.serve.padding import padded_document
@@ -76,6 +77,15 @@ class Entered:
         async with self.watched(conversations, tally):
             return await while_connected(self.request.receive, work(asked, tally), until=self.until)
 
+    async def abilities(self) -> Abilities:
+        """What the model can; the first time it is waited for, as long as the client is there."""
+        return await while_connected(self.request.receive, self.engine.abilities(self.name[1]), until=self.until)
+
+    async def measure(self, asked: dict[str, Any]) -> int:
+        """Tokens of a request that is still being made, as long as the client is there."""
+        work = self.engine.measure(asked, self.tally())
+        return await while_connected(self.request.receive, work, until=self.until)
+
     def document(self, body: bytes) -> Response:
         """A whole reply on its way out."""
         return Response(padded_document(body, self.policy.padding), media_type=JSON)
@@ -104,6 +114,8 @@ class Gate:
     box: Box
     engines: Mapping[str, QueuedEngine]
     counting: Counting
+    too_large: Mapping[str, str]
+    """Models that this machine has not the memory for; in a sentence each."""
 
     async def key(self, request: Request) -> ApiKey:
         """Whose request it is.
@@ -132,6 +144,8 @@ class Gate:
             ApiError: the box does not serve, there is no such model, or the request is refused.
         """
         max_request_s = await self.box.require_serving()
+        if model in self.too_large:
+            raise model_too_large(self.too_large[model])
         engine = self.engines.get(model)
         if engine is None:
             raise unknown_model(sorted(self.engines))

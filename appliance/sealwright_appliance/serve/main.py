@@ -18,6 +18,7 @@ from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.connections import LIMITS, GuardedServer, Limits, listen
 from sealwright_appliance.serve.documents import Documents
+from sealwright_appliance.serve.engine_room import EngineRoom
 from sealwright_appliance.serve.gateway_tls import PEER_PORT, GatewayTls
 from sealwright_appliance.serve.queued_engine import QueuedEngine
 from sealwright_appliance.serve.quota import Quota
@@ -36,6 +37,12 @@ class GatewayConfig:
     engine_sockets: Mapping[str, Path]
     """By model id."""
     documents_socket: Path
+    needs: Mapping[str, int]
+    """What their engines take of the memory, MiB."""
+    room_mib: int
+    """Memory of all engines together."""
+    too_large: Mapping[str, str]
+    """Models that the machine has not the memory for; in a sentence each."""
     certificate: Path
     private_key: Path
     host: str = ""
@@ -54,10 +61,20 @@ def run_gateway(config: GatewayConfig) -> None:
     recent.listen()
     box = Box(config.agent_socket)
     quota = Quota(box.allowance)
-    engines = {name: _engine(name, socket, quota) for name, socket in config.engine_sockets.items()}
+    room = EngineRoom(config.room_mib, config.needs, box)
+    engines = {name: _engine(name, socket, quota, room) for name, socket in config.engine_sockets.items()}
     tls = GatewayTls(config.certificate, config.private_key, config.host, config.peer_port)
     documents = Documents(config.documents_socket)
-    app = create_app(box, engines, config.outflow, documents=documents, tls=tls, recent=recent)
+    app = create_app(
+        box,
+        engines,
+        room,
+        config.outflow,
+        documents=documents,
+        tls=tls,
+        recent=recent,
+        too_large=config.too_large,
+    )
     settings = uvicorn.Config(
         app,
         http="h11",
@@ -78,6 +95,6 @@ def run_gateway(config: GatewayConfig) -> None:
     GuardedServer(settings, listen(config.host, config.port), config.limits).run()
 
 
-def _engine(name: str, socket: Path, quota: Quota) -> QueuedEngine:
+def _engine(name: str, socket: Path, quota: Quota, room: EngineRoom) -> QueuedEngine:
     server = LlamaServer(name, socket)
-    return QueuedEngine(server, Admission(active=PARALLEL_REQUESTS, waiting=WAITING_REQUESTS), quota)
+    return QueuedEngine(server, Admission(active=PARALLEL_REQUESTS, waiting=WAITING_REQUESTS), quota, room)

@@ -5,17 +5,34 @@ Written by hand: a dozen gauges are no reason for another library in the box.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from sealwright_appliance.serve.engine_room import Presence
 from sealwright_appliance.serve.queued_engine import Load
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+MIB = 1024 * 1024
+IN_MEMORY = (Presence.LOADED, Presence.LEAVING)
 STATES = ("starting", "waiting-for-activation", "locked", "unlocked", "serving", "ended", "activated")
+OF_A_MODEL: tuple[tuple[str, str, str, Callable[[Load], float]], ...] = (
+    ("model_ready", "gauge", "1 for a model that answers.", lambda load: int(load.ready)),
+    ("model_loaded", "gauge", "1 for a model in memory.", lambda load: int(load.presence in IN_MEMORY)),
+    ("model_memory_bytes", "gauge", "What it takes there.", lambda load: load.memory_mib * MIB),
+    ("model_loads_total", "counter", "How often it was loaded for a request.", lambda load: load.loads),
+    ("model_unloads_total", "counter", "How often it made room for another.", lambda load: load.unloads),
+    ("model_load_seconds_total", "counter", "What these loads took together.", lambda load: load.loading_s),
+    ("replies_running", "gauge", "Replies that are made now.", lambda load: load.running),
+    ("requests_waiting", "gauge", "Requests in the queue.", lambda load: load.waiting),
+)
 
 
-def metrics_text(status: Mapping[str, Any], loads: Mapping[str, Load]) -> str:
-    """All metrics of a status document, and of the engines by model."""
+def metrics_text(status: Mapping[str, Any], loads: Mapping[str, Load], room_mib: int) -> str:
+    """All metrics of a status document, and of the engines by model.
+
+    Args:
+        room_mib: memory of all engines together.
+    """
     lines = ["# HELP sealwright_box_state What the box does: 1 for its state.", "# TYPE sealwright_box_state gauge"]
     lines += [f'sealwright_box_state{{state="{state}"}} {int(status["state"] == state)}' for state in STATES]
     budget, lease = status.get("budget"), status.get("lease")
@@ -36,13 +53,10 @@ def metrics_text(status: Mapping[str, Any], loads: Mapping[str, Load]) -> str:
     for payload in status["payloads"]:
         is_open = int(payload["state"] not in {"closed", "failed"})
         lines.append(f'sealwright_payload_open{{payload="{payload["payload_id"]}"}} {is_open}')
-    for name, what, values in (
-        ("model_ready", "1 for a model that answers.", {model: int(load.ready) for model, load in loads.items()}),
-        ("replies_running", "Replies that are made now.", {model: load.running for model, load in loads.items()}),
-        ("requests_waiting", "Requests in the queue.", {model: load.waiting for model, load in loads.items()}),
-    ):
-        lines += [f"# HELP sealwright_{name} {what}", f"# TYPE sealwright_{name} gauge"]
-        lines += [f'sealwright_{name}{{model="{model}"}} {value}' for model, value in sorted(values.items())]
+    lines += _gauge("sealwright_engine_room_bytes", "Memory that engines may have together.", room_mib * MIB)
+    for name, kind, what, value in OF_A_MODEL:
+        lines += [f"# HELP sealwright_{name} {what}", f"# TYPE sealwright_{name} {kind}"]
+        lines += [f'sealwright_{name}{{model="{model}"}} {value(load)}' for model, load in sorted(loads.items())]
     return "\n".join(lines) + "\n"
 
 

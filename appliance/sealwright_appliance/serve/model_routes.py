@@ -92,7 +92,7 @@ def _add_embeddings(app: FastAPI, gate: Gate) -> None:
         asked = parse_embedding_request(await read_body(request, BODY_LIMIT))
         texts = len(asked.texts)
         entered = await gate.enter(request, key, asked.model, asked.require_permitted, prompts=texts)
-        of_engine = asked.for_engine(await entered.engine.abilities())
+        of_engine = asked.for_engine(await entered.abilities())
         embedded = await entered.done(entered.engine.embed, of_engine, asked.conversations())
         # A hundred thousand numbers take long enough for others to notice.
         return entered.document(await asyncio.to_thread(asked.document, embedded))
@@ -104,7 +104,7 @@ def _add_count(app: FastAPI, gate: Gate) -> None:
         key = await gate.key(request)
         asked = parse_count_request(await read_body(request, BODY_LIMIT))
         entered = await gate.enter(request, key, asked.model, asked.require_permitted)
-        abilities = await entered.engine.abilities()
+        abilities = await entered.abilities()
         if asked.needs_tools:
             require_template(asked.tools or (), asked.messages or (), able=abilities.tools)
         tokens = await entered.done(entered.engine.count, asked.for_engine(), [asked.turns()])
@@ -143,5 +143,5 @@ async def _entered(gate: Gate, request: Request, key: ApiKey, chat: ChatRequest)
     """Let a chat in, which its model's template can show."""
     entered = await gate.enter(request, key, chat.model, chat.require_permitted)
     if chat.needs_tools:
-        require_template(chat.tools or (), chat.messages, able=(await entered.engine.abilities()).tools)
+        require_template(chat.tools or (), chat.messages, able=(await entered.abilities()).tools)
     return entered

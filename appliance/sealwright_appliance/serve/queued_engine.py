@@ -1,16 +1,18 @@
-"""An engine behind its queue and within the budgets: what the gateway talks to."""
+"""An engine behind its queue, in memory when it is asked and within the budgets: what the gateway talks to."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.engine import Abilities, Engine
+from sealwright_appliance.serve.engine_room import EngineRoom, Presence
+from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.quota import Quota, choices
 from sealwright_appliance.serve.text_room import require_room
@@ -29,15 +31,29 @@ class Load:
     places: int
     waiting: int
     """Requests in the queue."""
+    presence: Presence
+    memory_mib: int
+    """What it takes while it is in memory."""
+    loads: int
+    unloads: int
+    loading_s: float
+    """All loads together; since the gateway has started, like the two counts."""
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether a request gets an answer: it does also where the model has to be loaded for it."""
+        return self.ready or self.presence is not Presence.LOADED
 
 
 class QueuedEngine:
     """An engine behind its queue; what leaves it is within the budgets."""
 
-    def __init__(self, engine: Engine, admission: Admission, quota: Quota) -> None:
+    def __init__(self, engine: Engine, admission: Admission, quota: Quota, room: EngineRoom) -> None:
         self._engine = engine
         self._admission = admission
         self._quota = quota
+        self._room = room
+        self._abilities: Abilities | None = None
 
     @property
     def model_id(self) -> str:
@@ -46,16 +62,38 @@ class QueuedEngine:
 
     async def load(self) -> Load:
         """What it does now; one that hangs is not ready, and does not hide the others."""
-        try:
+        ready = False
+        with suppress(TimeoutError, ApiError):
             async with asyncio.timeout(READY_S):
+                await self._room.learn()
                 ready = await self._engine.ready()
-        except TimeoutError:
-            ready = False
-        return Load(ready, self._admission.running, self._admission.places, self._admission.waiting)
+        tenant, admission = self._room.tenant(self.model_id), self._admission
+        return Load(
+            ready,
+            admission.running,
+            admission.places,
+            admission.waiting,
+            tenant.presence,
+            tenant.need_mib,
+            tenant.loads,
+            tenant.unloads,
+            round(tenant.loading_s, 3),
+        )
 
-    async def abilities(self) -> Abilities:
-        """The engine's; nobody waits for it in the queue."""
-        return await self._engine.abilities()
+    async def abilities(self, key: str) -> Abilities:
+        """The engine's, which are those of its model and do not change. The first time a place in the queue and the
+        model in memory are needed.
+
+        Args:
+            key: whose request wants to know.
+
+        Raises:
+            ApiError: 429, the queue is full; or the engine does not answer.
+        """
+        if self._abilities is None:
+            async with self._admission.slot(key), self._room.use(self.model_id):
+                self._abilities = await self._engine.abilities()
+        return self._abilities
 
     async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
         """A whole reply, when it is this request's turn."""
@@ -73,13 +111,14 @@ class QueuedEngine:
             return await self._engine.count(request, tally)
 
     async def measure(self, request: dict[str, Any], tally: Tally) -> int:
-        """Tokens of a request that is still being made: nobody waits for it in the queue, and it costs nothing.
+        """Tokens of a request that is still being made: it waits for its model, not for a place, and costs nothing.
 
         Args:
             tally: of nothing else; it is thrown away.
         """
-        require_room(request, await self.abilities())
-        return await self._engine.count(request, tally)
+        require_room(request, await self.abilities(tally.key))
+        async with self._room.use(self.model_id):
+            return await self._engine.count(request, tally)
 
     async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
         """A streamed reply, when it is this request's turn; the place is held until the stream is closed."""
@@ -94,8 +133,12 @@ class QueuedEngine:
     async def _turn(
         self, request: dict[str, Any], spent: dict[str, Any], tally: Tally
     ) -> AsyncIterator[dict[str, Any]]:
-        """Places of the engine, and what the budgets leave of what is to be spent."""
-        require_room(request, await self.abilities())
-        async with self._admission.slot(tally.key, choices(request)), self._quota.spending(spent, tally) as allowed:
+        """Places of the engine, its model in memory, and what the budgets leave of what is to be spent."""
+        require_room(request, await self.abilities(tally.key))
+        async with (
+            self._admission.slot(tally.key, choices(request)),
+            self._room.use(self.model_id),
+            self._quota.spending(spent, tally) as allowed,
+        ):
             with tally:
                 yield allowed

@@ -1,7 +1,7 @@
 """The engine's events of a text completion, as the client gets them; what they take is counted.
 
-llama-server differs from OpenAI in three things: the last event of a choice has its usage, progress through the prompt
-comes between, and log probabilities have the form of chats.
+llama-server differs from OpenAI in four things: ids are those of chats, the last event of a choice has its usage,
+progress through the prompt comes between, and log probabilities have the form of chats.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from sealwright_appliance.serve.usage_events import DATA, EVENT_END, PROGRESS, t
 
 USAGE = b'"usage":{'
 NUMBERS = b'"logprobs":{'
+CHAT_ID, TEXT_ID = b'"id":"chatcmpl-', b'"id":"cmpl-'
+"""Within text JSON escapes the quotes."""
 
 
 class TextEvents:
@@ -41,6 +43,7 @@ class TextEvents:
         if PROGRESS in event:
             self._tally.prompt_seen = max(self._tally.prompt_seen, told(event, "prompt_progress", "processed"))
             return b""
+        event = event.replace(CHAT_ID, TEXT_ID, 1)
         if USAGE in event:
             return self._last(event)
         if event.startswith(DATA + b"{"):

@@ -19,6 +19,7 @@ def test_a_text_is_gone_on_with(client: openai.OpenAI) -> None:
     reply = client.completions.create(**ASKED)
     assert (reply.object, reply.model, reply.choices[0].finish_reason) == ("text_completion", "random", "length")
     assert reply.choices[0].text
+    assert reply.id.startswith("cmpl-")
     assert reply.usage is not None
     assert reply.usage.completion_tokens == 12
     assert reply.usage.total_tokens == reply.usage.prompt_tokens + 12
@@ -30,6 +31,8 @@ def test_a_stream_says_the_same(client: openai.OpenAI) -> None:
     text = "".join(choice.text for chunk in chunks for choice in chunk.choices)
     assert text == client.completions.create(**ASKED).choices[0].text
     assert all(chunk.usage is None for chunk in chunks)
+    assert {chunk.id for chunk in chunks} == {last.id}
+    assert last.id.startswith("cmpl-")
     assert last.choices == []
     assert last.usage is not None
     assert last.usage.completion_tokens == 12

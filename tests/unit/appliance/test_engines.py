@@ -24,24 +24,26 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.workloads import NO_WORKLOADS
 
 PAYLOAD = PayloadStatus(
     payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
 )
 MEMORY = 16 * 2**30
+ROOM = 1024
 
 
-def test_one_processor_stays_free() -> None:
+def test_one_core_stays_free_and_the_others_are_shared_by_engines_that_can_be_loaded_at_once() -> None:
     """All of them busy makes every thread wait for the others."""
-    text = environment(Paths(), PAYLOAD, processors=8, memory=MEMORY, engines=2)
+    text = environment(Paths(), PAYLOAD, cores=8, memory=MEMORY, engines=5, at_once=2)
     assert "LLAMA_ARG_THREADS=3\n" in text
     assert "SEALWRIGHT_MODEL=/run/sealwright/payloads/medical/model.gguf\n" in text
-    assert "LLAMA_ARG_THREADS=1\n" in environment(Paths(), PAYLOAD, processors=1, memory=MEMORY, engines=2)
+    assert "LLAMA_ARG_THREADS=1\n" in environment(Paths(), PAYLOAD, cores=1, memory=MEMORY, engines=2)
 
 
 def test_past_prompts_take_a_share_of_the_memory() -> None:
     """llama.cpp alone would take 8 GiB for each engine, also where there are fewer."""
-    assert "LLAMA_ARG_CACHE_RAM=1024\n" in environment(Paths(), PAYLOAD, processors=8, memory=MEMORY, engines=2)
+    assert "LLAMA_ARG_CACHE_RAM=1024\n" in environment(Paths(), PAYLOAD, cores=8, memory=MEMORY, engines=2)
 
 
 @given(memory=st.integers(0, 2**50), engines=st.integers(0, 64))
@@ -55,7 +57,7 @@ def test_all_prompt_caches_together_stay_within_their_share(memory: int, engines
 def test_an_engine_is_told_before_it_starts(tmp_path: Path) -> None:
     """The unit reads the file that is there before it starts."""
     paths = Paths(root=tmp_path)
-    prepare_engines(paths, [PAYLOAD])
+    prepare_engines(paths, [PAYLOAD], NO_WORKLOADS, ROOM)
     assert "SEALWRIGHT_MODEL=" in (paths.engine_environments / "medical").read_text()
 
 
@@ -65,7 +67,7 @@ def test_an_engine_makes_vectors_only_where_they_may_leave(tmp_path: Path) -> No
     for may in (True, False):
         outflow = ReleaseOutflow(version=1, models={"medical": OutflowPolicy(embeddings=may)})
         write_durably(paths.outflow, document_bytes(outflow))
-        prepare_engines(paths, [PAYLOAD])
+        prepare_engines(paths, [PAYLOAD], NO_WORKLOADS, ROOM)
         assert ("LLAMA_ARG_EMBEDDINGS=1\n" in (paths.engine_environments / "medical").read_text()) is may
 
 

@@ -69,7 +69,7 @@ def test_an_adapter_is_laid_where_its_engine_reads_it_and_served_with_its_model(
     assert stat.S_IMODE(laid.parent.stat().st_mode) == 0o755
     served = open_models([MODEL, WORKLOAD, adapter])
     assert [one.payload_id for one in served] == ["medical", "tuned"]
-    prepare_engines(box.paths, served, PLANS)
+    prepare_engines(box.paths, served, PLANS, 1024)
     lines = (box.paths.engine_environments / "tuned").read_text().splitlines()
     assert f"SEALWRIGHT_MODEL={box.paths.payloads}/medical/model.gguf" in lines
     assert f"SEALWRIGHT_ADAPTER=--lora {laid}" in lines

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_appliance.engines import is_up
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.run import ToolError
@@ -45,13 +46,50 @@ def box(root: Path) -> Paths:
     (paths.payloads / "medical").mkdir(parents=True)
     paths.engine_environments.mkdir()
     (paths.engine_environments / "medical").write_text("SEALWRIGHT_MODEL=x\n")
+    paths.engine_starts.mkdir()
+    (paths.engine_starts / "medical").touch()
     return paths
 
 
 def test_engines_are_started_that_unlocking_has_prepared(tmp_path: Path) -> None:
-    recorder = Recorder()
-    VolumeService(box(tmp_path), recorder).start_units()
+    """Once: a service that is started again does not load what has made room since."""
+    recorder, paths = Recorder(), box(tmp_path)
+    (paths.engine_environments / "finance").touch()  # for which there was no room
+    VolumeService(paths, recorder).start_units()
     assert recorder.seen == ["systemctl start --no-block sealwright-engine@medical.service"]
+    VolumeService(paths, recorder).start_units()
+    assert len(recorder.seen) == 1
+
+
+def test_an_engine_starts_and_stops_by_order_until_its_payload_is_closed(tmp_path: Path) -> None:
+    recorder = Recorder({"systemctl": "ActiveState=activating\n"})
+    service = VolumeService(box(tmp_path), recorder)
+    service.start_engine("medical")
+    service.stop_engine("medical")
+    assert service.engine_runs("medical")
+    assert recorder.seen == [
+        "systemctl start sealwright-engine@medical.service",
+        "systemctl stop sealwright-engine@medical.service",
+        "systemctl show --property=ActiveState --property=Job sealwright-engine@medical.service",
+    ]
+    service.close("medical")
+    with pytest.raises(OperationError, match="no engine for medical"):
+        service.start_engine("medical")
+
+
+@pytest.mark.parametrize(
+    ("shown", "up"),
+    [
+        ("ActiveState=active\n", True),
+        ("ActiveState=activating\n", True),
+        ("Job=31\nActiveState=inactive\n", True),
+        ("ActiveState=inactive\n", False),
+        ("ActiveState=failed\n", False),
+        ("", False),
+    ],
+)
+def test_an_engine_runs_also_while_systemd_waits_to_start_it_again(shown: str, *, up: bool) -> None:
+    assert is_up(shown) is up
 
 
 def test_workloads_are_started_beside_engines_and_stopped_before_anything_that_they_may_read(tmp_path: Path) -> None:
@@ -81,6 +119,8 @@ def test_an_adapters_engine_is_stopped_before_the_model_that_it_has_open_and_its
     file.touch()
     (paths.engine_environments / "tuned").write_text(f"SEALWRIGHT_MODEL={paths.payloads}/medical/model.gguf\n")
     (paths.engine_environments / "other").write_text(f"SEALWRIGHT_MODEL={paths.payloads}/medical-2/model.gguf\n")
+    for name in ("tuned", "other"):
+        (paths.engine_starts / name).touch()
     service.close("medical")
     stopped = [line for line in recorder.seen if line.startswith("systemctl stop")]
     assert stopped == [f"systemctl stop sealwright-engine@{one}.service" for one in ("medical", "tuned")]

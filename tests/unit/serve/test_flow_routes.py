@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request, Response
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.documents import Documents
+from sealwright_appliance.serve.engine_room import EngineRoom
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.gateway_tls import GatewayTls
 from sealwright_appliance.serve.requests import json_object
@@ -45,9 +46,8 @@ async def gateway(folder: Path, heard: list[bytes]) -> AsyncIterator[httpx.Async
     while not server.started:
         await asyncio.sleep(0.01)
     box = Box(folder / "agent.sock")
-    app = create_app(
-        box, {}, documents=Documents(folder / "documents.sock"), tls=GatewayTls(folder / "certificate", folder / "key")
-    )
+    tls, documents = GatewayTls(folder / "certificate", folder / "key"), Documents(folder / "documents.sock")
+    app = create_app(box, {}, EngineRoom(0, {}, box), documents=documents, tls=tls)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://box") as client:
         yield client

@@ -181,12 +181,19 @@ def test_administrators_see_what_engines_and_queues_do(short_tmp: Path) -> None:
             s.engine.hold.clear()
             while s.admission.running + s.admission.waiting < 2:
                 await asyncio.sleep(0.01)
-            load = {"id": "medical", "ready": False, "running": 1, "places": 1, "waiting": 1}
-            assert (await s.client.get("/admin/load", headers=ADMINISTRATOR)).json() == {"models": [load]}
+            load = {"id": "medical", "ready": False, "running": 1, "places": 1, "waiting": 1, "presence": "loaded"}
+            load |= {"memory_mib": 1, "loads": 0, "unloads": 0, "loading_s": 0.0}
+            assert (await s.client.get("/admin/load", headers=ADMINISTRATOR)).json() == {
+                "models": [load],
+                "memory_mib": 1,
+            }
             s.engine.hold.set()
             await asyncio.gather(*tasks)
             load |= {"ready": True, "running": 0, "waiting": 0}
-            assert (await s.client.get("/admin/load", headers=ADMINISTRATOR)).json() == {"models": [load]}
+            assert (await s.client.get("/admin/load", headers=ADMINISTRATOR)).json() == {
+                "models": [load],
+                "memory_mib": 1,
+            }
             text = (await s.client.get("/metrics", headers=ADMINISTRATOR)).text
             for name, value in (("model_ready", 1), ("replies_running", 0), ("requests_waiting", 0)):
                 assert f'sealwright_{name}{{model="medical"}} {value}\n' in text

@@ -79,7 +79,8 @@ def test_no_address_of_the_api_lets_more_through(tmp_path: Path, path: str, body
             reply = await box.client.post(path, json={"model": "medical"} | body, headers=AUTHORIZED)
             assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
             assert not box.engine.asked
-            box.engine.bpe = True
+        async with scene(tmp_path, policy=OPEN) as box:
+            box.engine.context = LARGE
             assert (await box.chat(messages=chat(QUESTION * 4000))).is_success
 
     asyncio.run(run())

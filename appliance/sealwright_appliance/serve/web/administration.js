@@ -57,7 +57,7 @@ function showState(status) {
 
 function showModels({ models }) {
   find("models").replaceChildren(...models.map((one) => row(one.id,
-    say(one.ready ? "administration.ready" : "administration.loading"),
+    one.presence === "out" ? say("administration.out") : say(one.ready ? "administration.ready" : "administration.loading"),
     `${number(one.running)} / ${number(one.places)}`, number(one.waiting))));
 }
 
