@@ -1,7 +1,8 @@
 """The OS part of an image, built once for the same inputs and then taken from the cache.
 
-It does not depend on the payloads, so a build with other models does not repeat it. What is cached also freezes the
-Debian packages: ``refresh`` builds it with today's.
+Of the payloads it depends on what the engines need for them alone (policies/spec/engines.md), so a build with other
+weights of the same size does not repeat it. What is cached also freezes the Debian packages: ``refresh`` builds it with
+today's.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from sealwright_testing.image_inputs import ServiceKeys, write_model, write_prod
 from sealwright_testing.small_os import cache_with_tools, small_os
 
 PAYLOADS = ("medical", "finance")
+MODEL_BYTES = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Product:
     assert main(["keygen", str(folder / "keys")]) == 0
     service = write_service(folder / "license-service.json")
     for payload in PAYLOADS:
-        write_model(folder / f"{payload}.gguf", 2_000_000)
+        write_model(folder / f"{payload}.gguf", MODEL_BYTES)
     (folder / "LICENSE.txt").write_text("Apache-2.0, see the model card\n")
     write_product(folder, *PAYLOADS, head="[state]\nsize_mib = 128")
     return Product(folder, service, cache_with_tools(folder))

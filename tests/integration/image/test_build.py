@@ -34,7 +34,7 @@ from sealwright_policies.wire.release_approval import verify_release_approval
 from sealwright_policies.wire.volume_key import derive_volume_key, key_check
 from sealwright_testing.image_inputs import write_model
 
-from .conftest import PAYLOADS, Product
+from .conftest import MODEL_BYTES, PAYLOADS, Product
 
 TOOLS = Tools()
 
@@ -284,7 +284,8 @@ def test_force_replaces_the_image_as_a_whole(product: Product, copy: Path) -> No
 
 
 def test_other_models_do_not_rebuild_the_os(product: Product, image: Path, tmp_path: Path) -> None:
-    """Its root is random here, so a second build would show."""
-    write_model(product.folder / "medical.gguf", 1_000_000)
+    """Other weights of the same size: the root says how much memory a model needs. It is random here, so a second build
+    would show."""
+    write_model(product.folder / "medical.gguf", MODEL_BYTES)
     again = load_folder(product.build(tmp_path / "out").output).release.manifest
     assert again.os == load_folder(image).release.manifest.os
