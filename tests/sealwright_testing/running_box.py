@@ -31,8 +31,8 @@ from sealwright_appliance.state_volume import FirstBootSecrets
 from sealwright_appliance.status import BootResult, release_status
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls_identity
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
-from sealwright_appliance.workloads import ObservedRun
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_testing.noted_volumes import NotedVolumes
 from sealwright_testing.ports import free_port
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
 
@@ -46,45 +46,6 @@ from sealwright_appliance.gateway import run_box_gateway
 from sealwright_appliance.paths import Paths
 run_box_gateway(Paths(root=Path(sys.argv[1])), host="127.0.0.1", port=int(sys.argv[2]), peer_port=int(sys.argv[3]))
 """
-
-
-@dataclass(frozen=True, slots=True)
-class NotedVolumes:
-    """Stands where the volume service does: there is no systemd and no device-mapper here."""
-
-    restarts: list[float]
-    """When the box was to be restarted, by time.monotonic."""
-    closed: list[str] = field(default_factory=list)
-
-    def close(self, payload_id: str) -> None:
-        """Note it."""
-        self.closed.append(payload_id)
-
-    def is_corrupted(self, payload_id: str) -> bool:
-        """Never."""
-        return False
-
-    def forget(self, now: int) -> tuple[str, ...]:
-        """There are no results."""
-        return ()
-
-    def start_engine(self, payload_id: str) -> None:
-        """There is none."""
-
-    def stop_engine(self, payload_id: str) -> None:
-        """There is none."""
-
-    def engine_runs(self, payload_id: str) -> bool:
-        """As if."""
-        return True
-
-    def run_of(self, payload_id: str) -> ObservedRun | None:
-        """Nobody knows."""
-        return None
-
-    def restart(self) -> None:
-        """Note it."""
-        self.restarts.append(time.monotonic())
 
 
 @dataclass

@@ -27,7 +27,8 @@ from sealwright_licensing.records import License
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import OperationError, RejectionCode
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_testing.running_box import NotedVolumes, wait_until
+from sealwright_testing.noted_volumes import NotedVolumes
+from sealwright_testing.running_box import wait_until
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor, new_enrolled_box
 
 PAYLOAD = PayloadStatus(

@@ -15,7 +15,7 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.errors import OperationError
-from sealwright_testing.running_box import NotedVolumes
+from sealwright_testing.noted_volumes import NotedVolumes
 
 ORDERS = ("start", "stop")
 
