@@ -16,14 +16,14 @@ from sealwright_appliance.flows.retention import Retention
 from sealwright_appliance.release_files import keep_signed_files
 from sealwright_appliance.status import BootResult, PayloadState, payload_status, release_status
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_testing.domain_texts import domain_text
+from sealwright_testing.domain_texts import domain_text, open_anywhere
 from sealwright_testing.flows import domains
 from sealwright_testing.running_box import RunningBox, running_box
 from sealwright_testing.simulated_box import SimulatedVendor
 
 CANARY = "canary-of-a-patient-51d0"
 DAY = 86_400
-FINANCE = domain_text("finance", "confidential", "\n[retention]\nprompts_days = 7\n")
+FINANCE = open_anywhere(domain_text("finance", "confidential", "\n[retention]\nprompts_days = 7\n"))
 MEDICAL = domain_text("medical", "sealed")
 
 
