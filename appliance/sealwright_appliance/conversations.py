@@ -19,9 +19,8 @@ from pydantic import Field, StringConstraints
 
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys
 from sealwright_appliance.files import read_file, remove_durably, sync_directory, write_durably
-from sealwright_appliance.flows.retention import CALENDAR_LIMIT, LOOK_EVERY_S, RetentionCalendar
-from sealwright_appliance.log_lines import Event, Trouble, tell
-from sealwright_policies.errors import FormatError, OperationError, SealwrightError
+from sealwright_appliance.flows.retention import CALENDAR_LIMIT, RetentionCalendar, look_regularly
+from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import KIB, Bytes4K, Document, Identifier, Sha256Hex, document_bytes, parse_json
 from sealwright_policies.wire.lease import DAY_S
@@ -90,14 +89,8 @@ class Conversations:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
-        """Look until :attr:`stop` is set. What fails is tried again."""
-        wait = FIRST_LOOK_S
-        while not self.stop.wait(wait):
-            wait = LOOK_EVERY_S
-            try:
-                self.look()
-            except SealwrightError as error:
-                tell(Trouble(Event.RETENTION, type(error)))
+        """Look until :attr:`stop` is set."""
+        look_regularly(self.look, self.stop, FIRST_LOOK_S)
 
     def look(self) -> None:
         """Remove what no rule keeps any more.

@@ -159,15 +159,9 @@ class DocumentStore:
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that holds whole or not at all."""
-        with self._open() as database:
+        with self._open() as database, database:  # which commits, or rolls back
             database.execute("BEGIN IMMEDIATE")
-            try:
-                yield database
-                database.execute("COMMIT")
-            except BaseException:
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
+            yield database
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

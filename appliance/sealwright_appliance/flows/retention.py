@@ -69,6 +69,17 @@ def advanced(calendar: RetentionCalendar | None, clock_ms: int, service_time: in
     return RetentionCalendar(version=1, at=at, clock_ms=clock_ms - passed % 1000)
 
 
+def look_regularly(look: Callable[[], None], stop: threading.Event, first_s: float) -> None:
+    """Look every quarter of an hour until ``stop`` is set, at first after some seconds. What fails is tried again."""
+    wait = first_s
+    while not stop.wait(wait):
+        wait = LOOK_EVERY_S
+        try:
+            look()
+        except (SealwrightError, OSError) as error:
+            tell(Trouble(Event.RETENTION, type(error)))
+
+
 @dataclass
 class Retention:
     """Looks through the files of one box."""
@@ -88,14 +99,8 @@ class Retention:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Look until :attr:`stop` is set. What fails is tried again."""
-        wait = FIRST_LOOK_S
-        while not self.stop.wait(wait):
-            wait = LOOK_EVERY_S
-            try:
-                self.look()
-            except (SealwrightError, OSError) as error:
-                tell(Trouble(Event.RETENTION, type(error)))
+        """Look until :attr:`stop` is set."""
+        look_regularly(self.look, self.stop, FIRST_LOOK_S)
 
     def look(self) -> None:
         """Remove what is over; each removal is recorded before.
