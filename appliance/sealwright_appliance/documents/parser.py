@@ -20,7 +20,9 @@ from sealwright_appliance.documents.plain_text import parse_plain_text
 from sealwright_appliance.documents.refusals import DocumentCode, DocumentError
 from sealwright_appliance.documents.word import parse_docx
 
-MEMORY_BYTES = 768 * 1024 * 1024
+MEMORY_BYTES = 576 * 1024 * 1024
+"""Of addresses, of which Python never touches some 105 MiB. So it is below MemoryMax= of the unit, beyond which the
+kernel would end the parser, with words on the console."""
 PROCESSOR_S = 120
 HEAD_LIMIT = 256
 READERS = {
