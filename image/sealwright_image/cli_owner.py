@@ -163,6 +163,7 @@ def _about_domain(domain: Domain) -> list[str]:
         f"Members   {', '.join(f'{one.kind.value} {one.id}' for one in domain.member) or 'none'}",
         f"Workloads {', '.join(domain.run.workloads) or 'none'}"
         + ("; the vendor's signature is enough for them" if domain.owner.vendor_workloads else ""),
+        f"Opens     on a {told.opening}; from version {domain.open.from_version} on, below {domain.open.below_version}",
         *(f"Egress    {one}" for one in told.egress),
         *(f"Flow      {one}" for one in told.flows),
     ]

@@ -33,7 +33,7 @@ def read_signed_domain(path: Path) -> SignedDomain:
     try:
         return parse_signed_domain(read_file(path, max_size=SIGNED_DOMAIN_LIMIT))
     except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
+        raise FormatError(f"{path}: {error} Remove it, and have the owner sign anew.") from error
 
 
 def load_signed_domain(source: DomainFile) -> SignedDomain | None:

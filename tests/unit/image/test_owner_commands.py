@@ -199,6 +199,21 @@ def test_nothing_is_signed_unasked_or_unread(owner: Owner, tmp_path: Path) -> No
     assert main(["pack-workload", str(tmp_path), "--output", str(tmp_path / "missing/image")]) == 1
 
 
+def test_an_owner_is_shown_for_whom_the_domain_opens(owner: Owner) -> None:
+    arguments = ["sign-domain", str(owner.domain), "--owner-key", str(owner.key), "--yes"]
+    owner.capsys.readouterr()
+    assert main(arguments) == 0
+    assert "\nOpens     on a discrete TPM; from version 1.0 on, below 2.0\n" in owner.capsys.readouterr().out
+
+
+def test_signatures_that_are_none_are_named_with_a_cure(owner: Owner) -> None:
+    owner.domain.with_name("records.signed.json").write_text("{")
+    owner.capsys.readouterr()
+    assert main(["sign-domain", str(owner.domain), "--owner-key", str(owner.key), "--yes"]) == 30
+    assert "records.signed.json: " in (said := owner.capsys.readouterr().err)
+    assert "Remove it" in said
+
+
 def test_the_key_may_be_in_a_token(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     owner = Owner(tmp_path, capsys, str(new_token(tmp_path / "pins").locator("owner")))
     owner.sign()
