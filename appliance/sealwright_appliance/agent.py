@@ -126,7 +126,7 @@ class Agent:
     def _runs(self, payload_id: str) -> bool:
         """Whether an engine runs; it is waited for, too, where nobody can say."""
         try:
-            return self.volumes.engine_runs(payload_id)
+            return self.volumes.engine_of(payload_id).runs
         except OperationError:
             return True
 
@@ -171,7 +171,7 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
     board = StatusBoard(boot, console, time.time)
     store = LeaseStore(paths.leases, paths.shares, paths.identity, service, boot.release)
     client = LicenseClient(service)
-    engines = Engines(paths, volumes.is_corrupted)
+    engines = Engines(paths, volumes.is_corrupted, volumes.engine_of)
     tpm_lock = threading.Lock()
     identity = _load_identity(store, board) if boot.state_volume_open else None
     release_id = boot.release.release_id if boot.release is not None else ""

@@ -6,19 +6,22 @@ that a subverted gateway gets by it is engines that are not there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from sealwright_appliance.boot import BoxCode, BoxState
-from sealwright_appliance.engines import SERVED, Engines
+from sealwright_appliance.engines import DIED, LOADING_DEATHS, SERVED, Engines
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.volume_service import Volumes
 from sealwright_policies.errors import OperationError, SealwrightError
 from sealwright_policies.wire.encoding import Document, Identifier
 
+ENGINE_DIED = "ENGINE_DIED"
+"""An engine has died as it loaded, and may be ordered again."""
 IN_USE = (PayloadState.OPEN, PayloadState.LOADING, PayloadState.SERVING)
 
 
@@ -52,24 +55,30 @@ class EngineOrders:
     board: StatusBoard
     engines: Engines
     volumes: Volumes
+    _deaths: Counter[str] = field(default_factory=Counter)
+    """Of each engine in a row, as it loaded."""
 
     def running(self) -> RunningEngines:
         """Which engines run."""
         names = [one.payload_id for one in self._served()]
-        return RunningEngines(running=[name for name in names if self.volumes.engine_runs(name)])
+        return RunningEngines(running=[name for name in names if self.volumes.engine_of(name).runs])
 
     def start(self, payload_id: str) -> None:
         """Start an engine and wait until it answers.
 
         Raises:
-            EngineError: it may not, or never does; its payload is closed then.
+            EngineError: it may not; it has died; or it never does, and its payload is closed then.
         """
         self._require(payload_id)
         try:
+            before = self.volumes.engine_of(payload_id)
             self.volumes.start_engine(payload_id)
         except OperationError as error:
             raise EngineError(503, BoxCode.ENGINE_FAILED, str(error)) from None
-        failure = self.engines.wait_until_ready(payload_id)
+        failure = self.engines.wait_until_ready(payload_id, before.deaths + 1 if before.runs else 1)
+        self._deaths[payload_id] = self._deaths[payload_id] + 1 if failure == DIED else 0
+        if 0 < self._deaths[payload_id] < LOADING_DEATHS:
+            raise EngineError(503, ENGINE_DIED, DIED.sentence)
         if failure is not None:
             reason = self.engines.given_up(payload_id, failure, self.volumes.close)
             self.board.set_payload(payload_id, PayloadState.FAILED, reason)

@@ -32,13 +32,16 @@ from sealwright_policies.errors import OperationError
 from sealwright_policies.workloads import ReleaseWorkloads
 
 LOADING_MOST_S = 900.0
+LOADING_DEATHS = 6
+"""So often in a row may an engine die as it loads; its unit's intervals (RestartSteps) are at their longest by then."""
 POLL_S = 0.25
 HEALTH_S = 5.0
-LOOK_EVERY = 20
-"""Polls between two looks for corruption: each starts a program."""
+LOOK_EVERY = 4
+"""Polls between two looks at the unit, and five times as many between two for corruption: each starts a program."""
 PARALLEL_REQUESTS = 4
 CACHE_MOST_MIB = 8192
 """llama.cpp's own limit (--cache-ram), which asks nobody how much memory there is."""
+DIED = Obstacle(BoxCode.ENGINE_FAILED, "Its engine dies as it loads the model.")
 EMBEDDED_TOKENS = 2048
 """Of the longest text that gets an embedding: it must fit into one batch of the engine."""
 SERVED = frozenset({str(PayloadKind.MODEL), ADAPTER})
@@ -50,15 +53,28 @@ def unit(payload_id: str) -> str:
     return f"sealwright-engine@{payload_id}.service"
 
 
+@dataclass(frozen=True, slots=True)
+class ObservedEngine:
+    """What systemd says of an engine."""
+
+    runs: bool
+    """Also one that is about to, or is to be started again after it has died."""
+    deaths: int
+    """Since it was last started by order."""
+
+
 def show_engine(payload_id: str) -> list[str]:
-    """The call whose output :func:`is_up` reads."""
-    return ["systemctl", "show", "--property=ActiveState", "--property=Job", unit(payload_id)]
+    """The call whose output :func:`observed_engine` reads."""
+    properties = ("ActiveState", "SubState", "Job", "NRestarts")
+    return ["systemctl", "show", *(f"--property={one}" for one in properties), unit(payload_id)]
 
 
-def is_up(shown: str) -> bool:
-    """Whether a unit runs or is about to; one that waits to be started again is "activating" (systemd.service(5))."""
+def observed_engine(shown: str) -> ObservedEngine:
+    """Of a unit; one that waits to be started again is "activating" (systemd.service(5)), and not yet counted."""
     states = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    return states.get("ActiveState") in {"active", "activating", "reloading"} or states.get("Job", "0") not in {"", "0"}
+    active, job, restarts = states.get("ActiveState"), states.get("Job", "0"), states.get("NRestarts", "")
+    deaths = (int(restarts) if restarts.isdecimal() else 0) + (states.get("SubState") == "auto-restart")
+    return ObservedEngine(active in {"active", "activating", "reloading"} or job not in {"", "0"}, deaths)
 
 
 def prompt_cache_mib(memory: int, engines: int) -> int:
@@ -200,21 +216,37 @@ class Engines:
     paths: Paths
     is_corrupted: Callable[[str], bool]
     """Whether verity has refused a block of a payload (:mod:`.volume_service`)."""
+    observe: Callable[[str], ObservedEngine]
+    """What systemd says of a payload's engine; raises OperationError if nobody knows."""
     steady: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
-    def wait_until_ready(self, payload_id: str) -> Obstacle | None:
-        """Wait until an engine answers; the reason if it never will."""
+    def wait_until_ready(self, payload_id: str, deaths: int = LOADING_DEATHS) -> Obstacle | None:
+        """Wait until an engine answers; the reason if it never will.
+
+        Args:
+            deaths: with which of them, counted since its start, the wait is over.
+        """
         ends = self.steady() + LOADING_MOST_S
-        for poll in itertools.count():
+        for poll in itertools.count(1):
             if self.steady() >= ends:
                 break
             if self.is_ready(payload_id):
                 return None
-            if poll % LOOK_EVERY == LOOK_EVERY - 1 and self.is_corrupted(payload_id):
+            died = poll % LOOK_EVERY == 0 and self._has_died(payload_id, deaths)
+            if (died or poll % (5 * LOOK_EVERY) == 0) and self.is_corrupted(payload_id):
                 return Obstacle(BoxCode.PAYLOAD_CORRUPTED, "A block of its partition is not what was built.")
+            if died:
+                return DIED
             self.sleep(POLL_S)
         return Obstacle(BoxCode.ENGINE_FAILED, f"Its engine did not load the model within {LOADING_MOST_S:.0f} s.")
+
+    def _has_died(self, payload_id: str, deaths: int) -> bool:
+        try:
+            seen = self.observe(payload_id)
+        except OperationError:
+            return False
+        return not seen.runs or seen.deaths >= deaths
 
     def given_up(self, payload_id: str, failure: Obstacle, close: Callable[[str], None]) -> Obstacle:
         """Close a payload whose engine will never answer, or systemd starts it again for ever; what to say of it."""

@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from sealwright_appliance.engines import ObservedEngine
 from sealwright_appliance.volume_messages import MESSAGE_LIMIT, VolumeOperation, VolumeReply, VolumeRequest
 from sealwright_appliance.volume_service import received
 from sealwright_appliance.workloads import ObservedRun
@@ -41,9 +42,10 @@ class VolumeClient:
         """Have an engine stopped."""
         self._ask(VolumeOperation.STOP, payload_id)
 
-    def engine_runs(self, payload_id: str) -> bool:
-        """Ask whether an engine runs."""
-        return self._ask(VolumeOperation.ENGINE, payload_id).runs
+    def engine_of(self, payload_id: str) -> ObservedEngine:
+        """Ask what an engine does."""
+        reply = self._ask(VolumeOperation.ENGINE, payload_id)
+        return ObservedEngine(reply.runs, reply.deaths)
 
     def run_of(self, payload_id: str) -> ObservedRun | None:
         """Ask how far a workload has come; None if there is nobody to ask."""

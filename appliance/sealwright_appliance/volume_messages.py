@@ -33,7 +33,7 @@ class VolumeOperation(StrEnum):
     STOP = "stop"
     """Stop it; its payload stays open."""
     ENGINE = "engine"
-    """Does it run, or is it about to?"""
+    """Does it run, or is it about to, and how often has it died?"""
     RUN = "run"
     """How far has a workload come?"""
     FORGET = "forget"
@@ -61,6 +61,8 @@ class VolumeReply(Document):
     """Answers INSPECT."""
     runs: bool = False
     """Answers ENGINE."""
+    deaths: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """Likewise; systemd counts in 32 bits."""
     run: WorkloadRun | None = None
     """Answers RUN."""
     results_full: bool = False

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sealwright_appliance import volumes, workloads
-from sealwright_appliance.engines import is_up, show_engine, unit
+from sealwright_appliance.engines import ObservedEngine, observed_engine, show_engine, unit
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import forget_results, is_over
@@ -70,8 +70,8 @@ class Volumes(Protocol):
             OperationError: it does not stop.
         """
 
-    def engine_runs(self, payload_id: str) -> bool:
-        """Whether an engine runs, is about to, or is to be started again after it has died.
+    def engine_of(self, payload_id: str) -> ObservedEngine:
+        """Whether an engine runs, is about to, or is to be started again after it has died; and how often it has.
 
         Raises:
             OperationError: nobody knows.
@@ -123,9 +123,9 @@ class VolumeService:
         """See :class:`Volumes`."""
         self.execute(["systemctl", "stop", unit(payload_id)], timeout_s=STOP_TIMEOUT_S)
 
-    def engine_runs(self, payload_id: str) -> bool:
+    def engine_of(self, payload_id: str) -> ObservedEngine:
         """See :class:`Volumes`."""
-        return is_up(self.execute(show_engine(payload_id)))
+        return observed_engine(self.execute(show_engine(payload_id)))
 
     def close(self, payload_id: str) -> None:
         """See :class:`Volumes`."""
@@ -229,7 +229,8 @@ class VolumeService:
             case VolumeOperation.FORGET:
                 raise OperationError("Results are not removed without a time.")
             case VolumeOperation.ENGINE:
-                return VolumeReply(runs=self.engine_runs(payload_id))
+                engine = self.engine_of(payload_id)
+                return VolumeReply(runs=engine.runs, deaths=engine.deaths)
             case VolumeOperation.START:
                 self.start_engine(payload_id)
             case VolumeOperation.STOP:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sealwright_appliance.engines import ObservedEngine
 from sealwright_appliance.workloads import ObservedRun
 from sealwright_testing.engine_process import EngineProcess
 
@@ -20,19 +21,23 @@ class HostEngines:
 
     def start_engine(self, payload_id: str) -> None:
         """Start a process, unless it runs."""
-        if not self.engine_runs(payload_id):
+        if not self.engine_of(payload_id).runs:
             self.orders.append(("load", payload_id))
             self.processes[payload_id].launch()
 
     def stop_engine(self, payload_id: str) -> None:
         """Stop it, unless it does not run."""
-        if self.engine_runs(payload_id):
+        if self.engine_of(payload_id).runs:
             self.orders.append(("unload", payload_id))
             self.processes[payload_id].stop()
 
-    def engine_runs(self, payload_id: str) -> bool:
-        """Whether it has been started and neither stopped nor killed since."""
-        return payload_id not in self.processes or self.processes[payload_id].process is not None
+    def engine_of(self, payload_id: str) -> ObservedEngine:
+        """It runs from its start until it is stopped or killed by its test; one that ends by itself is not started
+        again before it is stopped, which systemd would do after a second."""
+        if payload_id not in self.processes:
+            return ObservedEngine(runs=True, deaths=0)
+        process = self.processes[payload_id].process
+        return ObservedEngine(process is not None, int(process is not None and process.poll() is not None))
 
     def close(self, payload_id: str) -> None:
         """Stop it."""

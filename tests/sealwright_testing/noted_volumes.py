@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+from sealwright_appliance.engines import ObservedEngine
 from sealwright_appliance.workloads import ObservedRun
 
 
@@ -34,9 +35,9 @@ class NotedVolumes:
     def stop_engine(self, payload_id: str) -> None:
         """There is none."""
 
-    def engine_runs(self, payload_id: str) -> bool:
+    def engine_of(self, payload_id: str) -> ObservedEngine:
         """As if."""
-        return True
+        return ObservedEngine(runs=True, deaths=0)
 
     def run_of(self, payload_id: str) -> ObservedRun | None:
         """Nobody knows."""

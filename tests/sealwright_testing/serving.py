@@ -272,7 +272,7 @@ def _agent(
     )  # fmt: skip
     add_support(app, support)
     add_conversations(app, conversations)
-    add_engines(app, EngineOrders(board, Engines(paths, loader.is_corrupted), loader))
+    add_engines(app, EngineOrders(board, Engines(paths, loader.is_corrupted, loader.engine_of), loader))
     server = uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

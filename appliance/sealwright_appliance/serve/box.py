@@ -35,6 +35,8 @@ PROBLEM_TYPE = "application/problem+json"
 LOADING_TIMEOUT_S = 1000.0
 """Longer than the agent waits for an engine (:data:`sealwright_appliance.engines.LOADING_MOST_S`)."""
 STOPPING_TIMEOUT_S = 300.0
+ENGINE_DIED = "ENGINE_DIED"
+"""The agent's word for an engine that has died as it loaded (:mod:`sealwright_appliance.engine_orders`)."""
 FILE_TIMEOUT_S = 120.0
 """A renewal under way may have the TPM."""
 
@@ -278,6 +280,8 @@ class Box:
         reply = await self._ask("POST", path, json={"payload_id": model}, timeout=timeout_s)
         if not reply.is_success:
             problem = reply.json()
+            if problem["code"] == ENGINE_DIED:
+                raise engine_unavailable()
             raise model_not_loaded(problem["code"], problem["detail"])
 
     async def flow(self, method: str, path: str, **options: Any) -> httpx.Response:

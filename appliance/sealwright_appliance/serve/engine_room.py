@@ -3,12 +3,14 @@
 No request is cut: a model leaves only when none of its requests runs. Where all that are loaded are busy, the one that
 was used least recently takes no further request for a while, so that whoever waits for another model gets there; what
 runs on it ends in its own time. Requests for a model that is not there wait, in the order in which models were first
-asked for, as long as their clients and the longest time of a request allow.
+asked for, as long as their clients and the longest time of a request allow. Where one does not load they are refused,
+and so is who comes before it is tried again; the pauses grow.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +23,8 @@ from sealwright_appliance.serve.errors import ApiError
 STAY_S = 10.0
 """How long a model that was loaded takes requests before it has to make room while it is busy, or twice the time that
 its loading took: else two models that are always wanted would do nothing but load."""
+PAUSE_MOST_S = 30.0
+"""Between two tries to load a model that does not load; as between a unit's own (RestartMaxDelaySec)."""
 
 
 class Loader(Protocol):
@@ -73,6 +77,34 @@ class Tenant:
     unloads: int = 0
     loading_s: float = 0.0
     """All loads together."""
+    refusal: ApiError | None = None
+    """Of the last load; None if it went well."""
+    pause_s: float = 0.0
+    """Behind that one."""
+    tried_again_at: float = 0.0
+
+    def require_try(self, now: float) -> None:
+        """Refuse who comes before it is tried again.
+
+        Raises:
+            ApiError: what the last try has said, and when there may be another.
+        """
+        if self.refusal is not None and now < self.tried_again_at:
+            said, wait_s = self.refusal, math.ceil(self.tried_again_at - now)
+            raise ApiError(said.status, said.code, said.message, retry_after_s=wait_s)
+
+    def loaded(self, now: float, spent_s: float) -> None:
+        """Note that it is in memory."""
+        self.presence, self.loads, self.loading_s = Presence.LOADED, self.loads + 1, self.loading_s + spent_s
+        self.last_used, self.stays_until = now, now + max(STAY_S, 2 * spent_s)
+        self.refusal, self.pause_s = None, 0.0
+        self.let_in()
+
+    def not_loaded(self, now: float, error: ApiError) -> None:
+        """Note that it is not, and when it may be tried again."""
+        self.pause_s = min(PAUSE_MOST_S, max(2 * self.pause_s, error.retry_after_s or 0))
+        self.presence, self.refusal, self.tried_again_at = Presence.OUT, error, now + self.pause_s
+        self.refuse(error)
 
     def let_in(self) -> None:
         """Let all in who wait."""
@@ -160,6 +192,7 @@ class EngineRoom:
 
     async def _turn(self, tenant: Tenant) -> None:
         """Wait; when this returns, the use has been counted."""
+        tenant.require_try(self._now())
         if not any(not one.done() for one in tenant.waiting):
             self._tickets += 1
             tenant.ticket = self._tickets
@@ -259,17 +292,9 @@ class EngineRoom:
             tenant.presence = Presence.UNLOADING
             with suppress(ApiError):  # it may run all the same, if it was the agent that has gone
                 await self._loader.unload_engine(tenant.model)
-            tenant.presence = Presence.OUT
-            tenant.refuse(error)
+            tenant.not_loaded(self._now(), error)
         else:
-            spent = self._now() - began
-            tenant.presence, tenant.loads, tenant.loading_s = (
-                Presence.LOADED,
-                tenant.loads + 1,
-                tenant.loading_s + spent,
-            )
-            tenant.last_used, tenant.stays_until = self._now(), self._now() + max(STAY_S, 2 * spent)
-            tenant.let_in()
+            tenant.loaded(self._now(), self._now() - began)
         finally:
             self._changed.set()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwright_appliance.engines import environment, unit
+from sealwright_appliance.engines import LOADING_DEATHS, ObservedEngine, environment, unit
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_appliance.volume_service import VolumeService
@@ -108,17 +108,17 @@ def _put(server: DebianServer, path: Path, target: str, mode: str = "644") -> No
 
 def test_an_engine_is_started_first_and_then_by_order(machine: Machine) -> None:
     service = machine.service
-    assert not service.engine_runs("medical")
+    assert not service.engine_of("medical").runs
     service.start_units()
-    assert service.engine_runs("medical")
+    assert service.engine_of("medical").runs
     wait_until(machine.answers)
     service.stop_engine("medical")
-    assert not service.engine_runs("medical")
+    assert not service.engine_of("medical").runs
     assert machine.shown("MainPID") == "0"
     service.stop_engine("medical")
     service.start_engine("medical")
     service.start_engine("medical")
-    assert service.engine_runs("medical")
+    assert service.engine_of("medical").runs
     wait_until(machine.answers)
 
 
@@ -127,15 +127,17 @@ def test_an_engine_that_dies_comes_back_at_growing_intervals(machine: Machine) -
     service = machine.service
     service.start_engine("medical")
     intervals = [machine.shown("RestartUSecNext")]
-    for _ in range(3):
+    before = service.engine_of("medical").deaths
+    for death in range(1, 4):
         machine.kill()
-        assert service.engine_runs("medical")
+        assert service.engine_of("medical") == ObservedEngine(runs=True, deaths=before + death)
         intervals.append(machine.shown("RestartUSecNext"))
     seconds = [_seconds(one) for one in intervals]
     assert seconds == sorted(set(seconds)), intervals
     wait_until(machine.answers)
     service.stop_engine("medical")
     service.start_engine("medical")
+    assert service.engine_of("medical").deaths == 0
     assert machine.shown("RestartUSecNext") == intervals[0]
     assert machine.shown("StartLimitIntervalUSec") == "0"
 
@@ -144,3 +146,22 @@ def _seconds(shown: str) -> float:
     """Of systemd's words for a time span (systemd.time(7))."""
     units = {"min": 60.0, "s": 1.0, "ms": 0.001, "us": 0.000001}
     return sum(float(number) * units[name] for number, name in re.findall(r"([\d.]+)(min|ms|us|s)\b", shown))
+
+
+def test_a_death_as_a_model_loads_is_seen_before_it_is_started_again(machine: Machine) -> None:
+    """A file that ends llama-server at once: the unit waits to start it again, and has counted nothing yet."""
+    service, model = machine.service, "/run/sealwright/payloads/medical/model.gguf"
+    service.stop_engine("medical")
+    machine.server.run("mv", model, f"{model}.whole")
+    machine.server.run("sh", "-c", f"head --bytes=100000 {model}.whole > {model}")
+    service.start_engine("medical")
+    wait_until(lambda: machine.shown("SubState") == "auto-restart")
+    seen = service.engine_of("medical")
+    assert seen.runs
+    assert seen.deaths > 0
+    wait_until(lambda: service.engine_of("medical").deaths >= LOADING_DEATHS)
+    service.stop_engine("medical")
+    assert not service.engine_of("medical").runs
+    machine.server.run("mv", f"{model}.whole", model)
+    service.start_engine("medical")
+    wait_until(machine.answers)

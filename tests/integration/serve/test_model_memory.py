@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ import pytest
 
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.engine_placement import CONTEXT_LEAST, need_mib
+from sealwright_appliance.engines import LOADING_DEATHS
 from sealwright_appliance.status import PayloadState
 from sealwright_image.engine_memory import engine_need
 from sealwright_image.gguf import read_gguf
+from sealwright_testing.engine_process import EngineProcess
 from sealwright_testing.models.random_gguf import RandomShape, write_random_gguf
 from sealwright_testing.running_box import wait_until
 from sealwright_testing.serving import ServingBox, serving_box
@@ -144,6 +149,67 @@ def test_an_engine_that_is_killed_while_it_answers_is_an_error_to_try_again(narr
         assert client.chat.completions.create(**asked("one")).choices
         assert client.chat.completions.create(**asked("two")).choices
     assert narrow.loader.orders == [("unload", "one"), ("load", "two")]
+
+
+def replaced(box: ServingBox, name: str, model: Path) -> None:
+    """Have a payload hold another file."""
+    place = box.paths.payloads / name / "model.gguf"
+    place.unlink()
+    place.symlink_to(model)
+
+
+def refused_once(box: ServingBox) -> openai.APIStatusError:
+    with box.openai() as client, pytest.raises(openai.InternalServerError) as refused:
+        client.chat.completions.create(**asked("two"))
+    return refused.value
+
+
+def test_an_engine_that_is_killed_while_it_loads_is_an_error_to_try_again(narrow: ServingBox) -> None:
+    """Whoever waits hears of it at once and not when loading may have taken long enough; then it is loaded again."""
+    refused: list[openai.APIStatusError] = []
+    waits = [threading.Thread(target=lambda: refused.append(refused_once(narrow))) for _ in range(3)]
+    for one in waits:
+        one.start()
+    loading = held_before_it_has_loaded(narrow.engines["two"])
+    wait_until(lambda: loads(narrow)["two"]["running"] == 3)
+    assert not refused
+    loading.kill()
+    for one in waits:
+        one.join(60)
+    assert [(one.status_code, one.code) for one in refused] == [(503, "engine_unavailable")] * 3
+    assert all(int(one.response.headers["retry-after"]) > 0 for one in refused)
+    with narrow.openai() as client:
+        assert client.chat.completions.create(**asked("one")).choices
+        again = client.with_options(max_retries=3).chat.completions.create(**asked("two"))
+    assert again.choices
+
+
+def held_before_it_has_loaded(engine: EngineProcess) -> subprocess.Popen[bytes]:
+    """Stop an engine's process in the moment in which it is started."""
+    deadline = time.monotonic() + 60
+    while (process := engine.process) is None:
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGSTOP)
+    assert not engine.socket.exists()
+    return process
+
+
+def test_a_file_that_ends_the_loader_is_tried_again_and_then_given_up(
+    narrow: ServingBox, random_model: Path, tmp_path: Path
+) -> None:
+    """A file that breaks off: each try is told as one, the last by a code that says so; the other model serves."""
+    half = tmp_path / "half.gguf"
+    half.write_bytes(random_model.read_bytes()[: random_model.stat().st_size // 2])
+    replaced(narrow, "two", half)
+    codes = []
+    while narrow.board.payloads_in(PayloadState.FAILED) == []:
+        error = refused_once(narrow)
+        codes.append(error.code)
+        time.sleep(int(error.response.headers["retry-after"]))
+        with narrow.openai() as client:
+            assert client.chat.completions.create(**asked("one")).choices
+    assert codes == [*["engine_unavailable"] * (LOADING_DEATHS - 1), BoxCode.ENGINE_FAILED]
+    assert refused_once(narrow).code == BoxCode.ENGINE_FAILED
 
 
 def test_a_gateway_that_restarts_finds_out_what_is_loaded(narrow: ServingBox) -> None:

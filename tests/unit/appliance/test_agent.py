@@ -86,7 +86,7 @@ def agent_of_a_broken_payload(root: Path, devices: str) -> Agent:
     boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD])
     board = StatusBoard(boot, Console([root / "console"]), lambda: 0.0)
     volumes = VolumeService(paths, execute)
-    engines = Engines(paths, volumes.is_corrupted, sleep=lambda _: None)
+    engines = Engines(paths, volumes.is_corrupted, volumes.engine_of, sleep=lambda _: None)
     keeper = LeaseKeeper(board, Actions(volumes.close, lambda: None, lambda _: None), threading.Lock(), "", None)
     outflow = BoxOutflow(paths.outflow_used, NOTHING_SAID, frozenset())
     return Agent(paths, board, keeper, engines, volumes, None, ApiKeys(paths.api_keys), outflow)

@@ -9,8 +9,8 @@ import pytest
 
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.console import Console
-from sealwright_appliance.engine_orders import EngineError, EngineOrders
-from sealwright_appliance.engines import Engines
+from sealwright_appliance.engine_orders import ENGINE_DIED, EngineError, EngineOrders
+from sealwright_appliance.engines import DIED, LOADING_DEATHS, Engines, ObservedEngine
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
@@ -18,12 +18,19 @@ from sealwright_policies.errors import OperationError
 from sealwright_testing.noted_volumes import NotedVolumes
 
 ORDERS = ("start", "stop")
+OUT = ObservedEngine(runs=False, deaths=0)
+RUNS = ObservedEngine(runs=True, deaths=0)
 
 
 @dataclass(frozen=True)
 class Volumes(NotedVolumes):
     orders: list[str] = field(default_factory=list)
     refuses: bool = False
+    seen: list[ObservedEngine] = field(default_factory=list)
+    """What is observed, one after the other; behind that it runs."""
+
+    def engine_of(self, payload_id: str) -> ObservedEngine:
+        return self.seen.pop(0) if self.seen else RUNS
 
     def start_engine(self, payload_id: str) -> None:
         self._order(f"start {payload_id}")
@@ -45,8 +52,10 @@ def orders(root: Path, volumes: Volumes, *payloads: PayloadStatus, corrupted: bo
     """Of a box that serves, where an engine never answers, after no time at all."""
     boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=list(payloads))
     board = StatusBoard(boot, Console([root / "console"]), lambda: 0.0)
-    times = iter(range(0, 10**6, 600))
-    engines = Engines(Paths(root=root), lambda _: corrupted, lambda: float(next(times)), lambda _: None)
+    times = iter(range(0, 10**6, 100))
+    engines = Engines(
+        Paths(root=root), lambda _: corrupted, volumes.engine_of, lambda: float(next(times)), lambda _: None
+    )
     return EngineOrders(board, engines, volumes)
 
 
@@ -62,6 +71,32 @@ def test_an_engine_that_never_answers_is_given_up_with_its_payload(tmp_path: Pat
         made.start("medical")
     assert again.value.code == BoxCode.ENGINE_FAILED
     assert volumes.orders == ["start medical"]
+
+
+def test_an_engine_that_dies_as_it_loads_may_be_ordered_again_until_it_is_given_up(tmp_path: Path) -> None:
+    """Counted in a row, since each order begins with a start of its own."""
+    volumes = Volumes([])
+    made = orders(tmp_path, volumes, payload("medical"))
+    for code in [ENGINE_DIED] * (LOADING_DEATHS - 1) + [BoxCode.ENGINE_FAILED]:
+        volumes.seen.extend([OUT, ObservedEngine(runs=True, deaths=1)])
+        with pytest.raises(EngineError) as refused:
+            made.start("medical")
+        assert (refused.value.status, refused.value.code) == (503, code)
+    assert volumes.orders == ["start medical"] * LOADING_DEATHS
+    assert volumes.closed == ["medical"]
+    (told,) = made.board.payloads_in(PayloadState.FAILED)
+    assert told.sentence == DIED.sentence
+
+
+def test_deaths_before_an_order_are_not_its_own(tmp_path: Path) -> None:
+    """Of one that already runs, and is only waited for."""
+    volumes = Volumes([])
+    before = ObservedEngine(runs=True, deaths=3)
+    volumes.seen.extend([before, before, ObservedEngine(runs=True, deaths=4)])
+    with pytest.raises(EngineError) as refused:
+        orders(tmp_path, volumes, payload("medical")).start("medical")
+    assert refused.value.code == ENGINE_DIED
+    assert volumes.seen == []
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwright_appliance.engines import is_up
+from sealwright_appliance.engines import ObservedEngine, observed_engine
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.run import ToolError
@@ -62,15 +62,16 @@ def test_engines_are_started_that_unlocking_has_prepared(tmp_path: Path) -> None
 
 
 def test_an_engine_starts_and_stops_by_order_until_its_payload_is_closed(tmp_path: Path) -> None:
-    recorder = Recorder({"systemctl": "ActiveState=activating\n"})
+    recorder = Recorder({"systemctl": "ActiveState=activating\nSubState=auto-restart\nNRestarts=2\n"})
     service = VolumeService(box(tmp_path), recorder)
     service.start_engine("medical")
     service.stop_engine("medical")
-    assert service.engine_runs("medical")
+    assert service.engine_of("medical") == ObservedEngine(runs=True, deaths=3)
     assert recorder.seen == [
         "systemctl start sealwright-engine@medical.service",
         "systemctl stop sealwright-engine@medical.service",
-        "systemctl show --property=ActiveState --property=Job sealwright-engine@medical.service",
+        "systemctl show --property=ActiveState --property=SubState --property=Job --property=NRestarts "
+        "sealwright-engine@medical.service",
     ]
     service.close("medical")
     with pytest.raises(OperationError, match="no engine for medical"):
@@ -78,18 +79,21 @@ def test_an_engine_starts_and_stops_by_order_until_its_payload_is_closed(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("shown", "up"),
+    ("shown", "runs", "deaths"),
     [
-        ("ActiveState=active\n", True),
-        ("ActiveState=activating\n", True),
-        ("Job=31\nActiveState=inactive\n", True),
-        ("ActiveState=inactive\n", False),
-        ("ActiveState=failed\n", False),
-        ("", False),
+        ("ActiveState=active\nSubState=running\nNRestarts=0\n", True, 0),
+        ("ActiveState=activating\nSubState=auto-restart\nNRestarts=0\n", True, 1),
+        ("ActiveState=activating\nSubState=auto-restart-queued\nNRestarts=1\n", True, 1),
+        ("ActiveState=active\nSubState=running\nNRestarts=1\n", True, 1),
+        ("Job=31\nActiveState=inactive\n", True, 0),
+        ("ActiveState=inactive\n", False, 0),
+        ("ActiveState=failed\nNRestarts=x\n", False, 0),
+        ("", False, 0),
     ],
 )
-def test_an_engine_runs_also_while_systemd_waits_to_start_it_again(shown: str, *, up: bool) -> None:
-    assert is_up(shown) is up
+def test_an_engine_runs_also_while_systemd_waits_to_start_it_again(shown: str, deaths: int, *, runs: bool) -> None:
+    """Its last death counts from the moment in which it happens."""
+    assert observed_engine(shown) == ObservedEngine(runs, deaths)
 
 
 def test_workloads_are_started_beside_engines_and_stopped_before_anything_that_they_may_read(tmp_path: Path) -> None:

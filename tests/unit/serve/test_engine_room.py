@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from sealwright_appliance.serve.engine_room import STAY_S, EngineRoom, Presence
+from sealwright_appliance.serve.engine_room import PAUSE_MOST_S, STAY_S, EngineRoom, Presence
 from sealwright_appliance.serve.errors import ApiError
 
 
@@ -207,6 +207,40 @@ def test_a_model_that_does_not_load_refuses_all_who_wait_and_takes_no_room() -> 
             assert outcome.code == "ENGINE_FAILED"
         await stage.once("b")
         assert stage.orders == ["+a", "-a", "+b"]
+        await stage.room.close()
+
+    played(play)
+
+
+def test_a_model_that_does_not_load_is_tried_again_after_pauses_that_grow() -> None:
+    """Meanwhile who asks is refused at once, and hears for how long; nobody else leaves for it."""
+
+    async def play() -> None:
+        stage = Stage(5, {"a": 5, "b": 5}, running=("b",))
+        stage.failures["a"] = ApiError(503, "engine_unavailable", "It is being loaded.", retry_after_s=2)
+        pauses = []
+        for _ in range(6):
+            with pytest.raises(ApiError):
+                await stage.once("a")
+            orders = list(stage.orders)
+            with pytest.raises(ApiError) as refused:
+                await stage.once("a")
+            assert stage.orders == orders
+            assert refused.value.code == "engine_unavailable"
+            assert refused.value.retry_after_s is not None
+            pauses.append(refused.value.retry_after_s)
+            stage.clock.now += refused.value.retry_after_s
+        assert pauses == [2, 4, 8, 16, PAUSE_MOST_S, PAUSE_MOST_S]
+        del stage.failures["a"]
+        await stage.once("a")
+        stage.clock.now += 1
+        await stage.once("b")
+        stage.failures["a"] = ApiError(503, "engine_unavailable", "It is being loaded.", retry_after_s=2)
+        with pytest.raises(ApiError):
+            await stage.once("a")
+        stage.clock.now += 2
+        del stage.failures["a"]
+        await stage.once("a")
         await stage.room.close()
 
     played(play)
