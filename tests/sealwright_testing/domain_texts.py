@@ -45,7 +45,7 @@ embeddings = true
 logprobs = 5
 tokens_per_request = 1000000
 tokens_per_day = 1000000000
-requests_per_minute = 1000000
+requests_per_minute = 100000
 pad_stream = false
 
 [metering]

@@ -20,6 +20,7 @@ from sealwright_testing.domain_texts import ROOT_HASHES, domain_text, example_te
 from sealwright_testing.vectors import Vector
 
 COMPILED = "compiled-examples"
+UNBOUNDED = "\n[api]\ncompletions = true\ntokens_per_request = 1\ntokens_per_day = 1\n"
 FILES = "files"
 """Below the vector's folder: the compiled files by their paths in the image."""
 
@@ -102,6 +103,7 @@ def malformed() -> Iterator[Vector]:
     for name, description, text in (
         ("unknown-key", "a key that does not exist", domain_text(more="\n[api]\nlogit_bias = true\n")),
         ("other-type", "a number in quotes", domain_text(more='\n[api]\nlogprobs = "1"\n')),
+        ("no-rate", "completions without a rate", domain_text(more=UNBOUNDED)),
         ("entry-twice", "a form stands twice", domain_text(more='\n[[flow]]\nto = "a"\nforms = ["raw", "raw"]\n')),
         ("name-without-addresses", "a named host", domain_text(more='\n[[egress]]\nhost = "a.example"\nport = 1\n')),
         ("default-left-out", "no level", replaced(domain_text(), 'level = "internal"\n', "")),

@@ -17,7 +17,6 @@ from sealwright_policies.tpm_tier import TpmTier
 CEILINGS: Final[Mapping[Level, Mapping[str, Any]]] = {
     Level.INTERNAL: {},
     Level.CONFIDENTIAL: {
-        "api.logprobs": 5,
         "retention.prompts_days": 30,
         "retention.results_days": 365,
         "retention.logs_days": 365,

@@ -28,12 +28,15 @@ from sealwright_policies.domains.orders import (
     listed,
 )
 from sealwright_policies.errors import FormatError
+from sealwright_policies.outflow import RATE_MOST, TOKENS_MOST, TOP_LOGPROBS_MOST
 from sealwright_policies.tpm_tier import TpmTier
 from sealwright_policies.wire.encoding import Identifier, canonical_base64
 from sealwright_policies.wire.envelope import load_p256_public_der
 
 LARGEST = 2**40
-"""Of token and request budgets."""
+"""Of token budgets."""
+SHARED_LIMITS = ("tokens_per_day", "requests_per_minute")
+"""Keys of ``[api]`` that bound completions and embeddings alike."""
 DAYS_MOST = 3650
 SIZE_MOST = 16 * 1024 * 1024
 """MiB."""
@@ -191,16 +194,27 @@ class Answers(Table):
     completions: Annotated[bool, AT_MOST, Field(description="chat and text completions")] = False
     embeddings: Annotated[bool, AT_MOST, Field(description="embedding vectors")] = False
     logprobs: Annotated[
-        int, AT_MOST, Field(ge=0, le=20, description="alternatives with their log-probabilities; 0: none at all")
+        int,
+        AT_MOST,
+        Field(ge=0, le=TOP_LOGPROBS_MOST, description="alternatives with their log-probabilities; 0: none at all"),
     ] = 0
-    tokens_per_request: Annotated[int, AT_MOST, Field(ge=0, le=LARGEST, description="tokens of an answer")] = 0
+    tokens_per_request: Annotated[int, AT_MOST, Field(ge=0, le=TOKENS_MOST, description="tokens of an answer")] = 0
     tokens_per_day: Annotated[
         int, AT_MOST, Field(ge=0, le=LARGEST, description="tokens of an API key's answers in a day")
     ] = 0
     requests_per_minute: Annotated[
-        int, AT_MOST, Field(ge=0, le=LARGEST, description="requests of an API key in a minute")
+        int, AT_MOST, Field(ge=0, le=RATE_MOST, description="requests of an API key in a minute")
     ] = 0
     pad_stream: Annotated[bool, AT_LEAST, Field(description="streamed chunks are padded to one length")] = True
+
+    @model_validator(mode="after")
+    def _what_is_let_out_has_limits(self) -> Answers:
+        limits = ("tokens_per_request", *SHARED_LIMITS) if self.completions else SHARED_LIMITS
+        missing = [name for name in limits if getattr(self, name) == 0]
+        if missing and (self.completions or self.embeddings):
+            what = "completions" if self.completions else "embeddings"
+            raise ValueError(f"{what} need {listed(missing)} above 0")
+        return self
 
 
 class Flow(Table):

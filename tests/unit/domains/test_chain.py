@@ -36,14 +36,17 @@ def test_the_examples_are_good() -> None:
     assert {one.domain.level for one in domains} == set(Level)
 
 
+AMOUNTS = "\n[api]\ntokens_per_request = 1\ntokens_per_day = 1\nrequests_per_minute = 1\n"
+LET_OUT = ("api.completions", "api.embeddings")
+"""Keys that go with these amounts, which stand in the domain above as well."""
 # What makes the domain below wider in a key, and the line of that: behind 13 of the smallest and 4 of the chain.
 WIDER = {
     "run.engine": ("\n[run]\nengine = true\n", 20),
     "run.workloads": ('\n[run]\nworkloads = ["w"]\n', 20),
     "run.writable_code": ("\n[run]\nwritable_code = true\n", 20),
     "egress": ('\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n', 19),
-    "api.completions": ("\n[api]\ncompletions = true\n", 20),
-    "api.embeddings": ("\n[api]\nembeddings = true\n", 20),
+    "api.completions": ("completions = true\n", 23),
+    "api.embeddings": ("embeddings = true\n", 23),
     "api.logprobs": ("\n[api]\nlogprobs = 1\n", 20),
     "api.tokens_per_request": ("\n[api]\ntokens_per_request = 1\n", 20),
     "api.tokens_per_day": ("\n[api]\ntokens_per_day = 1\n", 20),
@@ -72,7 +75,7 @@ def test_every_key_is_tried() -> None:
 @pytest.mark.parametrize("key", WIDER)
 def test_wider_than_upstream_is_refused_at_its_line(key: str) -> None:
     more, line = WIDER[key]
-    above, below = pair(below=more)
+    above, below = pair(AMOUNTS, AMOUNTS + more) if key in LET_OUT else pair(below=more)
     others = [domain_text("other", more=WORKLOAD.format(id="w"))]
     assert problems(above, replaced(below, more, ""), *others) == ()
 
@@ -132,12 +135,12 @@ def test_what_is_within_every_bound_is_their_meet() -> None:
 
 @pytest.mark.parametrize("form", ["metrics", "aggregates"])
 def test_released_forms_leave_the_limits_behind(form: str) -> None:
-    assert problems(*pair(below="\n[api]\nembeddings = true\n", form=form)) == ()
+    assert problems(*pair(below="\n[run]\nengine = true\n", form=form)) == ()
 
 
 @pytest.mark.parametrize("form", ["raw", "adapter", "results"])
 def test_bound_forms_bring_the_limits_along(form: str) -> None:
-    (problem,) = problems(*pair(below="\n[api]\nembeddings = true\n", form=form))
+    (problem,) = problems(*pair(below="\n[run]\nengine = true\n", form=form))
     assert problem.code is RejectionCode.DOMAIN_EXCEEDS_CHAIN
 
 
@@ -176,14 +179,13 @@ def test_nothing_bound_flows_to_a_lower_level() -> None:
     [
         ("sealed", '\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n', 15, "egress[0]"),
         ("sealed", "\n[api]\nlogprobs = 1\n", 16, "api.logprobs"),
-        ("sealed", "\n[api]\nembeddings = true\n", 16, "api.embeddings"),
+        ("sealed", AMOUNTS + "embeddings = true\n", 19, "api.embeddings"),
         ("sealed", "\n[api]\npad_stream = false\n", 16, "api.pad_stream"),
         ("sealed", "\n[run]\nwritable_code = true\n", 16, "run.writable_code"),
         ("sealed", "\n[retention]\nprompts_days = 1\n", 16, "retention.prompts_days"),
         ("sealed", "\n[retention]\nlogs_days = 31\n", 16, "retention.logs_days"),
         ("sealed", "\n[metering]\nby_key = true\n", 16, "metering.by_key"),
         ("sealed", "\n[retention]\nresults_days = 366\n", 16, "retention.results_days"),
-        ("confidential", "\n[api]\nlogprobs = 6\n", 16, "api.logprobs"),
         ("confidential", "\n[retention]\nprompts_days = 31\n", 16, "retention.prompts_days"),
         ("confidential", "\n[retention]\nresults_days = 366\n", 16, "retention.results_days"),
         ("confidential", "\n[retention]\nlogs_days = 366\n", 16, "retention.logs_days"),

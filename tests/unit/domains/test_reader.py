@@ -59,7 +59,7 @@ def test_a_wrong_value_is_told_with_line_and_key(old: str, new: str, told: str) 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ("[api]\nlogprobs = 21\n", "line 15: api.logprobs: "),
+        ("[api]\nlogprobs = 6\n", "line 15: api.logprobs: "),
         ("[api]\nlogprobs = true\n", "line 15: api.logprobs: "),
         ("[api]\nlogprobs = 1.0\n", "line 15: api.logprobs: "),
         ("[api]\nlogprobs = nan\n", "line 15: api.logprobs: "),

@@ -108,10 +108,10 @@ def edit(product: Path, old: str, new: str) -> None:
         ),
         (
             lambda p: domain_of(p).write_text(
-                serving_text("medical", ["medical"]).replace("logprobs = 5", "logprobs = 6")
+                serving_text("medical", ["medical"]) + "\n[retention]\nprompts_days = 31\n"
             ),
             VerificationError,
-            "DOMAIN_EXCEEDS_LEVEL: .*medical.toml: line 25: api.logprobs",
+            "DOMAIN_EXCEEDS_LEVEL: .*medical.toml: line 36: retention.prompts_days",
         ),
     ],
 )

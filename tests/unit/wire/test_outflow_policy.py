@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealwright_policies.domains.compiler.outflow import outflow_of
-from sealwright_policies.domains.model import Answers
 from sealwright_policies.errors import FormatError
 from sealwright_policies.outflow import (
     NOTHING_SAID,
@@ -83,19 +81,3 @@ def test_a_document_has_a_limit() -> None:
 def test_any_bytes_are_a_document_or_malformed(content: bytes) -> None:
     with suppress(FormatError):
         parse_outflow(content)
-
-
-def test_a_domain_says_what_the_gateway_goes_by() -> None:
-    answers = Answers(completions=True, tokens_per_request=1024, tokens_per_day=50_000, requests_per_minute=30)
-    policy = outflow_of(answers)
-    assert (policy.top_logprobs, policy.answer_tokens, policy.requests_per_minute) == (None, 1024, 30)
-    assert (policy.padding, policy.budgets[0].tokens) == (512, 50_000)
-    wider = outflow_of(answers.model_copy(update={"logprobs": 20, "pad_stream": False}))
-    assert (wider.top_logprobs, wider.padding) == (5, 0)
-
-
-@pytest.mark.parametrize("change", [{"completions": False}, {"tokens_per_request": 0}, {"tokens_per_day": 0}])
-def test_a_model_of_a_domain_that_lets_nothing_out_does_not_answer(change: dict[str, Any]) -> None:
-    """Not even as one that no domain names."""
-    answers = Answers(completions=True, tokens_per_request=1024, tokens_per_day=50_000)
-    assert not outflow_of(answers.model_copy(update=change)).completions

@@ -6,9 +6,6 @@ from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.model import Answers, MemberKind
 from sealwright_policies.outflow import (
     DEFAULT_BUDGETS,
-    RATE_MOST,
-    TOKENS_MOST,
-    TOP_LOGPROBS_MOST,
     BudgetScope,
     BudgetWindow,
     OutflowBudget,
@@ -31,15 +28,17 @@ def outflow(domains: Domains) -> ReleaseOutflow:
 
 
 def outflow_of(answers: Answers) -> OutflowPolicy:
-    """What one domain lets its models answer; what a domain cannot say is as strict as it can be."""
-    if not answers.completions or not answers.tokens_per_request or not answers.tokens_per_day:
-        return OutflowPolicy(completions=False, embeddings=answers.embeddings)
-    daily = OutflowBudget(scope=BudgetScope.KEY, window=BudgetWindow.DAY, tokens=answers.tokens_per_day)
+    """What one domain lets its models answer; what a domain cannot say is as strict as it can be.
+
+    A number of 0 becomes 1: the document has no 0, and a domain with one lets nothing out that it would bound.
+    """
+    daily = OutflowBudget(scope=BudgetScope.KEY, window=BudgetWindow.DAY, tokens=max(1, answers.tokens_per_day))
     return OutflowPolicy(
-        top_logprobs=min(answers.logprobs, TOP_LOGPROBS_MOST) or None,
+        completions=answers.completions,
+        top_logprobs=answers.logprobs or None,
         embeddings=answers.embeddings,
-        answer_tokens=min(answers.tokens_per_request, TOKENS_MOST),
-        requests_per_minute=min(answers.requests_per_minute, RATE_MOST) or None,
+        answer_tokens=max(1, answers.tokens_per_request),
+        requests_per_minute=max(1, answers.requests_per_minute),
         padding=512 if answers.pad_stream else 0,
         budgets=(daily, *DEFAULT_BUDGETS[1:]),
     )
