@@ -250,7 +250,7 @@ class Retention(Table):
     prompts_days: Annotated[
         int,
         AT_MOST,
-        Field(ge=0, le=DAYS_MOST, description="prompts, answers and uploaded documents; 0: during the request"),
+        Field(ge=0, le=DAYS_MOST, description="prompts and answers; 0: during the request"),
     ] = 0
     results_days: Annotated[
         int,
