@@ -13,9 +13,10 @@ from sealwright_image import cpio
 from sealwright_image.apparmor import compile_profiles, kernel_features
 from sealwright_image.compiler import compile_freestanding
 from sealwright_image.context import Context
-from sealwright_image.ipe import POLICY_FILE, policy_text, signed_policy
+from sealwright_image.ipe import POLICY_FILE, signed_policy
 from sealwright_image.os_build import OsConfig
 from sealwright_policies.domains.compiler import PROFILES
+from sealwright_policies.domains.compiler.ipe import policy_text
 
 POLICIES = Path(__file__).resolve().parents[2] / "policies" / "lsm"
 """Hand-written policies of the source checkout: of all units but the engines."""

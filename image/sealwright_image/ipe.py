@@ -1,39 +1,17 @@
-"""The IPE policy: the kernel runs code from the initrd, the one verity root and listed workload images, and no other.
+"""The signature of the IPE policy, whose text is :mod:`sealwright_policies.domains.compiler.ipe`'s.
 
-Text: Documentation/admin-guide/LSM/ipe.rst of the kernel. Process 1 loads it from the initrd, since a policy that names
-the root hash cannot lie in that root. It is signed by the Secure Boot db key, which the kernel trusts for it
-(CONFIG_IPE_POLICY_SIG_PLATFORM_KEYRING), and nobody can take its place: process 1 gives up CAP_MAC_ADMIN.
-
-It does not see what an interpreter reads. It denies all executable memory that no file of the root stands behind.
+It is by the Secure Boot db key, which the kernel trusts for it (CONFIG_IPE_POLICY_SIG_PLATFORM_KEYRING), and nobody can
+take the policy's place: process 1 gives up CAP_MAC_ADMIN.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sealwright_image.os_build import SecureBootSigner
 from sealwright_image.run import Tools
+from sealwright_policies.domains.compiler.ipe import POLICY_NAME
 
-POLICY_NAME = "sealwright"
 POLICY_FILE = f"usr/lib/ipe/{POLICY_NAME}.p7b"
 """Where systemd looks; the file's name must be the policy's."""
-OPERATIONS = ("EXECUTE", "FIRMWARE", "KMODULE", "POLICY", "X509_CERT")
-"""What initrd and root may give. KEXEC_IMAGE and KEXEC_INITRAMFS are left to the default: nobody may."""
-
-
-def policy_text(root_hash: str, workloads: Sequence[str] = ()) -> str:
-    """The policy for a root.
-
-    Args:
-        root_hash: of SHA-256, 64 hex digits.
-        workloads: root hashes of workload images, which may be executed and nothing else.
-    """
-    lines = [f"policy_name={POLICY_NAME} policy_version=1.0.0", "DEFAULT action=DENY"]
-    for operation in OPERATIONS:
-        lines.append(f"op={operation} boot_verified=TRUE action=ALLOW")
-        lines.append(f"op={operation} dmverity_roothash=sha256:{root_hash} action=ALLOW")
-    lines += [f"op=EXECUTE dmverity_roothash=sha256:{one} action=ALLOW" for one in sorted(workloads)]
-    return "\n".join(lines) + "\n"
 
 
 def sign_argv(signer: SecureBootSigner) -> list[str]:

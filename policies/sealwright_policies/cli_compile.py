@@ -12,13 +12,14 @@ from pathlib import Path
 
 from sealwright_policies.cli_command import add_command
 from sealwright_policies.domains.compiler import compile_domains
+from sealwright_policies.domains.compiler.ipe import UNKNOWN_ROOT
 from sealwright_policies.domains.files import load_verified
 from sealwright_policies.errors import OperationError, UsageError
 
 DESCRIPTION = """\
 Compile security domains to AppArmor profiles, systemd drop-ins with system-call filters, Landlock rules, nftables sets,
 mount options and the box's IPE policy (policies/spec/domain.md, 7). The output depends on the domains, and on the root
-hashes of workload images, alone.
+hashes of workload images and of the box's root, alone.
 """
 EPILOG = """\
 examples:
@@ -27,6 +28,7 @@ examples:
   sealwright-policy compile policies/domains --json … | jq -r '."/usr/share/sealwright/nftables.d/clinic.nft"'
 """
 _WORKLOAD = re.compile(r"([a-z0-9][a-z0-9-]{0,27})=([0-9a-f]{64})")
+_ROOT = re.compile(r"[0-9a-f]{64}")
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,6 +44,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--workload", action="append", default=[], metavar="ID=ROOTHASH", help="root hash of a workload's image"
     )
+    parser.add_argument(
+        "--root-hash",
+        default=UNKNOWN_ROOT,
+        metavar="HEX",
+        help=f"of the box's root; else the IPE policy says {UNKNOWN_ROOT}",
+    )
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write the files below a folder that is not there yet"
@@ -52,7 +60,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(options: argparse.Namespace) -> int:
     """Compile, then write or print."""
-    files = compile_domains(load_verified(options.path), _root_hashes(options.workload))
+    if options.root_hash != UNKNOWN_ROOT and not _ROOT.fullmatch(options.root_hash):
+        raise UsageError(f"--root-hash {options.root_hash}: expected 64 hexadecimal digits")
+    files = compile_domains(load_verified(options.path), _root_hashes(options.workload), options.root_hash)
     if options.out is not None:
         _write(options.out, files)
         print("\n".join(files))

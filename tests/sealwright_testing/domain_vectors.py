@@ -21,6 +21,7 @@ from sealwright_testing.vectors import Vector
 
 COMPILED = "compiled-examples"
 UNBOUNDED = "\n[api]\ncompletions = true\ntokens_per_request = 1\ntokens_per_day = 1\n"
+ROOT_HASH = "5a" * 32
 FILES = "files"
 """Below the vector's folder: the compiled files by their paths in the image."""
 
@@ -134,9 +135,9 @@ def _write_digest(directory: Path) -> None:
 
 
 def _write_compiled(directory: Path) -> None:
-    given = {"files": example_texts(), "workload_root_hashes": ROOT_HASHES}
+    given = {"files": example_texts(), "workload_root_hashes": ROOT_HASHES, "root_hash": ROOT_HASH}
     Vector(COMPILED, "the shipped examples, compiled", "domain.md 7", "compile_domains", given).write(directory)
-    for path, content in compile_domains(verify_domains(list(examples())), ROOT_HASHES).items():
+    for path, content in compile_domains(verify_domains(list(examples())), ROOT_HASHES, ROOT_HASH).items():
         target = directory / COMPILED / FILES / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)

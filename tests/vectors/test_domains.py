@@ -38,7 +38,9 @@ def run_digest(values: Any) -> object:
 
 
 def run_compile(values: Any) -> dict[str, bytes]:
-    return compile_domains(verify_domains(parse_texts(values["files"])), values["workload_root_hashes"])
+    return compile_domains(
+        verify_domains(parse_texts(values["files"])), values["workload_root_hashes"], values["root_hash"]
+    )
 
 
 OPERATIONS: dict[str, Callable[[Any], object]] = {

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from sealwright_image.compiler import compile_freestanding
-from sealwright_image.ipe import policy_text, signed_policy
+from sealwright_image.ipe import signed_policy
 from sealwright_image.keys import generate_keys, load_keys
 from sealwright_image.mkosi import DEFINITIONS
 from sealwright_image.os_build import SecureBootSigner
 from sealwright_image.run import Tools
+from sealwright_policies.domains.compiler.ipe import policy_text
 from sealwright_testing.image_inputs import NOW
 from sealwright_testing.tools_root import TOOLCHAIN, ToolsRoot
 

@@ -16,13 +16,13 @@ from sealwright_image.cli import main
 from sealwright_image.contents import load_folder
 from sealwright_image.context import Context
 from sealwright_image.domains import OWN_STATE_MIB, load_domains
-from sealwright_image.ipe import policy_text
 from sealwright_image.os_build import OsBuild, OsConfig
 from sealwright_image.pipeline import build_image
 from sealwright_image.progress import Progress
 from sealwright_image.run import Tools
 from sealwright_image.verity import verify_tree
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.domains.compiler.ipe import policy_text
 from sealwright_policies.domains.compiler.journal import JOURNAL_FILE
 from sealwright_policies.errors import UsageError
 from sealwright_policies.mounts import parse_mounts

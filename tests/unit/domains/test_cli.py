@@ -89,6 +89,7 @@ def test_a_domain_stands_in_the_file_of_its_name(folder: Path, capsys: pytest.Ca
         (["explain", "small.toml", "fly", "home"], 2, "invalid choice"),
         (["explain", "small.toml", "egress", "foo"], 2, "expected egress HOST:PORT[/udp]"),
         (["compile", "small.toml", "--workload", "w=1"], 2, "expected ID=ROOTHASH"),
+        (["compile", "small.toml", "--root-hash", "1a"], 2, "expected 64 hexadecimal digits"),
         (["compile", "small.toml", "--workload", f"w={'1' * 64}"], 2, "the domains let no workload run"),
         (["diff", "small.toml", "."], 2, "compare two files or two folders"),
         (["check", "malformed.toml"], 30, "MALFORMED"),

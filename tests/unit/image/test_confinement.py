@@ -11,11 +11,12 @@ from sealwright_image.apparmor import parse_features, parser_argv, qemu_argv
 from sealwright_image.compiler import freestanding_argv
 from sealwright_image.confinement import APPARMOR_PROFILES, POLICIES, is_profile, stage_profiles
 from sealwright_image.firewall import firewall_rules
-from sealwright_image.ipe import POLICY_FILE, policy_text, sign_argv
+from sealwright_image.ipe import POLICY_FILE, sign_argv
 from sealwright_image.lists import parse_list
 from sealwright_image.mkosi import DEFINITIONS
 from sealwright_image.os_build import SecureBootSigner
 from sealwright_policies.domains.compiler import compile_units
+from sealwright_policies.domains.compiler.ipe import policy_text
 from sealwright_policies.errors import OperationError
 from sealwright_testing.domain_texts import examples
 

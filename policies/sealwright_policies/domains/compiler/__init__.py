@@ -60,18 +60,21 @@ def _compile_units_of(domains: Domains, name: str) -> dict[str, bytes]:
     return files
 
 
-def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> dict[str, bytes]:
+def compile_box(
+    domains: Domains, workload_root_hashes: Mapping[str, str], root_hash: str = ipe.UNKNOWN_ROOT
+) -> dict[str, bytes]:
     """The files that all domains of a box share, by their paths in the image.
 
     Args:
         domains: all of the product.
         workload_root_hashes: as :func:`sealwright_policies.domains.compiler.ipe.policy` takes them.
+        root_hash: likewise.
 
     Raises:
         UsageError: root hashes do not match the workloads that may run.
     """
     return {
-        f"{SHARE}/ipe/{ipe.POLICY_NAME}.pol": ipe.policy(domains, workload_root_hashes).encode(),
+        f"{SHARE}/ipe/{ipe.POLICY_NAME}.pol": ipe.policy(domains, workload_root_hashes, root_hash).encode(),
         JOURNAL_FILE: journal(domains).encode(),
         MOUNTS_FILE: document_bytes(mounts(domains)),
         OUTFLOW_FILE: document_bytes(outflow(domains)),
@@ -79,9 +82,11 @@ def compile_box(domains: Domains, workload_root_hashes: Mapping[str, str]) -> di
     }
 
 
-def compile_domains(domains: Domains, workload_root_hashes: Mapping[str, str]) -> dict[str, bytes]:
+def compile_domains(
+    domains: Domains, workload_root_hashes: Mapping[str, str], root_hash: str = ipe.UNKNOWN_ROOT
+) -> dict[str, bytes]:
     """Everything, by paths in the image, sorted; as :func:`compile_box` and :func:`compile_domain`."""
-    files = compile_box(domains, workload_root_hashes)
+    files = compile_box(domains, workload_root_hashes, root_hash)
     for source in domains:
         files |= compile_domain(domains, source.domain.name)
     return dict(sorted(files.items()))
