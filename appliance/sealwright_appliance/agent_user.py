@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def give_to_agent(paths: Paths) -> None:
     if user is None:
         return
     try:
-        _give(paths.state, user, others=(paths.results, paths.documents))
+        _give(paths.state, user, others=(paths.results, paths.documents, paths.adapters))
         shutil.chown(paths.boot_result, user, user)
         # The kernel's has its group's right to read. systemd sets the mode of its own to 0600 with each measurement.
         with suppress(FileNotFoundError):
@@ -62,6 +63,38 @@ def give_to_document_service(paths: Paths) -> None:
             paths.documents.mkdir(mode=0o700)
         if paths.documents.is_dir():
             _give(paths.documents, user)
+    except LookupError:
+        raise OperationError(f"The user {user} does not exist.") from None
+    except OSError as error:
+        raise OperationError(f"{error.filename} cannot be given to {user}: {error.strerror}.") from None
+
+
+def give_to_adapter_service(paths: Paths, members: Collection[str]) -> None:
+    """Give the folders of the customer's adapters to their user, and make them once somebody can bring examples.
+
+    The folders above stay root's: what an engine gets to see is bound into its unit by path, and nobody who trains
+    or keeps adapters can put another folder there.
+
+    Args:
+        members: of domains, whose adapters the customer may have trained.
+
+    Raises:
+        OperationError: there is no such user, or the disk refuses.
+    """
+    user = paths.adapters_user
+    if user is None or not members or not paths.api_keys.exists():
+        return
+    folders = {paths.adapters / "kept": 0o700} | {paths.served_adapters(one): 0o755 for one in members}
+    try:
+        for folder, mode in folders.items():
+            for made in (paths.adapters, folder.parent, folder):
+                if made.is_symlink():
+                    made.unlink()
+                with suppress(OSError):
+                    made.mkdir(mode=0o755)
+            if folder.is_dir():
+                _give(folder, user)
+                folder.chmod(mode)
     except LookupError:
         raise OperationError(f"The user {user} does not exist.") from None
     except OSError as error:

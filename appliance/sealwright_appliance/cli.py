@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("gateway", help="serve HTTPS")
     commands.add_parser("documents", help="keep the customer's documents")
     commands.add_parser("parser", help="read one document")
+    commands.add_parser("adapters", help="keep the customer's adapters, and have them trained")
     chosen = parser.parse_args(arguments)
     try:
         return _COMMANDS[chosen.command](Paths())
@@ -74,6 +75,13 @@ def _parser(_: Paths) -> int:
     return 0
 
 
+def _adapters(paths: Paths) -> int:
+    from sealwright_appliance.adapters.service import run_adapter_service  # noqa: PLC0415
+
+    run_adapter_service(paths)
+    return 0
+
+
 _COMMANDS = {
     "unlock": _unlock,
     "agent": _agent,
@@ -81,4 +89,5 @@ _COMMANDS = {
     "gateway": _gateway,
     "documents": _documents,
     "parser": _parser,
+    "adapters": _adapters,
 }

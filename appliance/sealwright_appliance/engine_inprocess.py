@@ -44,6 +44,10 @@ class InProcessEngine:
         """Chats, and nothing else."""
         return Abilities(tools=False, width=self._llama.n_embd(), context=self._llama.n_ctx(), bpe=False)
 
+    async def adapters(self) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
     async def embed(self, _: dict[str, Any], __: Tally) -> Embedded:
         """None."""
         raise ApiError(400, "unsupported_model", "This model gives nothing of the kind.", param="model")

@@ -15,7 +15,7 @@ from typing import Any
 
 from sealwright_appliance.serve.chat_events import ChatEvents
 from sealwright_appliance.serve.embedded import Embedded, charge, unpacked
-from sealwright_appliance.serve.engine import Abilities
+from sealwright_appliance.serve.engine import ADAPTER, Abilities
 from sealwright_appliance.serve.engine_http import BODY_LIMIT, BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
@@ -32,6 +32,7 @@ BPE = 2
 """LLAMA_VOCAB_TYPE_BPE of llama.cpp's llama.h."""
 CHAT_PATH, TEXT_PATH, EMBEDDING_PATH = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
 TOKENIZE_PATH, COUNT_PATH = "/tokenize", "/v1/chat/completions/input_tokens"
+ADAPTERS_PATH = "/lora-adapters"
 VECTORS_LIMIT = 32 * 1024 * 1024
 """Bytes of a reply with numbers: 256 vectors of 16 384, or a token for each byte of a text."""
 TOO_LARGE = re.compile(rb"input \((\d{1,9}) tokens\) is too large to process.{0,60}current batch size: (\d{1,9})\)")
@@ -64,8 +65,22 @@ class LlamaServer:
         """By what it says of itself."""
         return _abilities(await self._document("GET", "/props"), await self._document("GET", "/v1/models"))
 
+    async def adapters(self) -> frozenset[str]:
+        """Those that it was started with."""
+        return frozenset(await self._adapter_numbers())
+
+    async def _adapter_numbers(self) -> dict[str, int]:
+        """Its own numbers of adapters, by their ids, which are the names of their files."""
+        try:
+            listed = json.loads(await self._reply("GET", ADAPTERS_PATH))
+            return {Path(one["path"]).stem: int(one["id"]) for one in listed}
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise engine_unavailable() from None
+
     async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
         """Vectors; as base64 on their way, which is shorter and sooner read."""
+        if ADAPTER in request:
+            raise ApiError(400, "unsupported_model", "An adapter gives nothing of the kind.", param="model")
         asked = {"input": request["input"], "encoding_format": "base64"}
         said = await self._document("POST", EMBEDDING_PATH, asked, param="input", limit=VECTORS_LIMIT)
         try:
@@ -84,7 +99,8 @@ class LlamaServer:
         """By the engine's tokenizer, a conversation through its template."""
         is_text = "content" in request
         path, param = (TOKENIZE_PATH, "prompt") if is_text else (COUNT_PATH, "messages")
-        said = await self._document("POST", path, request, param=param, limit=VECTORS_LIMIT)
+        asked = {name: value for name, value in request.items() if name != ADAPTER}  # a text is as long with any
+        said = await self._document("POST", path, asked, param=param, limit=VECTORS_LIMIT)
         try:
             tokens = len(said["tokens"]) if is_text else int(said["input_tokens"])
         except (ValueError, KeyError, TypeError):
@@ -108,7 +124,8 @@ class LlamaServer:
         last = b""
         path, kind = (TEXT_PATH, TextEvents) if "prompt" in request else (CHAT_PATH, ChatEvents)
         reader = kind(request, tally)
-        body = json.dumps(request | COUNTED | reader.asked, ensure_ascii=False).encode()
+        asked = await self._adapted(request) | COUNTED | reader.asked
+        body = json.dumps(asked, ensure_ascii=False).encode()
         try:
             async with http_request(self._socket, "POST", path, body) as reply:
                 if reply.status != OK:
@@ -124,6 +141,15 @@ class LlamaServer:
         if not last.endswith(DONE):
             raise engine_unavailable()
 
+    async def _adapted(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A request with its adapter as the engine names it; the others stay at zero, as the engine has begun."""
+        if (adapter := request.get(ADAPTER)) is None:
+            return request
+        if (number := (await self._adapter_numbers()).get(adapter)) is None:
+            raise engine_unavailable()
+        asked = {name: value for name, value in request.items() if name != ADAPTER}
+        return asked | {"lora": [{"id": number, "scale": 1.0}]}
+
     async def _document(
         self, method: str, path: str, asked: dict[str, Any] | None = None, *, param: str = "", limit: int = BODY_LIMIT
     ) -> dict[str, Any]:
@@ -132,6 +158,17 @@ class LlamaServer:
         Raises:
             ApiError: it is a refusal, or none.
         """
+        try:
+            found = json.loads(await self._reply(method, path, asked, param=param, limit=limit))
+        except (ValueError, RecursionError):
+            raise engine_unavailable() from None
+        if not isinstance(found, dict):
+            raise engine_unavailable()
+        return found
+
+    async def _reply(
+        self, method: str, path: str, asked: dict[str, Any] | None = None, *, param: str = "", limit: int = BODY_LIMIT
+    ) -> bytes:
         body = b"" if asked is None else json.dumps(asked, ensure_ascii=False).encode()
         try:
             async with http_request(self._socket, method, path, body) as reply:
@@ -140,13 +177,7 @@ class LlamaServer:
             raise engine_unavailable() from None
         if reply.status != OK:
             raise _translated(reply.status, said, param)
-        try:
-            found = json.loads(said)
-        except (ValueError, RecursionError):
-            raise engine_unavailable() from None
-        if not isinstance(found, dict):
-            raise engine_unavailable()
-        return found
+        return said
 
 
 async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

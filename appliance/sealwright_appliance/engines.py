@@ -24,7 +24,7 @@ from sealwright_appliance.engine_placement import (
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_engines, load_outflow
-from sealwright_appliance.results import ADAPTER
+from sealwright_appliance.results import ADAPTER, ADAPTER_LIMIT, OWN_ADAPTERS
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.engines import EngineNeed
@@ -44,7 +44,7 @@ CACHE_MOST_MIB = 8192
 DIED = Obstacle(BoxCode.ENGINE_FAILED, "Its engine dies as it loads the model.")
 EMBEDDED_TOKENS = 2048
 """Of the longest text that gets an embedding: it must fit into one batch of the engine."""
-SERVED = frozenset({str(PayloadKind.MODEL), ADAPTER})
+SERVED = frozenset({str(PayloadKind.MODEL), ADAPTER, OWN_ADAPTERS})
 """Kinds of payloads that engines serve."""
 
 
@@ -132,7 +132,10 @@ def environment(
     threads = max(1, (cores - 1) // max(1, at_once))
     own = paths.payloads / payload.payload_id / payload.file_name
     model = own if base is None else paths.payloads / base.payload_id / base.file_name
-    adapter = "" if base is None else f"--lora {own}"
+    # Those of the customer are named when the engine starts: they come and go while the box runs.
+    adapter = f"--lora {own}" if payload.kind == ADAPTER else ""
+    # A kept prompt is found again by its tokens alone, whichever adapter it was read with.
+    cache = 0 if payload.kind == OWN_ADAPTERS else prompt_cache_mib(memory, engines)
     vectors = f"LLAMA_ARG_EMBEDDINGS=1\nLLAMA_ARG_UBATCH={EMBEDDED_TOKENS}\n" if embeddings else ""
     # Of all slots. Fitting is for whoever knows of the other engines: llama.cpp would take all memory for its own.
     slots = payload.context * PARALLEL_REQUESTS
@@ -140,7 +143,7 @@ def environment(
     return (
         f"SEALWRIGHT_MODEL={model}\nSEALWRIGHT_ADAPTER={adapter}\n{context}{vectors}"
         f"LLAMA_ARG_THREADS={threads}\nOMP_NUM_THREADS={threads}\nLLAMA_ARG_N_PARALLEL={PARALLEL_REQUESTS}\n"
-        f"LLAMA_ARG_CACHE_RAM={prompt_cache_mib(memory, engines)}\n"
+        f"LLAMA_ARG_CACHE_RAM={cache}\n"
     )
 
 
@@ -156,11 +159,14 @@ def placed(
 def _need(paths: Paths, payload: PayloadStatus, plans: ReleaseWorkloads) -> EngineNeed | None:
     """What its engine needs; an adapter's has its model in memory, too. None where the root does not say."""
     known = load_engines(paths).models
-    if payload.kind != ADAPTER:
+    if payload.base is None:
         return known.get(payload.payload_id)
-    if (base := known.get(plans.adapters[payload.payload_id].base)) is None:
+    if (base := known.get(payload.base)) is None:
         return None
-    own = (paths.payloads / payload.payload_id / payload.file_name).stat().st_size // MIB + 1
+    if payload.kind == OWN_ADAPTERS:
+        own = plans.adapters[payload.payload_id].own * ADAPTER_LIMIT // MIB
+    else:
+        own = (paths.payloads / payload.payload_id / payload.file_name).stat().st_size // MIB + 1
     return base.model_copy(update={"memory_mib": base.memory_mib + own})
 
 
@@ -202,11 +208,12 @@ def prepare_engines(paths: Paths, payloads: Sequence[PayloadStatus], plans: Rele
             engines=len(payloads),
             at_once=placement.most_at_once,
             embeddings=outflow.of(payload.payload_id).embeddings,
-            base=models[plans.adapters[payload.payload_id].base] if payload.kind == ADAPTER else None,
+            base=None if payload.base is None else models[payload.base],
         )
         write_durably(paths.engine_environments / payload.payload_id, text.encode("utf-8"))
     for name in placement.first:
-        write_durably(paths.engine_starts / name, b"")
+        if models[name].kind != OWN_ADAPTERS:  # there may be none
+            write_durably(paths.engine_starts / name, b"")
 
 
 @dataclass(frozen=True, slots=True)

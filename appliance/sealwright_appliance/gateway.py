@@ -7,6 +7,7 @@ from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.engines import open_models
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_outflow
+from sealwright_appliance.results import OWN_ADAPTERS
 from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.serve.gateway_tls import PEER_PORT
 from sealwright_appliance.serve.main import GatewayConfig, run_gateway
@@ -33,6 +34,8 @@ def gateway_config(
         agent_socket=paths.agent_socket,
         engine_sockets={model.payload_id: paths.engine_socket(model.payload_id) for model in models},
         documents_socket=paths.documents_socket,
+        adapters_socket=paths.adapters_socket,
+        own_adapters={str(one.base): one.payload_id for one in boot.payloads if one.kind == OWN_ADAPTERS},
         needs={model.payload_id: model.memory_mib for model in models},
         room_mib=boot.engine_room_mib,
         too_large={one.payload_id: one.sentence for one in boot.payloads if one.code == BoxCode.MODEL_TOO_LARGE},

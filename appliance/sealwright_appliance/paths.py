@@ -29,6 +29,8 @@ class Paths:
 
     documents_user: str | None = "sealwright-documents"
     """The document service's user; likewise."""
+    adapters_user: str | None = "sealwright-adapters"
+    """The adapter service's user; likewise."""
 
     def _under(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -118,6 +120,15 @@ class Paths:
     def parser_socket(self) -> Path:
         """Where the document service finds a parser for each file."""
         return self.run / "parser.sock"
+
+    @property
+    def adapters_socket(self) -> Path:
+        """Where the gateway asks the adapter service."""
+        return self.run / "adapters.sock"
+
+    def trainer_socket(self, workload: str) -> Path:
+        """Where the adapter service finds a trainer."""
+        return self.run / "trainers" / f"{workload}.sock"
 
     def engine_socket(self, payload_id: str) -> Path:
         """Where a payload's engine listens: in a folder that belongs to that engine alone."""
@@ -218,6 +229,15 @@ class Paths:
     def documents(self) -> Path:
         """The customer's documents. The document service's alone."""
         return self.state / "documents"
+
+    @property
+    def adapters(self) -> Path:
+        """The customer's examples, and the adapters that are trained on them. The adapter service's alone."""
+        return self.state / "adapters"
+
+    def served_adapters(self, member: str) -> Path:
+        """Trained adapters, where the engine of a domain's member finds them."""
+        return self.adapters / "served" / member
 
     @property
     def pending_requests(self) -> Path:

@@ -18,10 +18,12 @@ from sealwright_appliance.result_retention import carry_date
 from sealwright_appliance.status import PayloadState, PayloadStatus, WorkloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.errors import OperationError, SealwrightError
-from sealwright_policies.workloads import METRICS_LIMIT, ReleaseWorkloads, parse_metrics
+from sealwright_policies.workloads import METRICS_LIMIT, AdapterPlan, ReleaseWorkloads, parse_metrics
 
 ADAPTER = "adapter"
 """Kind of a payload that is none of the release's: it was made in the box."""
+OWN_ADAPTERS = "own-adapters"
+"""Kind of what stands for all adapters of a model that are trained on examples of the customer."""
 ADAPTER_FILE = "adapter.gguf"
 ADAPTER_LIMIT = 64 * 1024 * 1024
 """Bytes; it lies in memory while the box runs."""
@@ -41,6 +43,9 @@ def lay_out_adapters(
     for name, plan in plans.adapters.items():
         if (base := models.get(plan.base)) is None:
             continue
+        if plan.trainer is not None:
+            laid.append(_own_adapters(paths, name, plan, base))
+            continue
         try:
             source, laid_out = paths.results / plan.domain / f"{name}.gguf", paths.payloads / name / ADAPTER_FILE
             content = read_result(source, ADAPTER_LIMIT)
@@ -59,10 +64,25 @@ def lay_out_adapters(
                 domain=plan.domain,
                 file_name=ADAPTER_FILE,
                 partition_id=base.partition_id,
+                base=plan.base,
                 state=PayloadState.OPEN,
             )
         )
     return laid
+
+
+def _own_adapters(paths: Paths, name: str, plan: AdapterPlan, base: PayloadStatus) -> PayloadStatus:
+    """Those of the customer lie on the state volume: the engine's unit binds them in."""
+    (paths.payloads / name).mkdir(parents=True, exist_ok=True)
+    return PayloadStatus(
+        payload_id=name,
+        kind=OWN_ADAPTERS,
+        domain=plan.domain,
+        file_name="",
+        partition_id=base.partition_id,
+        base=plan.base,
+        state=PayloadState.OPEN,
+    )
 
 
 def describe_workloads(

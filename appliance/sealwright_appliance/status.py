@@ -36,6 +36,8 @@ class PayloadStatus(Document):
     """Root hash of its verity tree."""
     memory_mib: int = 0
     """What its engine takes, if it has one."""
+    base: str | None = None
+    """The model that it changes, if it is an adapter."""
     context: int = 0
     """Tokens of the longest request that its engine takes, reply included."""
     state: PayloadState

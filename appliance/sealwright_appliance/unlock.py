@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
-from sealwright_appliance.agent_user import give_to_agent, give_to_document_service
+from sealwright_appliance.agent_user import give_to_adapter_service, give_to_agent, give_to_document_service
 from sealwright_appliance.binding import load_binding, store_binding
 from sealwright_appliance.boot import BoxCode, BoxState, Obstacle, nearest_pcr_obstacles
 from sealwright_appliance.claim import Claim
@@ -119,6 +119,7 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         prepare_workloads(paths, result.payloads, plans, without_place)
     give_to_agent(paths)
     give_to_document_service(paths)
+    give_to_adapter_service(paths, [name for name, plan in plans.adapters.items() if plan.trainer is not None])
     _announce(paths, console, result)
     return result
 

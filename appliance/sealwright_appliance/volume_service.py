@@ -18,6 +18,7 @@ from typing import Protocol
 
 from sealwright_appliance import volumes, workloads
 from sealwright_appliance.engines import ObservedEngine, observed_engine, show_engine, unit
+from sealwright_appliance.own_adapters import name_own_adapters
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import forget_results, is_over
@@ -39,6 +40,8 @@ CLEAN_EVERY_S = 2.0
 STOP_TIMEOUT_S = 120.0
 REQUEST_TIMEOUT_S = 5.0
 """For a request to arrive: the agent sends it in one piece."""
+ADAPTER_SERVICE = "sealwright-adapters.service"
+"""Goes on with a training that a power cut has ended; else it is started by the first who asks."""
 SYSTEMD_FIRST_FD = 3
 """The listening socket that systemd hands over (sd_listen_fds(3))."""
 
@@ -107,7 +110,11 @@ class VolumeService:
         first = _names(self.paths.engine_starts)
         prepared = set(_names(self.paths.engine_environments))
         units = [unit(name) for name in first if name in prepared]
-        units += [workloads.unit(name) for name in _names(self.paths.workloads)]
+        trainers = workloads.load_workloads(self.paths).trainers
+        marked = _names(self.paths.workloads)
+        units += [workloads.started(name, trainers) for name in marked]
+        if trainers.intersection(marked):
+            units.append(ADAPTER_SERVICE)
         if units:
             self.execute(["systemctl", "start", "--no-block", *units])
         for name in first:
@@ -117,6 +124,7 @@ class VolumeService:
         """See :class:`Volumes`."""
         if not (self.paths.engine_environments / payload_id).exists():
             raise OperationError(f"There is no engine for {payload_id} any more.")
+        name_own_adapters(self.paths, payload_id, workloads.load_workloads(self.paths))
         self.execute(["systemctl", "start", unit(payload_id)])
 
     def stop_engine(self, payload_id: str) -> None:
@@ -137,7 +145,7 @@ class VolumeService:
             stopping.append(["systemctl", "stop", unit(name)])
         if marks := _names(self.paths.workloads):
             # All of them: each may have the payload open, and a lease has ended.
-            stopping.append(["systemctl", "stop", workloads.ALL_UNITS])
+            stopping.append(["systemctl", "stop", workloads.ALL_SOCKETS, workloads.ALL_UNITS])
             for name in marks:
                 (self.paths.workloads / name).unlink(missing_ok=True)
         failures = self._attempt(stopping)

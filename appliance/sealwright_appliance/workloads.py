@@ -22,6 +22,9 @@ ENDED = (WorkloadRun.DONE, WorkloadRun.FAILED)
 ALL_UNITS = "sealwright-workload@*.service"
 """Every workload's unit that runs, as systemctl takes it."""
 
+ALL_SOCKETS = "sealwright-workload@*.socket"
+"""Likewise, of trainers that wait for examples."""
+
 
 @dataclass(frozen=True, slots=True)
 class ObservedRun:
@@ -35,6 +38,11 @@ class ObservedRun:
 def unit(payload_id: str) -> str:
     """The unit that runs a workload."""
     return f"sealwright-workload@{payload_id}.service"
+
+
+def started(payload_id: str, trainers: Collection[str]) -> str:
+    """What is started for a workload's mark: itself, or the socket on which a trainer waits for examples."""
+    return f"sealwright-workload@{payload_id}.socket" if payload_id in trainers else unit(payload_id)
 
 
 def show(payload_id: str) -> list[str]:

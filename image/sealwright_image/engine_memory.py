@@ -8,12 +8,17 @@ slot in half precision, buffers for one batch. A sliding window or a latent cach
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+
+from pydantic import ValidationError
 
 from sealwright_image.gguf import TOKENS, Gguf
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler.outflow import outflow
-from sealwright_policies.engines import CONTEXT_MOST, TOKEN_MOST, EngineNeed, ReleaseEngines
+from sealwright_policies.domains.compiler.workloads import workloads
+from sealwright_policies.engines import CONTEXT_MOST, TOKEN_MOST, EngineNeed, LayerShapes, ReleaseEngines
+from sealwright_policies.errors import FormatError
 
 MIB = 1024 * 1024
 HALF, SINGLE = 2, 4
@@ -28,6 +33,7 @@ ROWS, FEED_FORWARD_ROWS = 8, 3
 """Rows of a layer's width, and of its feed-forward part's, that a batch holds. Measured: 4 and 3 of a llama."""
 VOCABULARY_BYTES = 512
 """Of an entry of the vocabulary: its text, its places in the tokenizer's tables, logits and candidates of the slots."""
+_BLOCK_MATRIX = re.compile(r"blk\.(\d+)\.([a-z0-9_]+)\.weight")
 PROGRAM_MIB = 64
 """Program, threads' stacks, requests; what the allocator holds back."""
 
@@ -41,7 +47,36 @@ def engines_document(models: Mapping[str, Gguf], domains: Domains) -> ReleaseEng
     """
     answers = outflow(domains)
     needs = {name: engine_need(model, embeddings=answers.of(name).embeddings) for name, model in models.items()}
-    return ReleaseEngines(version=1, models=dict(sorted(needs.items())))
+    bases = sorted(
+        {plan.base for plan in workloads(domains).adapters.values() if plan.trainer is not None} & set(models)
+    )
+    return ReleaseEngines(
+        version=1,
+        models=dict(sorted(needs.items())),
+        layers={name: layer_shapes(name, models[name]) for name in bases},
+    )
+
+
+def layer_shapes(name: str, model: Gguf) -> LayerShapes:
+    """What an adapter of a model may change: matrices that every block has, of one size in all of them.
+
+    Raises:
+        FormatError: there is none.
+    """
+    blocks = _number(model, "block_count")
+    of_block: dict[str, dict[str, tuple[int, int]]] = {}
+    for tensor, sizes in model.matrices.items():
+        if found := _BLOCK_MATRIX.fullmatch(tensor):
+            of_block.setdefault(found[2], {})[found[1]] = sizes
+    layers = {
+        layer: next(iter(sizes.values()))
+        for layer, sizes in sorted(of_block.items())
+        if len(sizes) == blocks and len(set(sizes.values())) == 1
+    }
+    try:
+        return LayerShapes(architecture=model.architecture, blocks=blocks, layers=layers)
+    except ValidationError:
+        raise FormatError(f"Model {name} has no matrices that an adapter could change.") from None
 
 
 def engine_need(model: Gguf, *, embeddings: bool) -> EngineNeed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ MAX_METADATA = 65_536
 """Most key-value pairs and, below, tensors and dimensions (GGML_MAX_DIMS is 4)."""
 MAX_TENSORS = 1_048_576
 MAX_DIMENSIONS = 4
+MATRIX = 2
 MAX_HEADER = 256 * 1024 * 1024
 """Bytes of the longest header; token lists of the largest vocabularies take some tens of MiB."""
 MAX_KEY = 65_535
@@ -49,6 +50,8 @@ class Gguf:
     numbers: Mapping[str, int]
     """Sizes, by their keys without the architecture's name: ``block_count``; of an array with a number for each layer
     the largest; of the array ``tokenizer.ggml.tokens`` how many there are."""
+    matrices: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Width in and out of tensors with two dimensions, by name."""
 
 
 class _Header:
@@ -101,7 +104,8 @@ def read_gguf(path: Path) -> Gguf:
         if tensors == 0:
             raise FormatError(f"{path}: this GGUF file holds no tensors.")
         metadata = dict(_read_pair(header) for _ in range(header.count("metadata pairs", MAX_METADATA)))
-        offsets = sorted(_read_tensor_offset(header) for _ in range(tensors))
+        table = [_read_tensor(header) for _ in range(tensors)]
+        offsets = sorted(offset for _, _, offset in table)
     alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
     if not isinstance(alignment, int) or alignment == 0 or alignment % 8:
         raise FormatError(f"{path}: GGUF alignment {alignment!r} is not a multiple of 8.")
@@ -114,7 +118,8 @@ def read_gguf(path: Path) -> Gguf:
     architecture = _text(metadata, "general.architecture")
     numbers = {key.removeprefix(f"{architecture}."): value for key, value in metadata.items() if isinstance(value, int)}
     largest = max(after - before for before, after in pairwise([*offsets, size - data_start]))
-    return Gguf(version, tensors, architecture, _text(metadata, "general.name"), size, largest, numbers)
+    matrices = {name: (sizes[0], sizes[1]) for name, sizes, _ in table if len(sizes) == MATRIX}
+    return Gguf(version, tensors, architecture, _text(metadata, "general.name"), size, largest, numbers, matrices)
 
 
 def _text(metadata: dict[str, str | int | None], key: str) -> str:
@@ -161,11 +166,12 @@ def _skip_scalars(header: _Header, kind: int, count: int) -> None:
     header.take(_SCALAR_SIZES[kind] * count)
 
 
-def _read_tensor_offset(header: _Header) -> int:
-    """Skip one entry of the tensor table; its offset in the data section, bytes."""
-    header.text(MAX_KEY)
+def _read_tensor(header: _Header) -> tuple[str, tuple[int, ...], int]:
+    """One entry of the tensor table: name, sizes, offset in the data section in bytes."""
+    name = header.text(MAX_KEY)
     dimensions = header.number("I")
     if not 1 <= dimensions <= MAX_DIMENSIONS:
         raise FormatError(f"{header.path}: GGUF header: a tensor with {dimensions} dimensions.")
-    header.take(8 * dimensions + 4)
-    return header.number("Q")
+    sizes = struct.unpack(f"<{dimensions}Q", header.take(8 * dimensions))
+    header.take(4)
+    return name, sizes, header.number("Q")

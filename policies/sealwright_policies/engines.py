@@ -20,6 +20,11 @@ NEED_MOST = 2**32
 """MiB: more than any machine has."""
 CONTEXT_MOST = 2**31
 TOKEN_MOST = 2**32
+BLOCKS_MOST = 1024
+LAYERS_MOST = 32
+"""Kinds of matrices in a block."""
+LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,32}$")]
+Width = Annotated[int, Field(ge=1, le=2**20)]
 
 
 class EngineNeed(Document):
@@ -33,12 +38,23 @@ class EngineNeed(Document):
     """Memory for each token of that length, all requests at once."""
 
 
+class LayerShapes(Document):
+    """The matrices of a model that an adapter may change; of models to which one may be trained in the box."""
+
+    architecture: Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9_-]+$")]
+    blocks: Annotated[int, Field(ge=1, le=BLOCKS_MOST)]
+    layers: Annotated[dict[LayerName, tuple[Width, Width]], Field(min_length=1, max_length=LAYERS_MOST)]
+    """Width in and out, by name within a block: ``attn_q``."""
+
+
 class ReleaseEngines(Document):
     """``engines.json``."""
 
     version: Annotated[int, Field(ge=1, le=1)]
     models: Annotated[dict[Identifier, EngineNeed], Field(max_length=MODELS_MOST)]
     """By payload id."""
+    layers: Annotated[dict[Identifier, LayerShapes], Field(max_length=MODELS_MOST)] = Field(default_factory=dict)
+    """By payload id of the model."""
 
 
 NOTHING_KNOWN = ReleaseEngines(version=1, models={})

@@ -41,6 +41,12 @@ class AdapterPlan(Document):
     domain: Identifier
     base: Identifier
     """Payload id of the model that it changes."""
+    trainer: Identifier | None = None
+    """Payload id of the workload that trains it on examples of the customer; None: a workload makes it by itself."""
+    own: Annotated[int, Field(ge=0, le=MOST)] = 0
+    """How many the customer may have trained."""
+    days: Annotated[int, Field(ge=0, lt=2**16)] = 0
+    """For how long one of these is kept."""
 
 
 class ResultsPlan(Document):
@@ -65,6 +71,11 @@ class ReleaseWorkloads(Document):
     def readers(self, payload_id: str) -> frozenset[str]:
         """Payload ids of the workloads that read a payload."""
         return frozenset(name for name, plan in self.workloads.items() if payload_id in plan.reads)
+
+    @property
+    def trainers(self) -> frozenset[str]:
+        """Payload ids of the workloads that train adapters on the customer's examples."""
+        return frozenset(plan.trainer for plan in self.adapters.values() if plan.trainer is not None)
 
 
 class Metric(StrEnum):

@@ -15,9 +15,12 @@ from pathlib import Path
 import httpx
 
 from sealwright_appliance.engines import environment
+from sealwright_appliance.own_adapters import name_own_adapters
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_outflow
+from sealwright_appliance.results import OWN_ADAPTERS
 from sealwright_appliance.status import PayloadStatus
+from sealwright_appliance.workloads import load_workloads
 from sealwright_policies.domains.compiler.units import ENGINE
 from sealwright_policies.errors import OperationError
 from sealwright_testing.llama import llama_server_binary
@@ -89,9 +92,7 @@ class EngineProcess:
         """Start it, and do not wait; a killed one's socket is removed, as systemd does."""
         self.socket.parent.mkdir(parents=True, exist_ok=True)
         self.socket.unlink(missing_ok=True)
-        embeddings = load_outflow(self.paths).of(self.payload.payload_id).embeddings
-        given = environment(self.paths, self.payload, cores=2, memory=MEMORY, engines=1, embeddings=embeddings)
-        variables = dict(line.split("=", 1) for line in given.splitlines())
+        variables = dict(line.split("=", 1) for line in self._environment().splitlines())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *command(self.paths, self.payload, variables), *self.options],
@@ -101,6 +102,13 @@ class EngineProcess:
                 stderr=subprocess.STDOUT,
             )
         return self._process
+
+    def _environment(self) -> str:
+        if self.payload.kind == OWN_ADAPTERS:
+            name_own_adapters(self.paths, self.payload.payload_id, load_workloads(self.paths))
+            return (self.paths.engine_environments / self.payload.payload_id).read_text("utf-8")
+        embeddings = load_outflow(self.paths).of(self.payload.payload_id).embeddings
+        return environment(self.paths, self.payload, cores=2, memory=MEMORY, engines=1, embeddings=embeddings)
 
     def kill(self) -> None:
         """SIGKILL: the socket's file stays behind."""

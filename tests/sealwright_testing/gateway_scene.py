@@ -17,6 +17,7 @@ import httpx
 import uvicorn
 from fastapi import Body, FastAPI
 
+from sealwright_appliance.serve.adapters import Adapters
 from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
@@ -72,6 +73,9 @@ class ScriptedEngine:
 
     async def abilities(self) -> Abilities:
         return Abilities(tools=True, width=8, context=self.context, bpe=self.bpe)
+
+    async def adapters(self) -> frozenset[str]:
+        return frozenset()
 
     async def embed(self, request: dict[str, Any], tally: Tally) -> Embedded:
         self.asked.append(request)
@@ -187,7 +191,8 @@ async def scene(
     outflow = ReleaseOutflow(version=1, models={"medical": policy})
     room = EngineRoom(1, {"medical": 1}, box)
     engines = {"medical": QueuedEngine(engine, admission, Quota(unlimited), room)}
-    app = create_app(box, engines, room, outflow, documents=Documents(directory / "documents.sock"))
+    own = Adapters(directory / "adapters.sock", {})
+    app = create_app(box, engines, room, outflow, documents=Documents(directory / "documents.sock"), adapters=own)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield Scene(client, admission, engine, said, ring)
     await box.close()

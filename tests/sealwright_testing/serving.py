@@ -47,12 +47,13 @@ from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.recent_lines import RecentLines
+from sealwright_appliance.results import lay_out_adapters
 from sealwright_appliance.serve.connections import LIMITS, Limits
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.support import BoxSupport, add_support
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, make_tls_identity
-from sealwright_image.engine_memory import engine_need
+from sealwright_image.engine_memory import engine_need, layer_shapes
 from sealwright_image.gguf import read_gguf
 from sealwright_policies.engines import ReleaseEngines
 from sealwright_policies.errors import OperationError
@@ -60,7 +61,7 @@ from sealwright_policies.metering.receipt import Point
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import LicenseService
-from sealwright_policies.workloads import NO_WORKLOADS
+from sealwright_testing.adapters import AdapterProcess, own_adapter_plans
 from sealwright_testing.document_service import document_service
 from sealwright_testing.engine_process import EngineProcess
 from sealwright_testing.host_engines import HostEngines
@@ -137,6 +138,7 @@ def serving_box(
     options: tuple[str, ...] = (),
     kept_days: Mapping[str, int] = MappingProxyType({}),
     room_mib: int = ROOM_MIB,
+    own_adapters: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[ServingBox]:
     """Serve model files under their payload ids until the block ends.
 
@@ -148,26 +150,32 @@ def serving_box(
         options: of the engines, behind those of the unit.
         kept_days: for how long the domains of models let prompts be kept; the others not at all.
         room_mib: memory that engines may have together.
+        own_adapters: by model, the member of a domain in which its customer's adapters lie.
     """
     with ExitStack() as stack:
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
         root = Path(tempfile.mkdtemp(prefix="sw-serving-"))
         stack.callback(shutil.rmtree, root)
         paths = Paths(root=root, gateway_group=None, agent_user=None)
-        write_durably(paths.engines, document_bytes(_engines(models)))
+        write_durably(paths.engines, document_bytes(_engines(models, own_adapters)))
+        plans = own_adapter_plans(own_adapters)
+        write_durably(paths.workload_plans, document_bytes(plans))
         mounted = [_mounted(paths, name, model) for name, model in models.items()]
-        payloads = placed(paths, mounted, NO_WORKLOADS, room_mib)
-        prepare_engines(paths, open_models(payloads), NO_WORKLOADS, room_mib)
-        policies = dict.fromkeys(models, policy) | dict.fromkeys(brief, BRIEF_REPLIES)
+        adapters = lay_out_adapters(paths, mounted, plans, print)
+        payloads = placed(paths, [*mounted, *adapters], plans, room_mib)
+        prepare_engines(paths, open_models(payloads), plans, room_mib)
+        policies = dict.fromkeys([*models, *own_adapters.values()], policy) | dict.fromkeys(brief, BRIEF_REPLIES)
         release = ReleaseOutflow(version=1, models=policies)
         write_durably(paths.outflow, document_bytes(release))
         meter = _meter(paths, payloads)
-        outflow = BoxOutflow(paths.outflow_used, release, frozenset(models))
+        outflow = BoxOutflow(paths.outflow_used, release, frozenset(policies))
         ordered: list[bool] = []
         conversations = _conversations(paths, dict.fromkeys(models, 0) | dict(kept_days))
         keeper = _Keeper(meter, ordered)
         engines = {
-            one.payload_id: EngineProcess(paths, one, options) for one in payloads if models[one.payload_id] is not None
+            one.payload_id: EngineProcess(paths, one, options)
+            for one in payloads
+            if models[one.base or one.payload_id] is not None
         }
         loader = HostEngines(engines)
         boot = _unlocked(payloads, room_mib)
@@ -176,6 +184,12 @@ def serving_box(
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
         stack.enter_context(document_service(paths))
+        if own_adapters:
+            stack.callback(AdapterProcess(paths, list(own_adapters.values())).close)
+        for member in own_adapters.values():
+            # As the unit of the engine binds it.
+            (paths.payloads / member).rmdir()
+            (paths.payloads / member).symlink_to(paths.served_adapters(member))
         for name, engine in engines.items():
             if (paths.engine_starts / name).exists():
                 engine.start()
@@ -191,11 +205,12 @@ def serving_box(
         yield ServingBox(paths, port, board, engines, *around, again)
 
 
-def _engines(models: Mapping[str, Path | None]) -> ReleaseEngines:
+def _engines(models: Mapping[str, Path | None], own_adapters: Mapping[str, str]) -> ReleaseEngines:
     """What the build would say of these models."""
     files = {name: read_gguf(path) for name, path in models.items() if path is not None}
     needs = {name: engine_need(file, embeddings=False) for name, file in files.items()}
-    return ReleaseEngines(version=1, models=needs)
+    layers = {name: layer_shapes(name, files[name]) for name in own_adapters}
+    return ReleaseEngines(version=1, models=needs, layers=layers)
 
 
 def _unlocked(payloads: list[PayloadStatus], room_mib: int) -> BootResult:

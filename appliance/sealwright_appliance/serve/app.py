@@ -20,6 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as ASGIMessage
 
 from sealwright_appliance.recent_lines import RecentLines
+from sealwright_appliance.serve.adapter_routes import add_adapter_routes
+from sealwright_appliance.serve.adapters import Adapters
 from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.document_routes import add_document_routes
@@ -69,6 +71,7 @@ def create_app(
     outflow: ReleaseOutflow = NOTHING_SAID,
     *,
     documents: Documents,
+    adapters: Adapters,
     tls: GatewayTls | None = None,
     recent: RecentLines | None = None,
     too_large: Mapping[str, str] | None = None,
@@ -81,6 +84,7 @@ def create_app(
         room: in which they are.
         outflow: what may leave each of them.
         documents: the document service's socket.
+        adapters: the adapter service's.
         too_large: models that the machine has not the memory for; in a sentence each.
         tls: with what it speaks to other boxes; None: it speaks to none.
         recent: lines of this process; None: nobody keeps them.
@@ -114,8 +118,9 @@ def create_app(
     _add_outflow_routes(app, box)
     if flows is not None:
         add_flow_routes(app, box, flows, partial(_admin_key, box=box))
-    gate = Gate(box, engines, Counting(meter, watch, outflow), too_large or {})
+    gate = Gate(box, engines, Counting(meter, watch, outflow), too_large or {}, adapters)
     add_document_routes(app, gate, documents)
+    add_adapter_routes(app, gate, adapters)
     add_model_routes(app, gate, documents)
     return app
 

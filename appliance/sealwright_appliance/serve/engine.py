@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.meter import Tally
 
+ADAPTER = "adapter"
+"""Member of a request that names the adapter with which it is to be answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
@@ -28,8 +31,8 @@ class Engine(Protocol):
     """One loaded model.
 
     Requests are the allow-listed dictionaries of :mod:`.chat` and :mod:`.text_completion`, told apart by ``messages``
-    and ``prompt``; replies are OpenAI's. Closing the iterator of :meth:`stream`, or cancelling :meth:`whole`, stops the
-    generation.
+    and ``prompt``; :data:`ADAPTER` may be beside. Replies are OpenAI's. Closing the iterator of :meth:`stream`, or
+    cancelling :meth:`whole`, stops the generation.
     """
 
     @property
@@ -43,6 +46,14 @@ class Engine(Protocol):
 
     async def abilities(self) -> Abilities:
         """What the model can.
+
+        Raises:
+            ApiError: the engine does not answer.
+        """
+        ...
+
+    async def adapters(self) -> frozenset[str]:
+        """Ids of the customer's adapters with which it can answer.
 
         Raises:
             ApiError: the engine does not answer.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -73,6 +73,8 @@ class Tenant:
     """Order in which models were first asked for, of those that are waited for."""
     last_used: float = 0.0
     stays_until: float = 0.0
+    stale: bool = False
+    """It takes no further request before it has been started anew."""
     loads: int = 0
     unloads: int = 0
     loading_s: float = 0.0
@@ -158,7 +160,7 @@ class EngineRoom:
             ApiError: it could not be loaded.
         """
         tenant = self._tenants[model]
-        if tenant.presence is Presence.LOADED:
+        if tenant.presence is Presence.LOADED and not tenant.stale:
             tenant.uses += 1
         else:
             await self._turn(tenant)
@@ -167,7 +169,37 @@ class EngineRoom:
         finally:
             tenant.uses -= 1
             tenant.last_used = self._now()
+            self._end_stale(tenant)
             self._changed.set()
+
+    def renew(self, model: str) -> None:
+        """Have a model's engine end as soon as nobody uses it, so that its next start finds what has changed."""
+        tenant = self._tenants[model]
+        tenant.stale = tenant.presence in (Presence.LOADING, Presence.LOADED, Presence.LEAVING)
+        self._end_stale(tenant)
+
+    def _end_stale(self, tenant: Tenant) -> None:
+        if tenant.stale and not tenant.uses and tenant.presence in (Presence.LOADED, Presence.LEAVING):
+            tenant.presence = Presence.UNLOADING
+            self._in_background(self._ended(tenant))
+
+    async def _ended(self, tenant: Tenant) -> None:
+        try:
+            await self._loader.unload_engine(tenant.model)
+        except ApiError as error:
+            tenant.presence = Presence.LOADED
+            tenant.refuse(error)
+        else:
+            tenant.presence = Presence.OUT
+            tenant.unloads += 1
+        finally:
+            tenant.stale = False
+            self._changed.set()
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
 
     async def learn(self) -> None:
         """Find out which engines run; those of an earlier gateway do, and those that the box starts with.
@@ -236,7 +268,8 @@ class EngineRoom:
             if tenant.presence is Presence.OUT:
                 break  # whoever came later does not take the room that this one waits for
         for tenant in self._with(Presence.LOADED):
-            tenant.let_in()
+            if not tenant.stale:
+                tenant.let_in()
         return pause
 
     async def _placed(self, tenant: Tenant) -> float | None:
@@ -245,10 +278,8 @@ class EngineRoom:
         if not all([await self._unloaded(other, tenant) for other in idle]):
             return None
         if tenant.need_mib <= self._free_mib():
-            tenant.presence = Presence.LOADING
-            task = asyncio.create_task(self._load(tenant))
-            self._loading.add(task)
-            task.add_done_callback(self._loading.discard)
+            tenant.presence, tenant.stale = Presence.LOADING, False
+            self._in_background(self._load(tenant))
         return min(pauses, default=None)
 
     def _makers_of_room(self, tenant: Tenant) -> tuple[list[Tenant], list[float]]:
@@ -295,6 +326,7 @@ class EngineRoom:
             tenant.not_loaded(self._now(), error)
         else:
             tenant.loaded(self._now(), self._now() - began)
+            self._end_stale(tenant)
         finally:
             self._changed.set()
 

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.responses import Response
 
+from sealwright_appliance.serve.adapters import SEPARATOR, Adapters
 from sealwright_appliance.serve.box import Box
-from sealwright_appliance.serve.engine import Abilities
+from sealwright_appliance.serve.engine import ADAPTER, Abilities
 from sealwright_appliance.serve.errors import engine_unavailable, model_too_large, unknown_model
 from sealwright_appliance.serve.keys import ApiKey, authenticate
 from sealwright_appliance.serve.meter import Meter, Tally
@@ -53,6 +54,8 @@ class Entered:
     until: float
     """Latest end, by the clock of the event loop."""
     counting: Counting
+    adapter: str | None = None
+    """Id of the adapter that is asked for."""
 
     def tally(self) -> Tally:
         """Counts this request."""
@@ -75,7 +78,7 @@ class Entered:
         """What the engine makes of a request, as long as the client is there."""
         tally = self.tally()
         async with self.watched(conversations, tally):
-            return await while_connected(self.request.receive, work(asked, tally), until=self.until)
+            return await while_connected(self.request.receive, work(self._adapted(asked), tally), until=self.until)
 
     async def abilities(self) -> Abilities:
         """What the model can; the first time it is waited for, as long as the client is there."""
@@ -83,7 +86,7 @@ class Entered:
 
     async def measure(self, asked: dict[str, Any]) -> int:
         """Tokens of a request that is still being made, as long as the client is there."""
-        work = self.engine.measure(asked, self.tally())
+        work = self.engine.measure(self._adapted(asked), self.tally())
         return await while_connected(self.request.receive, work, until=self.until)
 
     def document(self, body: bytes) -> Response:
@@ -102,9 +105,12 @@ class Entered:
             translate: what they become.
         """
         tally = self.tally()
-        events = translate(_within(self.watched(conversations, tally), self.engine.stream(asked, tally)))
+        events = translate(_within(self.watched(conversations, tally), self.engine.stream(self._adapted(asked), tally)))
         first = await while_connected(self.request.receive, _first(events), until=self.until)
         return EventStream(first, events, until=self.until, padding=self.policy.padding)
+
+    def _adapted(self, asked: dict[str, Any]) -> dict[str, Any]:
+        return asked if self.adapter is None else asked | {ADAPTER: self.adapter}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,17 @@ class Gate:
     counting: Counting
     too_large: Mapping[str, str]
     """Models that this machine has not the memory for; in a sentence each."""
+    adapters: Adapters
+
+    @property
+    def models(self) -> list[str]:
+        """What can be asked for by its own name; engines with adapters are asked for by their models'."""
+        return sorted(set(self.engines) - set(self.adapters.members.values()))
+
+    def forget_adapters(self, member: str) -> None:
+        """Have an engine end that holds an adapter which is no more."""
+        if member in self.engines:
+            self.engines[member].renew()
 
     async def key(self, request: Request) -> ApiKey:
         """Whose request it is.
@@ -144,17 +161,27 @@ class Gate:
             ApiError: the box does not serve, there is no such model, or the request is refused.
         """
         max_request_s = await self.box.require_serving()
-        if model in self.too_large:
-            raise model_too_large(self.too_large[model])
-        engine = self.engines.get(model)
-        if engine is None:
-            raise unknown_model(sorted(self.engines))
-        policy, name = self.counting.outflow.of(model), (engine.model_id, key.name)
+        served, adapter = await self._served(model, key)
+        if served in self.too_large:
+            raise model_too_large(self.too_large[served])
+        engine = self.engines[served]
+        policy, name = self.counting.outflow.of(served), (engine.model_id, key.name)
         require_permitted(policy)
         until = asyncio.get_running_loop().time() + max_request_s
         admitted = self.counting.watch.admit(name, policy, await self.box.key_states(), prompts=prompts)
         await while_connected(request.receive, admitted, until=until)
-        return Entered(request, engine, policy, name, until, self.counting)
+        return Entered(request, engine, policy, name, until, self.counting, adapter)
+
+    async def _served(self, model: str, key: ApiKey) -> tuple[str, str | None]:
+        """Which engine answers, and with which adapter."""
+        base, with_adapter, name = model.partition(SEPARATOR)
+        if base not in self.models and base not in self.too_large:
+            raise unknown_model(self.models)
+        if not with_adapter:
+            return base, None
+        if (chosen := await self.adapters.chosen(base, name, key)) is None:
+            raise unknown_model(self.models)
+        return chosen.member, chosen.adapter_id
 
 
 async def _within(

@@ -13,6 +13,7 @@ from sealwright_appliance.engine_llama_server import LlamaServer
 from sealwright_appliance.engines import PARALLEL_REQUESTS
 from sealwright_appliance.log_lines import write_allowed_lines_only
 from sealwright_appliance.recent_lines import RecentLines
+from sealwright_appliance.serve.adapters import Adapters
 from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
@@ -37,6 +38,9 @@ class GatewayConfig:
     engine_sockets: Mapping[str, Path]
     """By model id."""
     documents_socket: Path
+    adapters_socket: Path
+    own_adapters: Mapping[str, str]
+    """By model, the engine of the adapters that the customer has trained."""
     needs: Mapping[str, int]
     """What their engines take of the memory, MiB."""
     room_mib: int
@@ -65,12 +69,14 @@ def run_gateway(config: GatewayConfig) -> None:
     engines = {name: _engine(name, socket, quota, room) for name, socket in config.engine_sockets.items()}
     tls = GatewayTls(config.certificate, config.private_key, config.host, config.peer_port)
     documents = Documents(config.documents_socket)
+    adapters = Adapters(config.adapters_socket, config.own_adapters)
     app = create_app(
         box,
         engines,
         room,
         config.outflow,
         documents=documents,
+        adapters=adapters,
         tls=tls,
         recent=recent,
         too_large=config.too_large,

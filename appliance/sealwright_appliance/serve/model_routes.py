@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 
+from sealwright_appliance.adapters.messages import AdapterState
+from sealwright_appliance.serve.adapters import SEPARATOR
 from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
 from sealwright_appliance.serve.documents import Documents
 from sealwright_appliance.serve.embedding import parse_embedding_request
-from sealwright_appliance.serve.errors import unknown_model
+from sealwright_appliance.serve.errors import ApiError, unknown_model
 from sealwright_appliance.serve.file_search import searched
 from sealwright_appliance.serve.gate import Entered, Gate
 from sealwright_appliance.serve.keys import ApiKey
@@ -47,16 +50,22 @@ def _add_models(app: FastAPI, gate: Gate) -> None:
     def described(name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": started, "owned_by": "sealwright"}
 
+    async def names(request: Request) -> list[str]:
+        """Models, and those adapters of them that this key may use; without those that cannot be reached now."""
+        key, adapters = await gate.key(request), []
+        with suppress(ApiError):
+            adapters = [one for one in await gate.adapters.seen_by(key) if one.state is AdapterState.READY]
+        return sorted([*gate.models, *(f"{one.model}{SEPARATOR}{one.name}" for one in adapters)])
+
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:
-        await gate.key(request)
-        return {"object": "list", "data": [described(name) for name in sorted(gate.engines)]}
+        return {"object": "list", "data": [described(name) for name in await names(request)]}
 
     @app.get("/v1/models/{name}")
     async def model(request: Request, name: str) -> dict[str, Any]:
-        await gate.key(request)
-        if name not in gate.engines:
-            raise unknown_model(sorted(gate.engines))
+        known = await names(request)
+        if name not in known:
+            raise unknown_model(known)
         return described(name)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from sealwright_appliance.serve.adapter_routes import AdapterOrder
 from sealwright_appliance.serve.chat import ChatRequest
 from sealwright_appliance.serve.document_routes import PURPOSES, STORE_ID, SearchRequest
 from sealwright_appliance.serve.embedding import EmbeddingRequest
@@ -52,7 +53,7 @@ _REF = "#/components/schemas/{model}"
 @cache
 def api_document() -> dict[str, Any]:
     """The document; replies have OpenAI's shapes, which it does not repeat."""
-    kinds: list[type[BaseModel]] = [*dict.fromkeys(REQUESTS.values()), KeptChat, SearchRequest]
+    kinds: list[type[BaseModel]] = [*dict.fromkeys(REQUESTS.values()), KeptChat, SearchRequest, AdapterOrder]
     names, shapes = models_json_schema([(kind, "validation") for kind in kinds], ref_template=_REF)
     posts = {path: {"post": _operation(names[kind, "validation"])} for path, kind in REQUESTS.items()}
     chat = names[KeptChat, "validation"]
@@ -71,11 +72,15 @@ def api_document() -> dict[str, Any]:
         "/v1/files/{file_id}": {method: _operation(None) | _named("file_id") for method in ("get", "delete")},
         f"/v1/vector_stores/{STORE_ID}/search": {"post": _operation(names[SearchRequest, "validation"])},
     }
+    adapters = {
+        "/v1/adapters": {"get": _operation(None), "post": _operation(names[AdapterOrder, "validation"])},
+        "/v1/adapters/{adapter_id}": {method: _operation(None) | _named("adapter_id") for method in ("get", "delete")},
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "Models of a Sealwright box", "version": "1"},
         "security": [{"key": []}],
-        "paths": gets | posts | kept | documents,
+        "paths": gets | posts | kept | documents | adapters,
         "components": {
             "schemas": shapes["$defs"] | {"Refusal": _ERROR},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},

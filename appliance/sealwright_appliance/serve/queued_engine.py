@@ -10,13 +10,15 @@ from typing import Any
 
 from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.embedded import Embedded
-from sealwright_appliance.serve.engine import Abilities, Engine
+from sealwright_appliance.serve.engine import ADAPTER, Abilities, Engine
 from sealwright_appliance.serve.engine_room import EngineRoom, Presence
-from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.quota import Quota, choices
 from sealwright_appliance.serve.text_room import require_room
 
+STARTS_MOST = 2
+"""Of an engine for one request: another one may have begun to start it as an adapter was made."""
 READY_S = 3.0
 """Longest wait for an engine's word that it is ready."""
 
@@ -80,6 +82,10 @@ class QueuedEngine:
             round(tenant.loading_s, 3),
         )
 
+    def renew(self) -> None:
+        """Have the engine end when nobody uses it: what it was started with has changed."""
+        self._room.renew(self.model_id)
+
     async def abilities(self, key: str) -> Abilities:
         """The engine's, which are those of its model and do not change. The first time a place in the queue and the
         model in memory are needed.
@@ -137,8 +143,19 @@ class QueuedEngine:
         require_room(request, await self.abilities(tally.key))
         async with (
             self._admission.slot(tally.key, choices(request)),
-            self._room.use(self.model_id),
+            self._with_adapter(request.get(ADAPTER)),
             self._quota.spending(spent, tally) as allowed,
         ):
             with tally:
                 yield allowed
+
+    @asynccontextmanager
+    async def _with_adapter(self, adapter: str | None) -> AsyncIterator[None]:
+        """The model in memory, with an adapter: an engine that was started before it was trained is started anew."""
+        for _ in range(STARTS_MOST):
+            async with self._room.use(self.model_id):
+                if adapter is None or adapter in await self._engine.adapters():
+                    yield
+                    return
+            self.renew()
+        raise engine_unavailable()

@@ -64,10 +64,12 @@ def find_problems(files: Sequence[DomainFile]) -> tuple[Problem, ...]:
             sentence = f"{one.domain.name!r} is already the name of the domain in {first.place(('name',))}."
             problems.append(problem_at(one, ("name",), RejectionCode.DOMAIN_CONFLICT, sentence))
     problems += _shared_members(known.values())
+    problems += _trained_twice(known.values())
     for one in known.values():
         problems += _beyond_level(one)
         problems += _unknown_names(one, known)
         problems += _not_chained(one, known)
+        problems += _without_trainer(one)
         problems += _downward_flows(one, known)
         problems += _circle(one, known)
         problems += _beyond_chain(one, known)
@@ -179,6 +181,35 @@ def _unknown_names(source: DomainFile, known: Mapping[str, DomainFile]) -> Itera
         if member.base is not None and member.base not in models:
             sentence = f"{member.base!r} is no model of this domain or of one that it takes raw data from."
             yield problem_at(source, ("member", index, "base"), RejectionCode.DOMAIN_UNKNOWN, sentence)
+
+
+def _without_trainer(source: DomainFile) -> Iterator[Problem]:
+    """A trainer has a unit in the domain of its adapter, or there is none that would run."""
+    domain = source.domain
+    own = {one.id for one in domain.members(MemberKind.WORKLOAD)} & set(domain.run.workloads)
+    for index, member in enumerate(domain.member):
+        if member.trainer is None:
+            continue
+        if member.trainer not in own:
+            sentence = f"{member.trainer!r} is no workload of this domain that may run in it."
+            yield problem_at(source, ("member", index, "trainer"), RejectionCode.DOMAIN_UNKNOWN, sentence)
+        elif not (domain.run.own_adapters and domain.run.engine):
+            sentence = "an adapter with a trainer needs run.engine, and run.own_adapters of at least 1."
+            yield problem_at(source, ("member", index, "trainer"), RejectionCode.DOMAIN_CONFLICT, sentence)
+
+
+def _trained_twice(files: Iterable[DomainFile]) -> Iterator[Problem]:
+    """A model's adapters are asked for under its name, so they lie in one place; and a trainer has one place."""
+    first: dict[str, tuple[DomainFile, int]] = {}
+    for source in files:
+        for index, member in enumerate(source.domain.member):
+            if member.trainer is None:
+                continue
+            for taken in (f"model {member.base}", f"trainer {member.trainer}"):
+                other, at = first.setdefault(taken, (source, index))
+                if (other, at) != (source, index):
+                    sentence = f"{taken} has adapters of the customer already ({other.place(('member', at, 'id'))})."
+                    yield problem_at(source, ("member", index, "trainer"), RejectionCode.DOMAIN_CONFLICT, sentence)
 
 
 def readable(known: Mapping[str, DomainFile], name: str) -> tuple[DomainFile, ...]:

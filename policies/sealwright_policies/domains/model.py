@@ -38,6 +38,7 @@ LARGEST = 2**40
 SHARED_LIMITS = ("tokens_per_day", "requests_per_minute")
 """Keys of ``[api]`` that bound completions and embeddings alike."""
 DAYS_MOST = 3650
+OWN_ADAPTERS_MOST = 64
 SIZE_MOST = 16 * 1024 * 1024
 """MiB."""
 RESULTS_LEAST_MIB = 4
@@ -140,11 +141,17 @@ class Member(Table):
     kind: Annotated[MemberKind, Field(description="`model`, `data-set`, `workload` or `adapter`")]
     id: Annotated[Name, Field(description="payload id")]
     base: Annotated[Name | None, Field(description="model that an adapter belongs to; for adapters only")] = None
+    trainer: Annotated[
+        Name | None,
+        Field(description="workload that trains adapters on examples of the customer's; for adapters only"),
+    ] = None
 
     @model_validator(mode="after")
     def _adapter_has_base(self) -> Member:
         if (self.kind is MemberKind.ADAPTER) != (self.base is not None):
             raise ValueError("an adapter, and nothing else, names its base")
+        if self.trainer is not None and self.base is None:
+            raise ValueError("an adapter, and nothing else, names its trainer")
         return self
 
 
@@ -186,6 +193,13 @@ class Running(Table):
     writable_code: Annotated[
         bool, AT_MOST, Field(description="workloads may make code at run time (JIT compilers)")
     ] = False
+    own_adapters: Annotated[
+        int,
+        AT_MOST,
+        Field(
+            ge=0, le=OWN_ADAPTERS_MOST, description="adapters of a model that the customer may have trained; 0: none"
+        ),
+    ] = 0
 
 
 class Answers(Table):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.parsers.adapters import of_adapters
 from sealwright_testing.parsers.documents import of_documents
 from sealwright_testing.parsers.files import of_certificates, of_disks, of_exports, of_texts
 from sealwright_testing.parsers.flows import of_flows
@@ -39,6 +40,7 @@ def all_parsers(vectors: Path, folder: Path) -> list[Parser]:
             *of_messages(world),
             *of_flows(world),
             *of_documents(),
+            *of_adapters(),
             *of_signed(vectors, world),
             *of_exports(world, folder),
             *of_certificates(world),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sealwright_appliance.agent_user import give_to_agent, give_to_document_service
+from sealwright_appliance.agent_user import give_to_adapter_service, give_to_agent, give_to_document_service
 from sealwright_appliance.paths import Paths
 from sealwright_policies.errors import OperationError
 
@@ -102,3 +102,35 @@ def test_documents_are_their_services_and_no_longer_the_agents(tmp_path: Path, g
     given.clear()
     give_to_document_service(paths)
     assert set(given) == {paths.documents, paths.documents / "documents.sqlite"}
+
+
+def test_adapters_are_their_services_below_folders_that_stay_roots(tmp_path: Path, given: list[Path]) -> None:
+    """Else whoever keeps adapters could have another folder of the volume bound into an engine."""
+    paths = dataclasses.replace(unlocked(tmp_path), adapters_user=pwd.getpwuid(os.getuid()).pw_name)
+    give_to_adapter_service(paths, ["own"])
+    assert not paths.adapters.exists()  # nobody can bring examples yet
+    paths.api_keys.touch()
+    give_to_adapter_service(paths, [])
+    assert not paths.adapters.exists()  # no domain lets any be trained
+    given.clear()
+    give_to_adapter_service(paths, ["own"])
+    served = paths.served_adapters("own")
+    assert set(given) == {paths.adapters / "kept", served}
+    assert (stat.S_IMODE((paths.adapters / "kept").stat().st_mode), stat.S_IMODE(served.stat().st_mode)) == (
+        0o700,
+        0o755,
+    )
+    (served / "adapter").touch()
+    given.clear()
+    give_to_agent(paths)
+    assert not [path for path in given if paths.adapters in (path, *path.parents)]
+
+
+def test_no_link_in_the_place_of_an_adapters_folder_is_followed(tmp_path: Path, given: list[Path]) -> None:
+    paths = dataclasses.replace(unlocked(tmp_path), adapters_user=pwd.getpwuid(os.getuid()).pw_name)
+    paths.api_keys.touch()
+    paths.served_adapters("own").parent.mkdir(parents=True)
+    paths.served_adapters("own").symlink_to(paths.leases)
+    give_to_adapter_service(paths, ["own"])
+    assert not paths.served_adapters("own").is_symlink()
+    assert paths.leases not in given

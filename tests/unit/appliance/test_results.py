@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from sealwright_appliance.engines import open_models, prepare_engines
+from sealwright_appliance.engines import open_models, placed, prepare_engines
+from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.results import ADAPTER_LIMIT, describe_workloads, lay_out_adapters
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.engines import EngineNeed, ReleaseEngines
+from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, WorkloadPlan
 
 PLANS = ReleaseWorkloads(
@@ -131,3 +134,31 @@ def test_of_malformed_metrics_nothing_is_told(box: Box, text: str) -> None:
     (box.results / "lora.metrics.json").write_text(text)
     assert box.metrics() == {}
     assert box.said == ["workload lora: its metrics are malformed."]
+
+
+def test_the_customers_own_adapters_are_served_from_where_they_are_trained(box: Box) -> None:
+    """An engine for all of them, which is not started with the box: there may be none."""
+    plans = ReleaseWorkloads(
+        version=1,
+        workloads={"tuner": WorkloadPlan(domain="training", reads=("medical",))},
+        adapters={"own": AdapterPlan(domain="training", base="medical", trainer="tuner", own=2)},
+    )
+    (own,) = box.adapters(plans=plans)
+    assert (own.kind, own.base, own.state, own.partition_id) == (
+        "own-adapters",
+        "medical",
+        PayloadState.OPEN,
+        "5a" * 32,
+    )
+    need = EngineNeed(memory_mib=100, context=4096, token_bytes=0)
+    write_durably(box.paths.engines, document_bytes(ReleaseEngines(version=1, models={"medical": need})))
+    both = placed(box.paths, [MODEL, own], plans, 1000)
+    assert [one.memory_mib for one in both] == [100, 100 + 2 * ADAPTER_LIMIT // 2**20]
+    prepare_engines(box.paths, open_models(both), plans, 1000)
+    assert [path.name for path in box.paths.engine_starts.iterdir()] == ["medical"]
+    told = (box.paths.engine_environments / "own").read_text().splitlines()
+    assert f"SEALWRIGHT_MODEL={box.paths.payloads}/medical/model.gguf" in told
+    assert "SEALWRIGHT_ADAPTER=" in told
+    assert "LLAMA_ARG_CACHE_RAM=0" in told  # what is kept there is found by tokens alone, whatever the adapter
+    closed = payload("medical", PayloadKind.MODEL, PayloadState.CLOSED)
+    assert box.adapters(closed, plans) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance.engines import ObservedEngine, observed_engine
+from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.run import ToolError
@@ -20,7 +21,7 @@ from sealwright_appliance.volume_service import VolumeService, serve
 from sealwright_appliance.workloads import ObservedRun
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_policies.workloads import ReleaseWorkloads, WorkloadPlan
+from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, WorkloadPlan
 
 CORRUPTED = "  status:      corrupted\n"
 
@@ -108,7 +109,7 @@ def test_workloads_are_started_beside_engines_and_stopped_before_anything_that_t
         "systemctl start --no-block sealwright-engine@medical.service sealwright-workload@training.service"
     )
     assert stop_engine == "systemctl stop sealwright-engine@medical.service"
-    assert stop_workloads == "systemctl stop sealwright-workload@*.service"
+    assert stop_workloads == "systemctl stop sealwright-workload@*.socket sealwright-workload@*.service"
     assert closing[0].startswith("umount ")
     service.start_units()
     assert recorder.seen[-1].startswith("dmsetup ")  # neither is started again
@@ -307,3 +308,53 @@ def test_nobody_to_ask_is_an_error_that_is_told(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match="volume service does not answer"):
         client.close("medical")
     assert not client.is_corrupted("medical")
+
+
+OWN = ReleaseWorkloads(
+    version=1,
+    workloads={"tuner": WorkloadPlan(domain="tuning", reads=("medical",))},
+    adapters={"own": AdapterPlan(domain="tuning", base="medical", trainer="tuner", own=2)},
+)
+
+
+def test_a_trainer_waits_on_its_socket_and_the_adapter_service_goes_on_with_what_was_cut(tmp_path: Path) -> None:
+    """What is started with the box is neither the trainer nor the engine of adapters that there may be."""
+    recorder, paths = Recorder(), box(tmp_path)
+    write_durably(paths.workload_plans, document_bytes(OWN))
+    paths.workloads.mkdir()
+    (paths.workloads / "tuner").touch()
+    VolumeService(paths, recorder).start_units()
+    assert recorder.seen == [
+        "systemctl start --no-block sealwright-engine@medical.service sealwright-workload@tuner.socket"
+        " sealwright-adapters.service"
+    ]
+
+
+def test_an_engine_is_told_of_the_adapters_that_there_are_as_it_starts(tmp_path: Path) -> None:
+    """By their names, and of nothing else that lies in their folder."""
+    paths = box(tmp_path)
+    write_durably(paths.workload_plans, document_bytes(OWN))
+    (paths.engine_environments / "own").write_text("SEALWRIGHT_MODEL=m\nSEALWRIGHT_ADAPTER=\nLLAMA_ARG_THREADS=1\n")
+    served = paths.served_adapters("own")
+    served.mkdir(parents=True)
+    names = [f"adapter-{letter * 24}.gguf" for letter in "ab"]
+    for name in (*names, f".{names[0]}.new", "adapter-x.gguf", "a --host 0.0.0.0.gguf", f"{names[0]}\nX=1"):
+        (served / name).touch()
+    service = VolumeService(paths, Recorder())
+    seen = [str(paths.payloads / "own" / name) for name in names]
+
+    def told() -> list[str]:
+        service.start_engine("own")
+        return (paths.engine_environments / "own").read_text().splitlines()
+
+    assert told() == [
+        "SEALWRIGHT_MODEL=m",
+        f"SEALWRIGHT_ADAPTER=--lora-init-without-apply --lora {','.join(seen)}",
+        "LLAMA_ARG_THREADS=1",
+    ]
+    (served / names[0]).unlink()
+    assert told()[1] == f"SEALWRIGHT_ADAPTER=--lora-init-without-apply --lora {seen[1]}"
+    (served / names[1]).unlink()
+    assert told()[1] == "SEALWRIGHT_ADAPTER="
+    service.start_engine("medical")
+    assert (paths.engine_environments / "medical").read_text() == "SEALWRIGHT_MODEL=x\n"

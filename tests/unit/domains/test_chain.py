@@ -44,6 +44,7 @@ WIDER = {
     "run.engine": ("\n[run]\nengine = true\n", 20),
     "run.workloads": ('\n[run]\nworkloads = ["w"]\n', 20),
     "run.writable_code": ("\n[run]\nwritable_code = true\n", 20),
+    "run.own_adapters": ("\n[run]\nown_adapters = 1\n", 20),
     "egress": ('\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n', 19),
     "api.completions": ("completions = true\n", 23),
     "api.embeddings": ("embeddings = true\n", 23),

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from sealwright_policies.domains.chain import verify_domains
+from sealwright_policies.domains.chain import find_problems, verify_domains
 from sealwright_policies.domains.compiler import compile_box, compile_domain, compile_domains, compile_units
 from sealwright_policies.domains.compiler.apparmor import RESULTS_DEPTH
 from sealwright_policies.domains.compiler.ipe import policy_text
@@ -24,6 +24,7 @@ from sealwright_testing.domain_texts import (
     example_texts,
     examples,
     parse_texts,
+    replaced,
     verified,
 )
 
@@ -354,3 +355,57 @@ def test_the_longest_names_stay_within_the_kernel_s_and_systemd_s_limits() -> No
     text = domain_text(name, more='\n[[member]]\nkind = "model"\nid = "' + "m" * 28 + '"\n\n[run]\nengine = true\n')
     for path in compile_domain(verified([text]), name):
         assert all(len(part) <= 255 for part in path.split("/"))
+
+
+MODEL = domain_text(
+    "model",
+    more='\n[[member]]\nkind = "model"\nid = "m"\n\n[run]\nengine = true\nworkloads = ["t"]\nown_adapters = 3\n'
+    '\n[[flow]]\nto = "tuning"\nforms = ["raw"]\n',
+)
+TUNING = domain_text(
+    "tuning",
+    more='\n[[member]]\nkind = "workload"\nid = "t"\n'
+    '\n[[member]]\nkind = "adapter"\nid = "own"\nbase = "m"\ntrainer = "t"\n'
+    '\n[run]\nengine = true\nworkloads = ["t"]\nown_adapters = 2\n\n[[chain]]\nfrom = "model"\nforms = ["raw"]\n',
+)
+
+
+def test_a_trainer_has_its_socket_and_no_place_to_write_and_the_engine_the_adapters_folder() -> None:
+    domains = verified([MODEL, TUNING])
+    engine, trainer = units_of(domains, "tuning")
+    files = {path: content.decode() for path, content in compile_units(domains).items()}
+
+    def lines(unit: Unit) -> set[str]:
+        return set(files[f"/usr/lib/systemd/system/sealwright-{unit.name}.service.d/50-domain.conf"].splitlines())
+
+    assert {"StandardInput=socket", "RemainAfterExit=no", "OOMScoreAdjust=900", "PrivateNetwork=yes"} <= lines(trainer)
+    assert not [line for line in lines(trainer) if line.startswith("BindPaths=")]
+    assert re.findall("network.*", files[f"/etc/apparmor.d/{trainer.profile}"]) == ["network unix stream,"]
+    own = "/var/lib/sealwright/adapters/served/own:/run/sealwright/payloads/own"
+    assert f"BindReadOnlyPaths=/run/sealwright/payloads/m {own}" in lines(engine)
+    plans = workloads(domains)
+    assert plans.adapters == {"own": AdapterPlan(domain="tuning", base="m", trainer="t", own=2)}
+    assert plans.trainers == {"t"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "words"),
+    [
+        ('trainer = "t"', 'trainer = "x"', "DOMAIN_UNKNOWN", "no workload of this domain"),
+        ('workloads = ["t"]', "workloads = []", "DOMAIN_UNKNOWN", "no workload of this domain"),
+        ("own_adapters = 2", "own_adapters = 0", "DOMAIN_CONFLICT", "run.own_adapters of at least 1"),
+        ("engine = true", "engine = false", "DOMAIN_CONFLICT", "needs run.engine"),
+        ("own_adapters = 2", "own_adapters = 4", "DOMAIN_EXCEEDS_CHAIN", "model upstream allows at most 3"),
+        (
+            "\n[run]",
+            '\n[[member]]\nkind = "adapter"\nid = "more"\nbase = "m"\ntrainer = "t"\n\n[run]',
+            "DOMAIN_CONFLICT",
+            "has adapters of the customer already",
+        ),
+    ],
+    ids=["unknown", "may not run", "none", "no engine", "more than upstream", "twice"],
+)
+def test_adapters_of_the_customer_need_their_owners_word(old: str, new: str, code: str, words: str) -> None:
+    problems = find_problems(parse_texts({"model.toml": MODEL, "tuning.toml": replaced(TUNING, old, new)}))
+    assert code in {one.code for one in problems}
+    assert words in " ".join(map(str, problems))

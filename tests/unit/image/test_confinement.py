@@ -72,7 +72,7 @@ def test_the_first_program_needs_nothing() -> None:
     assert {"-static", "-nostdlib", "-Werror", '-DNEXT="/x"'} <= set(argv)
 
 
-@pytest.mark.parametrize("name", ["agent", "documents", "gateway", "parser@", "unlock", "volumes"])
+@pytest.mark.parametrize("name", ["adapters", "agent", "documents", "gateway", "parser@", "unlock", "volumes"])
 def test_each_unit_is_started_in_its_profile(name: str) -> None:
     profile = f"sealwright-{name.removesuffix('@')}"
     assert f"AppArmorProfile={profile}" in (UNITS / f"sealwright-{name}.service").read_text().splitlines()
@@ -112,10 +112,29 @@ def test_only_the_gateway_asks_for_documents_and_only_their_service_has_them_rea
     assert not [rule for rule in profile.splitlines() if rule.startswith("\t/")]
 
 
+def test_only_the_gateway_asks_for_adapters_and_only_their_service_asks_trainers() -> None:
+    """It has no network and no weights; and no folder of the volume but its own."""
+    for name, group in (("adapters", "gateway"), ("workload@", "adapters")):
+        socket = (UNITS / f"sealwright-{name}.socket").read_text().splitlines()
+        assert {"SocketUser=root", f"SocketGroup=sealwright-{group}", "SocketMode=0660"} <= set(socket)
+        assert "Accept=yes" not in socket
+    unit = (UNITS / "sealwright-adapters.service").read_text().splitlines()
+    assert {
+        "User=sealwright-adapters",
+        "PrivateNetwork=yes",
+        "RestrictAddressFamilies=AF_UNIX",
+        "CapabilityBoundingSet=",
+        "TemporaryFileSystem=/var:ro /tmp:ro",
+        "BindPaths=-/var/lib/sealwright/adapters",
+    } <= set(unit)
+    (hidden,) = [line for line in unit if line.startswith("InaccessiblePaths=")]
+    assert {"-/run/sealwright/payloads", "-/run/sealwright/engine"} <= set(hidden.split("=", 1)[1].split())
+
+
 def test_the_profiles_of_engines_and_workloads_come_from_the_domains(tmp_path: Path) -> None:
     files = compile_units(examples())
     folder = stage_profiles(files, tmp_path)
-    own = {"agent", "documents", "gateway", "parser", "unlock", "volumes"}
+    own = {"adapters", "agent", "documents", "gateway", "parser", "unlock", "volumes"}
     units = {"engine-finance", "engine-medical", "engine-oncology-adapter"}
     units |= {"workload-document-index", "workload-lora-training"}
     assert {path.name for path in folder.iterdir() if path.is_file()} == {f"sealwright-{one}" for one in own | units}

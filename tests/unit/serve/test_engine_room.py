@@ -328,3 +328,47 @@ def test_in_a_crowd_everybody_gets_there_and_the_room_suffices(seed: int) -> Non
         await stage.room.close()
 
     played(play)
+
+
+def test_an_engine_that_is_to_be_renewed_ends_its_requests_and_is_started_anew() -> None:
+    """At once if nobody uses it; whoever comes meanwhile waits for the new one."""
+
+    async def play() -> None:
+        stage = Stage(10, {"a": 5}, running=("a",))
+        async with stage.used("a"):
+            stage.room.renew("a")
+            late = asyncio.create_task(stage.once("a"))
+            await settled()
+            assert stage.orders == []
+            assert not late.done()
+        await late
+        assert stage.orders == ["-a", "+a"]
+        stage.room.renew("a")
+        await settled()
+        assert stage.orders == ["-a", "+a", "-a"]
+        stage.room.renew("a")  # it is out
+        await stage.once("a")
+        assert stage.orders == ["-a", "+a", "-a", "+a"]
+
+    played(play)
+
+
+def test_a_renewal_while_it_is_loaded_comes_behind_and_one_that_fails_hangs_nobody() -> None:
+    async def play() -> None:
+        stage = Stage(10, {"a": 5})
+        stage.hold.clear()
+        first = asyncio.create_task(stage.once("a"))
+        await settled()
+        stage.room.renew("a")
+        stage.hold.set()
+        await first
+        await settled()
+        assert stage.orders == ["+a", "-a"]
+        await stage.once("a")
+        stage.failures["-a"] = ApiError(503, "x", "It does not stop.")
+        stage.room.renew("a")
+        await settled()
+        await stage.once("a")
+        assert stage.orders == ["+a", "-a", "+a", "-a"]
+
+    played(play)

@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI, Request, Response
 
+from sealwright_appliance.serve.adapters import Adapters
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.documents import Documents
@@ -47,7 +48,8 @@ async def gateway(folder: Path, heard: list[bytes]) -> AsyncIterator[httpx.Async
         await asyncio.sleep(0.01)
     box = Box(folder / "agent.sock")
     tls, documents = GatewayTls(folder / "certificate", folder / "key"), Documents(folder / "documents.sock")
-    app = create_app(box, {}, EngineRoom(0, {}, box), documents=documents, tls=tls)
+    adapters = Adapters(folder / "adapters.sock", {})
+    app = create_app(box, {}, EngineRoom(0, {}, box), documents=documents, adapters=adapters, tls=tls)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://box") as client:
         yield client

@@ -95,7 +95,7 @@ def _places(unit: Unit) -> Iterator[str]:
 
 
 def _sockets(unit: Unit) -> Iterator[str]:
-    if unit.program is Program.ENGINE:
+    if unit.program is Program.ENGINE or unit.trains:
         # Not `unix`: kernels before 6.17 do not know that rule.
         yield "network unix stream,"
     if unit.has_network:

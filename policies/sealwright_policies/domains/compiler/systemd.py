@@ -38,6 +38,14 @@ EVERY: Final = (
     ("LimitCORE", "0"),
     ("MemorySwapMax", "0"),
 )
+TRAINER: Final = (
+    ("StandardInput", "socket"),
+    # One run for each connection, as often as there are examples.
+    ("RemainAfterExit", "no"),
+    # Whoever asks a model comes first, and if memory runs out the training goes.
+    ("CPUWeight", "20"),
+    ("OOMScoreAdjust", "900"),
+)
 HIDDEN: Final = (
     "/dev/shm",  # noqa: S108
     "/dev/mqueue",
@@ -72,6 +80,7 @@ def _service(unit: Unit) -> Lines:
         *_network(unit),
         *_files(unit),
         *system_calls(unit),
+        *(TRAINER if unit.trains else ()),
     ]
 
 
@@ -99,7 +108,7 @@ def _engine_files(unit: Unit) -> Lines:
     writable = [unit.socket_folder]
     return [
         ("TemporaryFileSystem", f"/run:mode=0755 /var:ro {SCRATCH}:ro"),
-        ("BindReadOnlyPaths", " ".join(unit.read_folders)),
+        ("BindReadOnlyPaths", " ".join(unit.bound_folders)),
         ("BindPaths", " ".join(writable)),
         ("InaccessiblePaths", " ".join(f"-{path}" for path in HIDDEN)),
         # Mounts that systemd makes do not follow the first word: each place where the unit may write is named.

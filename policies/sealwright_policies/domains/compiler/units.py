@@ -14,6 +14,8 @@ PAYLOADS: Final = "/run/sealwright/payloads"
 """Each member lies in a folder of its id here, whatever volume it comes from."""
 RESULTS: Final = "/var/lib/sealwright/results"
 """On the state volume, a folder for each domain."""
+OWN_ADAPTERS: Final = "/var/lib/sealwright/adapters/served"
+"""On the state volume, a folder for each member whose adapters are trained on the customer's examples."""
 SOCKETS: Final = "/run/sealwright/engine"
 ENGINE: Final = "/usr/lib/sealwright/bin/llama-server"
 LAUNCHER: Final = "/usr/lib/sealwright/bin/sealwright-launch"
@@ -47,6 +49,10 @@ class Unit:
     """Instance name: the payload id of a model, adapter or workload."""
     reads: tuple[str, ...]
     """Payload ids, sorted; a workload's own image is not among them."""
+    trains: bool = False
+    """A workload that trains adapters on examples of the customer: they come over its socket."""
+    has_own_adapters: bool = False
+    """An engine whose adapters are trained so."""
 
     @property
     def name(self) -> str:
@@ -89,6 +95,12 @@ class Unit:
         return tuple(f"{PAYLOADS}/{one}" for one in self.reads)
 
     @property
+    def bound_folders(self) -> tuple[str, ...]:
+        """The same as BindReadOnlyPaths= has them: adapters that were made in the box lie elsewhere outside."""
+        own = f"{PAYLOADS}/{self.member}" if self.has_own_adapters else None
+        return tuple(f"{OWN_ADAPTERS}/{self.member}:{one}" if one == own else one for one in self.read_folders)
+
+    @property
     def results(self) -> str | None:
         """The domain's result volume, if this unit writes there."""
         has_volume = self.program is Program.WORKLOAD and self.domain.resources.results_mib
@@ -121,7 +133,8 @@ def _units(domains: Domains, name: str) -> Iterator[Unit]:
         for model in domain.members(MemberKind.MODEL):
             yield Unit(domain, Program.ENGINE, model.id, (model.id,))
         for adapter in domain.members(MemberKind.ADAPTER):
-            yield Unit(domain, Program.ENGINE, adapter.id, tuple(sorted((adapter.id, str(adapter.base)))))
+            reads = tuple(sorted((adapter.id, str(adapter.base))))
+            yield Unit(domain, Program.ENGINE, adapter.id, reads, has_own_adapters=adapter.trainer is not None)
     visible = tuple(
         sorted(
             member.id
@@ -132,4 +145,5 @@ def _units(domains: Domains, name: str) -> Iterator[Unit]:
     )
     for workload in domain.members(MemberKind.WORKLOAD):
         if workload.id in domain.run.workloads:
-            yield Unit(domain, Program.WORKLOAD, workload.id, visible)
+            trains = any(member.trainer == workload.id for member in domain.member)
+            yield Unit(domain, Program.WORKLOAD, workload.id, visible, trains=trains)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler.units import Program, Unit, units_of
-from sealwright_policies.domains.model import Form, MemberKind, OwnerKind
+from sealwright_policies.domains.model import Domain, Form, Member, MemberKind, OwnerKind
 from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, ResultsPlan, WorkloadPlan
 
 
@@ -13,7 +13,7 @@ def workloads(domains: Domains) -> ReleaseWorkloads:
     units = [unit for source in domains for unit in units_of(domains, source.domain.name)]
     plans = {unit.member: _plan(unit, domains) for unit in units if unit.program is Program.WORKLOAD}
     adapters = {
-        member.id: AdapterPlan(domain=source.domain.name, base=str(member.base))
+        member.id: _adapter(source.domain, member)
         for source in domains
         if source.domain.run.engine
         for member in source.domain.members(MemberKind.ADAPTER)
@@ -28,6 +28,18 @@ def workloads(domains: Domains) -> ReleaseWorkloads:
         workloads=dict(sorted(plans.items())),
         adapters=dict(sorted(adapters.items())),
         results=dict(sorted(results.items())),
+    )
+
+
+def _adapter(domain: Domain, member: Member) -> AdapterPlan:
+    if member.trainer is None:
+        return AdapterPlan(domain=domain.name, base=str(member.base))
+    return AdapterPlan(
+        domain=domain.name,
+        base=str(member.base),
+        trainer=member.trainer,
+        own=domain.run.own_adapters,
+        days=domain.retention.results_days,
     )
 
 

@@ -1,0 +1,147 @@
+"""The gateway's view of the customer's adapters: what the adapter service says over its UNIX socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from sealwright_appliance.adapters.messages import (
+    HEAD,
+    REPLY_LIMIT,
+    AdapterOperation,
+    AdapterReply,
+    AdapterRequest,
+    AdapterState,
+    KeptAdapter,
+    parse_adapter_reply,
+)
+from sealwright_appliance.adapters.refusals import SENTENCES, AdapterCode
+from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.keys import ApiKey
+from sealwright_policies.errors import FormatError
+from sealwright_policies.wire.encoding import document_bytes
+
+TIMEOUT_S = 60.0
+SEPARATOR = ":"
+"""Between a model and the name of its adapter, where a client names both as its model."""
+_STATUS = {
+    AdapterCode.NOT_ALLOWED: 403,
+    AdapterCode.EXISTS: 409,
+    AdapterCode.FULL: 409,
+    AdapterCode.NOT_READY: 409,
+    AdapterCode.UNKNOWN: 404,
+    AdapterCode.TOO_LARGE: 413,
+    AdapterCode.DISK_FULL: 507,
+    AdapterCode.UNAVAILABLE: 503,
+}
+"""All others are the request's fault: 400."""
+_PARAMETER = {
+    AdapterCode.NOT_ALLOWED: "model",
+    AdapterCode.OTHER_MODEL: "model",
+    AdapterCode.NOT_READY: "model",
+    AdapterCode.NAME: "name",
+    AdapterCode.EXISTS: "name",
+    AdapterCode.EXAMPLES: "examples",
+    AdapterCode.TOO_FEW: "examples",
+    AdapterCode.TOO_MANY: "examples",
+    AdapterCode.TOO_LARGE: "examples",
+}
+UNAVAILABLE_RETRY_S = 30
+
+
+def refused(code: AdapterCode, line: int | None = None) -> ApiError:
+    """A refusal as the API has it.
+
+    Args:
+        line: of the examples.
+    """
+    message = SENTENCES[code] if line is None else f"Line {line}: {SENTENCES[code]}"
+    retry_after_s = UNAVAILABLE_RETRY_S if code is AdapterCode.UNAVAILABLE else None
+    return ApiError(_STATUS.get(code, 400), code, message, param=_PARAMETER.get(code), retry_after_s=retry_after_s)
+
+
+def may_use(adapter: KeptAdapter, key: ApiKey) -> bool:
+    """Whether an adapter is there for whoever shows a key."""
+    return key.admin or adapter.keys is None or key.name in adapter.keys
+
+
+class Adapters:
+    """The adapter service behind its socket. Every call raises ApiError for what is refused.
+
+    Args:
+        members: by model, the member of a domain in which adapters of it lie; what is not named has none.
+    """
+
+    def __init__(self, socket: Path, members: Mapping[str, str]) -> None:
+        self._socket = socket
+        self.members = members
+
+    async def add(self, model: str, name: str, keys: list[str] | None, examples: bytes) -> KeptAdapter:
+        """Have an adapter trained."""
+        if model not in self.members:
+            raise refused(AdapterCode.NOT_ALLOWED)
+        asked = AdapterRequest(operation=AdapterOperation.ADD, model=model, name=name, keys=keys, size=len(examples))
+        reply = await self._ask(asked, examples)
+        if not reply.adapters:
+            raise refused(AdapterCode.UNAVAILABLE)
+        return reply.adapters[0]
+
+    async def seen_by(self, key: ApiKey) -> list[KeptAdapter]:
+        """Adapters that whoever shows a key may use, the oldest first."""
+        if not self.members:
+            return []
+        reply = await self._ask(AdapterRequest(operation=AdapterOperation.LIST))
+        return [one for one in reply.adapters or () if may_use(one, key) and one.member == self.members.get(one.model)]
+
+    async def one(self, adapter_id: str, key: ApiKey) -> KeptAdapter:
+        """An adapter."""
+        found = next((one for one in await self.seen_by(key) if one.adapter_id == adapter_id), None)
+        if found is None:
+            raise refused(AdapterCode.UNKNOWN)
+        return found
+
+    async def delete(self, adapter_id: str) -> None:
+        """Have it forgotten."""
+        await self._ask(AdapterRequest(operation=AdapterOperation.DELETE, adapter_id=adapter_id))
+
+    async def chosen(self, model: str, name: str, key: ApiKey) -> KeptAdapter | None:
+        """The adapter of a model that is asked for; None if there is none that this key may use.
+
+        Raises:
+            ApiError: it is for another model, or not trained yet.
+        """
+        named = [one for one in await self.seen_by(key) if one.name == name]
+        found = next((one for one in named if one.model == model), None)
+        if found is None and named:
+            raise refused(AdapterCode.OTHER_MODEL)
+        if found is not None and found.state is not AdapterState.READY:
+            raise refused(AdapterCode.NOT_READY)
+        return found
+
+    async def _ask(self, asked: AdapterRequest, examples: bytes = b"") -> AdapterReply:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                reader, writer = await asyncio.open_unix_connection(str(self._socket))
+                try:
+                    head = document_bytes(asked)
+                    writer.write(HEAD.pack(len(head)) + head + examples)
+                    await writer.drain()
+                    reply = parse_adapter_reply(await _to_the_end(reader))
+                finally:
+                    writer.close()
+                    with suppress(OSError):
+                        await writer.wait_closed()
+        except (OSError, FormatError, TimeoutError):
+            raise refused(AdapterCode.UNAVAILABLE) from None
+        if reply.error is not None:
+            raise refused(reply.error, reply.line)
+        return reply
+
+
+async def _to_the_end(reader: asyncio.StreamReader) -> bytes:
+    content = b""
+    while len(content) <= REPLY_LIMIT and (piece := await reader.read(REPLY_LIMIT)):
+        content += piece
+    return content
