@@ -22,6 +22,7 @@ from sealwright_appliance.metering.journal import (
 )
 from sealwright_appliance.metering.meter_store import MeteringSettings, MeterStore
 from sealwright_appliance.metering.metering_terms import NOTHING_TOLD, told
+from sealwright_appliance.metering.usage_days import UsageDay, UsageDays, day_of
 from sealwright_policies.domains.model import Counter, Metering
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_policies.metering.receipt import OTHER_KEYS, Point, SealedReceipt, shown_alias
@@ -50,6 +51,11 @@ class BoxMeter:
     calendar: Callable[[], float] = time.time
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _journal: Journal | None = None
+    _days: UsageDays = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Days are kept beside the journal."""
+        self._days = UsageDays(self.store.folder / "days")
 
     def open(self, now: Point) -> None:
         """Go on with the journal on the disk, or begin a chain.
@@ -84,6 +90,7 @@ class BoxMeter:
             for row in batch.rows:
                 self._partition(row.model)
             rows = [row for row in (told(one, self.terms) for one in batch.rows) if row is not None]
+            self._days.take(batch.gateway_id, batch.number, [self._shown(row) for row in rows], self._today())
             changed = with_batch(
                 journal, batch.model_copy(update={"rows": rows}), alias=self._alias, partition=self._partition
             )
@@ -179,6 +186,11 @@ class BoxMeter:
             journal, named = self._opened(), self.store.settings().names
             return {name: shown_alias(journal.alias_key, name, named=named) for name in names}
 
+    def days(self) -> tuple[str, list[UsageDay]]:
+        """The day that it is by the box's clock, and what was used on each that is kept."""
+        with self._lock:
+            return day_of(self._today()), self._days.days()
+
     def journal(self) -> Journal:
         """What is counted and not closed."""
         with self._lock:
@@ -188,6 +200,11 @@ class BoxMeter:
         if not self.terms.get(row.model, NOTHING_TOLD).by_key:
             return OTHER_KEYS
         return shown_alias(self._opened().alias_key, row.key, named=self.store.settings().names)
+
+    def _shown(self, row: BatchRow) -> BatchRow:
+        if self.terms.get(row.model, NOTHING_TOLD).by_key:
+            return row
+        return row.model_copy(update={"key": OTHER_KEYS})
 
     def _today(self) -> int:
         """Seconds since the epoch; a clock that stands before it says zero."""

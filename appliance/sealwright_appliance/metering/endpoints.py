@@ -12,6 +12,7 @@ from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.journal import Batch
 from sealwright_appliance.metering.meter_store import MeteringSettings
+from sealwright_appliance.metering.usage_days import Day, DayRow
 from sealwright_policies.metering.receipt import ModelTime, UsageRow
 from sealwright_policies.wire.encoding import Document
 
@@ -42,6 +43,21 @@ class MeteringView(Document):
     aliases: dict[str, str]
 
 
+class DayView(Document):
+    """What was used on a day."""
+
+    day: Day
+    rows: list[DayRow]
+
+
+class DaysView(Document):
+    """``GET /metering/days``."""
+
+    today: Day
+    """By the box's clock, UTC."""
+    days: list[DayView]
+
+
 class ReportingMeter(Protocol):
     """The meter, and who reports for it."""
 
@@ -65,6 +81,11 @@ def add_metering(app: FastAPI, api_keys: ApiKeys, keeper: ReportingMeter) -> Non
     @app.get("/metering")
     async def view() -> MeteringView:
         return await run_in_threadpool(_view, api_keys, meter)
+
+    @app.get("/metering/days")
+    async def days() -> DaysView:
+        today, kept = await run_in_threadpool(meter.days)
+        return DaysView(today=today, days=[DayView(day=one.day, rows=one.rows) for one in kept])
 
     @app.put("/metering/settings")
     async def choose(choice: MeteringChoice) -> MeteringSettings:

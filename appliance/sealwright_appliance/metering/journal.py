@@ -35,7 +35,7 @@ BATCH_ROWS_MOST = 2000
 GATEWAYS_MOST = 8
 """Of which the last batch is remembered: the gateway that runs, and those before it in this boot."""
 JOURNAL_LIMIT = 1024 * 1024
-_COUNT_MOST = 2**48 - 1
+COUNT_MOST = 2**48 - 1
 
 
 class BatchRow(Document):
@@ -204,4 +204,4 @@ def _with_times(
 
 
 def _capped(count: int) -> int:
-    return min(count, _COUNT_MOST)
+    return min(count, COUNT_MOST)

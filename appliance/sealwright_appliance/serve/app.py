@@ -291,6 +291,11 @@ def _add_metering_routes(app: FastAPI, box: Box) -> None:
         require_admin(await _authenticated(request, box))
         return passed_on(await box.metering())
 
+    @app.get("/admin/metering/days")
+    async def days(request: Request) -> Response:
+        require_admin(await _authenticated(request, box))
+        return passed_on(await box.usage_days())
+
     @app.put("/admin/metering")
     async def choose(request: Request) -> Response:
         require_admin(await _authenticated(request, box))

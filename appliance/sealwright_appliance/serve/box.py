@@ -182,6 +182,10 @@ class Box:
         """What the vendor will be told next."""
         return await self._ask("GET", "/metering")
 
+    async def usage_days(self) -> httpx.Response:
+        """What was used on each day."""
+        return await self._ask("GET", "/metering/days")
+
     async def choose_metering(self, admin_key: str, *, names: bool) -> httpx.Response:
         """Have the agent report names of keys, or pseudonyms; it checks the administrator's key itself."""
         return await self._ask("PUT", "/metering/settings", json={"names": names, "admin_key": admin_key})

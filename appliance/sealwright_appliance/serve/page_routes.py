@@ -19,7 +19,7 @@ from sealwright_appliance.serve.requests import (
 )
 from sealwright_policies.languages import LANGUAGE_COOKIE, Language
 
-SCRIPTS = ("page.js", "chat.js", "conversations.js", "documents.js", "administration.js", "support.js")
+SCRIPTS = ("page.js", "chat.js", "conversations.js", "documents.js", "administration.js", "support.js", "usage.js")
 _YEAR_S = 365 * 86_400
 
 

@@ -75,6 +75,38 @@ def test_it_shows_models_budgets_and_usage(page: Page, box: ServingBox, screensh
     look(page, screenshots / f"administration-{page.locator('html').get_attribute('lang')}.png")
 
 
+def test_usage_of_days_is_drawn_and_tabled(page: Page, box: ServingBox, screenshots: Path) -> None:
+    """As far as the agent has counted it; chosen by keyboard; on a desk too."""
+    opened(page, box)
+    said = texts(page)
+    today, (kept,) = box.meter.days()
+    (ward,) = kept.rows
+    assert (kept.day, ward.key, ward.requests) == (today, "ward", 1)
+    bars = page.locator("#days-chart rect")
+    expect(bars).to_have_count(30)
+    tokens = said["administration.usage.tokens"].format(count=ward.prompt_tokens + ward.completion_tokens)
+    summed = said["administration.usage.sum"].format(counted=tokens, days=30)
+    expect(page.locator("#days-chart svg")).to_have_attribute("aria-label", summed)
+    assert [bars.nth(at).get_attribute("height") for at in (28, 29)] == ["0", "100"]
+    page.locator("#days-span").press("ArrowDown")
+    expect(bars).to_have_count(92)
+    page.locator("#days-count").press("ArrowDown")
+    requests = said["administration.usage.requests"].format(count=1)
+    expect(page.locator("#days-sum")).to_have_text(said["administration.usage.sum"].format(counted=requests, days=92))
+    page.locator("#days summary").press("Enter")
+    cells = page.locator("#days-rows td").all_inner_texts()
+    assert cells == [f"{one:,}" for one in (1, ward.prompt_tokens, ward.completion_tokens)]
+    page.locator("#days-model").select_option("random")
+    page.locator("#days-key").select_option("ward")
+    expect(page.locator("#days-rows tr")).to_have_count(1)
+    language = page.locator("html").get_attribute("lang")
+    look(page, screenshots / f"usage-{language}.png")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    look(page, screenshots / f"usage-desk-{language}.png")
+    with box.http() as client:
+        assert client.get("/admin/metering/days").status_code == httpx.codes.FORBIDDEN
+
+
 def test_a_key_is_made_used_and_revoked(page: Page, box: ServingBox) -> None:
     """It is shown once, and works until it is revoked."""
     opened(page, box)

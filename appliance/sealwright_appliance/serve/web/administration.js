@@ -2,6 +2,7 @@
 
 import { askForKey, call, failure, find, note, say } from "/page.js";
 import { offerSupport } from "/support.js";
+import { showDays } from "/usage.js";
 
 const EVERY_MS = 15_000;
 const DAY_S = 86_400;
@@ -108,11 +109,13 @@ function showKeys({ keys }) {
 }
 
 async function refresh() {
-  const [load, outflow, usage, keys, status] = await Promise.all(
-    ["/admin/load", "/admin/outflow", "/admin/metering", "/admin/api-keys", "/status"].map((path) => told(path)));
+  const [load, outflow, usage, days, keys, status] = await Promise.all(
+    ["/admin/load", "/admin/outflow", "/admin/metering", "/admin/metering/days", "/admin/api-keys", "/status"]
+      .map((path) => told(path)));
   showState(status);
   showModels(load);
   showBudgets(outflow);
+  showDays(days);
   showUsage(usage);
   showKeys(keys);
 }
