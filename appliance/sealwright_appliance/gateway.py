@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.engines import open_models
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.release_files import load_outflow
+from sealwright_appliance.release_files import load_engines, load_outflow
 from sealwright_appliance.results import OWN_ADAPTERS
 from sealwright_appliance.serve.connections import LIMITS, Limits
+from sealwright_appliance.serve.document_vectors import VectorModel
 from sealwright_appliance.serve.gateway_tls import PEER_PORT
 from sealwright_appliance.serve.main import GatewayConfig, run_gateway
+from sealwright_appliance.status import PayloadStatus
 from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE
+from sealwright_policies.engines import ReleaseEngines
+from sealwright_policies.outflow import ReleaseOutflow
 
 ALL_INTERFACES = ""
 """IPv4 and IPv6."""
@@ -30,6 +36,7 @@ def gateway_config(
     """The gateway's configuration, from the result of this boot's unlock."""
     boot = load_boot_result(paths)
     models = open_models(boot.payloads)
+    outflow = load_outflow(paths)
     return GatewayConfig(
         agent_socket=paths.agent_socket,
         engine_sockets={model.payload_id: paths.engine_socket(model.payload_id) for model in models},
@@ -45,5 +52,17 @@ def gateway_config(
         port=port,
         peer_port=peer_port,
         limits=limits,
-        outflow=load_outflow(paths),
+        outflow=outflow,
+        vectors=vector_model(load_engines(paths), models, outflow),
     )
+
+
+def vector_model(
+    engines: ReleaseEngines, models: Sequence[PayloadStatus], outflow: ReleaseOutflow
+) -> VectorModel | None:
+    """The model by which documents are searched, if this boot has opened it and its domain lets vectors out."""
+    if engines.documents is None or not outflow.of(engines.documents.model).embeddings:
+        return None
+    opened = {one.payload_id: one.partition_id for one in models}
+    root_hash = opened.get(engines.documents.model)
+    return VectorModel(engines.documents, root_hash) if root_hash is not None else None

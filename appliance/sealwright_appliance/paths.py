@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealwright_policies.engines import ENGINES_FILE
+from sealwright_policies.engines import ENGINES_FILE, VECTOR_EXTENSION
 from sealwright_policies.mounts import MOUNTS_FILE
 from sealwright_policies.outflow import OUTFLOW_FILE
 from sealwright_policies.wire.service import DOMAINS_FOLDER, MANIFEST_KEY_FILE, RELEASE_KEY_FILE, SERVICE_FILE
@@ -74,6 +74,11 @@ class Paths:
     def mount_options(self) -> Path:
         """How payloads are mounted (policies/spec/domain.md, 7)."""
         return self._under(MOUNTS_FILE)
+
+    @property
+    def vector_extension(self) -> Path:
+        """sqlite-vec, in an image whose product names a model for documents."""
+        return self._under(VECTOR_EXTENSION)
 
     # Of this boot.
     @property

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from sealwright_policies.appraisal.reference_values import PayloadKind, ProductVersion
 from sealwright_policies.domains.fields import Name as DomainName
+from sealwright_policies.engines import PREFIX_MOST, DocumentVectors
 from sealwright_policies.errors import FormatError, UsageError
 from sealwright_policies.toml_location import dotted, find_line, parse_toml, problem_sentence
 from sealwright_policies.wire.encoding import Identifier
@@ -51,6 +52,14 @@ class StateTable(_Table):
     size_mib: Annotated[int, Field(ge=64, le=16 * 1024 * 1024)] = 512
 
 
+class DocumentsTable(_Table):
+    """``[documents]``: by which model passages of the customer's documents are found."""
+
+    embeddings: PayloadId
+    passage_prefix: Annotated[str, StringConstraints(max_length=PREFIX_MOST)] = ""
+    question_prefix: Annotated[str, StringConstraints(max_length=PREFIX_MOST)] = ""
+
+
 class PayloadTable(_Table):
     """``[[payload]]``: one encrypted partition."""
 
@@ -78,6 +87,7 @@ class ProductFile(_Table):
     """Networks of boxes with which files of domains are exchanged (policies/spec/domain-flow.md, 6)."""
     os: OsTable = OsTable()
     state: StateTable = StateTable()
+    documents: DocumentsTable | None = None
     payload: Annotated[tuple[PayloadTable, ...], Field(min_length=1, max_length=64)]
 
 
@@ -120,6 +130,8 @@ class Config:
     extra_command_line: tuple[str, ...]
     state_bytes: int
     payloads: tuple[PayloadConfig, ...]
+    documents: DocumentVectors | None = None
+    """None: documents are found by words alone."""
 
     @property
     def seed(self) -> uuid.UUID:
@@ -144,6 +156,7 @@ def parse_config(text: str, product_file: Path) -> Config:
     _refuse_duplicates(product, text, product_file)
     _refuse_unknown_domains(product, text, product_file)
     _refuse_test_keys(product, text, product_file)
+    _refuse_unknown_embeddings(product, text, product_file)
     base = product_file.resolve().parent
     return Config(
         product_file=product_file.resolve(),
@@ -170,6 +183,7 @@ def parse_config(text: str, product_file: Path) -> Config:
             )
             for payload in product.payload
         ),
+        documents=_documents(product.documents),
     )
 
 
@@ -245,6 +259,24 @@ def _refuse_unknown_domains(product: ProductFile, text: str, product_file: Path)
                 f"{product_file}: line {find_line(text, ('payload', index, 'domain'))}: payload[{index}].domain:"
                 f" no {payload.domain}.toml is among the domains in line {line}."
             )
+
+
+def _documents(table: DocumentsTable | None) -> DocumentVectors | None:
+    if table is None:
+        return None
+    return DocumentVectors(
+        model=table.embeddings, passage_prefix=table.passage_prefix, question_prefix=table.question_prefix
+    )
+
+
+def _refuse_unknown_embeddings(product: ProductFile, text: str, product_file: Path) -> None:
+    models = [one.id for one in product.payload if one.kind is PayloadKind.MODEL]
+    if product.documents is not None and product.documents.embeddings not in models:
+        line = find_line(text, ("documents", "embeddings"))
+        raise UsageError(
+            f"{product_file}: line {line}: documents.embeddings: no payload of kind model has the id"
+            f" {product.documents.embeddings!r}."
+        )
 
 
 def _refuse_test_keys(product: ProductFile, text: str, product_file: Path) -> None:

@@ -17,7 +17,14 @@ from sealwright_image.gguf import TOKENS, Gguf
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.domains.compiler.workloads import workloads
-from sealwright_policies.engines import CONTEXT_MOST, TOKEN_MOST, EngineNeed, LayerShapes, ReleaseEngines
+from sealwright_policies.engines import (
+    CONTEXT_MOST,
+    TOKEN_MOST,
+    DocumentVectors,
+    EngineNeed,
+    LayerShapes,
+    ReleaseEngines,
+)
 from sealwright_policies.errors import FormatError
 
 MIB = 1024 * 1024
@@ -38,12 +45,15 @@ PROGRAM_MIB = 64
 """Program, threads' stacks, requests; what the allocator holds back."""
 
 
-def engines_document(models: Mapping[str, Gguf], domains: Domains) -> ReleaseEngines:
+def engines_document(
+    models: Mapping[str, Gguf], domains: Domains, documents: DocumentVectors | None = None
+) -> ReleaseEngines:
     """The document of a release.
 
     Args:
         models: by payload id.
         domains: which say whether a model gives embeddings.
+        documents: by which of them the customer's documents are searched.
     """
     answers = outflow(domains)
     needs = {name: engine_need(model, embeddings=answers.of(name).embeddings) for name, model in models.items()}
@@ -54,6 +64,7 @@ def engines_document(models: Mapping[str, Gguf], domains: Domains) -> ReleaseEng
         version=1,
         models=dict(sorted(needs.items())),
         layers={name: layer_shapes(name, models[name]) for name in bases},
+        documents=documents,
     )
 
 

@@ -27,6 +27,7 @@ from sealwright_image.root_tree import RootTree
 from sealwright_image.trusted_base import measure
 from sealwright_image.uki import UkiParts, build_uki, command_line
 from sealwright_policies.domains.compiler.units import LAUNCHER
+from sealwright_policies.engines import VECTOR_EXTENSION
 from sealwright_policies.errors import OperationError
 
 DEFINITIONS = Path(__file__).resolve().parents[1] / "mkosi"
@@ -211,6 +212,11 @@ def stage_extra_tree(config: OsConfig, extra: Path) -> None:
     engine.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(config.engine, engine)
     engine.chmod(0o755)
+    if config.vector_extension is not None:
+        extension = extra / VECTOR_EXTENSION.lstrip("/")
+        extension.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(config.vector_extension, extension)
+        extension.chmod(0o644)
     (extra / FIREWALL_PATH).write_text(config.firewall)
     files = {f"{SHARED_FOLDER}/{name}": data for name, data in config.shared_files.items()}
     files |= {path.lstrip("/"): data for path, data in config.domain_files.items() if not is_profile(path)}

@@ -47,6 +47,8 @@ class OsConfig:
     """Debian packages beside the base; one that starts with linux-image- takes the place of the default kernel."""
     mirror: str | None = None
     """Debian mirror to use in place of the one that the tools root was made from."""
+    vector_extension: Path | None = None
+    """sqlite-vec, for a product that names a model for documents."""
     extra_tree: Path | None = None
     """Copied over the root last; test images plant their payload with it. A production image has none."""
     extra_command_line: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,11 @@ def engine_path() -> Path:
     return Path(toolchain("llama", "server").splitlines()[-1])
 
 
+def vector_extension() -> Path:
+    """sqlite-vec as its wheel brings it, whose hash is in requirements.lock."""
+    return Path(str(resources.files("sqlite_vec"))) / "vec0.so"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class OsSource:
     """What makes the parts of an OS that take long."""
@@ -102,7 +108,7 @@ def os_config(config: Config, inputs: Inputs, source: OsSource, workload_root_ha
             **{f"domains/{one.domain.name}.json": canonical_form(one.domain) for one in inputs.domains},
             "mounts.json": document_bytes(mounts(inputs.domains)),
             "workloads.json": document_bytes(workloads(inputs.domains)),
-            "engines.json": document_bytes(engines_document(inputs.models, inputs.domains)),
+            "engines.json": document_bytes(engines_document(inputs.models, inputs.domains, config.documents)),
             "product.json": json.dumps(product, indent=1, sort_keys=True).encode("utf-8") + b"\n",
         },
         domain_files=compile_units(inputs.domains) | {JOURNAL_FILE: journal(inputs.domains).encode()},
@@ -111,6 +117,7 @@ def os_config(config: Config, inputs: Inputs, source: OsSource, workload_root_ha
         signer=SecureBootSigner(keys.db.key, keys.db.certificate_file),
         packages=config.packages,
         mirror=config.mirror,
+        vector_extension=None if config.documents is None else vector_extension(),
         extra_tree=config.extra_tree,
         extra_command_line=config.extra_command_line,
     )
@@ -163,8 +170,7 @@ def _place(config: OsConfig, context: Context, source: OsSource) -> Path:
 def cache_key(config: OsConfig, context: Context, source: OsSource) -> str:
     """Hash of everything that the OS part follows from."""
     files = [*source.recipe, *config.python_packages, config.engine, config.signer.certificate]
-    if config.extra_tree:
-        files.append(config.extra_tree)
+    files += [path for path in (config.vector_extension, config.extra_tree) if path is not None]
     values = {
         "product": config.product,
         "version": config.version,

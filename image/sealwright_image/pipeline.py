@@ -215,14 +215,16 @@ def _add_payloads(
 
 def _components(config: Config, inputs: Inputs, os_part: OsPart, sealed: Sequence[SealedPartition]) -> list[Component]:
     ours = [Component("library", package.name, _version(package)) for package in os_part.config.python_packages]
-    engine = artefact("llama-server", os_part.config.engine)
+    programs = [("application", artefact("llama-server", os_part.config.engine))]
+    if (extension := os_part.config.vector_extension) is not None:
+        programs.append(("library", artefact("sqlite-vec", extension)))
     payloads = [
         _payload_component(config, inputs.models.get(partition.payload.payload_id), partition) for partition in sealed
     ]
     return [
         *debian_components(os_part.build.package_manifest),
         *ours,
-        Component("application", engine.name, engine.sha256[:16], sha256=engine.sha256),
+        *(Component(kind, one.name, one.sha256[:16], sha256=one.sha256) for kind, one in programs),
         *payloads,
     ]
 

@@ -18,8 +18,11 @@ from sealwright_image.payload_tree import check_tree, tree_bytes
 from sealwright_image.workload_image import load_image
 from sealwright_policies.appraisal.reference_values import PayloadKind, SignedDomain
 from sealwright_policies.domains.chain import Domains
+from sealwright_policies.domains.compiler.outflow import outflow
 from sealwright_policies.errors import FormatError, OperationError, UsageError
 
+POOLING = (1, 2, 3)
+"""LLAMA_POOLING_TYPE_MEAN, CLS and LAST of llama.cpp's llama.h."""
 OS_IN_OUTPUT = 1024 * MIB
 """Bytes that root, verity tree, ESP, UKI and documents take in the output, with room."""
 OS_IN_CACHE = 4096 * MIB
@@ -61,6 +64,8 @@ def check_inputs(config: Config) -> Inputs:
     if not models:
         raise UsageError(f"{config.product_file}: no payload is a model; a box that has none to serve ends.")
     domains = load_domains(config)
+    if config.documents is not None:
+        _check_embeddings(config.documents.model, models[config.documents.model], domains)
     return Inputs(keys, custodians, models, domains, load_signed(domains))
 
 
@@ -73,6 +78,20 @@ def _check_model(payload: PayloadConfig) -> Gguf:
         raise _unreadable(payload, error) from error
     except FormatError as error:
         raise FormatError(f"Payload {payload.payload_id!r}: {error}") from error
+
+
+def _check_embeddings(name: str, model: Gguf, domains: Domains) -> None:
+    """The model by which documents are searched: its vectors may lie on the customer's disk, and it makes some."""
+    if not outflow(domains).of(name).embeddings:
+        raise UsageError(
+            f"Payload {name!r}: documents.embeddings names it, and its domain does not let vectors out:"
+            " [api] embeddings = true."
+        )
+    if model.numbers.get("pooling_type", 0) not in POOLING:
+        raise UsageError(
+            f"Payload {name!r}: documents.embeddings names it, and its file does not say how hidden states of a text"
+            " become one vector (pooling_type): it is no embedding model."
+        )
 
 
 def _check_license(payload: PayloadConfig) -> None:

@@ -13,6 +13,8 @@ from pydantic import Field
 from sealwright_policies.wire.encoding import Document, Identifier, parse_json
 
 ENGINES_FILE = "/usr/share/sealwright/engines.json"
+VECTOR_EXTENSION = "/usr/lib/sealwright/lib/vec0.so"
+"""sqlite-vec, by which vectors of documents are compared; in images that name a model for them."""
 ENGINES_LIMIT = 64 * 1024
 """Bytes of the longest document."""
 MODELS_MOST = 64
@@ -25,6 +27,7 @@ LAYERS_MOST = 32
 """Kinds of matrices in a block."""
 LayerName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,32}$")]
 Width = Annotated[int, Field(ge=1, le=2**20)]
+PREFIX_MOST = 256
 
 
 class EngineNeed(Document):
@@ -47,6 +50,16 @@ class LayerShapes(Document):
     """Width in and out, by name within a block: ``attn_q``."""
 
 
+class DocumentVectors(Document):
+    """The model by which passages of the customer's documents are found (policies/spec/own-documents.md, 7)."""
+
+    model: Identifier
+    """Payload id."""
+    passage_prefix: Annotated[str, Field(max_length=PREFIX_MOST)] = ""
+    question_prefix: Annotated[str, Field(max_length=PREFIX_MOST)] = ""
+    """What the model was trained to see before a text of either kind."""
+
+
 class ReleaseEngines(Document):
     """``engines.json``."""
 
@@ -55,6 +68,8 @@ class ReleaseEngines(Document):
     """By payload id."""
     layers: Annotated[dict[Identifier, LayerShapes], Field(max_length=MODELS_MOST)] = Field(default_factory=dict)
     """By payload id of the model."""
+    documents: DocumentVectors | None = None
+    """None: documents are found by words alone."""
 
 
 NOTHING_KNOWN = ReleaseEngines(version=1, models={})

@@ -10,6 +10,7 @@ What is left out is how models get there (TPM, dm-crypt, systemd): model files s
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import socket
@@ -55,7 +56,7 @@ from sealwright_appliance.support import BoxSupport, add_support
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, make_tls_identity
 from sealwright_image.engine_memory import engine_need, layer_shapes
 from sealwright_image.gguf import read_gguf
-from sealwright_policies.engines import ReleaseEngines
+from sealwright_policies.engines import DocumentVectors, ReleaseEngines
 from sealwright_policies.errors import OperationError
 from sealwright_policies.metering.receipt import Point
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow
@@ -67,6 +68,7 @@ from sealwright_testing.engine_process import EngineProcess
 from sealwright_testing.host_engines import HostEngines
 from sealwright_testing.metering import ALL_TOLD
 from sealwright_testing.ports import free_port
+from sealwright_testing.vector_extension import vector_extension
 
 START_TIMEOUT_S = 60.0
 ROOM_MIB = 16 * 1024
@@ -139,6 +141,7 @@ def serving_box(
     kept_days: Mapping[str, int] = MappingProxyType({}),
     room_mib: int = ROOM_MIB,
     own_adapters: Mapping[str, str] = MappingProxyType({}),
+    documents: DocumentVectors | None = None,
 ) -> Iterator[ServingBox]:
     """Serve model files under their payload ids until the block ends.
 
@@ -151,13 +154,16 @@ def serving_box(
         kept_days: for how long the domains of models let prompts be kept; the others not at all.
         room_mib: memory that engines may have together.
         own_adapters: by model, the member of a domain in which its customer's adapters lie.
+        documents: by which of them documents are searched.
     """
     with ExitStack() as stack:
         # Of its own, not a test's: a socket's path must not be longer than 107 bytes.
         root = Path(tempfile.mkdtemp(prefix="sw-serving-"))
         stack.callback(shutil.rmtree, root)
         paths = Paths(root=root, gateway_group=None, agent_user=None)
-        write_durably(paths.engines, document_bytes(_engines(models, own_adapters)))
+        write_durably(paths.engines, document_bytes(_engines(models, own_adapters, documents)))
+        paths.vector_extension.parent.mkdir(parents=True)
+        paths.vector_extension.symlink_to(vector_extension())
         plans = own_adapter_plans(own_adapters)
         write_durably(paths.workload_plans, document_bytes(plans))
         mounted = [_mounted(paths, name, model) for name, model in models.items()]
@@ -205,12 +211,14 @@ def serving_box(
         yield ServingBox(paths, port, board, engines, *around, again)
 
 
-def _engines(models: Mapping[str, Path | None], own_adapters: Mapping[str, str]) -> ReleaseEngines:
+def _engines(
+    models: Mapping[str, Path | None], own_adapters: Mapping[str, str], documents: DocumentVectors | None
+) -> ReleaseEngines:
     """What the build would say of these models."""
     files = {name: read_gguf(path) for name, path in models.items() if path is not None}
     needs = {name: engine_need(file, embeddings=False) for name, file in files.items()}
     layers = {name: layer_shapes(name, files[name]) for name in own_adapters}
-    return ReleaseEngines(version=1, models=needs, layers=layers)
+    return ReleaseEngines(version=1, models=needs, layers=layers, documents=documents)
 
 
 def _unlocked(payloads: list[PayloadStatus], room_mib: int) -> BootResult:
@@ -230,7 +238,14 @@ def _mounted(paths: Paths, name: str, model: Path | None) -> PayloadStatus:
     folder.mkdir(parents=True)
     if model is not None:
         (folder / "model.gguf").symlink_to(model.resolve())
-    return PayloadStatus(payload_id=name, kind="model", domain=name, file_name="model.gguf", state=PayloadState.OPEN)
+    return PayloadStatus(
+        payload_id=name,
+        kind="model",
+        domain=name,
+        file_name="model.gguf",
+        partition_id=None if model is None else hashlib.sha256(str(model).encode()).hexdigest(),
+        state=PayloadState.OPEN,
+    )
 
 
 @dataclass(frozen=True)

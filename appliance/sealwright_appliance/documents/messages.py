@@ -14,7 +14,8 @@ from pydantic import Field
 
 from sealwright_appliance.documents.formats import FILE_BYTES_MOST
 from sealwright_appliance.documents.refusals import DocumentCode
-from sealwright_policies.wire.encoding import Document, parse_json
+from sealwright_appliance.documents.vectors import QuestionVector, VectorText
+from sealwright_policies.wire.encoding import Document, Sha256Hex, parse_json
 
 HEAD = struct.Struct(">I")
 REQUEST_LIMIT = 64 * 1024
@@ -23,6 +24,8 @@ REPLY_LIMIT = 2 * 1024 * 1024
 DOCUMENTS_MOST = 1000
 PASSAGES_MOST = 50
 """That are found at once."""
+VECTORS_MOST = 8
+"""That are made and kept at once: so small that whoever asks meanwhile does not notice."""
 DocumentId = Annotated[str, Field(pattern=r"^file-[0-9a-f]{24}$")]
 
 
@@ -34,6 +37,29 @@ class DocumentOperation(StrEnum):
     SHOW = "show"
     DELETE = "delete"
     SEARCH = "search"
+    PENDING = "pending"
+    """Which passages have no vector of a model; those of another model go."""
+    KEEP = "keep"
+    """Vectors of passages."""
+
+
+class VectorUse(StrEnum):
+    """What vectors had to do with a search, in a box that has a model for them."""
+
+    USED = "used"
+    PARTLY = "partly"
+    """Some passages have none yet, and are found by words alone."""
+    UNAVAILABLE = "unavailable"
+    """The search was by words alone."""
+
+
+class MadeVector(Document):
+    """The vector of a passage."""
+
+    passage: Annotated[int, Field(ge=1)]
+    text_sha256: Sha256Hex
+    """Of the text that it was made of."""
+    vector: VectorText
 
 
 class DocumentRequest(Document):
@@ -47,7 +73,13 @@ class DocumentRequest(Document):
     """Of ADD: bytes behind this document."""
     question: Annotated[str, Field(max_length=16 * 1024)] | None = None
     most: Annotated[int, Field(ge=1, le=PASSAGES_MOST)] | None = None
+    """Of SEARCH and PENDING."""
+    vector: QuestionVector | None = None
     """Of SEARCH."""
+    model: Sha256Hex | None = None
+    """Of PENDING and KEEP."""
+    vectors: Annotated[list[MadeVector], Field(min_length=1, max_length=VECTORS_MOST)] | None = None
+    """Of KEEP."""
 
 
 class KeptDocument(Document):
@@ -61,6 +93,8 @@ class KeptDocument(Document):
     """Seconds since the epoch, by the box's clock."""
     pages: int | None
     passages: int
+    with_vectors: int = 0
+    """Passages that have one."""
 
 
 class FoundPassage(Document):
@@ -75,12 +109,22 @@ class FoundPassage(Document):
     """From 0 to 1; compares passages of one search."""
 
 
+class PendingPassage(Document):
+    """A passage that has no vector yet."""
+
+    passage: int
+    text: str
+
+
 class DocumentReply(Document):
     """What came of it."""
 
     error: DocumentCode | None = None
     documents: Annotated[list[KeptDocument], Field(max_length=DOCUMENTS_MOST)] | None = None
     passages: Annotated[list[FoundPassage], Field(max_length=PASSAGES_MOST)] | None = None
+    vectors: VectorUse | None = None
+    """Of SEARCH."""
+    pending: Annotated[list[PendingPassage], Field(max_length=VECTORS_MOST)] | None = None
 
 
 def parse_document_request(content: bytes) -> DocumentRequest:

@@ -31,6 +31,7 @@ class DocumentCode(StrEnum):
     BUSY = "documents_busy"
     UNAVAILABLE = "documents_unavailable"
     UNREADABLE = "documents_unreadable"
+    OTHER_VECTORS = "documents_other_vectors"
 
 
 SENTENCES = {
@@ -52,6 +53,7 @@ SENTENCES = {
     DocumentCode.BUSY: "Other documents are being read; try again shortly.",
     DocumentCode.UNAVAILABLE: "The box's documents cannot be reached; the state volume may be closed.",
     DocumentCode.UNREADABLE: "The file of the documents is damaged.",
+    DocumentCode.OTHER_VECTORS: "The vectors are of another model than those that are kept.",
 }
 
 

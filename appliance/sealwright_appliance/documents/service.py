@@ -72,7 +72,13 @@ class DocumentService:
                 self.store.delete(asked.document_id or "")
                 return DocumentReply()
             case DocumentOperation.SEARCH:
-                return DocumentReply(passages=self.store.search(asked.question or "", asked.most or 1))
+                found, vectors = self.store.search(asked.question or "", asked.most or 1, asked.vector)
+                return DocumentReply(passages=found, vectors=vectors)
+            case DocumentOperation.PENDING:
+                return DocumentReply(pending=self.store.pending(asked.model or "", asked.most or 1))
+            case DocumentOperation.KEEP:
+                self.store.keep(asked.model or "", asked.vectors or ())
+                return DocumentReply()
 
     def _add(self, name: str, content: bytes) -> KeptDocument:
         shown = parse_name(name)
@@ -155,6 +161,6 @@ def run_document_service(paths: Paths) -> None:
     """Serve on the socket that systemd has opened: the gateway's group may connect, nobody else."""
     if os.environ.get("LISTEN_FDS") != "1":
         raise OperationError("sealwright-documents is started by its socket.")
-    service = DocumentService(DocumentStore(paths.documents), paths.parser_socket)
+    service = DocumentService(DocumentStore(paths.documents, paths.vector_extension), paths.parser_socket)
     with socket.socket(fileno=SYSTEMD_FIRST_FD) as listener:
         serve(service, listener)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from sealwright_appliance.serve.errors import busy
@@ -74,11 +74,13 @@ class Admission:
         self._now = now
         self._lines: dict[str, _Line] = {}
         self._turns = 0
+        self._spare = 0
+        """Places that the box has for work of its own."""
 
     @property
     def running(self) -> int:
         """Places that are taken."""
-        return sum(line.held for line in self._lines.values())
+        return sum(line.held for line in self._lines.values()) + self._spare
 
     @property
     def waiting(self) -> int:
@@ -109,6 +111,17 @@ class Admission:
                 if request in requests:
                     requests.remove(request)
             line.seen = self._now()
+            self._give()
+
+    @contextmanager
+    def spare(self) -> Iterator[bool]:
+        """Hold a place for the box's own work, if nobody waits and another place stays free; whether it has one."""
+        is_free = not self.waiting and self.places - self.running > 1
+        self._spare += is_free
+        try:
+            yield is_free
+        finally:
+            self._spare -= is_free
             self._give()
 
     def _line(self, key: str) -> _Line:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from sealwright_appliance.serve.adapters import Adapters
 from sealwright_appliance.serve.air_gap_routes import add_air_gap_routes
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.document_routes import add_document_routes
+from sealwright_appliance.serve.document_vectors import Retrieval, VectorMaker, VectorModel
 from sealwright_appliance.serve.documents import Documents
 from sealwright_appliance.serve.engine_room import EngineRoom
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
@@ -72,6 +73,7 @@ def create_app(
     *,
     documents: Documents,
     adapters: Adapters,
+    vectors: VectorModel | None = None,
     tls: GatewayTls | None = None,
     recent: RecentLines | None = None,
     too_large: Mapping[str, str] | None = None,
@@ -85,6 +87,7 @@ def create_app(
         outflow: what may leave each of them.
         documents: the document service's socket.
         adapters: the adapter service's.
+        vectors: the model, one of the engines, by which passages are found as well; None: by words alone.
         too_large: models that the machine has not the memory for; in a sentence each.
         tls: with what it speaks to other boxes; None: it speaks to none.
         recent: lines of this process; None: nobody keeps them.
@@ -93,10 +96,13 @@ def create_app(
     meter = Meter()
     watch = Watch(box.report_counted)
     flows = Flows(FlowListener(box, tls), FlowSending(box, tls)) if tls is not None else None
+    retrieval = Retrieval(documents, _vector_maker(vectors, engines, documents, box))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with MeterSender(meter, box.report_usage).running(), watch.running():
+        async with MeterSender(meter, box.report_usage).running(), watch.running(), AsyncExitStack() as making:
+            if retrieval.maker is not None:
+                await making.enter_async_context(retrieval.maker.running())
             yield
         await room.close()
         if flows is not None:
@@ -119,10 +125,22 @@ def create_app(
     if flows is not None:
         add_flow_routes(app, box, flows, partial(_admin_key, box=box))
     gate = Gate(box, engines, Counting(meter, watch, outflow), too_large or {}, adapters)
-    add_document_routes(app, gate, documents)
+    add_document_routes(app, gate, retrieval)
     add_adapter_routes(app, gate, adapters)
-    add_model_routes(app, gate, documents)
+    add_model_routes(app, gate, retrieval)
     return app
+
+
+def _vector_maker(
+    model: VectorModel | None, engines: Mapping[str, QueuedEngine], documents: Documents, box: Box
+) -> VectorMaker | None:
+    if model is None:
+        return None
+
+    def is_busy() -> bool:
+        return any(engine.is_busy for engine in engines.values())
+
+    return VectorMaker(model, engines[model.release.model], documents, box.require_serving, is_busy)
 
 
 class SecurityHeaders:

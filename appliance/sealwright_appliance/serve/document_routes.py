@@ -19,7 +19,8 @@ from starlette.requests import ClientDisconnect
 from sealwright_appliance.documents.formats import FILE_BYTES_MOST
 from sealwright_appliance.documents.messages import PASSAGES_MOST, FoundPassage, KeptDocument
 from sealwright_appliance.documents.refusals import DocumentCode
-from sealwright_appliance.serve.documents import Documents, refused
+from sealwright_appliance.serve.document_vectors import Retrieval
+from sealwright_appliance.serve.documents import refused
 from sealwright_appliance.serve.errors import ApiError, client_gone
 from sealwright_appliance.serve.gate import Gate
 from sealwright_appliance.serve.keys import ApiKey, require_admin
@@ -53,8 +54,13 @@ def parse_search_request(body: bytes) -> SearchRequest:
     return parse_request(SearchRequest, body)
 
 
-def add_document_routes(app: FastAPI, gate: Gate, documents: Documents) -> None:
+def add_document_routes(app: FastAPI, gate: Gate, retrieval: Retrieval) -> None:
     """Add them."""
+    documents = retrieval.documents
+
+    def described(one: KeptDocument) -> dict[str, Any]:
+        return _described(one, has_vectors=retrieval.maker is not None)
+
     uploads = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
     @app.get("/v1/files")
@@ -75,6 +81,8 @@ def add_document_routes(app: FastAPI, gate: Gate, documents: Documents) -> None:
                 kept = await documents.add(file.filename or "", file.size or 0, _pieces(file))
             finally:
                 await file.close()
+        if retrieval.maker is not None:
+            retrieval.maker.look()
         return described(kept)
 
     @app.get("/v1/files/{document_id}")
@@ -90,15 +98,16 @@ def add_document_routes(app: FastAPI, gate: Gate, documents: Documents) -> None:
 
     @app.post(f"/v1/vector_stores/{STORE_ID}/search")
     async def search(request: Request) -> dict[str, Any]:
-        await gate.key(request)
+        key = await gate.key(request)
         asked = parse_search_request(await read_body(request, BODY_LIMIT))
-        found = await documents.search(asked.query, asked.max_num_results or 10)
+        found, vectors = await retrieval.search(asked.query, asked.max_num_results or 10, key.name)
         return {
             "object": "vector_store.search_results.page",
             "search_query": [asked.query],
             "data": [_result(one) for one in found],
             "has_more": False,
             "next_page": None,
+            "vectors": vectors,
         }
 
 
@@ -128,8 +137,8 @@ async def uploaded(request: Request) -> UploadFile:
     return file
 
 
-def described(one: KeptDocument) -> dict[str, Any]:
-    """A document as OpenAI describes a file, with its pages and passages."""
+def _described(one: KeptDocument, *, has_vectors: bool) -> dict[str, Any]:
+    """A document as OpenAI describes a file, with its pages and passages, and how many of these have vectors."""
     return {
         "id": one.document_id,
         "object": "file",
@@ -140,6 +149,7 @@ def described(one: KeptDocument) -> dict[str, Any]:
         "status": "processed",
         "pages": one.pages,
         "passages": one.passages,
+        "with_vectors": one.with_vectors if has_vectors else None,
     }
 
 

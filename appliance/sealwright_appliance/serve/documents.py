@@ -10,14 +10,19 @@ from pathlib import Path
 from sealwright_appliance.documents.messages import (
     HEAD,
     REPLY_LIMIT,
+    VECTORS_MOST,
     DocumentOperation,
     DocumentReply,
     DocumentRequest,
     FoundPassage,
     KeptDocument,
+    MadeVector,
+    PendingPassage,
+    VectorUse,
     parse_document_reply,
 )
 from sealwright_appliance.documents.refusals import SENTENCES, DocumentCode
+from sealwright_appliance.documents.vectors import QuestionVector
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_policies.errors import FormatError
 from sealwright_policies.wire.encoding import document_bytes
@@ -31,6 +36,7 @@ _STATUS = {
     DocumentCode.TOO_LARGE: 413,
     DocumentCode.BUSY: 429,
     DocumentCode.FULL: 409,
+    DocumentCode.OTHER_VECTORS: 409,
     DocumentCode.DISK_FULL: 507,
     DocumentCode.UNAVAILABLE: 503,
     DocumentCode.UNREADABLE: 503,
@@ -71,10 +77,22 @@ class Documents:
         """Have it forgotten."""
         await self._ask(_of(DocumentOperation.DELETE, document_id), timeout_s=CHANGING_TIMEOUT_S)
 
-    async def search(self, question: str, most: int) -> list[FoundPassage]:
-        """Passages that fit a question, the best first."""
-        asked = DocumentRequest(operation=DocumentOperation.SEARCH, question=question, most=most)
-        return list((await self._ask(asked)).passages or ())
+    async def search(
+        self, question: str, most: int, vector: QuestionVector | None = None
+    ) -> tuple[list[FoundPassage], VectorUse | None]:
+        """Passages that fit a question, the best first, and what its vector had to do with it."""
+        asked = DocumentRequest(operation=DocumentOperation.SEARCH, question=question, most=most, vector=vector)
+        reply = await self._ask(asked)
+        return list(reply.passages or ()), reply.vectors
+
+    async def pending(self, model: str) -> list[PendingPassage]:
+        """Some passages that have no vector of a model yet; vectors of another are removed."""
+        asked = DocumentRequest(operation=DocumentOperation.PENDING, model=model, most=VECTORS_MOST)
+        return list((await self._ask(asked, timeout_s=CHANGING_TIMEOUT_S)).pending or ())
+
+    async def keep(self, model: str, vectors: list[MadeVector]) -> None:
+        """Have vectors of passages kept."""
+        await self._ask(DocumentRequest(operation=DocumentOperation.KEEP, model=model, vectors=vectors))
 
     async def _ask(
         self, asked: DocumentRequest, pieces: AsyncIterator[bytes] | None = None, timeout_s: float = TIMEOUT_S

@@ -26,6 +26,9 @@ its loading took: else two models that are always wanted would do nothing but lo
 PAUSE_MOST_S = 30.0
 """Between two tries to load a model that does not load; as between a unit's own (RestartMaxDelaySec)."""
 
+QUIET_S = 300.0
+"""How long a model was not used before work of the box's own may take its room."""
+
 
 class Loader(Protocol):
     """Starts and stops engines."""
@@ -151,6 +154,19 @@ class EngineRoom:
     def tenant(self, model: str) -> Tenant:
         """What has become of a model."""
         return self._tenants[model]
+
+    def spares(self, model: str) -> bool:
+        """Whether a model can be used by the box itself: it is there, or has room beside those that requests have used
+        of late, and nobody waits for another."""
+        tenant = self._tenants[model]
+        if tenant.presence is Presence.LOADED:
+            return True
+        if tenant.presence is not Presence.OUT or any(one.waiting for one in self._tenants.values()):
+            return False
+        since = self._now() - QUIET_S
+        present = [one for one in self._tenants.values() if one.presence is not Presence.OUT]
+        staying = sum(one.need_mib for one in present if one.uses or one.last_used > since)
+        return tenant.need_mib <= self.room_mib - staying
 
     @asynccontextmanager
     async def use(self, model: str) -> AsyncIterator[None]:

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sealwright_appliance.documents.messages import PASSAGES_MOST, FoundPassage
+from sealwright_appliance.documents.messages import PASSAGES_MOST, FoundPassage, VectorUse
 from sealwright_appliance.serve.chat import ChatRequest
-from sealwright_appliance.serve.documents import Documents
+from sealwright_appliance.serve.document_vectors import Retrieval
 from sealwright_appliance.serve.gate import Entered
 from sealwright_appliance.serve.messages import Message
 from sealwright_appliance.serve.request_parts import Part, ShortText
@@ -70,6 +70,7 @@ class FileSearchItem(Part):
     """A search of an earlier reply, which programs send back. It is not shown to the model again."""
 
     type: Literal["file_search_call"]
+    vectors: ShortText | None = None
     id: ShortText | None = None
     status: ShortText | None = None
     queries: Annotated[list[str], Field(max_length=16)] | None = None
@@ -84,6 +85,7 @@ class Search:
     passages: Sequence[FoundPassage]
     with_results: bool
     """Whether the reply has the passages in it."""
+    vectors: VectorUse | None = None
 
 
 def last_question(chat: ChatRequest) -> str:
@@ -92,7 +94,7 @@ def last_question(chat: ChatRequest) -> str:
 
 
 async def searched(
-    documents: Documents, entered: Entered, chat: ChatRequest, most: int, *, with_results: bool
+    retrieval: Retrieval, entered: Entered, chat: ChatRequest, most: int, *, with_results: bool
 ) -> tuple[Search, ChatRequest]:
     """Look for passages, and put as many of them into the last question as the model's context holds.
 
@@ -100,16 +102,16 @@ async def searched(
         ApiError: documents or engine do not answer.
     """
     question = last_question(chat)
-    found = await documents.search(question, most) if question.strip() else []
+    found, vectors = await retrieval.search(question, most, entered.name[1]) if question.strip() else ([], None)
     context = (await entered.abilities()).context
     room = context - min(chat.answer_tokens(entered.policy), context // REPLY_SHARE)
     while found:
         asked = with_passages(chat, found)
         tokens = await entered.measure(asked.for_count())
         if tokens <= room:
-            return Search(question, found, with_results), asked
+            return Search(question, found, with_results, vectors), asked
         found = found[: min(len(found) - 1, len(found) * room // tokens)]
-    return Search(question, [], with_results), chat
+    return Search(question, [], with_results, vectors), chat
 
 
 def with_passages(chat: ChatRequest, found: Sequence[FoundPassage]) -> ChatRequest:

@@ -18,6 +18,7 @@ from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.app import create_app
 from sealwright_appliance.serve.box import Box
 from sealwright_appliance.serve.connections import LIMITS, GuardedServer, Limits, listen
+from sealwright_appliance.serve.document_vectors import VectorModel
 from sealwright_appliance.serve.documents import Documents
 from sealwright_appliance.serve.engine_room import EngineRoom
 from sealwright_appliance.serve.gateway_tls import PEER_PORT, GatewayTls
@@ -56,6 +57,8 @@ class GatewayConfig:
     """For frames of flows from other boxes; 0: any that is free."""
     limits: Limits = LIMITS
     outflow: ReleaseOutflow = NOTHING_SAID
+    vectors: VectorModel | None = None
+    """By which documents are searched; one of the engines."""
 
 
 def run_gateway(config: GatewayConfig) -> None:
@@ -77,6 +80,7 @@ def run_gateway(config: GatewayConfig) -> None:
         config.outflow,
         documents=documents,
         adapters=adapters,
+        vectors=config.vectors,
         tls=tls,
         recent=recent,
         too_large=config.too_large,

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from sealwright_appliance.adapters.messages import AdapterState
 from sealwright_appliance.serve.adapters import SEPARATOR
 from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
-from sealwright_appliance.serve.documents import Documents
+from sealwright_appliance.serve.document_vectors import Retrieval
 from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import ApiError, unknown_model
 from sealwright_appliance.serve.file_search import searched
@@ -30,14 +30,14 @@ from sealwright_appliance.serve.token_count import parse_count_request
 from sealwright_appliance.serve.tools import require_template
 
 
-def add_model_routes(app: FastAPI, gate: Gate, documents: Documents) -> None:
+def add_model_routes(app: FastAPI, gate: Gate, retrieval: Retrieval) -> None:
     """Add them."""
     _add_models(app, gate)
     _add_chat(app, gate)
     _add_text(app, gate)
     _add_embeddings(app, gate)
     _add_count(app, gate)
-    _add_responses(app, gate, documents)
+    _add_responses(app, gate, retrieval)
 
 
 def _add_models(app: FastAPI, gate: Gate) -> None:
@@ -120,7 +120,7 @@ def _add_count(app: FastAPI, gate: Gate) -> None:
         return {"object": "token_count", "model": asked.model, "count": tokens, "max_model_len": abilities.context}
 
 
-def _add_responses(app: FastAPI, gate: Gate, documents: Documents) -> None:
+def _add_responses(app: FastAPI, gate: Gate, retrieval: Retrieval) -> None:
     @app.post("/v1/responses")
     async def response(request: Request) -> Response:
         key = await gate.key(request)
@@ -129,7 +129,7 @@ def _add_responses(app: FastAPI, gate: Gate, documents: Documents) -> None:
         # By what the user has said, and not by passages, a model's copying is noticed.
         turns, search = [chat.turns()], None
         if most := asked.passages_most:
-            search, chat = await searched(documents, entered, chat, most, with_results=asked.with_results)
+            search, chat = await searched(retrieval, entered, chat, most, with_results=asked.with_results)
         of_engine, reply = chat.for_engine(chat.answer_tokens(entered.policy)), ResponseReply(asked, search)
         if asked.stream:
             return await entered.stream(of_engine, turns, reply.stream)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +62,11 @@ class QueuedEngine:
         """The engine's."""
         return self._engine.model_id
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether requests run or wait."""
+        return bool(self._admission.running or self._admission.waiting)
+
     async def load(self) -> Load:
         """What it does now; one that hangs is not ready, and does not hide the others."""
         ready = False
@@ -110,6 +115,29 @@ class QueuedEngine:
         """Vectors, when it is this request's turn."""
         async with self._turn(request, request, tally) as allowed:
             return await self._engine.embed(allowed, tally)
+
+    async def vectors_aside(self, texts: Sequence[str], tally: Tally) -> Embedded | None:
+        """Vectors for the box itself: they leave no model's box, and so cost nothing of the budgets.
+
+        Returns:
+            None: others need engine or memory now.
+        """
+        await self._room.learn()
+        if not self._room.spares(self.model_id):
+            return None
+        with self._admission.spare() as is_free:
+            if not is_free:
+                return None
+            async with self._room.use(self.model_id):
+                return await self._engine.embed({"input": list(texts)}, tally)
+
+    async def vector_of_question(self, text: str, tally: Tally) -> Sequence[float] | None:
+        """The same of a key's question, which waits for its turn, but not for the model to be loaded: None."""
+        await self._room.learn()
+        if self._room.tenant(self.model_id).presence is not Presence.LOADED:
+            return None
+        async with self._admission.slot(tally.key), self._room.use(self.model_id):
+            return (await self._engine.embed({"input": [text]}, tally)).vectors[0]
 
     async def count(self, request: dict[str, Any], tally: Tally) -> int:
         """Tokens, when it is this request's turn; a request of the budgets, which costs no tokens."""

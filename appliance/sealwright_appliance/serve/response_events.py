@@ -61,7 +61,7 @@ class ResponseReply:
         if self._search is None:
             return
         item = {"id": f"fs_{secrets.token_hex(16)}", "type": "file_search_call", "queries": [self._search.question]}
-        yield from self._begin(item | {"status": "in_progress", "results": None})
+        yield from self._begin(item | {"status": "in_progress", "results": None, "vectors": self._search.vectors})
         for state in ("in_progress", "searching", "completed"):
             yield self._of_item(f"response.file_search_call.{state}")
         if self._search.with_results:

@@ -22,7 +22,7 @@ from sealwright_policies.domains.chain import find_problems
 from sealwright_policies.domains.compiler.mounts import EVERY, INERT
 from sealwright_policies.domains.ownership import parse_signed_domain, verify_signed_domain
 from sealwright_policies.domains.reader import parse_domain
-from sealwright_policies.engines import EngineNeed, ReleaseEngines, parse_engines
+from sealwright_policies.engines import DocumentVectors, EngineNeed, ReleaseEngines, parse_engines
 from sealwright_policies.mounts import ReleaseMounts, parse_mounts
 from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow, parse_outflow
 from sealwright_policies.tcg.pcr import parse_selection
@@ -92,7 +92,9 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("workloads", parse_workloads, (document_bytes(plans),))
     said_of_mounts = ReleaseMounts(version=1, options={"medical": (*EVERY, *INERT), "lora": EVERY})
     yield Parser("mounts", parse_mounts, (document_bytes(said_of_mounts),))
-    needs = ReleaseEngines(version=1, models={"medical": EngineNeed(memory_mib=900, context=4096, token_bytes=65_536)})
+    need = EngineNeed(memory_mib=900, context=4096, token_bytes=65_536)
+    vectors = DocumentVectors(model="medical", passage_prefix="passage: ", question_prefix="query: ")
+    needs = ReleaseEngines(version=1, models={"medical": need}, documents=vectors)
     yield Parser("engines", parse_engines, (document_bytes(needs),))
     metrics = RunMetrics(version=1, metrics={"steps": 14.0, "loss_after": 0.25})
     yield Parser("run metrics", parse_metrics, (document_bytes(metrics),))

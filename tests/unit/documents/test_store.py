@@ -70,7 +70,7 @@ def test_passages_are_found_in_both_languages(store: DocumentStore, question: st
         question = "etformi"
     add(store, "guide.txt", GUIDE)
     add(store, "指南.txt", CHINESE)
-    found = store.search(question, 3)
+    found, _ = store.search(question, 3)
     assert [one.text for one in found[:1]] == ([] if first is None else [first])
     assert all(0 < one.score <= 1 for one in found)
     assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
@@ -78,7 +78,7 @@ def test_passages_are_found_in_both_languages(store: DocumentStore, question: st
 
 def test_a_question_of_any_length_is_looked_up(store: DocumentStore) -> None:
     add(store, "guide.txt", GUIDE)
-    assert store.search("blood sugar " + "word" * 100_000 + " 字" * 100_000, 50)
+    assert store.search("blood sugar " + "word" * 100_000 + " 字" * 100_000, 50)[0]
 
 
 def test_documents_are_listed_with_their_places(store: DocumentStore) -> None:
@@ -87,7 +87,7 @@ def test_documents_are_listed_with_their_places(store: DocumentStore) -> None:
         (second, "b.txt", 3, None), (first, "a.txt", 3, None),
     ]  # fmt: skip
     assert store.one(first).name == "a.txt"
-    assert [(one.document_id, one.paragraph) for one in store.search("儿童禁用", 1)] == [(second, 3)]
+    assert [(one.document_id, one.paragraph) for one in store.search("儿童禁用", 1)[0]] == [(second, 3)]
     paged = store.add("c.pdf", 9, [Passage("x", 7, 2)], 5)
     assert (paged.pages, paged.created, paged.size) == (7, 5, 9)
 
@@ -120,8 +120,8 @@ def test_what_is_deleted_is_in_no_file(store: DocumentStore, tmp_path: Path) -> 
     store.delete(gone)
     assert traces(tmp_path) == []
     assert {one.document_id for one in store.all()} == set(stays)
-    assert store.search(CANARY, 50) == []
-    assert store.search("blood sugar", 1)[0].text.startswith("Metformin")
+    assert store.search(CANARY, 50) == ([], None)
+    assert store.search("blood sugar", 1)[0][0].text.startswith("Metformin")
     with sqlite3.connect(tmp_path / DATABASE) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
