@@ -95,7 +95,8 @@ def test_without_the_engine_it_is_words_that_find(box: ServingBox, admin: openai
 
     def answered(question: str) -> Any:
         reply = admin.responses.create(model="random", input=question, tools=tools, max_output_tokens=4)
-        return reply.to_dict()["output"][0]
+        said: Any = reply.to_dict()
+        return said["output"][0]
 
     assert answered("my kid is feverish")["vectors"] == "used"
     box.engines["concepts"].stop()

@@ -21,7 +21,6 @@ from sealwright_appliance.documents.vectors import (
     QuestionVector,
     quantised,
     text_digest,
-    vector_bytes,
     vector_text,
 )
 from sealwright_policies.errors import FormatError
@@ -89,10 +88,12 @@ def test_until_all_have_vectors_it_is_said(store: DocumentStore) -> None:
 def test_vectors_of_two_models_are_never_compared(store: DocumentStore, tmp_path: Path) -> None:
     """The first word of another removes all, whatever their lengths, from the file as well."""
     add(store, "east", "north")
-    embed(store, {"east": tuple(range(1, 65)), "north": NORTH + (0.5,) * 61})
-    content = vector_bytes(vector_text(quantised(tuple(range(1, 65)))))
+    wide = tuple(float(number) for number in range(1, 65))
+    embed(store, {"east": wide, "north": NORTH + (0.5,) * 61})
+    content = quantised(wide)
     assert content in (tmp_path / DATABASE).read_bytes()
-    assert near(store, EAST, OTHER) == ([], VectorUse.UNAVAILABLE)
+    assert near(store, wide)[1] == VectorUse.USED
+    assert near(store, wide, OTHER) == ([], VectorUse.UNAVAILABLE)
     assert len(store.pending(OTHER, 9)) == 2
     assert content not in (tmp_path / DATABASE).read_bytes()
     assert [one.with_vectors for one in store.all()] == [0]

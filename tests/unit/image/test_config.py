@@ -9,6 +9,7 @@ import pytest
 
 from sealwright_image.config import load_config, parse_config
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.engines import DocumentVectors
 from sealwright_policies.errors import UsageError
 from sealwright_policies.toml_location import find_line
 from sealwright_testing.image_inputs import product_text
@@ -135,3 +136,16 @@ def test_lines_are_found_in_tables_and_arrays_of_tables() -> None:
     assert find_line(text, ("os", "packages", 0)) == 5
     assert find_line(text, ("payload", 1, "id")) == 9
     assert find_line(text, ("payload", 1, "kind")) == 8
+
+
+def test_the_model_for_documents_is_one_of_the_models() -> None:
+    table = '[documents]\nembeddings = "medical"\nquestion_prefix = "query: "\n\n[[payload]]'
+    text = product_text("medical").replace("[[payload]]", table, 1)
+    assert parse_config(text, FILE).documents == DocumentVectors(model="medical", question_prefix="query: ")
+    assert parse_config(product_text("medical"), FILE).documents is None
+    told = problem_of(text.replace('embeddings = "medical"', 'embeddings = "other"'))
+    assert (
+        f"line {text[: text.index('embeddings')].count(chr(10)) + 1}: documents.embeddings: no payload of kind model"
+        in told
+    )
+    assert "String should have at most 256" in problem_of(text.replace("query: ", "q" * 257))

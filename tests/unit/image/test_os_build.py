@@ -25,8 +25,10 @@ from sealwright_image.mkosi import (
     stage_extra_tree,
 )
 from sealwright_image.os_build import DEFAULT_KERNEL, OsConfig, SecureBootSigner
+from sealwright_image.os_part import vector_extension
 from sealwright_image.uki import UkiParts, command_line, signing_environment, ukify_argv
 from sealwright_policies.domains.compiler.units import ENGINE, LAUNCHER
+from sealwright_policies.engines import VECTOR_EXTENSION
 from sealwright_policies.errors import OperationError
 
 SIGNER = SecureBootSigner(Path("/keys/db.key"), Path("/keys/db.pem"))
@@ -114,13 +116,15 @@ def test_our_files_are_staged_without_caches_and_with_plain_modes(tmp_path: Path
     extra = tmp_path / "extra"
     files = {"/usr/lib/sealwright/landlock/engine@m.rules": b"abi 6\n", "/etc/apparmor.d/sealwright-engine-m": b""}
     staged = config(python_packages=(package,), engine=engine, shared_files={"product.json": b"{}"}, domain_files=files)
-    stage_extra_tree(staged, extra)
+    stage_extra_tree(dataclasses.replace(staged, vector_extension=vector_extension()), extra)
+    assert (extra / VECTOR_EXTENSION.lstrip("/")).read_bytes() == vector_extension().read_bytes()
     assert {
         str(path.relative_to(extra)): path.stat().st_mode & 0o777 for path in extra.rglob("*") if path.is_file()
     } == {
         "usr/lib/sealwright/python/sealwright_appliance/__main__.py": 0o644,
         "usr/lib/sealwright/python/sealwright_appliance/page.html": 0o644,
         "usr/lib/sealwright/bin/llama-server": 0o755,
+        VECTOR_EXTENSION.lstrip("/"): 0o644,
         "usr/lib/sealwright/firewall.nft": 0o644,
         "usr/lib/sealwright/landlock/engine@m.rules": 0o644,
         "usr/share/sealwright/product.json": 0o644,

@@ -107,6 +107,7 @@ def test_a_change_of_any_input_is_built_anew(room: Room, tmp_path: Path) -> None
         dataclasses.replace(room.config, shared_files={"product.json": b"[]"}),
         dataclasses.replace(room.config, domain_files={"/etc/apparmor.d/sealwright-engine-m": b"other"}),
         dataclasses.replace(room.config, workload_root_hashes=()),
+        dataclasses.replace(room.config, vector_extension=tmp_path / "engine"),
         dataclasses.replace(room.config, extra_tree=tmp_path / "cache"),
     ]
     for number, change in enumerate(changes, start=2):

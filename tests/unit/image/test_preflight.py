@@ -26,6 +26,7 @@ from sealwright_policies.errors import (
 )
 from sealwright_testing.domain_texts import serving_text
 from sealwright_testing.image_inputs import write_model, write_product, write_service, write_training
+from sealwright_testing.models.concept_gguf import write_concept_gguf
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +215,25 @@ def test_links_of_a_workload_stay_links_and_modes_are_those_that_a_box_needs(pro
     assert (stage / "link").readlink() == Path("lib/private")
     assert (stage / "program").samefile(folder / "program")
     assert stat.S_IMODE((folder / "own").stat().st_mode) == 0o700
+
+
+def named_for_documents(product: Path) -> None:
+    path = product / "product.toml"
+    path.write_text(path.read_text().replace("[[payload]]", '[documents]\nembeddings = "medical"\n\n[[payload]]', 1))
+
+
+def test_a_model_whose_vectors_may_not_leave_searches_no_documents(product: Path) -> None:
+    """They would lie on the customer's disk."""
+    named_for_documents(product)
+    write_concept_gguf(product / "medical.gguf")
+    check_inputs(config_of(product))
+    domain = domain_of(product)
+    domain.write_text(domain.read_text().replace("embeddings = true", "embeddings = false"))
+    with pytest.raises(UsageError, match="does not let vectors out"):
+        check_inputs(config_of(product))
+
+
+def test_a_model_that_makes_no_vectors_searches_no_documents(product: Path) -> None:
+    named_for_documents(product)
+    with pytest.raises(UsageError, match="no embedding model"):
+        check_inputs(config_of(product))

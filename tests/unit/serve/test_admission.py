@@ -233,3 +233,26 @@ def test_places_are_never_overdrawn_nor_lost(steps: list[tuple[str, str, int]]) 
         assert all(task.done() for name, (task, _) in scene.tasks.items() if name in scene.refused)
 
     run(test())
+
+
+def test_the_box_works_on_a_place_that_nobody_wants() -> None:
+    """One more stays free for whoever comes; nobody waits behind it, and it ends no request's turn."""
+
+    async def run() -> None:
+        scene = Scene()
+        running = [await scene.ask(LIGHT) for _ in range(PLACES - 2)]
+        with scene.admission.spare() as first, scene.admission.spare() as second:
+            assert (first, second) == (True, False)
+            assert scene.admission.running == PLACES - 1
+            whole = await scene.ask(THIRD, PLACES - 1)
+            assert whole not in scene.begun
+            with scene.admission.spare() as third:
+                assert not third
+        assert scene.admission.running == PLACES - 2
+        for name in running:
+            await scene.end(name)
+        assert whole in scene.begun
+        await scene.end(whole)
+        assert scene.admission.running == 0
+
+    asyncio.run(run())

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from sealwright_appliance.serve.engine_room import PAUSE_MOST_S, STAY_S, EngineRoom, Presence
+from sealwright_appliance.serve.engine_room import PAUSE_MOST_S, QUIET_S, STAY_S, EngineRoom, Presence
 from sealwright_appliance.serve.errors import ApiError
 
 
@@ -372,3 +372,27 @@ def test_a_renewal_while_it_is_loaded_comes_behind_and_one_that_fails_hangs_nobo
         assert stage.orders == ["+a", "-a", "+a", "-a"]
 
     played(play)
+
+
+def test_the_box_takes_no_room_that_requests_have_used_of_late() -> None:
+    """Its own work loads a model beside them, or when they have long been quiet; never while somebody waits."""
+
+    async def run() -> None:
+        stage = Stage(10, {"a": 6, "b": 6, "c": 4}, ("a",))
+        await stage.room.learn()
+        assert [stage.room.spares(one) for one in "abc"] == [True, False, True]
+        stage.clock.now += QUIET_S + 1
+        assert stage.room.spares("b")
+        async with stage.used("a"):
+            assert not stage.room.spares("b")
+        assert not stage.room.spares("b")
+        stage.clock.now += QUIET_S + 1
+        stage.hold.clear()
+        waiting = asyncio.create_task(stage.once("c"))
+        await settled()
+        assert not stage.room.spares("b")
+        stage.hold.set()
+        await waiting
+        assert stage.orders == ["+c"]
+
+    asyncio.run(run())
