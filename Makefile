@@ -94,7 +94,7 @@ fuzz-parsers:
 	@$(PYTHON) -m sealwright_testing.fuzz --minutes $(or $(MINUTES),10)
 fuzz-interfaces:
 	@$(PYTHON) -m sealwright_testing.interfaces --minutes $(or $(MINUTES),10)
-test-box-python: tools  ## unit tests of policies and appliance under the box's Python and packages
+test-box-python: python tools  ## unit tests of policies and appliance under the box's Python and packages
 	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
 test-integration: python tools server wheel license-server debian-server lm-eval  ## real swtpm, HTTPS, llama-server, PostgreSQL, servers that boot
 	@$(PYTEST) tests/integration
@@ -116,7 +116,7 @@ step-lint: python
 step-unit: python
 step-integration: python tools server wheel license-server debian-server lm-eval
 step-postgresql: python
-step-box-python: tools
+step-box-python: python tools
 step-models: python tools server training
 step-vm: python tools server trained
 step-%:

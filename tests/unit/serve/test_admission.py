@@ -236,7 +236,7 @@ def test_places_are_never_overdrawn_nor_lost(steps: list[tuple[str, str, int]]) 
 
 
 def test_the_box_works_on_a_place_that_nobody_wants() -> None:
-    """One more stays free for whoever comes; nobody waits behind it, and it ends no request's turn."""
+    """One more stays free for whoever comes; who has waited for it gets it as soon as the work is over."""
 
     async def run() -> None:
         scene = Scene()
@@ -244,15 +244,34 @@ def test_the_box_works_on_a_place_that_nobody_wants() -> None:
         with scene.admission.spare() as first, scene.admission.spare() as second:
             assert (first, second) == (True, False)
             assert scene.admission.running == PLACES - 1
-            whole = await scene.ask(THIRD, PLACES - 1)
-            assert whole not in scene.begun
-            with scene.admission.spare() as third:
-                assert not third
-        assert scene.admission.running == PLACES - 2
+        await scene.end(running.pop())
+        with scene.admission.spare() as first:
+            assert first
+            wide = await scene.ask(THIRD, PLACES - 1)
+            assert wide not in scene.begun
+        await _settled()
+        assert wide in scene.begun
+        assert scene.admission.running == PLACES
+        for name in (*running, wide):
+            await scene.end(name)
+        assert scene.admission.running == 0
+
+    asyncio.run(run())
+
+
+def test_the_box_does_not_work_while_somebody_waits() -> None:
+    """Though places are free, which are not enough for whoever waits."""
+
+    async def run() -> None:
+        scene = Scene()
+        running = [await scene.ask(LIGHT) for _ in range(PLACES - 2)]
+        wide = await scene.ask(THIRD, PLACES - 1)
+        assert scene.admission.waiting == 1
+        with scene.admission.spare() as is_free:
+            assert not is_free
         for name in running:
             await scene.end(name)
-        assert whole in scene.begun
-        await scene.end(whole)
-        assert scene.admission.running == 0
+        assert wide in scene.begun
+        await scene.end(wide)
 
     asyncio.run(run())
