@@ -17,13 +17,14 @@ RANKINGS = st.lists(st.lists(st.integers(1, 50), unique=True, max_size=20), min_
         ([[1, 2, 3]], [1, 2, 3]),
         ([[1, 2], [2, 3]], [2, 1, 3]),
         ([[1, 2], [3, 4]], [1, 3, 2, 4]),
+        ([[3, 4], [1, 2]], [3, 1, 4, 2]),
         ([[1, 2, 3], []], [1, 2, 3]),
         ([[1, 2, 3], [3, 2, 1]], [1, 3, 2]),
         ([[], []], []),
     ],
 )
 def test_what_stands_high_in_more_rankings_comes_first(rankings: list[list[int]], order: list[int]) -> None:
-    """Equals in the order of their numbers, so that the same question gets the same reply."""
+    """Equals as the rankings stand."""
     assert list(fused(rankings)) == order
 
 
