@@ -67,6 +67,8 @@ class EngineProcess:
     paths: Paths
     payload: PayloadStatus
     options: tuple[str, ...] = ()
+    launcher: tuple[str, ...] = ()
+    """What executes it; none: it is executed as it is, without a sandbox."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -95,7 +97,11 @@ class EngineProcess:
         variables = dict(line.split("=", 1) for line in self._environment().splitlines())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", *command(self.paths, self.payload, variables), *self.options],
+                [
+                    *("setpriv", "--pdeathsig", "KILL", *self.launcher),
+                    *(*command(self.paths, self.payload, variables), *self.options),
+                ],
+                cwd=self.paths.root,
                 env=os.environ | variables | {"LLAMA_ARG_ENDPOINT_METRICS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

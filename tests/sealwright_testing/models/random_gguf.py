@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -141,8 +142,14 @@ def _leaning(shape: RandomShape, pool: NDArray[np.uint8]) -> NDArray[np.float32]
     return leaning
 
 
-def write_random_gguf(path: Path, shape: RandomShape, *, seed: int = 0) -> None:
-    """Write a model with random weights; the same bytes for the same shape and seed."""
+def write_random_gguf(
+    path: Path, shape: RandomShape, *, seed: int = 0, change: Callable[[gguf.GGUFWriter], None] | None = None
+) -> None:
+    """Write a model with random weights; the same bytes for the same shape and seed.
+
+    Args:
+        change: what else becomes of metadata and tensor table before they are written.
+    """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     writer = gguf.GGUFWriter(partial, "llama")
     _add_metadata(writer, shape)
@@ -160,6 +167,8 @@ def write_random_gguf(path: Path, shape: RandomShape, *, seed: int = 0) -> None:
     lean = None if shape.word is None else f"blk.{shape.layers - 1}.attn_output.bias"
     if lean is not None:
         writer.add_tensor_info(lean, [shape.width], np.dtype(np.float32), 4 * shape.width)
+    if change is not None:
+        change(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
