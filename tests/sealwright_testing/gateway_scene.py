@@ -114,19 +114,17 @@ class Scene:
         engine: ScriptedEngine,
         said: dict[str, Any],
         ring: KeyRing,
+        queued: QueuedEngine,
     ) -> None:
         self.client = client
         self.admission = admission
         self.engine = engine
         self.said = said
         self.ring = ring
+        self.queued = queued
 
     async def chat(self, **change: Any) -> httpx.Response:
         return await self.client.post("/v1/chat/completions", json=HELLO | change, headers=AUTHORIZED)
-
-
-def _new_key(name: Annotated[str, Body()], admin_key: Annotated[str, Body()]) -> dict[str, str]:
-    return {"name": name, "api_key": "sw-new" if admin_key == ADMIN_KEY else ""}
 
 
 class KeyRing:
@@ -137,6 +135,8 @@ class KeyRing:
             {"name": "ward", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "admin": False, "created": 1},
             {"name": "admin", "sha256": hashlib.sha256(ADMIN_KEY.encode()).hexdigest(), "admin": True, "created": 2},
         ]
+        self.asked: list[dict[str, Any]] = []
+        """For new keys."""
         self.delays: list[asyncio.Event] = []
         """For the next answers."""
         self.revokes = asyncio.Event()
@@ -147,6 +147,10 @@ class KeyRing:
         if self.delays:
             await self.delays.pop().wait()
         return answer
+
+    async def make(self, asked: Annotated[dict[str, Any], Body()]) -> dict[str, str]:
+        self.asked.append(asked)
+        return {"name": asked["name"], "api_key": "sw-new" if asked["admin_key"] == ADMIN_KEY else ""}
 
     async def revoke(self, name: Annotated[str, Body()], admin_key: Annotated[str, Body()]) -> dict[str, str]:
         assert admin_key == ADMIN_KEY
@@ -176,7 +180,7 @@ async def scene(
     agent.get("/status")(lambda: said)
     agent.get("/engines")(lambda: {"running": ["medical"]})
     agent.get("/api-keys")(ring.all)
-    agent.post("/api-keys")(_new_key)
+    agent.post("/api-keys")(ring.make)
     agent.delete("/api-keys")(ring.revoke)
     agent.get("/outflow/keys")(lambda: states)
     agent.post("/outflow/keys")(lambda: {"counted": 0})
@@ -194,7 +198,7 @@ async def scene(
     own = Adapters(directory / "adapters.sock", {})
     app = create_app(box, engines, room, outflow, documents=Documents(directory / "documents.sock"), adapters=own)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
-        yield Scene(client, admission, engine, said, ring)
+        yield Scene(client, admission, engine, said, ring, engines["medical"])
     await box.close()
     server.should_exit = True
     await running

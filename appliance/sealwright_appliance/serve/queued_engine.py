@@ -145,13 +145,15 @@ class QueuedEngine:
             return await self._engine.count(request, tally)
 
     async def measure(self, request: dict[str, Any], tally: Tally) -> int:
-        """Tokens of a request that is still being made: it waits for its model, not for a place, and costs nothing.
+        """Tokens of a request that is still being made, when it is its turn; costs nothing.
+
+        Whoever asks holds no place: two requests that hold one and wait for another would wait for each other.
 
         Args:
             tally: of nothing else; it is thrown away.
         """
         require_room(request, await self.abilities(tally.key))
-        async with self._room.use(self.model_id):
+        async with self._admission.slot(tally.key), self._room.use(self.model_id):
             return await self._engine.count(request, tally)
 
     async def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ import pytest
 
 from sealwright_appliance.documents.formats import FILE_BYTES_MOST
 from sealwright_appliance.documents.refusals import SENTENCES, DocumentCode
+from sealwright_appliance.engines import PARALLEL_REQUESTS
 from sealwright_testing.document_files import (
     LAUGHS,
     LOOPING_PDF,
@@ -23,6 +26,7 @@ from sealwright_testing.document_files import (
     pdf_bomb,
     pdf_objects,
 )
+from sealwright_testing.running_box import wait_until
 from sealwright_testing.serving import ServingBox
 
 ASKED: dict[str, Any] = {
@@ -225,3 +229,43 @@ def test_what_a_search_does_not_take_is_a_400(client: openai.OpenAI, change: dic
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(**ASKED | {"input": "x"} | change)
     assert "canary" not in json.dumps(caught.value.body)
+
+
+def test_counting_a_questions_tokens_waits_its_turn_and_crowds_get_through(
+    admin: openai.OpenAI, client: openai.OpenAI, box: ServingBox
+) -> None:
+    """While another's replies have all places the engine is not asked; three times as many questions as there are
+    places are all answered, though each takes a place twice."""
+    upload(admin, "guide.txt", b"Metformin lowers blood sugar.")
+    question = ASKED | {"input": "What does metformin lower?"}
+    answered: list[str] = []
+
+    def ask() -> None:
+        answered.append(client.responses.create(**question).status or "")
+
+    client.responses.create(**question)  # its abilities are known now, which takes a place of its own
+    with ExitStack() as held:
+        for _ in range(PARALLEL_REQUESTS):
+            chunks = client.chat.completions.create(
+                model="random", messages=[{"role": "user", "content": "hello"}], max_tokens=20_000, stream=True
+            )
+            held.callback(chunks.close)
+            next(chunks)
+        asks = threading.Thread(target=ask)
+        asks.start()
+        wait_until(lambda: _waiting(box) == 1)
+        assert not answered
+    asks.join(60)
+    crowd = [threading.Thread(target=ask) for _ in range(3 * PARALLEL_REQUESTS)]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join(120)
+    assert set(answered) <= {"completed", "incomplete"}
+    assert len(answered) == 1 + len(crowd)
+
+
+def _waiting(box: ServingBox) -> int:
+    with box.http() as http:
+        told = http.get("/admin/load", headers={"Authorization": f"Bearer {box.admin_key}"}).raise_for_status().json()
+    return int(next(one for one in told["models"] if one["id"] == "random")["waiting"])

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sealwright_appliance.serve.box import REMEMBER_S, Box
 from sealwright_appliance.serve.errors import engine_unavailable
+from sealwright_appliance.serve.meter import Meter, Tally
 from sealwright_policies.outflow import OutflowPolicy, Reaction
 from sealwright_testing.gateway_scene import ADMINISTRATOR, AUTHORIZED, HELLO, SERVING, Scene, scene
 
@@ -170,6 +171,28 @@ def test_a_full_queue_is_a_429_with_a_time(short_tmp: Path) -> None:
             s.engine.hold.set()
             assert (await first).status_code == (await second).status_code == 200
             assert (await s.chat()).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_counting_for_a_request_that_is_being_made_waits_its_turn(short_tmp: Path) -> None:
+    """And gives its place back: what comes of it needs one itself."""
+
+    async def run() -> None:
+        async with scene(short_tmp, active=1) as s:
+            s.engine.hold.clear()
+            chat = asyncio.create_task(s.chat())
+            while not s.engine.asked:
+                await asyncio.sleep(0.01)
+            tally = Tally(Meter(), "medical", "ward")
+            counts = [asyncio.create_task(s.queued.measure({"messages": []}, tally)) for _ in range(2)]
+            while s.admission.waiting < len(counts):
+                await asyncio.sleep(0.01)
+            assert len(s.engine.asked) == 1
+            s.engine.hold.set()
+            assert (await chat).status_code == 200
+            assert await asyncio.gather(*counts) == [1, 1]
+            assert s.admission.running == 0
 
     asyncio.run(run())
 
