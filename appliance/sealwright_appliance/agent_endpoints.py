@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from sealwright_appliance.activation import FIRST_KEY_NAME, Activation, CustomerSecrets
 from sealwright_appliance.agent_by_file import ByFile, add_activation_by_file, add_renewal_by_file
 from sealwright_appliance.air_gap import AirGapError
-from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, KeyFile, KeyName
+from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, KeyEnd, KeyFile, KeyModels, KeyName
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.claim import ClaimError
 from sealwright_appliance.customer_evidence import EvidenceError
@@ -67,6 +67,8 @@ class NewKeyRequest(KeyRequest):
 
     admin: bool = False
     """Whether the new key is an administrator's too."""
+    models: KeyModels | None = None
+    expires: KeyEnd | None = None
 
 
 class NewKey(Document):
@@ -74,6 +76,8 @@ class NewKey(Document):
 
     name: str
     admin: bool
+    models: list[str] | None
+    expires: int | None
     api_key: str
 
 
@@ -147,8 +151,9 @@ def _add_api_keys(app: FastAPI, board: StatusBoard, api_keys: ApiKeys) -> None:
     @app.post("/api-keys")
     async def create_key(request: NewKeyRequest) -> NewKey:
         await run_in_threadpool(api_keys.require_admin, request.admin_key)
-        key = await run_in_threadpool(api_keys.create, request.name, admin=request.admin)
-        return NewKey(name=request.name, admin=request.admin, api_key=key)
+        named = request.model_dump(include={"admin", "models", "expires"})
+        key = await run_in_threadpool(api_keys.create, request.name, **named)
+        return NewKey(name=request.name, **named, api_key=key)
 
     @app.delete("/api-keys")
     async def revoke_key(request: KeyRequest) -> dict[str, str]:

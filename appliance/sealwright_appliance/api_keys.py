@@ -15,14 +15,18 @@ from pydantic import Field
 
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_policies.errors import SealwrightError, UsageError
-from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
+from sealwright_policies.wire.encoding import Document, Identifier, Sha256Hex, document_bytes, parse_json
 
 KEY_PREFIX = "sw-"
 KEY_BYTES = 32
 KEYS_MOST = 1000
-FILE_LIMIT = 1024 * 1024
+FILE_LIMIT = 4 * 1024 * 1024
+"""Bytes of as many keys as there may be, whose names and models are as long as they may be."""
 
 KeyName = Annotated[str, Field(min_length=1, max_length=64)]
+KeyModels = Annotated[list[Identifier], Field(min_length=1, max_length=32)]
+KeyEnd = Annotated[int, Field(ge=0, lt=1 << 40)]
+"""Seconds since the epoch, by the box's clock; with it the key lets nobody in."""
 
 
 class ApiKeyError(SealwrightError):
@@ -44,6 +48,10 @@ class StoredKey(Document):
     admin: bool
     created: int
     """Seconds since the epoch, by the box's clock."""
+    models: KeyModels | None = None
+    """Which it may ask; None: all."""
+    expires: KeyEnd | None = None
+    """None: never."""
 
 
 class KeyFile(Document):
@@ -85,15 +93,20 @@ class ApiKeys:
         """Whether there is a key of this name."""
         return any(held.name == name for held in self.load().keys)
 
-    def create(self, name: str, *, admin: bool) -> str:
+    def create(self, name: str, *, admin: bool, models: list[str] | None = None, expires: int | None = None) -> str:
         """Draw a key, keep its hash, return it.
 
         Raises:
-            UsageError: the name is taken, or there are too many keys.
+            UsageError: the name is taken, there are too many keys, or its end is over; or an administrator's is to
+                have an end or models: the last one could end, and nobody could make another.
         """
+        if admin and (models is not None or expires is not None):
+            raise UsageError("An administrator's key is for all models, and has no end.")
+        if expires is not None and expires <= self._now():
+            raise UsageError("The end of the key is over by the box's clock.")
         key = draw_api_key()
         with self._writing:
-            self._add(name, key, admin=admin)
+            self._add(name, key, admin=admin, models=models, expires=expires)
         return key
 
     def ensure(self, name: str, key: str, *, admin: bool) -> None:
@@ -123,13 +136,18 @@ class ApiKeys:
                 raise ApiKeyError(409, "LAST_ADMIN_KEY", sentence)
             self._write(left)
 
-    def _add(self, name: str, key: str, *, admin: bool) -> None:
+    def _add(
+        self, name: str, key: str, *, admin: bool, models: list[str] | None = None, expires: int | None = None
+    ) -> None:
         held = self.load().keys
         if any(other.name == name for other in held):
             raise UsageError(f"There is an API key named {name!r} already.")
         if len(held) >= KEYS_MOST:
             raise UsageError(f"There are {KEYS_MOST} API keys already; no more can be kept.")
-        self._write([*held, StoredKey(name=name, sha256=_digest(key), admin=admin, created=int(self._now()))])
+        made = StoredKey(
+            name=name, sha256=_digest(key), admin=admin, created=int(self._now()), models=models, expires=expires
+        )
+        self._write([*held, made])
 
     def _write(self, keys: list[StoredKey]) -> None:
         write_durably(self._path, document_bytes(KeyFile(keys=keys)))

@@ -126,9 +126,18 @@ class Box:
         """Names of all API keys, when they were made, and which are administrators'."""
         return self._ask("GET", "/admin/api-keys", admin_key=admin_key)
 
-    def create_api_key(self, admin_key: str, name: str, *, admin: bool) -> dict[str, Any]:
-        """Have a key made; the reply holds it, and nothing else ever does again."""
-        return self._ask("POST", "/admin/api-keys", {"name": name, "admin": admin}, admin_key=admin_key)
+    def create_api_key(
+        self, admin_key: str, name: str, *, admin: bool, models: list[str] | None = None, expires: int | None = None
+    ) -> dict[str, Any]:
+        """Have a key made; the reply holds it, and nothing else ever does again.
+
+        Args:
+            models: that it may ask; None: all.
+            expires: seconds since 1970, with which it lets nobody in.
+        """
+        bounds = {"models": models, "expires": expires}
+        asked = {"name": name, "admin": admin} | {bound: value for bound, value in bounds.items() if value is not None}
+        return self._ask("POST", "/admin/api-keys", asked, admin_key=admin_key)
 
     def revoke_api_key(self, admin_key: str, name: str) -> dict[str, Any]:
         """Have a key forgotten."""

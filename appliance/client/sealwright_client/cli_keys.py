@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sealwright_client.box import Box, connected
 from sealwright_client.cli_output import Commands, add_command, moment, print_result
@@ -32,6 +34,12 @@ def add_keys(commands: Commands) -> None:
         group, "create", _create, help_="make a key and print it, once", example=CREATE_EXAMPLE, more=ADMIN_KEY
     )
     create.add_argument("--admin", action="store_true", help="an administrator's, which makes and revokes others")
+    create.add_argument(
+        "--model", action="append", metavar="ID", help="which it may ask; may be repeated; without it, all"
+    )
+    create.add_argument(
+        "--expires", type=_behind, metavar="DATE", help="its last day, YYYY-MM-DD in UTC; without it, it has no end"
+    )
     revoke = add_command(
         group, "revoke", _revoke, help_="let a key in no more, at once", example=REVOKE_EXAMPLE, more=ADMIN_KEY
     )
@@ -61,16 +69,30 @@ def admin_key() -> str:
 def _list(arguments: argparse.Namespace) -> None:
     with administered(arguments) as (box, key):
         reply = box.api_keys(key)
-    lines = [
-        f"{moment(entry.get('created'))}  {'admin' if entry.get('admin') else '     '}  {entry.get('name')}"
-        for entry in reply.get("keys", [])
-    ]
-    print_result(arguments, reply, lines)
+    print_result(arguments, reply, [_line(entry) for entry in reply.get("keys", [])])
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    models, expires = entry.get("models"), entry.get("expires")
+    only = [f"only {', '.join(models)}"] if models else []
+    until = [f"until {moment(expires)}"] if expires is not None else []
+    bounds = f" ({'; '.join(only + until)})" if only or until else ""
+    return f"{moment(entry.get('created'))}  {'admin' if entry.get('admin') else '     '}  {entry.get('name')}{bounds}"
+
+
+def _behind(day: str) -> int:
+    """The end of a day, in seconds since 1970."""
+    try:
+        return int((datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=1)).timestamp())
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError("a day is YYYY-MM-DD") from None
 
 
 def _create(arguments: argparse.Namespace) -> None:
     with administered(arguments) as (box, key):
-        reply = box.create_api_key(key, arguments.name, admin=arguments.admin)
+        reply = box.create_api_key(
+            key, arguments.name, admin=arguments.admin, models=arguments.model, expires=arguments.expires
+        )
     print_result(arguments, reply, [str(reply.get("api_key"))])
 
 

@@ -64,7 +64,7 @@ def refused(code: AdapterCode, line: int | None = None) -> ApiError:
 
 def may_use(adapter: KeptAdapter, key: ApiKey) -> bool:
     """Whether an adapter is there for whoever shows a key."""
-    return key.admin or adapter.keys is None or key.name in adapter.keys
+    return key.may_ask(adapter.model) and (key.admin or adapter.keys is None or key.name in adapter.keys)
 
 
 class Adapters:

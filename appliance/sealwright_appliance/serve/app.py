@@ -7,7 +7,8 @@ comes from the agent (:mod:`.box`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
@@ -35,7 +36,7 @@ from sealwright_appliance.serve.flow_sending import FlowSending
 from sealwright_appliance.serve.gate import Counting, Gate
 from sealwright_appliance.serve.gateway_tls import GatewayTls
 from sealwright_appliance.serve.kept_conversations import add_conversation_routes
-from sealwright_appliance.serve.keys import ApiKey, authenticate, require_admin, shown_key
+from sealwright_appliance.serve.keys import ApiKey, authenticate, key_bounds, require_admin, shown_key
 from sealwright_appliance.serve.meter import Meter, MeterSender
 from sealwright_appliance.serve.metrics import CONTENT_TYPE, metrics_text
 from sealwright_appliance.serve.model_routes import add_model_routes
@@ -117,7 +118,7 @@ def create_app(
     add_support_route(app, box, partial(_loads, engines), recent or RecentLines())
     _add_load(app, box, engines, room)
     app.add_middleware(WarningHeader, box=box)
-    _add_key_routes(app, box)
+    _add_key_routes(app, box, {*engines, *(too_large or {})} - set(adapters.members.values()))
     add_conversation_routes(app, box)
     _add_metering_routes(app, box)
     add_air_gap_routes(app, box)
@@ -277,7 +278,7 @@ class WarningHeader:
         await self._app(scope, receive, with_warning if is_api else send)
 
 
-def _add_key_routes(app: FastAPI, box: Box) -> None:
+def _add_key_routes(app: FastAPI, box: Box, models: Collection[str]) -> None:
     """For administrators. A name is a parameter and not part of the address, since it may be any text."""
     admin_key = partial(_admin_key, box=box)
 
@@ -293,7 +294,8 @@ def _add_key_routes(app: FastAPI, box: Box) -> None:
         admin = asked.get("admin", False)
         if not isinstance(admin, bool):
             raise ApiError(400, "invalid_parameter", "admin: true or false.", param="admin")
-        return passed_on(await box.create_key(_key_name(asked.get("name")), shown, admin=admin))
+        new = {"name": _key_name(asked.get("name")), "admin": admin} | key_bounds(asked, models)
+        return passed_on(await box.create_key(new, shown))
 
     @app.delete("/admin/api-keys")
     async def revoke_key(request: Request) -> Response:
@@ -349,7 +351,7 @@ async def _admin_key(request: Request, box: Box) -> str:
 
 
 async def _authenticated(request: Request, box: Box) -> ApiKey:
-    return authenticate(request.headers.get("authorization"), await box.keys())
+    return authenticate(request.headers.get("authorization"), await box.keys(), time.time())
 
 
 def _key_name(value: object) -> str:

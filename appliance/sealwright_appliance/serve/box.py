@@ -160,9 +160,9 @@ class Box:
         """Bring the customer's order to destroy their data, which the agent checks itself."""
         return await self._ask("POST", "/wipe", json=order, params={"peer": peer}, timeout=FILE_TIMEOUT_S)
 
-    async def create_key(self, name: str, admin_key: str, *, admin: bool) -> httpx.Response:
+    async def create_key(self, asked: dict[str, Any], admin_key: str) -> httpx.Response:
         """Have the agent draw a key; it checks the administrator's itself."""
-        return await self._change("POST", "/api-keys", json={"name": name, "admin": admin, "admin_key": admin_key})
+        return await self._change("POST", "/api-keys", json=asked | {"admin_key": admin_key})
 
     async def revoke_key(self, name: str, admin_key: str) -> httpx.Response:
         """Have the agent forget a key; when this returns, no further request is let in with it."""

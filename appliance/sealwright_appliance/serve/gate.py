@@ -7,6 +7,7 @@ Key, form, lease, model, policy, signs of copying, in this order; budgets and pl
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
@@ -124,10 +125,10 @@ class Gate:
     """Models that this machine has not the memory for; in a sentence each."""
     adapters: Adapters
 
-    @property
-    def models(self) -> list[str]:
-        """What can be asked for by its own name; engines with adapters are asked for by their models'."""
-        return sorted(set(self.engines) - set(self.adapters.members.values()))
+    def models(self, key: ApiKey) -> list[str]:
+        """What a key may ask for by its own name; of others it hears nothing. Engines with adapters are asked for by
+        their models'."""
+        return sorted(one for one in set(self.engines) - set(self.adapters.members.values()) if key.may_ask(one))
 
     def forget_adapters(self, member: str) -> None:
         """Have an engine end that holds an adapter which is no more."""
@@ -140,7 +141,7 @@ class Gate:
         Raises:
             ApiError: 401.
         """
-        return authenticate(request.headers.get("authorization"), await self.box.keys())
+        return authenticate(request.headers.get("authorization"), await self.box.keys(), time.time())
 
     async def enter(
         self,
@@ -174,13 +175,14 @@ class Gate:
 
     async def _served(self, model: str, key: ApiKey) -> tuple[str, str | None]:
         """Which engine answers, and with which adapter."""
+        known = self.models(key)
         base, with_adapter, name = model.partition(SEPARATOR)
-        if base not in self.models and base not in self.too_large:
-            raise unknown_model(self.models)
+        if base not in known and not (base in self.too_large and key.may_ask(base)):
+            raise unknown_model(known)
         if not with_adapter:
             return base, None
         if (chosen := await self.adapters.chosen(base, name, key)) is None:
-            raise unknown_model(self.models)
+            raise unknown_model(known)
         return chosen.member, chosen.adapter_id
 
 

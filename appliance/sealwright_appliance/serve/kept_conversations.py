@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Request
@@ -96,7 +97,7 @@ def add_conversation_routes(app: FastAPI, box: Box) -> None:
 
     async def owner(request: Request) -> _Owner:
         header = request.headers.get("authorization")
-        authenticate(header, await box.keys())
+        authenticate(header, await box.keys(), time.time())
         return _Owner(shown_key(header))
 
     @app.get("/conversations")

@@ -55,7 +55,7 @@ def _add_models(app: FastAPI, gate: Gate) -> None:
         key, adapters = await gate.key(request), []
         with suppress(ApiError):
             adapters = [one for one in await gate.adapters.seen_by(key) if one.state is AdapterState.READY]
-        return sorted([*gate.models, *(f"{one.model}{SEPARATOR}{one.name}" for one in adapters)])
+        return sorted([*gate.models(key), *(f"{one.model}{SEPARATOR}{one.name}" for one in adapters)])
 
     @app.get("/v1/models")
     async def models(request: Request) -> dict[str, Any]:

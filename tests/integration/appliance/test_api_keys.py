@@ -46,7 +46,7 @@ def test_a_key_is_made_listed_and_revoked(running: RunningBox, admin_key: str) -
     assert models(running, made["api_key"]) == 200
     listed = keys(running, admin_key, "list")["keys"]
     assert [(key["name"], key["admin"]) for key in listed] == [(FIRST_KEY_NAME, True), (NAME, False)]
-    assert all(set(key) == {"name", "admin", "created"} for key in listed)
+    assert all(set(key) == {"name", "admin", "created", "models", "expires"} for key in listed)
     assert keys(running, made["api_key"], "list") == {"refused": "admin_key_required", "exit": 10}
     assert keys(running, made["api_key"], "revoke", FIRST_KEY_NAME) == {"refused": "admin_key_required", "exit": 10}
     assert keys(running, admin_key, "revoke", NAME) == {"revoked": NAME}
@@ -70,6 +70,23 @@ def test_a_key_that_the_claim_code_would_bring_back_is_not_revoked(running: Runn
     assert keys(running, second, "revoke", FIRST_KEY_NAME) == {"refused": "SECRETS_WAITING", "exit": 10}
     assert running.post("/activation/acknowledgement", claim_code=code).status_code == 200
     assert keys(running, second, "revoke", FIRST_KEY_NAME) == {"revoked": FIRST_KEY_NAME}
+
+
+def test_a_key_has_an_end_and_its_models_are_the_boxs(running: RunningBox, admin_key: str) -> None:
+    """The last day counts to its end in UTC; an administrator's has no bound, and no key begins behind its end."""
+    made = keys(running, admin_key, "create", NAME, "--expires", "2100-12-31")
+    assert (made["models"], made["expires"]) == (None, 4_133_980_800)
+    assert models(running, made["api_key"]) == 200
+    for words, refused in (
+        (("--expires", "2001-01-01"), "INVALID_REQUEST"),
+        (("--expires", "2100-12-31", "--admin"), "INVALID_REQUEST"),
+        (("--model", "canary"), "model_not_found"),
+    ):
+        assert keys(running, admin_key, "create", "other", *words) == {"refused": refused, "exit": 10}
+    assert keys(running, admin_key, "create", "other", "--expires", "tomorrow")["exit"] == 2
+    identified = ("--fingerprint", running.fingerprint)
+    listed = running.command("keys", "list", running.url, *identified, typed=f"{admin_key}\n")
+    assert f"{NAME} (until 2101-01-01 00:00 UTC)" in listed.stdout
 
 
 def test_people_read_names_and_minutes(running: RunningBox, admin_key: str) -> None:

@@ -125,6 +125,26 @@ def test_a_key_is_made_used_and_revoked(page: Page, box: ServingBox) -> None:
         assert client.get("/v1/models", headers=authorization).status_code == httpx.codes.UNAUTHORIZED
 
 
+def test_a_key_is_made_for_one_model_and_to_a_day(page: Page, box: ServingBox) -> None:
+    """Both stand in the list; an administrator's cannot have them, and the page says so."""
+    opened(page, box)
+    said = texts(page)
+    name = f"ward {time.time_ns()}"
+    page.locator("#name").fill(name)
+    page.locator("#key-models").select_option("random")
+    page.locator("#last-day").fill("2100-12-31")
+    page.locator("#name").press("Enter")
+    row = page.locator(key_row(page, name))
+    expect(row).to_have_count(1, timeout=PATIENCE_MS)
+    expect(row).to_contain_text("random")
+    expect(row).to_contain_text("2100")
+    authorization = {"Authorization": f"Bearer {page.locator('#made code').inner_text()}"}
+    with box.http() as client:
+        listed = client.get("/v1/models", headers=authorization).json()["data"]
+    assert [one["id"] for one in listed] == ["random"]
+    expect(page.locator(key_row(page, "ward"))).to_contain_text(said["administration.key.all_models"])
+
+
 def test_what_is_asked_first_can_be_declined(page: Page, box: ServingBox) -> None:
     """Nothing is revoked then."""
     opened(page, box)

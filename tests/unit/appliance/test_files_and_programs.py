@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, draw_api_key
+from sealwright_appliance.api_keys import KEYS_MOST, ApiKeyError, ApiKeys, KeyFile, StoredKey, draw_api_key
 from sealwright_appliance.files import read_file, write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_release, root_hash, with_variants
@@ -136,6 +136,38 @@ def test_a_revoked_key_is_gone_and_the_last_administrators_stays(tmp_path: Path)
     keys.require_admin(second)
     with pytest.raises(ApiKeyError):
         keys.require_admin(first)
+
+
+def test_a_key_may_have_models_and_an_end_and_an_administrators_neither(tmp_path: Path) -> None:
+    """Else the last administrator's could end; and a key is made whose end is to come."""
+    keys = ApiKeys(tmp_path / "api-keys.json", lambda: 100.0)
+    keys.create("ward", admin=False, models=["medical"], expires=101)
+    (stored,) = keys.load().keys
+    assert (stored.models, stored.expires) == (["medical"], 101)
+    with pytest.raises(UsageError, match="end of the key is over"):
+        keys.create("x", admin=False, expires=100)
+    for name, bound in (("y", {"models": ["medical"]}), ("z", {"expires": 101})):
+        with pytest.raises(UsageError, match="An administrator's key"):
+            keys.create(name, admin=True, **bound)
+    assert keys.load().keys == [stored]
+
+
+def test_keys_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    """They are for all models, and have no end."""
+    digest = "0" * 64
+    key = f'{{"name": "a", "sha256": "{digest}", "admin": true, "created": 1}}'
+    (tmp_path / "api-keys.json").write_text(f'{{"keys": [{key}]}}')
+    (stored,) = ApiKeys(tmp_path / "api-keys.json").load().keys
+    assert (stored.models, stored.expires) == (None, None)
+
+
+def test_as_many_keys_as_there_may_be_are_read_again(tmp_path: Path) -> None:
+    """With the longest names, and the most and longest models."""
+    models = [f"{number:064}" for number in range(32)]
+    one = StoredKey(name="a", sha256="0" * 64, admin=False, created=2**40, models=models, expires=2**39)
+    full = [one.model_copy(update={"name": chr(0x10000) * 60 + f"{at:04}"}) for at in range(KEYS_MOST)]
+    (tmp_path / "api-keys.json").write_bytes(document_bytes(KeyFile(keys=full)))
+    assert len(ApiKeys(tmp_path / "api-keys.json").load().keys) == KEYS_MOST
 
 
 def test_the_certificate_stays(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ const EVERY_MS = 15_000;
 const DAY_S = 86_400;
 const language = document.documentElement.lang;
 const number = (value) => new Intl.NumberFormat(language).format(value);
-const day = (seconds) => new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(new Date(1000 * seconds));
+const day = (seconds, timeZone) =>
+  new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone }).format(new Date(1000 * seconds));
 
 let key = null;
 
@@ -60,6 +61,7 @@ function showModels({ models }) {
   find("models").replaceChildren(...models.map((one) => row(one.id,
     one.presence === "out" ? say("administration.out") : say(one.ready ? "administration.ready" : "administration.loading"),
     `${number(one.running)} / ${number(one.places)}`, number(one.waiting))));
+  if (!find("key-models").length) find("key-models").append(...models.map((one) => element("option", one.id)));
 }
 
 // What is used of each budget, the fullest first.
@@ -101,6 +103,7 @@ function showUsage({ rows, aliases }) {
 function showKeys({ keys }) {
   find("keys").replaceChildren(...keys.map((one) => row(
     one.admin ? say("administration.key.of_admin", { name: one.name }) : one.name, day(one.created),
+    one.models?.join(", ") ?? say("administration.key.all_models"), one.expires ? day(one.expires - 1, "UTC") : "–",
     button(say("administration.key.revoke"), async () => {
       if (!confirm(say("administration.key.sure", { name: one.name }))) return;
       await told(`/admin/api-keys?${new URLSearchParams({ name: one.name })}`, { method: "DELETE" });
@@ -137,7 +140,12 @@ find("refresh").addEventListener("click", () => attempt(refresh));
 find("make").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(async () => {
-    const made = await told("/admin/api-keys", { method: "POST", body: { name: find("name").value.trim(), admin: find("admin").checked } });
+    const models = [...find("key-models").selectedOptions].map((one) => one.value);
+    const lastDay = find("last-day").valueAsNumber;  // its first moment, in UTC
+    const body = { name: find("name").value.trim(), admin: find("admin").checked };
+    if (models.length) body.models = models;
+    if (!Number.isNaN(lastDay)) body.expires = lastDay / 1000 + DAY_S;
+    const made = await told("/admin/api-keys", { method: "POST", body });
     find("make").reset();
     find("made").replaceChildren(say("administration.key.once", { name: made.name }), element("code", made.api_key));
     await refresh();
