@@ -197,22 +197,25 @@ def _build(world: World) -> None:
     vendor.write_product(bundled_models(ModelStore.load()), more_domains=CHAINED, peers=[PEERS])
     say("image")
     vendor.build(show=True)
-    say("test image")
-    _build_planted(world)
     vendor.start_service()
     try:
         vendor.import_release()
-        world.planted.import_release()
-        say("box: first boot, activation, restart, serving; meanwhile the release that does not chain")
+        say("box: first boot, activation, restart, serving; meanwhile test image and the release that does not chain")
         with ThreadPoolExecutor(1) as beside:
-            built = beside.submit(_build_unchained, world)
+            built = beside.submit(_build_others, world)
             activate_box(world, world.directory / "activated")
             built.result()
+        world.planted.import_release()
         world.unchained.import_release()
     finally:
         vendor.stop_service()
     (world.directory / "complete").touch()
     say("world complete")
+
+
+def _build_others(world: World) -> None:
+    _build_planted(world)
+    _build_unchained(world)
 
 
 def _build_planted(world: World) -> None:
