@@ -16,7 +16,7 @@ from sealwright_testing.scene import Scene
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
 
-pytestmark = [pytest.mark.vm, pytest.mark.redteam]
+pytestmark = [pytest.mark.vm, pytest.mark.redteam, pytest.mark.long]
 
 
 def started(scene: Scene, *devices: str) -> tuple[VirtualBox, UsbController]:
