@@ -92,6 +92,11 @@ class Paths:
         return self.run / "payloads"
 
     @property
+    def data_sets(self) -> Path:
+        """For each domain the data sets on the state volume, as workloads see them. Root's alone."""
+        return self.run / "data-sets"
+
+    @property
     def boot_result(self) -> Path:
         """What :mod:`.unlock` found and did."""
         return self.run / "boot.json"

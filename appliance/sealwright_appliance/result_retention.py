@@ -62,11 +62,16 @@ def is_over(path: Path, days: int, now: int) -> bool:
     return days_are_over(dated[0], now, days)
 
 
-def carry_date(source: Path, copy: Path) -> None:
+def since(path: Path) -> int | None:
+    """The date of a file as it is; None if it is new or changed."""
+    dated = _date(path)
+    return dated[0] if dated is not None and dated[1] == path.lstat().st_mtime_ns else None
+
+
+def put_date(copy: Path, at: int | None) -> None:
     """Let a copy be as old as what it was made of; one without a date is as new as its first look."""
-    dated = _date(source)
-    if dated is not None and dated[1] == source.lstat().st_mtime_ns:
-        os.setxattr(copy, SINCE, f"{dated[0]} {copy.lstat().st_mtime_ns}".encode("ascii"))
+    if at is not None:
+        os.setxattr(copy, SINCE, f"{at} {copy.lstat().st_mtime_ns}".encode("ascii"))
 
 
 def _forget(place: Path, days: int, now: int) -> None:

@@ -26,8 +26,10 @@ from sealwright_appliance.claim import Claim
 from sealwright_appliance.claim_counter import note_claim_counter, settle_claim
 from sealwright_appliance.console import Console, release_line, state_line
 from sealwright_appliance.customer_wipe import carry_out, is_ordered
+from sealwright_appliance.data_sets import bind_data_sets
 from sealwright_appliance.engines import open_models, placed, prepare_engines, room_here_mib
 from sealwright_appliance.files import write_durably
+from sealwright_appliance.flows.made_files import keep_made_files
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import MAPPER, Paths
 from sealwright_appliance.payloads import OpenedLease, open_stored_leases
@@ -112,6 +114,8 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     plans = load_workloads(paths) if result.state is BoxState.UNLOCKED else NO_WORKLOADS
     without_place = _open_results(paths, result, plans, console)
+    without_place |= _show_data_sets(paths, result, plans, console)
+    keep_made_files(paths, plans, int(now()), console.say)
     result = _with_engines(paths, _with_results(paths, result, plans, console, without_place), plans)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
@@ -131,6 +135,17 @@ def _open_results(paths: Paths, result: BootResult, plans: ReleaseWorkloads, con
     needed = {plans.workloads[name].domain for name in runnable(result.payloads, plans)}
     known = {path.stem for path in paths.domains.glob("*.json")}
     return ResultVolumes(paths.results, run, console.say).open(plans.results, needed, known)
+
+
+def _show_data_sets(paths: Paths, result: BootResult, plans: ReleaseWorkloads, console: Console) -> dict[str, str]:
+    """Data sets that came to the box, where workloads see them; domains whose workloads would run without."""
+    if result.state is not BoxState.UNLOCKED:
+        return {}
+    running = [plans.workloads[name] for name in runnable(result.payloads, plans)]
+    problems = bind_data_sets(paths, {domain for plan in running for domain in plan.files}, run)
+    for sentence in problems.values():
+        console.say(f"data sets: {sentence}")
+    return {plan.domain: problems[one] for plan in running for one in plan.files if one in problems}
 
 
 def _with_results(

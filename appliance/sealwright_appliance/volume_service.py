@@ -191,9 +191,7 @@ class VolumeService:
         over = [
             name
             for name, plan in plans.adapters.items()
-            if plan.domain in plans.results
-            and files[name].exists()
-            and is_over(files[name], plans.results[plan.domain].days, now)
+            if files[name].exists() and is_over(files[name], plan.days, now)
         ]
         closed: list[str] = []
         failures: list[str] = []

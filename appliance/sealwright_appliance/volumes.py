@@ -84,6 +84,14 @@ def mount(device: Path, mount_point: Path, file_system: str, options: str) -> Ar
     return ["mount", "--types", file_system, "--options", options, str(device), str(mount_point)]
 
 
+READ_ONLY_VIEW = "bind,ro,nodev,nosuid,noexec,nosymfollow"
+
+
+def bind(folder: Path, mount_point: Path) -> Argv:
+    """Show a folder, read-only, at another place, which whoever owns the folder cannot change."""
+    return ["mount", "--options", READ_ONLY_VIEW, str(folder), str(mount_point)]
+
+
 def unmount(mount_point: Path) -> Argv:
     """Unmount a file system."""
     return ["umount", str(mount_point)]

@@ -120,7 +120,7 @@ def prepare_workloads(
         paths: of the box.
         payloads: with their states.
         plans: what the verity root lets run.
-        without_place: domains whose volume for results is not there.
+        without_place: domains whose workloads have no volume for results, or do not see the data sets that they read.
 
     Raises:
         OperationError: the disk refuses.

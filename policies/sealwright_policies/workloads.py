@@ -31,12 +31,14 @@ class WorkloadPlan(Document):
     """Where its results lie."""
     reads: Annotated[tuple[Identifier, ...], Field(max_length=MOST)]
     """Payload ids of the models and data sets that it sees."""
+    files: Annotated[tuple[Identifier, ...], Field(max_length=MOST)] = ()
+    """Domains whose data sets on the state volume it sees."""
     metrics: bool = False
     """Whether the box's customer may see the metrics among them."""
 
 
 class AdapterPlan(Document):
-    """An adapter that a domain serves once a workload of it has written it."""
+    """An adapter that a domain serves once a workload of it has written it, or it came from another box."""
 
     domain: Identifier
     base: Identifier
@@ -46,7 +48,7 @@ class AdapterPlan(Document):
     own: Annotated[int, Field(ge=0, le=MOST)] = 0
     """How many the customer may have trained."""
     days: Annotated[int, Field(ge=0, lt=2**16)] = 0
-    """For how long one of these is kept."""
+    """For how long one is kept."""
 
 
 class ResultsPlan(Document):
@@ -55,6 +57,10 @@ class ResultsPlan(Document):
     mib: Annotated[int, Field(ge=1, lt=2**32)]
     days: Annotated[int, Field(ge=0, lt=2**16)]
     """For how long a file stays there."""
+    adapters: Annotated[tuple[Identifier, ...], Field(max_length=MOST)] = ()
+    """Member ids of adapters that the domain lets flow to another, once a workload has written them."""
+    results: Annotated[tuple[Identifier, ...], Field(max_length=MOST)] = ()
+    """Payload ids of the workloads whose results it lets flow."""
 
 
 class ReleaseWorkloads(Document):

@@ -182,10 +182,12 @@ class BoxFlows:
         """Let the customer put a file in; its id and the frame that comes next.
 
         Raises:
-            FlowError: there is no such domain, no room, or a file of that name.
+            FlowError: there is no such domain, no room, or a file of that name; it is an adapter.
             OperationError: the disk refuses.
         """
         self.own.load(order.domain)
+        if order.kind is FileKind.ADAPTER:
+            raise FlowError(403, "DOMAIN_FORBIDS", "An adapter is made in a box: an engine reads it, whatever it says.")
         file = DomainFile(
             version=1, domain=order.domain, kind=order.kind, name=order.name, digest=order.digest, size=order.size,
             at=self.receiver.side.now(),

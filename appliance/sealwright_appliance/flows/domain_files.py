@@ -30,6 +30,8 @@ ABOUT_LIMIT = 4096
 CONTENT, ABOUT, SINCE = "content", "about.json", "since.json"
 INCOMING, REMOVED = ".incoming", ".removed"
 FILES_MOST = 4096
+READABLE, SEARCHABLE = 0o444, 0o755
+"""A data set, by the workloads that :mod:`..data_sets` shows it to. The folders above are the agent's alone."""
 CHECKED_AT_ONCE = 256 * 1024 * 1024
 """Bytes: a check of the whole is made of pieces, between which others have their turn."""
 
@@ -46,7 +48,7 @@ class DomainFile(Document):
     at: Seconds
     """When it came, by the box's clock."""
     flow_id: FlowId | None = None
-    """With which flow it came; None: the customer put it in."""
+    """With which flow it came; None: the customer put it in, or a workload of this box made it."""
 
 
 class RunningDigest:
@@ -118,6 +120,10 @@ class DomainFiles:
         except OSError as error:
             raise OperationError(f"{path} cannot be read: {error.strerror}.") from None
 
+    def placed(self) -> list[HeldFile]:
+        """All files that are whole; what cannot be read is passed over."""
+        return list(self._read("*/*/*"))
+
     def incoming(self, transfer_id: str, file: DomainFile) -> IncomingFile:
         """A file that is being written; one that was begun is gone on with.
 
@@ -163,13 +169,22 @@ class DomainFiles:
         Raises:
             OperationError: the disk refuses.
         """
-        path = held.folder / SINCE
+        seen = self.seen(held)
+        if seen is None:
+            date(held.folder, now)
+            return now
+        return seen
+
+    def seen(self, held: HeldFile) -> int | None:
+        """The same; None if it never was or nobody can tell any more.
+
+        Raises:
+            OperationError: the disk refuses.
+        """
         try:
-            seen = parse_json(FirstSeen, read_file(path, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT)
+            return parse_json(FirstSeen, read_file(held.folder / SINCE, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT).at
         except FormatError:
-            seen = FirstSeen(version=1, at=now)
-            write_durably(path, document_bytes(seen))
-        return seen.at
+            return None
 
     def remove(self, held: HeldFile) -> None:
         """Remove a file, so that after a crash it is there or is not.
@@ -213,7 +228,7 @@ class DomainFiles:
             raise FlowError(507, "NO_ROOM", f"A box keeps {FILES_MOST} files of domains at most.")
 
     def _all(self) -> Iterator[DomainFile]:
-        yield from (held.file for held in self._read("*/*/*"))
+        yield from (held.file for held in self.placed())
 
     def _read(self, folders: str) -> Iterator[HeldFile]:
         for path in self.root.glob(f"{folders}/{ABOUT}"):
@@ -327,6 +342,9 @@ class IncomingFile:
             return
         try:
             self.place.parent.mkdir(parents=True, exist_ok=True)
+            if self.file.kind is FileKind.DATA_SET:
+                (self.folder / CONTENT).chmod(READABLE)
+                self.folder.chmod(SEARCHABLE)
             sync_directory(self.folder)
             self.folder.rename(self.place)
             sync_directory(self.place.parent)
@@ -336,6 +354,15 @@ class IncomingFile:
     def drop(self) -> None:
         """Forget what was received."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def date(folder: Path, at: int) -> None:
+    """Let a file's days count from then.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
+    write_durably(folder / SINCE, document_bytes(FirstSeen(version=1, at=at)))
 
 
 def _no_room(size: int) -> FlowError:

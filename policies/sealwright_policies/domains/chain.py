@@ -213,7 +213,7 @@ def _trained_twice(files: Iterable[DomainFile]) -> Iterator[Problem]:
 
 
 def readable(known: Mapping[str, DomainFile], name: str) -> tuple[DomainFile, ...]:
-    """The domains whose members a domain's programs may read: itself and those that it takes ``raw``."""
+    """The domains whose members and data sets a domain's programs may read: itself and those that it takes ``raw``."""
     source = known[name]
     above = (one.source for one in source.domain.chain if "raw" in one.forms and one.source in known)
     return (source, *(known[one] for one in above))

@@ -17,7 +17,7 @@ from sealwright_policies.appraisal.reference_values import version_key
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.endpoints import Transport
 from sealwright_policies.domains.limits import ENFORCERS, LIMITS
-from sealwright_policies.domains.model import Answers, Counter, Domain, Form, Opening, Retention
+from sealwright_policies.domains.model import Answers, Counter, Domain, Form, MemberKind, Opening, Retention
 from sealwright_policies.domains.orders import listed, said
 from sealwright_policies.domains.reader import DomainFile, Location
 from sealwright_policies.errors import UsageError
@@ -27,6 +27,7 @@ from sealwright_policies.tpm_tier import TpmTier
 USAGE: Final = {
     "egress": "HOST:PORT[/udp]",
     "flow": "DOMAIN FORM",
+    "read": "DOMAIN",
     "run": "engine | writable_code | WORKLOAD",
     "open": "VERSION TIER [FEATURE]...",
     "return": "completions | embeddings | logprobs N | tokens_per_request N | tokens_per_day N | requests_per_minute N",
@@ -132,11 +133,31 @@ def _flow(domains: Domains, source: DomainFile, words: list[str]) -> list[Ground
     taker = domains.by_name.get(target)
     if taker is None:
         raise UsageError(f"there is no domain {target!r} here")
+    return [*grounds, _taken(taker, source.domain.name, form)]
+
+
+def _read(domains: Domains, source: DomainFile, words: list[str]) -> list[Ground]:
+    """Whether workloads of a domain see members and data sets of another, or of its own."""
+    (target,) = words
+    if target != source.domain.name:
+        above = domains.by_name.get(target)
+        if above is None:
+            raise UsageError(f"there is no domain {target!r} here")
+        return [_own_workloads(source), _let_go(above, source.domain.name, Form.RAW), _taken(source, target, Form.RAW)]
+    return [_own_workloads(source)]
+
+
+def _own_workloads(source: DomainFile) -> Ground:
+    own = [one.id for one in source.domain.members(MemberKind.WORKLOAD) if one.id in source.domain.run.workloads]
+    return _ground(source, ("run", "workloads"), bool(own), f"of its own workloads {listed(own)}")
+
+
+def _taken(taker: DomainFile, name: str, form: Form) -> Ground:
     for index, chain in enumerate(taker.domain.chain):
-        if chain.source == source.domain.name:
-            sentence = f"takes {listed(chain.forms)} from {chain.source}"
-            return [*grounds, _ground(taker, ("chain", index, "forms"), form in chain.forms, sentence)]
-    return [*grounds, _ground(taker, ("chain",), False, f"takes nothing from {source.domain.name}")]
+        if chain.source == name:
+            sentence = f"takes {listed(chain.forms)} from {name}"
+            return _ground(taker, ("chain", index, "forms"), form in chain.forms, sentence)
+    return _ground(taker, ("chain",), False, f"takes nothing from {name}")
 
 
 def _let_go(source: DomainFile, target: str, form: Form) -> Ground:
@@ -210,6 +231,7 @@ def _value(value: Any) -> str:
 _ANSWERS: Final[dict[str, Callable[[Domains, DomainFile, list[str]], list[Ground]]]] = {
     "egress": _egress,
     "flow": _flow,
+    "read": _read,
     "run": _run,
     "open": _open,
     "return": _return,

@@ -140,12 +140,14 @@ def owner_key_id(manifest: Manifest, domain: str) -> bytes | None:
 def require_owners(manifest: Manifest, payload_id: str, plan: WorkloadPlan) -> None:
     """Demand that each owner of what a workload reads, and of where its results lie, lets it run.
 
-    That the owner has signed its image, too, :func:`verify_owners` has seen to.
+    It reads payloads, and data sets that came to the box. That the owner has signed its image, too,
+    :func:`verify_owners` has seen to.
 
     Raises:
         VerificationError: OWNER_UNSIGNED.
     """
-    places = {one.domain for one in manifest.payloads if one.payload_id in plan.reads} | {plan.domain}
+    places = {one.domain for one in manifest.payloads if one.payload_id in plan.reads}
+    places |= {plan.domain, *plan.files}
     for summary in manifest.domains:
         if summary.name in places and summary.signed is not None:
             domain = parse_canonical_form(summary.signed.canonical_form)

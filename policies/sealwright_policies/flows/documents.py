@@ -41,6 +41,20 @@ class FileKind(StrEnum):
 
 _FORMS = {FileKind.DATA_SET: Form.RAW, FileKind.ADAPTER: Form.ADAPTER, FileKind.RESULTS: Form.RESULTS}
 
+MADE_ENDINGS = {FileKind.ADAPTER: ".gguf", FileKind.RESULTS: ".results"}
+"""Of what workloads write, and of the files that it becomes."""
+MADE_DIGITS = 16
+
+
+def made_name(member: str, kind: FileKind, digest: str) -> str:
+    """Name of a file that was made of what a workload wrote: nothing in it is of the workload's choosing.
+
+    Args:
+        member: id of an adapter, or of the workload.
+        digest: SHA-256 of the file, hexadecimal.
+    """
+    return f"{member}-{digest[:MADE_DIGITS]}{MADE_ENDINGS[kind]}"
+
 
 class FlowSide(Document):
     """One box, as the terms name it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance import volume_service
+from sealwright_appliance.flows.domain_files import DomainFiles
+from sealwright_appliance.flows.made_files import keep_made_files
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import SINCE, forget_results
 from sealwright_appliance.result_volumes import ResultVolumes
@@ -17,9 +20,11 @@ from sealwright_appliance.run import ToolError
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_appliance.volume_service import VolumeService
 from sealwright_policies.errors import OperationError
+from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, ResultsPlan
+from sealwright_testing.laid_files import lay_in
 from sealwright_testing.state_disk import FILL, as_workload, mounted_state
 
 START = 1_800_000_000
@@ -143,7 +148,10 @@ class Systemd:
 def test_an_adapter_is_served_no_longer_than_its_days(paths: Paths) -> None:
     """As old as the file that it was made of; that a workload has changed this meanwhile makes it no younger."""
     plans = ReleaseWorkloads(
-        version=1, workloads={}, adapters={"tuned": AdapterPlan(domain="training", base="medical")}, results=PLANS
+        version=1,
+        workloads={},
+        adapters={"tuned": AdapterPlan(domain="training", base="medical", days=2)},
+        results=PLANS,
     )
     paths.workload_plans.parent.mkdir(parents=True)
     paths.workload_plans.write_bytes(document_bytes(plans))
@@ -173,12 +181,52 @@ def test_an_adapter_is_served_no_longer_than_its_days(paths: Paths) -> None:
     assert not source.exists()
 
 
+def test_what_was_made_of_a_result_goes_with_it_and_is_not_made_again(paths: Paths) -> None:
+    """By the calendar of the first, whenever the box was started; the same look takes both."""
+    results = {"training": ResultsPlan(mib=4, days=2, adapters=("tuned",))}
+    plans = ReleaseWorkloads(version=1, workloads={}, results=results)
+    source, files = paths.results / "training/tuned.gguf", DomainFiles(paths.domain_files)
+    as_workload(source.parent, 'open("tuned.gguf", "wb").write(b"GGUF")')
+    looked(paths, 0)
+    keep_made_files(paths, plans, START, print)
+    (made,) = files.placed()
+    assert files.seen(made) == START
+    as_workload(source.parent, 'open("tuned.gguf", "wb").write(b"another")')
+    keep_made_files(paths, plans, START, print)
+    later = [one for one in files.placed() if one.folder != made.folder]
+    assert [files.seen(one) for one in later] == [None]  # not looked at since it was changed
+
+
+def test_an_adapter_that_came_is_as_old_as_its_file(paths: Paths) -> None:
+    files, digest = DomainFiles(paths.domain_files), hashlib.sha256(b"GGUF").hexdigest()
+    name = made_name("tuned", FileKind.ADAPTER, digest)
+    lay_in(files, "training", name, b"GGUF", kind=FileKind.ADAPTER, flow_id="0a" * 16)
+    (came,) = files.placed()
+    files.since(came, START)
+    plans = ReleaseWorkloads(
+        version=1, workloads={}, adapters={"tuned": AdapterPlan(domain="training", base="medical", days=2)}
+    )
+    paths.workload_plans.parent.mkdir(parents=True)
+    paths.workload_plans.write_bytes(document_bytes(plans))
+    model = PayloadStatus(
+        payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
+    )
+    assert [one.payload_id for one in lay_out_adapters(paths, [model], plans, print)] == ["tuned"]
+    service = VolumeService(paths, Systemd())
+    assert service.forget(START + DAY_S) == ()
+    assert service.forget(START + 2 * DAY_S) == ("tuned",)
+    assert not (paths.payloads / "tuned/adapter.gguf").exists()
+
+
 def test_that_an_adapter_is_closed_is_told_though_results_cannot_be_removed(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody else would tell the agent; what failed is told at the next look."""
     plans = ReleaseWorkloads(
-        version=1, workloads={}, adapters={"tuned": AdapterPlan(domain="training", base="medical")}, results=PLANS
+        version=1,
+        workloads={},
+        adapters={"tuned": AdapterPlan(domain="training", base="medical", days=2)},
+        results=PLANS,
     )
     paths.workload_plans.parent.mkdir(parents=True)
     paths.workload_plans.write_bytes(document_bytes(plans))

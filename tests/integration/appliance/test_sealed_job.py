@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from sealwright_appliance import unlock as unlock_module
 from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.status import BootResult, PayloadState
 from sealwright_appliance.unlock import PCR_EXTEND
-from sealwright_appliance.volumes import READ_WRITE
+from sealwright_appliance.volumes import READ_ONLY_VIEW, READ_WRITE
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.mounts import ReleaseMounts
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import ReleaseWorkloads, ResultsPlan, WorkloadPlan
@@ -24,7 +28,7 @@ from sealwright_testing.simulated_disk import Disk
 PLANS = ReleaseWorkloads(
     version=1,
     workloads={
-        "lora": WorkloadPlan(domain="training", reads=("medical", "records")),
+        "lora": WorkloadPlan(domain="training", reads=("medical", "records"), files=("records", "training")),
         "unused": WorkloadPlan(domain="training", reads=("unread",)),
     },
     results={"training": ResultsPlan(mib=4, days=0)},
@@ -89,7 +93,7 @@ def test_a_data_set_is_opened_behind_the_workload_that_reads_it(disk: Disk, monk
     assert disk.keys[-2:] == [keys[ROOT_HASHES["lora"]], keys[ROOT_HASHES["records"]]]
     assert keys[ROOT_HASHES["unread"]] not in disk.keys
     options = {
-        argv[-1].rpartition("/")[2]: argv[argv.index("--options") + 1] for argv in disk.seen if argv[0] == "mount"
+        argv[-1].rpartition("/")[2]: argv[argv.index("--options") + 1] for argv in disk.seen if "--types" in argv
     }
     assert options["records"] == "ro,nodev,nosuid,noexec,nosymfollow"
     assert options["lora"] == "ro,nodev,nosuid"
@@ -107,6 +111,49 @@ def test_a_data_set_is_opened_behind_the_workload_that_reads_it(disk: Disk, monk
     assert disk.seen[mounted][:5] == ["mount", "--types", "ext4", "--options", f"loop,{READ_WRITE}"]
     assert stat.S_IMODE(paths.results.stat().st_mode) == 0o700
     assert "payload unread: NOT_RUN: No workload that may read it is open." in disk.console.read_text()
+
+
+def test_data_sets_that_came_are_shown_once_nothing_unseals_and_before_they_are_the_agents(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted(disk, monkeypatch, PLANS)
+    paths = disk.box.paths
+    shown = [number for number, argv in enumerate(disk.seen) if READ_ONLY_VIEW in argv]
+    assert disk.programs().index(PCR_EXTEND.rpartition("/")[2]) < shown[0]
+    assert [disk.seen[number][-2:] for number in shown] == [
+        [str(paths.domain_files / domain / "data-set"), str(paths.data_sets / domain)]
+        for domain in ("records", "training")
+    ]
+
+
+def test_what_a_workload_wrote_becomes_a_file_before_there_is_an_agent(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once nothing unseals any more: it was written by who has read sealed data."""
+    results = {"training": ResultsPlan(mib=4, days=0, adapters=("tuned",))}
+    booted(disk, monkeypatch, PLANS.model_copy(update={"results": results}))
+    paths = disk.box.paths
+    (paths.results / "training/tuned.gguf").write_bytes(b"GGUF")
+    seen: list[list[str]] = []
+
+    def give(_: object) -> None:
+        seen.extend([[one.name for one in DomainFiles(paths.domain_files).all_files()], disk.programs()])
+
+    monkeypatch.setattr(unlock_module, "give_to_agent", give)
+    disk.boot(monkeypatch)
+    made, programs = seen
+    assert made == [made_name("tuned", FileKind.ADAPTER, hashlib.sha256(b"GGUF").hexdigest())]
+    assert PCR_EXTEND.rpartition("/")[2] in programs
+
+
+def test_a_workload_does_not_run_without_data_sets_that_it_reads(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would train on nothing; who looks at the box's status learns why."""
+    disk.missing = {str(disk.box.paths.data_sets / "records")}
+    result = booted(disk, monkeypatch, PLANS)
+    assert names(disk.box.paths.workloads) == []
+    (workload,) = result.workloads
+    assert "mount failed" in workload.sentence
+    assert "sealwright: data sets: mount failed" in disk.console.read_text()
 
 
 @pytest.mark.parametrize(

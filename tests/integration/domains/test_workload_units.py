@@ -16,6 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_appliance import volumes
+from sealwright_appliance.data_sets import bind_data_sets
+from sealwright_appliance.flows.domain_files import DomainFiles
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.run import run as execute
 from sealwright_image.compiler import compile_static
 from sealwright_image.confinement import POLICIES
 from sealwright_image.firewall import firewall_rules
@@ -23,6 +28,7 @@ from sealwright_image.mkosi import DEFINITIONS
 from sealwright_image.run import Tools
 from sealwright_policies.domains.compiler import compile_units
 from sealwright_testing.domain_texts import domain_text, verified
+from sealwright_testing.laid_files import lay_in
 from sealwright_testing.sealed_job import CALLS, DOMAINS, NO_SOCKET, OTHER_HOST, OWN_HOST, ROWS, SOURCE
 from sealwright_testing.tools_root import ToolsRoot
 
@@ -40,6 +46,14 @@ CONTAINER = (
     "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
 )
 USERS = ("sealwright-agent", "sealwright-gateway", "systemd-timesync", "systemd-network")
+COHORT = b"patient 17, ward 3\n"
+COHORTS = {
+    "cohort": str(len(COHORT)),
+    "change-cohort": "EACCES",
+    "read-what-is-known-of-cohort": "EACCES",
+    "mounted-cohorts": "ro nodev nosuid noexec",
+}
+"""What comes of it in the workload of its domain; in another one there is nothing of it."""
 REPORT_S = 120.0
 """Until both have written what they have to say."""
 ECHO = """
@@ -64,8 +78,9 @@ def run(*command: str | Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory, launcher: Path) -> Path:
-    """What a box has of two workloads and a data set, by its paths; results are bound from beside it."""
+def box(tmp_path_factory: pytest.TempPathFactory, launcher: Path) -> Iterator[Path]:
+    """What a box has of two workloads, a data set, and one that came to it, by its paths; results are bound from beside
+    it."""
     top = tmp_path_factory.mktemp("workloads")
     texts = [domain_text(name, "confidential", more) for name, more in DOMAINS.items()]
     files = dict(compile_units(verified(texts)))
@@ -83,7 +98,26 @@ def box(tmp_path_factory: pytest.TempPathFactory, launcher: Path) -> Path:
         for folder in MOUNTED:
             (top / "run/sealwright/payloads" / name / folder).mkdir(parents=True)
         compile_static(SOURCE, top / "run/sealwright/payloads" / name / "program", Tools())
-    return top
+    paths = Paths(root=top)
+    lay_in(DomainFiles(paths.domain_files), "counting-job", "cohort-7.csv", COHORT)
+    assert bind_data_sets(paths, WORKLOADS.values()) == {}
+    try:
+        yield top
+    finally:
+        for domain in WORKLOADS.values():
+            execute(volumes.unmount(paths.data_sets / domain))
+
+
+@contextmanager
+def places(folder: Path) -> Iterator[None]:
+    """For results, as large as a box makes them: the workloads write until they may not."""
+    with ExitStack() as mounted:
+        for domain in WORKLOADS.values():
+            place = folder / "results" / domain
+            place.mkdir(parents=True)
+            run("mount", "-t", "tmpfs", "-o", "size=16M,mode=1777", "results", place)
+            mounted.callback(run, "umount", place)
+        yield
 
 
 @contextmanager
@@ -121,9 +155,6 @@ def load_rules(box: Path, folder: Path, network: str) -> None:
 
 def reports(box: Path, folder: Path, network: str) -> dict[str, dict[str, str]]:
     """Start both workloads in a container; what each has written, by name."""
-    for domain in WORKLOADS.values():
-        (folder / "results" / domain).mkdir(parents=True)
-        (folder / "results" / domain).chmod(0o1777)
     line = [
         *CONTAINER,
         f"--directory={ToolsRoot.find().path}",
@@ -148,16 +179,18 @@ def reports(box: Path, folder: Path, network: str) -> dict[str, dict[str, str]]:
 
 
 def test_a_workload_reaches_the_host_of_its_domain_and_no_other(box: Path, tmp_path: Path) -> None:
-    with networks() as network:
+    with places(tmp_path), networks() as network:
         load_rules(box, tmp_path, network)
         found = reports(box, tmp_path, network)
     assert {name: found["stranger"][name] for name in CALLS if found["stranger"][name] not in CALLS[name]} == {}
     assert {found["counting"][name] for name in CALLS} == {NO_SOCKET}
+    assert {name: found["counting"][name] for name in COHORTS} == COHORTS
+    assert {found["stranger"][name] for name in COHORTS} == {"ENOENT"}
 
 
 def test_without_the_packet_filter_it_reaches_all_but_other_tcp_ports(box: Path, tmp_path: Path) -> None:
     """The control. Who has no egress reaches nothing even so."""
-    with networks() as network:
+    with places(tmp_path), networks() as network:
         found = reports(box, tmp_path, network)
     sent = ("cast-other-port", "call-other-host", "cast-other-host", "ask-name-server", "ask-resolver")
     assert {name: found["stranger"][name] for name in sent} == dict.fromkeys(sent, "done")

@@ -75,11 +75,11 @@ def test_nobody_is_taken_who_is_not_expected(boxes: Boxes, tmp_path: Path) -> No
 
 
 def test_a_form_that_is_not_let_go_does_not_leave(boxes: Boxes, tmp_path: Path) -> None:
-    path = tmp_path / "weights.gguf"
-    path.write_bytes(b"weights")
-    boxes.storage.said("import", "records", path, "--kind", "adapter")
+    path = tmp_path / "report.csv"
+    path.write_bytes(b"area,0.91")
+    boxes.storage.said("import", "records", path, "--kind", "results")
     boxes.expect()
-    refused = boxes.send("weights.gguf", "--kind", "adapter")
+    refused = boxes.send("report.csv", "--kind", "results")
     assert refused.returncode == 10
     assert "DOMAIN_NOT_CHAINED" in refused.stderr
 

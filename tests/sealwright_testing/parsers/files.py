@@ -32,6 +32,7 @@ from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import (
     AdapterPlan,
     ReleaseWorkloads,
+    ResultsPlan,
     RunMetrics,
     WorkloadPlan,
     parse_metrics,
@@ -86,9 +87,12 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("signed domain", lambda raw: verify_signed_domain(parse_signed_domain(raw)), (word,))
     said = ReleaseOutflow(version=1, models={"medical": OutflowPolicy(top_logprobs=2)})
     yield Parser("outflow", parse_outflow, (document_bytes(said),))
-    plan = WorkloadPlan(domain="training", reads=("medical", "records"), metrics=True)
-    adapter = AdapterPlan(domain="training", base="medical")
-    plans = ReleaseWorkloads(version=1, workloads={"lora": plan}, adapters={"tuned": adapter})
+    plan = WorkloadPlan(domain="training", reads=("medical", "records"), files=("training",), metrics=True)
+    adapter = AdapterPlan(domain="training", base="medical", days=30)
+    results = ResultsPlan(mib=64, days=30, adapters=("tuned",), results=("lora",))
+    plans = ReleaseWorkloads(
+        version=1, workloads={"lora": plan}, adapters={"tuned": adapter}, results={"training": results}
+    )
     yield Parser("workloads", parse_workloads, (document_bytes(plans),))
     said_of_mounts = ReleaseMounts(version=1, options={"medical": (*EVERY, *INERT), "lora": EVERY})
     yield Parser("mounts", parse_mounts, (document_bytes(said_of_mounts),))

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define RUN "/run/sealwright"
+#define COHORTS RUN "/data-sets/counting-job"
 #define RESULTS "/var/lib/sealwright/results/"
 #define OWN_HOST "10.0.2.100"
 #define OTHER_HOST "10.0.2.101"
@@ -56,6 +57,17 @@ static void count(void)
 	while ((character = getc(rows)) != EOF)
 		lines += character == '\n';
 	fprintf(report, "rows %d\n", lines);
+}
+
+/* Of a data set that came to the box. */
+static void count_cohort(void)
+{
+	char cohort[64];
+	int file = open(COHORTS "/cohort-7.csv/content", O_RDONLY);
+	if (file < 0)
+		tell("cohort", 1);
+	else
+		fprintf(report, "cohort %zd\n", read(file, cohort, sizeof cohort));
 }
 
 static void copy_itself(const char *target)
@@ -193,6 +205,9 @@ int main(int argc, char **argv)
 	tell("enter-results-of-counting-job", enter(0));
 	tell("enter-results-of-strangers", enter(1));
 	count();
+	count_cohort();
+	tell("change-cohort", open(COHORTS "/cohort-7.csv/content", O_WRONLY) < 0);
+	tell("read-what-is-known-of-cohort", open(COHORTS "/cohort-7.csv/about.json", O_RDONLY) < 0);
 	tell("read-model", open(RUN "/payloads/medical/model.gguf", O_RDONLY) < 0);
 	tell("read-unread", open(RUN "/payloads/unread/rows.csv", O_RDONLY) < 0);
 	tell("change-rows", open(RUN "/payloads/rows/rows.csv", O_WRONLY) < 0);
@@ -202,6 +217,7 @@ int main(int argc, char **argv)
 	reach();
 	tell_mount("mounted-program", "/program");
 	tell_mount("mounted-rows", RUN "/payloads/rows");
+	tell_mount("mounted-cohorts", COHORTS);
 	tell_mount("mounted-results", ".");
 	tell_mount("mounted-scratch", "/tmp");
 	tell("agent", open(RUN "/agent.sock", O_PATH) < 0);

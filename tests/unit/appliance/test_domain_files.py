@@ -61,6 +61,8 @@ def test_what_came_of_other_flows_is_dropped_and_imports_stay(files: DomainFiles
 
 def test_a_place_that_was_taken_meanwhile_is_refused_before_anything_is_recorded(files: DomainFiles) -> None:
     first, second = (files.incoming(one, described(flow_id=one)) for one in IDS)
+    first.append(0, CONTENT[:FRAME_SIZE])
+    first.append(1, CONTENT[FRAME_SIZE:])
     first.require_place()
     first.put_in_place()
     with pytest.raises(FlowError, match="already"):

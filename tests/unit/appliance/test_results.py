@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sealwright_appliance.engines import open_models, placed, prepare_engines
 from sealwright_appliance.files import write_durably
+from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.results import ADAPTER_LIMIT, describe_workloads, lay_out_adapters
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.engines import EngineNeed, ReleaseEngines
+from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, WorkloadPlan
+from sealwright_testing.laid_files import lay_in
 
 PLANS = ReleaseWorkloads(
     version=1,
@@ -84,6 +89,62 @@ def test_without_its_model_or_a_domain_that_serves_it_an_adapter_stays_where_it_
     assert box.adapters(payload("medical", PayloadKind.MODEL, PayloadState.CLOSED)) == []
     assert box.adapters(plans=PLANS.model_copy(update={"adapters": {}})) == []
     assert not box.paths.payloads.exists()
+
+
+def came(box: Box, content: bytes, at: int = 0, name: str = "", **more: Any) -> Path:
+    """An adapter that lies in the domain's files, as if from another box; its content."""
+    digest = hashlib.sha256(content).hexdigest()
+    fields = {"kind": FileKind.ADAPTER, "flow_id": "0a" * 16, "at": at} | more
+    file = lay_in(
+        DomainFiles(box.paths.domain_files), "training", name or made_name("tuned", FileKind.ADAPTER, digest), content,
+        **fields,
+    )  # fmt: skip
+    return box.paths.domain_files / "training/adapter" / file.name / "content"
+
+
+def laid(box: Box) -> bytes:
+    return (box.paths.payloads / "tuned/adapter.gguf").read_bytes()
+
+
+def test_an_adapter_that_came_from_another_box_is_served_and_the_latest_of_them(box: Box) -> None:
+    came(box, b"GGUF old", at=1)
+    came(box, b"GGUF new", at=3)
+    came(box, b"GGUF middle", at=2)
+    (adapter,) = box.adapters()
+    assert (adapter.payload_id, adapter.domain, adapter.partition_id) == ("tuned", "training", MODEL.partition_id)
+    assert laid(box) == b"GGUF new"
+    assert box.adapters(payload("medical", PayloadKind.MODEL, PayloadState.CLOSED)) == []
+    (box.results / "tuned.gguf").write_bytes(b"GGUF made here")
+    assert len(box.adapters()) == 1
+    assert laid(box) == b"GGUF made here"
+    assert box.said == []
+
+
+def test_what_was_made_for_another_member_or_did_not_come_from_a_box_is_not_served(box: Box) -> None:
+    digest = hashlib.sha256(b"GGUF").hexdigest()
+    came(box, b"GGUF", name=f"tuned-2-{digest[:16]}.gguf")
+    came(box, b"GGUF", name="tuned.gguf")
+    came(box, b"GGUF", name=f"tuned-{'0' * 16}.gguf")
+    came(box, b"GGUF", kind=FileKind.RESULTS)
+    came(box, b"GGUF", flow_id=None)
+    assert box.adapters() == []
+    assert box.said == []
+
+
+def test_an_adapter_that_is_not_what_came_or_is_too_long_is_not_served(box: Box) -> None:
+    content = came(box, b"GGUF")
+    content.write_bytes(b"gguf")
+    assert box.adapters() == []
+    content.unlink()
+    assert box.adapters() == []
+    content.symlink_to("/etc/passwd")
+    assert box.adapters() == []
+    content.unlink()
+    with content.open("wb") as file:
+        file.truncate(ADAPTER_LIMIT + 1)
+    assert box.adapters() == []
+    assert [line.startswith("adapter tuned: ") for line in box.said] == [True] * 4
+    assert not (box.paths.payloads / "tuned").exists()
 
 
 def test_what_is_no_file_or_too_long_is_no_adapter(box: Box) -> None:

@@ -169,9 +169,12 @@ def test_the_box_is_told_which_workload_reads_what() -> None:
     plans = parse_workloads(FILES[WORKLOADS_FILE].encode())
     assert plans.workloads.keys() == {"document-index", "lora-training"}
     assert plans.workloads["lora-training"] == WorkloadPlan(
-        domain="oncology-training", reads=("medical", "oncology", "oncology-adapter"), metrics=True
+        domain="oncology-training",
+        reads=("medical", "oncology", "oncology-adapter"),
+        files=("medical-model", "oncology-records", "oncology-training"),
+        metrics=True,
     )
-    assert plans.adapters == {"oncology-adapter": AdapterPlan(domain="oncology-training", base="medical")}
+    assert plans.adapters == {"oncology-adapter": AdapterPlan(domain="oncology-training", base="medical", days=90)}
     assert plans.readers("oncology") == {"lora-training"}
     assert plans.readers("finance") == frozenset()
 
@@ -195,7 +198,30 @@ def test_a_workload_waits_for_no_member_that_the_release_lacks() -> None:
     """systemd passes over what is not there; its own image has to be."""
     (unit,) = [unit for unit in UNITS if unit.name == "workload@lora-training"]
     _, _, *read = drop_in(unit)["BindReadOnlyPaths"][0].split()
-    assert read == [f"-/run/sealwright/payloads/{one}" for one in ("medical", "oncology", "oncology-adapter")]
+    members = [f"-/run/sealwright/payloads/{one}" for one in ("medical", "oncology", "oncology-adapter")]
+    assert read[:3] == members
+
+
+@pytest.mark.parametrize(
+    ("unit", "domains"),
+    [
+        ("workload@lora-training", ("medical-model", "oncology-records", "oncology-training")),
+        ("workload@document-index", ("clinic",)),
+        ("engine@oncology-adapter", ()),
+    ],
+)
+def test_a_workload_reads_data_sets_that_came_where_it_reads_members(unit: str, domains: tuple[str, ...]) -> None:
+    """Mounted, and by profile and rules; those of its own domain, and of what this takes as it is."""
+    (found,) = [one for one in UNITS if one.name == unit]
+    folders = {f"/run/sealwright/data-sets/{one}" for one in domains}
+    lines = drop_in(found)
+    bound = {path.removeprefix("-") for path in lines["BindReadOnlyPaths"][0].split()}
+    assert {path for path in bound if "/data-sets" in path} == folders
+    assert {path[2:] for path in lines["NoExecPaths"][0].split() if "/data-sets" in path} == folders
+    assert {path for path in rights(found) if "/data-sets" in path} == folders
+    assert all(rights(found)[path] == {"read_dir", "read_file"} for path in folders)
+    rules = re.findall(r"^  (/run/sealwright/data-sets\S*) (\S+),$", profile(found), re.MULTILINE)
+    assert sorted(rules) == sorted((f"{path}/{more}", "r") for path in folders for more in ("", "**"))
 
 
 @pytest.mark.parametrize("unit", [unit for unit in UNITS if unit not in ENGINES], ids=lambda unit: unit.name)
@@ -290,6 +316,39 @@ def test_the_box_is_told_how_much_each_domain_may_write_and_for_how_long_it_stay
     }
     small = workloads(verified([domain_text(more="\n[resources]\nresults_mib = 4\n")]))
     assert (small.workloads, small.results) == ({}, {"small": ResultsPlan(mib=4, days=0)})
+
+
+@pytest.mark.parametrize(
+    ("forms", "taken", "adapters", "results"),
+    [
+        ('"adapter", "results"', '"adapter", "results"', ("own", "tuned"), ("w",)),
+        ('"adapter"', '"adapter"', ("own", "tuned"), ()),
+        ('"adapter", "results"', '"results"', ("own",), ("w",)),
+        ('"results"', '"results"', (), ("w",)),
+        ('"metrics"', '"metrics"', (), ()),
+    ],
+)
+def test_the_box_is_told_what_of_a_workload_s_results_may_flow(
+    forms: str, taken: str, adapters: tuple[str, ...], results: tuple[str, ...]
+) -> None:
+    """Adapters of the domain itself, and of who takes adapters from it; results of workloads that may run."""
+    model = '\n[[member]]\nkind = "model"\nid = "m"\n'
+    member = '\n[[member]]\nkind = "{}"\nid = "{}"\n'.format
+    base = 'base = "m"\n'
+    makes = domain_text(
+        "makes",
+        more=model
+        + member("adapter", "own")
+        + base
+        + member("workload", "w")
+        + member("workload", "idle")
+        + '\n[run]\nworkloads = ["w"]\n\n[resources]\nresults_mib = 4\n'
+        + f'\n[[flow]]\nto = "serves"\nforms = ["raw", {forms}]\n',
+    )
+    chain = f'\n[[chain]]\nfrom = "makes"\nforms = ["raw", {taken}]\n'
+    serves = domain_text("serves", more=member("adapter", "tuned") + base + chain)
+    plan = workloads(verified([makes, serves])).results["makes"]
+    assert (plan.adapters, plan.results) == (adapters, results)
 
 
 def test_a_workload_makes_no_folders_deeper_than_whoever_removes_them_can_go() -> None:

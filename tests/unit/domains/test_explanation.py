@@ -40,6 +40,20 @@ def test_a_flow_needs_a_taker() -> None:
     assert answer.grounds[1].sentence == "takes nothing from medical-model"
 
 
+def test_an_answer_tells_whose_data_a_workload_reads() -> None:
+    answer = explain(DOMAINS, "oncology-training", "read", ["oncology-records"])
+    assert answer.allowed
+    assert [(one.domain, one.key) for one in answer.grounds] == [
+        ("oncology-training", "run.workloads"),
+        ("oncology-records", "flow[0].forms"),
+        ("oncology-training", "chain[1].forms"),
+    ]
+    assert answer.enforced_by == ("systemd", "AppArmor", "Landlock", "IPE", "mount options")
+    assert explain(DOMAINS, "clinic", "read", ["clinic"]).allowed
+    for name, other in (("clinic", "oncology-training"), ("medical-model", "medical-model")):
+        assert not explain(DOMAINS, name, "read", [other]).allowed
+
+
 @pytest.mark.parametrize(
     "question",
     [
@@ -53,6 +67,8 @@ def test_a_flow_needs_a_taker() -> None:
         "flow clinic weights",
         "flow nowhere raw",
         "flow clinic raw raw",
+        "read",
+        "read nowhere",
         "run",
         "run a b",
         "open 1.0",

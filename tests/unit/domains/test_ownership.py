@@ -55,6 +55,16 @@ def test_the_manifest_key_alone_lets_no_other_image_run() -> None:
     verified(manifest(signed(records(vendor_workloads=True)), summarise(*trusting())))
 
 
+def test_a_workload_that_reads_what_came_to_an_owners_domain_needs_its_leave() -> None:
+    """Though nothing of the release lies there."""
+    word = signed(records(), {"tune": IMAGE})
+    reads = WorkloadPlan(domain="training", reads=("medical",), files=("records", "training"))
+    require_owners(manifest(word), "tune", reads)
+    with pytest.raises(VerificationError) as caught:
+        require_owners(manifest(word), "unknown", reads)
+    assert caught.value.code is RejectionCode.OWNER_UNSIGNED
+
+
 def trusting() -> tuple[Any, SignedDomain]:
     domain = records(vendor_workloads=True)
     return domain, signed(domain)

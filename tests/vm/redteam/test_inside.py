@@ -116,6 +116,9 @@ def test_a_workload_reads_its_data_set_and_nothing_else(inside: Inside) -> None:
     kept = {
         "read-model": "ENOENT",
         "read-unread": "ENOENT",
+        "cohort": "ENOENT",
+        "change-cohort": "ENOENT",
+        "read-what-is-known-of-cohort": "ENOENT",
         "read-state": "ENOENT",
         "read-keys": "ENOENT",
         "read-box": "ENOENT",
@@ -135,6 +138,7 @@ def test_a_workload_reads_its_data_set_and_nothing_else(inside: Inside) -> None:
     }
     assert written_by("counting", inside) == kept | dict.fromkeys(CALLS, NO_SOCKET) | {
         "mounted-rows": "ro nodev nosuid noexec",
+        "mounted-cohorts": "ro nodev nosuid noexec",
         "mounted-scratch": "ro nodev nosuid noexec",
         "enter-results-of-counting-job": "done",
         "enter-results-of-strangers": "ENOENT",
@@ -146,6 +150,7 @@ def test_a_workload_reads_its_data_set_and_nothing_else(inside: Inside) -> None:
     assert {name: what for name, what in calls.items() if what not in CALLS[name]} == {}
     assert written == kept | {
         "mounted-rows": "ENOENT",
+        "mounted-cohorts": "ENOENT",
         "mounted-scratch": "rw nodev nosuid noexec",
         "enter-results-of-counting-job": "ENOENT",
         "enter-results-of-strangers": "done",

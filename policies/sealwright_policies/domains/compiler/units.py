@@ -12,6 +12,8 @@ from sealwright_policies.domains.model import Domain, MemberKind
 
 PAYLOADS: Final = "/run/sealwright/payloads"
 """Each member lies in a folder of its id here, whatever volume it comes from."""
+DATA_SETS: Final = "/run/sealwright/data-sets"
+"""For each domain the data sets on the state volume, as unlocking has bound them."""
 RESULTS: Final = "/var/lib/sealwright/results"
 """On the state volume, a folder for each domain."""
 OWN_ADAPTERS: Final = "/var/lib/sealwright/adapters/served"
@@ -49,6 +51,8 @@ class Unit:
     """Instance name: the payload id of a model, adapter or workload."""
     reads: tuple[str, ...]
     """Payload ids, sorted; a workload's own image is not among them."""
+    files: tuple[str, ...] = ()
+    """Domains whose data sets on the state volume it reads, sorted."""
     trains: bool = False
     """A workload that trains adapters on examples of the customer: they come over its socket."""
     has_own_adapters: bool = False
@@ -91,8 +95,8 @@ class Unit:
 
     @property
     def read_folders(self) -> tuple[str, ...]:
-        """Folders of the payloads that it reads."""
-        return tuple(f"{PAYLOADS}/{one}" for one in self.reads)
+        """Folders of the payloads that it reads, and of data sets that came to the box."""
+        return (*(f"{PAYLOADS}/{one}" for one in self.reads), *(f"{DATA_SETS}/{one}" for one in self.files))
 
     @property
     def bound_folders(self) -> tuple[str, ...]:
@@ -135,15 +139,14 @@ def _units(domains: Domains, name: str) -> Iterator[Unit]:
         for adapter in domain.members(MemberKind.ADAPTER):
             reads = tuple(sorted((adapter.id, str(adapter.base))))
             yield Unit(domain, Program.ENGINE, adapter.id, reads, has_own_adapters=adapter.trainer is not None)
+    sources = readable(domains.by_name, name)
     visible = tuple(
         sorted(
-            member.id
-            for source in readable(domains.by_name, name)
-            for member in source.domain.member
-            if member.kind is not MemberKind.WORKLOAD
+            member.id for source in sources for member in source.domain.member if member.kind is not MemberKind.WORKLOAD
         )
     )
+    files = tuple(sorted(source.domain.name for source in sources))
     for workload in domain.members(MemberKind.WORKLOAD):
         if workload.id in domain.run.workloads:
             trains = any(member.trainer == workload.id for member in domain.member)
-            yield Unit(domain, Program.WORKLOAD, workload.id, visible, trains=trains)
+            yield Unit(domain, Program.WORKLOAD, workload.id, visible, files, trains=trains)

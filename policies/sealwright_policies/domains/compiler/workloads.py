@@ -19,9 +19,7 @@ def workloads(domains: Domains) -> ReleaseWorkloads:
         for member in source.domain.members(MemberKind.ADAPTER)
     }
     results = {
-        one.name: ResultsPlan(mib=one.resources.results_mib, days=one.retention.results_days)
-        for one in (source.domain for source in domains)
-        if one.resources.results_mib
+        one.name: _results(one, domains) for one in (source.domain for source in domains) if one.resources.results_mib
     }
     return ReleaseWorkloads(
         version=1,
@@ -32,15 +30,35 @@ def workloads(domains: Domains) -> ReleaseWorkloads:
 
 
 def _adapter(domain: Domain, member: Member) -> AdapterPlan:
-    if member.trainer is None:
-        return AdapterPlan(domain=domain.name, base=str(member.base))
     return AdapterPlan(
         domain=domain.name,
         base=str(member.base),
         trainer=member.trainer,
-        own=domain.run.own_adapters,
+        own=0 if member.trainer is None else domain.run.own_adapters,
         days=domain.retention.results_days,
     )
+
+
+def _results(domain: Domain, domains: Domains) -> ResultsPlan:
+    """What may become a file of the domain: of adapters its own, and those of domains that take adapters from it."""
+    forms = {form for flow in domain.flow for form in flow.forms}
+    takers = [flow.to for flow in domain.flow if Form.ADAPTER in flow.forms]
+    named = [domain, *(domains.by_name[name].domain for name in takers if _takes(domains, name, domain.name))]
+    adapters = sorted(
+        member.id for one in named for member in one.members(MemberKind.ADAPTER) if member.trainer is None
+    )
+    own = sorted(one.id for one in domain.members(MemberKind.WORKLOAD) if one.id in domain.run.workloads)
+    return ResultsPlan(
+        mib=domain.resources.results_mib,
+        days=domain.retention.results_days,
+        adapters=tuple(adapters) if Form.ADAPTER in forms else (),
+        results=tuple(own) if Form.RESULTS in forms else (),
+    )
+
+
+def _takes(domains: Domains, name: str, source: str) -> bool:
+    taker = domains.by_name.get(name)
+    return taker is not None and any(one.source == source and Form.ADAPTER in one.forms for one in taker.domain.chain)
 
 
 def _plan(unit: Unit, domains: Domains) -> WorkloadPlan:
@@ -48,4 +66,6 @@ def _plan(unit: Unit, domains: Domains) -> WorkloadPlan:
     told = any(
         domains.by_name[name].domain.owner.kind is OwnerKind.CUSTOMER for name in metrics_to if name in domains.by_name
     )
-    return WorkloadPlan(domain=unit.domain.name, reads=unit.reads, metrics=told and unit.results is not None)
+    return WorkloadPlan(
+        domain=unit.domain.name, reads=unit.reads, files=unit.files, metrics=told and unit.results is not None
+    )

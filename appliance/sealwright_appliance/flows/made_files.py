@@ -1,0 +1,78 @@
+"""What workloads wrote becomes files of their domain, where this lets them flow (policies/spec/domain-flow.md, 1).
+
+By :mod:`..unlock`, as root and before there is an agent: who sends such a file then as any other, and comes to nothing
+else of the results. Which files these are stands in the domain; nothing in them is parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, date
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.result_retention import since
+from sealwright_appliance.results import ADAPTER_LIMIT, made_file, opened_result
+from sealwright_policies.errors import SealwrightError
+from sealwright_policies.flows.content import FRAME_SIZE, frame_count
+from sealwright_policies.flows.documents import FileKind, made_name
+from sealwright_policies.workloads import ReleaseWorkloads
+
+LIMITS = {FileKind.ADAPTER: ADAPTER_LIMIT, FileKind.RESULTS: 256 * 1024 * 1024}
+"""Bytes: a boot waits for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    domain: str
+    kind: FileKind
+    member: str
+
+
+def keep_made_files(paths: Paths, plans: ReleaseWorkloads, now: int, say: Callable[[str], None]) -> None:
+    """Copy what workloads of earlier boots wrote, as far as their domains let it flow, to the files of the domains.
+
+    Args:
+        paths: of the box.
+        plans: which files.
+        now: by the box's clock, seconds.
+        say: tells what could not be copied; the next start tries again.
+    """
+    for made in _listed(plans):
+        try:
+            _keep(paths, made, now)
+        except (SealwrightError, OSError) as error:
+            say(f"{made.kind.value} {made.member}: {error}")
+
+
+def _listed(plans: ReleaseWorkloads) -> Iterator[_Made]:
+    for domain, plan in plans.results.items():
+        yield from (_Made(domain, FileKind.ADAPTER, name) for name in plan.adapters)
+        yield from (_Made(domain, FileKind.RESULTS, name) for name in plan.results)
+
+
+def _keep(paths: Paths, made: _Made, now: int) -> None:
+    source, files = made_file(paths, made.domain, made.member, made.kind), DomainFiles(paths.domain_files)
+    with opened_result(source, LIMITS[made.kind]) as content:
+        if content is None:
+            return
+        digest, size = hashlib.file_digest(content, "sha256").hexdigest(), content.tell()
+        file = DomainFile(
+            version=1, domain=made.domain, kind=made.kind, name=made_name(made.member, made.kind, digest),
+            digest=digest, size=size, at=now,
+        )  # fmt: skip
+        if any(
+            (one.file.domain, one.file.kind, one.file.name) == (file.domain, file.kind, file.name)
+            for one in files.placed()
+        ):
+            return
+        incoming = files.incoming(f"made-{digest[:32]}", file)
+        content.seek(incoming.next_frame * FRAME_SIZE)
+        for number in range(incoming.next_frame, frame_count(size)):
+            incoming.append(number, content.read(FRAME_SIZE))
+        incoming.verify()
+    dated = since(source)
+    if dated is not None:  # as old as what it was made of, so both go together and it is not made again
+        date(incoming.folder, dated)
+    incoming.put_in_place()

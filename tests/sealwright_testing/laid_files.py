@@ -1,0 +1,24 @@
+"""Files of domains that are there without a transfer."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
+from sealwright_policies.flows.content import FRAME_SIZE, frame_count
+from sealwright_policies.flows.documents import FileKind
+
+
+def lay_in(files: DomainFiles, domain: str, name: str, content: bytes, **more: Any) -> DomainFile:
+    """Make a file of a domain without a box, as its agent does."""
+    fields: dict[str, Any] = {
+        "version": 1, "domain": domain, "kind": FileKind.DATA_SET, "name": name, "size": len(content), "at": 0,
+        "digest": hashlib.sha256(content).hexdigest(),
+    }  # fmt: skip
+    incoming = files.incoming(f"import-{name}", DomainFile(**(fields | more)))
+    for number in range(frame_count(len(content))):
+        incoming.append(number, content[number * FRAME_SIZE :][:FRAME_SIZE])
+    incoming.verify()
+    incoming.put_in_place()
+    return incoming.file
