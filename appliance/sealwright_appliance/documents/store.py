@@ -204,11 +204,8 @@ class DocumentStore:
         """Passages whose vectors are the nearest to one, the nearest first."""
         content = vector_bytes(asked.vector)
         known = database.execute("SELECT identity, dimension FROM vector_model").fetchone()
-        if known != (asked.model, len(content)) or self._extension is None or not self._extension.is_file():
+        if known != (asked.model, len(content)) or not self._can_compare(database):
             return [], VectorUse.UNAVAILABLE
-        database.enable_load_extension(True)
-        database.load_extension(str(self._extension))
-        database.enable_load_extension(False)
         near = [
             number
             for number, distance in database.execute(_NEAREST, (content,))
@@ -216,6 +213,19 @@ class DocumentStore:
         ]
         lacking = database.execute("SELECT 1 FROM passages WHERE has_vector = 0 LIMIT 1").fetchone()
         return near, VectorUse.USED if lacking is None else VectorUse.PARTLY
+
+    def _can_compare(self, database: sqlite3.Connection) -> bool:
+        """Load sqlite-vec; whether it is there."""
+        if self._extension is None:
+            return False
+        database.enable_load_extension(True)
+        try:
+            database.load_extension(str(self._extension))
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            database.enable_load_extension(False)
+        return True
 
     def _require_room(self, database: sqlite3.Connection, text_bytes: int) -> None:
         count, held = database.execute("SELECT count(*), coalesce(sum(text_bytes), 0) FROM documents").fetchone()

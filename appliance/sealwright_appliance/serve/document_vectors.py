@@ -129,8 +129,7 @@ class VectorMaker:
 
     async def _make_lacking(self) -> None:
         """Batch by batch, until no passage is without a vector."""
-        while lacking := await self._documents.pending(self._model.identity):
-            await self._require_serving()
+        while lacking := await self._lacking():
             began = time.monotonic()
             made = await self._vectors([self._model.release.passage_prefix + one.text for one in lacking])
             if made is None:
@@ -139,6 +138,10 @@ class VectorMaker:
             await self._documents.keep(self._model.identity, list(map(_made, lacking, made)))
             if self._is_busy():
                 await asyncio.sleep(SHARE * (time.monotonic() - began))
+
+    async def _lacking(self) -> list[PendingPassage]:
+        await self._require_serving()
+        return await self._documents.pending(self._model.identity)
 
     async def _vectors(self, texts: Sequence[str]) -> list[Sequence[float]] | None:
         """Of each text, of its beginning where the model does not hold all of it; None: others need the engine now."""

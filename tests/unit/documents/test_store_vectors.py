@@ -156,12 +156,14 @@ def test_the_vectors_of_what_is_deleted_are_in_no_file(store: DocumentStore, tmp
 
 
 def test_without_sqlite_vec_words_find(tmp_path: Path) -> None:
-    for extension in (None, tmp_path / "none.so"):
+    (tmp_path / "broken.so").write_bytes(b"no library")
+    for extension in (None, tmp_path / "none.so", tmp_path / "broken.so"):
         store = DocumentStore(tmp_path, extension)
-        add(store, "east")
+        gone = add(store, "east")
         embed(store, {"east": EAST})
         found, use = store.search("east", 1, QuestionVector(model=MODEL, vector=vector_text(quantised(EAST))))
         assert ([one.text for one in found], use) == (["east"], VectorUse.UNAVAILABLE)
+        store.delete(gone)
 
 
 def test_a_full_disk_keeps_no_vectors(store: DocumentStore, monkeypatch: pytest.MonkeyPatch) -> None:
