@@ -6,10 +6,11 @@ repeated, how long it is and when it comes. Times are seconds from midnight of t
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HOUR, DAY = 3600.0, 86_400.0
 TOKENS_PER_S = 25.0
@@ -59,6 +60,7 @@ class Author:
 
 
 Trace = Iterator[Asked]
+Kind = Callable[["Author", int], Trace]
 
 
 def _talk(author: Author, key: str, at: float, system: str = "") -> Trace:
@@ -155,6 +157,29 @@ def descriptions(author: Author, days: int) -> Trace:
         yield from _batch(author, day * DAY + author.random.uniform(8, 16) * HOUR, count, make)
 
 
+def agent(author: Author, days: int) -> Trace:
+    """Tasks that a program does in steps: the model calls functions and is shown what they found, without a pause."""
+    system, often = author.words(150, 400), author.random.uniform(20, 150)
+    for day in range(days):
+        for begin in author.office_hours(day, often):
+            at = begin
+            messages: list[tuple[str, str]] = [("system", system), ("user", author.words(8, 60))]
+            for _ in range(author.random.randint(2, 8)):
+                asked = Asked("one", at, tuple(messages), author.tokens(60))
+                yield asked
+                messages += [("assistant", author.words(5, 40)), ("tool", author.words(30, 600))]
+                at = asked.ended_s + author.random.uniform(0.05, 1.5)
+            yield Asked("one", at, tuple(messages), author.tokens(200))
+
+
+def retrieval_in_turns(author: Author, days: int) -> Trace:
+    """Passages in turns of their own, and the question behind them."""
+    for asked in retrieval(author, days):
+        *before, (role, prompt) = asked.messages
+        found, question = prompt.rsplit("\n\n", 1)
+        yield replace(asked, messages=(*before, (role, found), ("assistant", "I have read it."), (role, question)))
+
+
 def _question(author: Author) -> tuple[Messages, int]:
     return (("user", author.words(8, 60)),), author.tokens(300, 0.5)
 
@@ -191,6 +216,36 @@ def several_keys(author: Author, days: int) -> Trace:
             asked = Asked(f"key-{number}", at, *_question(author))
             yield asked
             at = asked.ended_s + author.random.uniform(0.01, 1.5)
+
+
+def _rewritten(kind: Kind, rewrite: Callable[[Author, str], Messages]) -> Kind:
+    """The same questions in another form."""
+
+    def trace(author: Author, days: int) -> Trace:
+        for asked in kind(author, days):
+            yield replace(asked, messages=rewrite(author, asked.messages[-1][1]))
+
+    return trace
+
+
+def behind_an_invented_turn(author: Author, question: str) -> Messages:
+    """As if it were a conversation, of which the model has said nothing."""
+    return ("user", "hi"), ("assistant", "hello, what can I do for you"), ("user", question)
+
+
+def in_an_earlier_turn(author: Author, question: str) -> Messages:
+    """What is new is not in the last message."""
+    return ("system", question), ("user", "answer the question above")
+
+
+def in_a_form(author: Author, question: str) -> Messages:
+    """Between instructions that are always the same."""
+    return (("user", f"{_form()}\n{question}\n{_form()}"),)
+
+
+@functools.cache
+def _form() -> str:
+    return Author(0).words(300, 300)
 
 
 def sweep(author: Author, days: int) -> Trace:
@@ -241,11 +296,12 @@ def behind_documents(author: Author, days: int) -> Trace:
     yield from _batch(author, 0, 800, make)
 
 
-Kind = Callable[[Author, int], Trace]
 NORMAL: Mapping[str, Kind] = {
     "person": person,
     "ward": ward,
     "retrieval": retrieval,
+    "retrieval in turns": retrieval_in_turns,
+    "agent": agent,
     "summaries": summaries,
     "labels": labels,
     "tests": suite_of_tests,
@@ -256,6 +312,10 @@ COPYING: Mapping[str, Kind] = {
     "distillation, pauses": distillation_with_pauses,
     "distillation, slow": slow_distillation,
     "distillation, several keys": several_keys,
+    "distillation, invented turn": _rewritten(distillation, behind_an_invented_turn),
+    "distillation, pauses, invented turn": _rewritten(distillation_with_pauses, behind_an_invented_turn),
+    "distillation, earlier turn": _rewritten(distillation, in_an_earlier_turn),
+    "distillation, form": _rewritten(distillation, in_a_form),
     "sweep": sweep,
     "sweep, system": sweep_behind_system,
     "sweep, word by word": sweep_word_by_word,

@@ -19,7 +19,7 @@ FORTNIGHT_S = 14 * DAY_S
 LOOP_S = 2.0
 """A request within so many seconds of the end of one before is a program's."""
 WORDS_TO_TOKENS = 1.4
-HARVEST_MOST = 150_000.0
+HARVEST_MOST = 200_000.0
 """Tokens of a day. Chosen on the first seeds of tests/bench/bench_outflow.py and measured on others."""
 SLOW_MOST = 500_000.0
 """Tokens of a fortnight, in which only evenness over the day counts."""
@@ -65,7 +65,7 @@ class Profile:
     requests: float = 0.0
     loops: float = 0.0
     hours: dict[int, float] = field(default_factory=dict)
-    """Opened conversations of the last 24 whole hours, by number of the hour."""
+    """Requests of the last 24 whole hours, by number of the hour."""
     at_s: float = 0.0
     last_end_s: float = -DAY_S
     since_s: float | None = None
@@ -78,13 +78,12 @@ class Profile:
         self.loops += seen.arrived_s - self.last_end_s < LOOP_S
         self.last_end_s = max(self.last_end_s, seen.ended_s)
         self.sweeps += seen.features.sweeps
-        if seen.features.opens:
-            hour = int(seen.arrived_s // HOUR_S)
-            self.hours = {one: count for one, count in self.hours.items() if one > hour - 25}
-            self.hours[hour] = self.hours.get(hour, 0.0) + 1
-            tokens = _harvested(seen)
-            self.harvest += tokens
-            self.harvest_slow += tokens
+        hour = int(seen.arrived_s // HOUR_S)
+        self.hours = {one: count for one, count in self.hours.items() if one > hour - 25}
+        self.hours[hour] = self.hours.get(hour, 0.0) + 1
+        tokens = _harvested(seen)
+        self.harvest += tokens
+        self.harvest_slow += tokens
 
     def pass_time(self, now_s: float) -> None:
         """Let what is older weigh less."""
@@ -145,6 +144,5 @@ def level(score: float, before: int) -> int:
 
 def _harvested(seen: Observed) -> float:
     """Tokens of a reply that a copy could be trained with."""
-    asked = seen.features.novel_words * WORDS_TO_TOKENS
-    share = seen.answer_tokens / (seen.answer_tokens + asked) if seen.answer_tokens else 0.0
-    return seen.answer_tokens * seen.features.novelty * share
+    asked = seen.features.new_words * WORDS_TO_TOKENS
+    return seen.answer_tokens**2 / (seen.answer_tokens + asked) if asked and seen.answer_tokens else 0.0

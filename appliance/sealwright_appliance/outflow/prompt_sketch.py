@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 KEY_BYTES = 16
-FRONT = 1024
-"""Characters of the last message whose pieces are compared."""
-PIECES_MOST = 64
+PHRASE = 4
+"""Words of a piece on average: it ends behind one word in so many, which its checksum says (a power of two)."""
+PHRASE_MOST = 8
 BACK = 512
-"""Characters in which its last words are looked for."""
-SHINGLE = 3
-"""Words whose sequence is one piece."""
+"""Characters of the last message in which its last words are looked for."""
 TAILS = (1, 2, 3)
 """Words without which a prompt is compared with others."""
 SHORT = max(TAILS)
@@ -43,12 +42,8 @@ _PIECE = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
 class PromptFeatures:
     """One prompt against those before it; numbers only."""
 
-    opens: bool
-    """Begins a conversation: nothing in it was said by the model."""
-    novelty: float
-    """Share of the last message's pieces that were not seen before, 0 to 1."""
-    novel_words: float
-    """Words of the last message times that share."""
+    new_words: int
+    """In pieces that were not seen before, of all turns: the client writes them all, the model's too."""
     sweeps: bool
     """New, and but for its last words the same as an earlier one behind a long beginning."""
 
@@ -94,15 +89,15 @@ class PromptMemory:
             messages: role and text of each turn.
         """
         role, last = messages[-1]
-        words = _PIECE.findall(last[:FRONT])
-        known = [self._pieces.add(self._digest(piece)) for piece in _shingles(words)]
-        novelty = 1 - sum(known) / len(known) if known else 0.0
         return PromptFeatures(
-            opens=all(turn != "assistant" for turn, _ in messages),
-            novelty=novelty,
-            novel_words=novelty * len(words) * max(1.0, len(last) / FRONT),
+            new_words=sum(self._new_words(text) for _, text in messages),
             sweeps=self._sweeps([*messages[:-1], (role, "")], last),
         )
+
+    def _new_words(self, text: str) -> int:
+        if self._prompts.add(self._digest([text])):
+            return 0
+        return sum(len(piece) for piece in _phrases(_PIECE.findall(text)) if not self._pieces.add(self._digest(piece)))
 
     def _sweeps(self, before: Sequence[tuple[str, str]], last: str) -> bool:
         """Whether the prompt differs from an earlier one in its last words alone; remembers it."""
@@ -145,8 +140,11 @@ def _holds(bits: bytearray, places: Sequence[int]) -> bool:
     return all(bits[place >> 3] >> (place & 7) & 1 for place in places)
 
 
-def _shingles(words: Sequence[str]) -> Iterator[Sequence[str]]:
-    if len(words) <= SHINGLE:
-        yield words
-    for at in range(min(PIECES_MOST, len(words) - SHINGLE + 1) if len(words) > SHINGLE else 0):
-        yield words[at : at + SHINGLE]
+def _phrases(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Cut where the words say so, so that what stands before a phrase does not change it."""
+    begin = 0
+    for at, word in enumerate(words, 1):
+        ends_here = zlib.crc32(word.encode("utf-8", "surrogatepass")) % PHRASE == 0
+        if ends_here or at - begin == PHRASE_MOST or at == len(words):
+            yield words[begin:at]
+            begin = at

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,12 +19,12 @@ from sealwright_appliance.outflow.extraction import (
     score_together,
     scores,
 )
-from sealwright_appliance.outflow.prompt_sketch import PromptFeatures, PromptMemory
+from sealwright_appliance.outflow.prompt_sketch import PHRASE_MOST, PromptFeatures, PromptMemory
 from sealwright_testing.extraction_scores import score
 from sealwright_testing.extraction_traces import COPYING, EVADING, NORMAL, trace
 
 SEED = 40_000
-NEW = PromptFeatures(opens=True, novelty=1.0, novel_words=20.0, sweeps=False)
+NEW = PromptFeatures(new_words=20, sweeps=False)
 LONG = "this is a beginning of more than sixteen words which all of the prompts in this test have in common"
 
 
@@ -49,20 +51,32 @@ def compared(*prompts: list[tuple[str, str]]) -> list[PromptFeatures]:
     return [memory.compare(prompt) for prompt in prompts]
 
 
-def test_novelty_is_what_was_not_asked_before() -> None:
+def words(number: int) -> str:
+    return " ".join(f"w{number}x{at}" for at in range(20))
+
+
+def test_what_was_asked_before_is_not_new() -> None:
     first, again, half = compared(
-        [("user", "one two three four five six")],
-        [("user", "one two three four five six")],
-        [("user", "one two three four five seven eight nine ten")],
-    )
-    assert (first.novelty, again.novelty) == (1, 0)
-    assert 0 < half.novelty < 1
-    assert half.novel_words == pytest.approx(half.novelty * 9)
+        [("user", words(1))], [("user", words(1))], [("user", f"{words(1)} {words(2)}")]
+    )  # fmt: skip
+    assert (first.new_words, again.new_words) == (20, 0)
+    assert 20 <= half.new_words < 20 + PHRASE_MOST
 
 
-def test_a_conversation_that_goes_on_opens_nothing() -> None:
-    first, second = compared([("user", "hello")], [("user", "hello"), ("assistant", "good day"), ("user", "why")])
-    assert (first.opens, second.opens) == (True, False)
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda question: [("user", "hi"), ("assistant", "hello"), ("user", question)],
+        lambda question: [("system", question), ("user", "answer the question above")],
+        lambda question: [("user", question), ("assistant", "yes"), ("user", "go on")],
+        lambda question: [("user", f"{words(-1) * 100} {question} {words(-2) * 100}")],
+    ],
+    ids=["an invented turn", "the system's turn", "an earlier turn", "a form"],
+)
+def test_a_question_is_new_wherever_it_stands(form: Callable[[str], list[tuple[str, str]]]) -> None:
+    """The client writes the whole conversation."""
+    _, *found = compared(*(form(words(number)) for number in range(20)))
+    assert all(20 <= one.new_words <= 20 + 2 * PHRASE_MOST for one in found)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +111,7 @@ def test_what_people_and_programs_ask_is_none(prompts: list[list[tuple[str, str]
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(max_size=2000)), min_size=1, max_size=4))
 def test_any_conversation_has_features(messages: list[tuple[str, str]]) -> None:
     found = compared(messages)[0]
-    assert 0 <= found.novelty <= 1
-    assert found.novel_words >= 0
+    assert 0 <= found.new_words <= sum(len(text) for _, text in messages)
 
 
 def harvest(pause_s: float, days: float, tokens: int = 300, *, nights: bool = True) -> Profile:
