@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import signal
 import subprocess
 import threading
@@ -164,13 +165,26 @@ def refused_once(box: ServingBox) -> openai.APIStatusError:
     return refused.value
 
 
-def test_an_engine_that_is_killed_while_it_loads_is_an_error_to_try_again(narrow: ServingBox) -> None:
+def test_an_engine_that_is_killed_while_it_loads_is_an_error_to_try_again(
+    narrow: ServingBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whoever waits hears of it at once and not when loading may have taken long enough; then it is loaded again."""
+    launched: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
+    launch = EngineProcess.launch
+
+    def held(engine: EngineProcess) -> subprocess.Popen[bytes]:
+        process = launch(engine)
+        process.send_signal(signal.SIGSTOP)
+        launched.put(process)
+        return process
+
+    monkeypatch.setattr(EngineProcess, "launch", held)
     refused: list[openai.APIStatusError] = []
     waits = [threading.Thread(target=lambda: refused.append(refused_once(narrow))) for _ in range(3)]
     for one in waits:
         one.start()
-    loading = held_before_it_has_loaded(narrow.engines["two"])
+    loading = launched.get(timeout=60)
+    monkeypatch.undo()
     wait_until(lambda: loads(narrow)["two"]["running"] == 3)
     assert not refused
     loading.kill()
@@ -182,16 +196,6 @@ def test_an_engine_that_is_killed_while_it_loads_is_an_error_to_try_again(narrow
         assert client.chat.completions.create(**asked("one")).choices
         again = client.with_options(max_retries=3).chat.completions.create(**asked("two"))
     assert again.choices
-
-
-def held_before_it_has_loaded(engine: EngineProcess) -> subprocess.Popen[bytes]:
-    """Stop an engine's process in the moment in which it is started."""
-    deadline = time.monotonic() + 60
-    while (process := engine.process) is None:
-        assert time.monotonic() < deadline
-    process.send_signal(signal.SIGSTOP)
-    assert not engine.socket.exists()
-    return process
 
 
 def test_a_file_that_ends_the_loader_is_tried_again_and_then_given_up(
