@@ -97,6 +97,7 @@ class ServingBox:
     outflow: BoxOutflow
     conversations: Conversations
     loader: HostEngines
+    adapters: AdapterProcess
     _start_gateway: Callable[[], subprocess.Popen[bytes]]
 
     @property
@@ -190,8 +191,8 @@ def serving_box(
         keys = ApiKeys(paths.api_keys)
         api_key, admin_key = keys.create("ward", admin=False), keys.create("administrator", admin=True)
         stack.enter_context(document_service(paths))
-        if own_adapters:
-            stack.callback(AdapterProcess(paths, list(own_adapters.values())).close)
+        adapters_kept = AdapterProcess(paths, list(own_adapters.values()))
+        stack.callback(adapters_kept.close)
         for member in own_adapters.values():
             # As the unit of the engine binds it.
             (paths.payloads / member).rmdir()
@@ -207,7 +208,7 @@ def serving_box(
         def again() -> subprocess.Popen[bytes]:
             return _gateway(stack, paths, port, limits)
 
-        around = (api_key, admin_key, gateway, meter, ordered, outflow, conversations, loader)
+        around = (api_key, admin_key, gateway, meter, ordered, outflow, conversations, loader, adapters_kept)
         yield ServingBox(paths, port, board, engines, *around, again)
 
 

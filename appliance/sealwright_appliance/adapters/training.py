@@ -19,6 +19,7 @@ from sealwright_appliance.adapters.examples import HELD_OUT
 from sealwright_appliance.adapters.messages import (
     FRAME_LIMIT,
     LOSS_DIGITS,
+    AdapterState,
     KeptAdapter,
     Trained,
     TrainingFailure,
@@ -36,6 +37,8 @@ ATTEMPTS_MOST = 3
 """Of a trainer that ends without a word of how far it is."""
 SILENCE_MOST_S = 3600.0
 """Between two words of a trainer: a step of a large model takes minutes."""
+UNFINISHED = 99
+"""Percent at most, until there is an adapter."""
 PAUSE_S = 5.0
 """Before the next look, where there is nothing to train or no trainer."""
 
@@ -60,7 +63,9 @@ class Training:
 
     def percent(self, adapter: KeptAdapter) -> int:
         """How far it is now."""
-        return self._progress[1] if self._progress[0] == adapter.adapter_id else adapter.percent
+        adapter_id, percent = self._progress
+        is_running = adapter.state is AdapterState.TRAINING and adapter_id == adapter.adapter_id
+        return percent if is_running else adapter.percent
 
     def stop(self, adapter_id: str) -> None:
         """End the training of an adapter that nobody wants any more."""
@@ -112,7 +117,7 @@ class Training:
             connection.sendall(framed(document_bytes(job), examples, checkpoint))
             while True:
                 word = parse_trainer_word(self._received(received_document, connection, FRAME_LIMIT))
-                self._progress = (adapter.adapter_id, max(word.percent, self._progress[1]))
+                self._progress = (adapter.adapter_id, max(min(word.percent, UNFINISHED), self._progress[1]))
                 if word.checkpoint is not None:
                     content = self._received(received, connection, word.checkpoint)
                     self.store.checkpoint(adapter.adapter_id, content, self._progress[1])

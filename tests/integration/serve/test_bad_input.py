@@ -57,6 +57,7 @@ def http(bad_box: ServingBox) -> Iterator[httpx.Client]:
 OTHERS = {
     "/v1/models": 1, "/v1/models/{model}": 1, "/conversations": 3, "/conversations/{conversation_id}": 3,
     "/v1/files": 2, "/v1/files/{file_id}": 2, "/v1/vector_stores/documents/search": 1,
+    "/v1/adapters": 2, "/v1/adapters/{adapter_id}": 2,
 }  # fmt: skip
 """Addresses that ask no model, and how many methods each has."""
 

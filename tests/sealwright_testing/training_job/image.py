@@ -20,7 +20,8 @@ from sealwright_testing.tools_root import TOOLCHAIN
 PYTHON = "/usr/bin/python3"
 MODULES = "usr/lib/python3/dist-packages"
 TESTING = Path(__file__).resolve().parents[1]
-OURS = ("models/bpe.py", "models/checkpoint.py", "models/conversion.py", "models/network.py", "training_job/job.py")
+OURS = ("models/bpe.py", "models/checkpoint.py", "models/conversion.py", "models/network.py", "training_job/job.py",
+        "training_job/trainer.py")  # fmt: skip
 PACKAGES = ("", "models", "training_job")
 """Empty here: those of the tests import what a box has not."""
 TOP = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64"}
@@ -56,7 +57,7 @@ def write_image(folder: Path, model: Path, cases: Path, names: dict[str, str]) -
     """
     root = training_root()
     modules = folder / MODULES
-    _lay_modules(modules)
+    lay_modules(modules)
     with tempfile.TemporaryDirectory() as results:
         trace = TESTING / "training_job/trace.py"
         words = [str(trace), str(model), str(cases), results, names["adapter"], names["workload"]]
@@ -77,7 +78,8 @@ def write_image(folder: Path, model: Path, cases: Path, names: dict[str, str]) -
     program.chmod(0o755)
 
 
-def _lay_modules(modules: Path) -> None:
+def lay_modules(modules: Path) -> None:
+    """Put what job and trainer import, besides Debian's, into a folder."""
     shutil.copytree(Path(gguf.__file__).parent, modules / "gguf", ignore=shutil.ignore_patterns("__pycache__"))
     for package in PACKAGES:
         place = modules / "sealwright_testing" / package

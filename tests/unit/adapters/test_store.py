@@ -117,6 +117,7 @@ def test_a_power_cut_at_any_write_leaves_what_goes_on(
             assert files(tmp_path) == {f"{one.adapter_id}.json", f"{one.adapter_id}.gguf"}
         else:
             assert again.material(one.adapter_id)[0] == b"examples"
+            assert not [name for name in files(tmp_path) if name.endswith(".gguf")]
             again.ready(one.adapter_id, b"GGUF", (2.0, 1.0))
     if not again.all():
         assert files(tmp_path) == set()
