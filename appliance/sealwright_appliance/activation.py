@@ -17,10 +17,10 @@ from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.attempt_limiter import AttemptLimiter
 from sealwright_appliance.claim import Claim, ClaimError, OpenClaim
 from sealwright_appliance.claim_counter import settle_claim
-from sealwright_appliance.enrollment import enroll
+from sealwright_appliance.enrollment import EnrollmentStep, enroll
 from sealwright_appliance.handover import Handover
 from sealwright_appliance.lease_store import Identity, LeaseStore
-from sealwright_appliance.license_client import LicenseClient
+from sealwright_appliance.license_client import Cause, LicenseClient, ServiceUnreachableError
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.errors import OperationError, SealwrightError, UsageError
@@ -42,6 +42,15 @@ class CustomerSecrets(Document):
     """Opens the state volume on another machine."""
 
 
+class ActivationProgress(Document):
+    """``GET /activation/progress``: how far the last activation over the network has come. No secret."""
+
+    step: EnrollmentStep | None
+    """None: none has begun."""
+    cause: Cause | None
+    """Why the service was not reached."""
+
+
 @dataclass
 class Activation:
     """One at a time."""
@@ -56,6 +65,7 @@ class Activation:
     handover: Handover
     limiter: AttemptLimiter = field(default_factory=AttemptLimiter)
     steady: Callable[[], float] = time.monotonic
+    progress: ActivationProgress = field(default_factory=lambda: ActivationProgress(step=None, cause=None))
     one: threading.Lock = field(default_factory=threading.Lock)
     """Held by whoever enrols or erases."""
 
@@ -141,12 +151,21 @@ class Activation:
         """
         if not self.limiter.admit(peer, self.steady()):
             raise ClaimError(429, "RATE_LIMITED", "Too many claim codes were tried; wait a minute.")
-        return self.claim.opened_with(claim_code)
+        claim = self.claim.opened_with(claim_code)
+        self.limiter.regain(peer)
+        return claim
 
     def _enroll(self, activation_code: str) -> Identity:
         code = activation_code_of(activation_code)
-        with self.tpm_lock:
-            return enroll(self.paths, self.client, self.store, self.release_id, code).identity
+        try:
+            with self.tpm_lock:
+                return enroll(self.paths, self.client, self.store, self.release_id, code, tell=self._reached).identity
+        except ServiceUnreachableError as error:
+            self.progress = self.progress.model_copy(update={"cause": error.cause})
+            raise
+
+    def _reached(self, step: EnrollmentStep) -> None:
+        self.progress = ActivationProgress(step=step, cause=None)
 
 
 def activation_code_of(typed: str) -> str:

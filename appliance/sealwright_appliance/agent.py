@@ -52,6 +52,9 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.recent_lines import RecentLines
 from sealwright_appliance.release_files import load_outflow, load_service
 from sealwright_appliance.renewal import Renewal
+from sealwright_appliance.site.endpoints import add_site
+from sealwright_appliance.site.site import Site
+from sealwright_appliance.site.store import SiteStore
 from sealwright_appliance.status import PayloadState
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.support import BoxSupport, add_support
@@ -85,14 +88,20 @@ class Agent:
     """None before activation: no other box would believe this one."""
     conversations: Conversations | None = None
     """None before activation: there are no models to talk to."""
+    site: Site | None = None
+    """None while the state volume is closed: the box goes by DHCP."""
     recent: RecentLines = field(default_factory=RecentLines)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
         """Go on with the handover of secrets; keep the lease and watch the engines, each in a thread."""
+        if self.site is not None:
+            self.site.open()
         if self.activation is not None:
             self.activation.resume()
         self._spawn(self.keeper.run)
+        if self.site is not None:
+            self._spawn(self.site.run)
         if self.meter_keeper is not None:
             self._spawn(self.meter_keeper.run)
         if self.flows is not None:
@@ -145,6 +154,8 @@ class Agent:
     def stop(self) -> None:
         """Let the threads end."""
         self.keeper.stop.set()
+        if self.site is not None:
+            self.site.stop.set()
         if self.meter_keeper is not None:
             self.meter_keeper.stop.set()
         if self.flows is not None:
@@ -191,8 +202,9 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
         meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, paths.flows / "reported.json").report
     outflow = _outflow(paths, board)
     conversations = _conversations(paths, board, api_keys, flows) if flows is not None else None
+    site = Site(SiteStore(paths), client, volumes.apply_site, board.say) if activation is not None else None
     return Agent(
-        paths, board, keeper, engines, volumes, activation, api_keys, outflow, meter_keeper, flows, conversations
+        paths, board, keeper, engines, volumes, activation, api_keys, outflow, meter_keeper, flows, conversations, site
     )
 
 
@@ -292,6 +304,8 @@ def agent_server(agent: Agent) -> uvicorn.Server:
     )
     add_customer_evidence(app, evidence)
     add_engines(app, EngineOrders(agent.board, agent.engines, agent.volumes))
+    if agent.activation is not None and agent.site is not None:
+        add_site(app, agent.activation, agent.api_keys, agent.site)
     if agent.flows is not None:
         add_flows(app, agent.api_keys, agent.flows)
     if agent.conversations is not None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from sealwright_appliance.activation import FIRST_KEY_NAME, Activation, CustomerSecrets
+from sealwright_appliance.activation import FIRST_KEY_NAME, Activation, ActivationProgress, CustomerSecrets
 from sealwright_appliance.agent_by_file import ByFile, add_activation_by_file, add_renewal_by_file
 from sealwright_appliance.air_gap import AirGapError
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys, KeyEnd, KeyFile, KeyModels, KeyName
@@ -26,6 +26,7 @@ from sealwright_appliance.license_client import DeniedError, ServiceUnreachableE
 from sealwright_appliance.metering.endpoints import ReportingMeter, add_metering
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.outflow.endpoints import add_outflow
+from sealwright_appliance.site.errors import SiteError
 from sealwright_appliance.status import BoxStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.errors import FormatError, SealwrightError, UsageError, VerificationError
@@ -137,6 +138,10 @@ def _add_activation(app: FastAPI, activation: Activation) -> None:
     async def activate(request: ActivationRequest) -> CustomerSecrets:
         return await run_in_threadpool(activation.activate, request.claim_code, request.activation_code, request.peer)
 
+    @app.get("/activation/progress")
+    async def progress() -> ActivationProgress:
+        return activation.progress
+
     @app.post("/activation/acknowledgement")
     async def acknowledge(request: Acknowledgement) -> JSONResponse:
         await run_in_threadpool(activation.acknowledge, request.claim_code, request.peer)
@@ -171,7 +176,14 @@ def _meaning(error: SealwrightError) -> tuple[int, str, str]:
     """Status, code and sentence of an error."""
     match error:
         case (
-            ClaimError() | ApiKeyError() | AirGapError() | EvidenceError() | OrderError() | FlowError() | EngineError()
+            ClaimError()
+            | ApiKeyError()
+            | AirGapError()
+            | EvidenceError()
+            | OrderError()
+            | FlowError()
+            | EngineError()
+            | SiteError()
         ):
             return error.status, error.code, str(error)
         case DeniedError():

@@ -62,6 +62,14 @@ class AttemptLimiter:
             self._full_at[peer], self._all_full_at = own, everybody
             return True
 
+    def regain(self, host: str) -> None:
+        """Give an attempt back that was no guess: whoever knows the code may show it as often as they like."""
+        peer = client_network(host)
+        with self._lock:
+            if peer in self._full_at:
+                self._full_at[peer] -= self._each.every_s
+                self._all_full_at -= self._everybody.every_s
+
     def __len__(self) -> int:
         """Peers that are remembered."""
         return len(self._full_at)

@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="sealwright-agent", description="The sealed box. Started by its units.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("unlock", help="open the sealed partitions, once in a boot")
+    commands.add_parser("site", help="tell systemd and the packet filter of the site")
     commands.add_parser("agent", help="attest, keep leases")
     commands.add_parser("volumes", help="start engines, close volumes")
     commands.add_parser("gateway", help="serve HTTPS")
@@ -37,6 +38,13 @@ def _unlock(paths: Paths) -> int:
     from sealwright_appliance.unlock import unlock  # noqa: PLC0415
 
     unlock(paths, Console(paths.consoles))
+    return 0
+
+
+def _site(paths: Paths) -> int:
+    from sealwright_appliance.site.apply import apply_site  # noqa: PLC0415
+
+    apply_site(paths)
     return 0
 
 
@@ -84,6 +92,7 @@ def _adapters(paths: Paths) -> int:
 
 _COMMANDS = {
     "unlock": _unlock,
+    "site": _site,
     "agent": _agent,
     "volumes": _volumes,
     "gateway": _gateway,

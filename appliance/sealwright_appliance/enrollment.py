@@ -6,7 +6,9 @@ and the same steps may be done again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sealwright_appliance.lease_store import Identity, ImportedShare, LeaseStore, StoredShares
 from sealwright_appliance.license_client import LicenseClient
@@ -32,6 +34,19 @@ from sealwright_policies.wire.messages import (
 )
 
 
+class EnrollmentStep(StrEnum):
+    """What is under way."""
+
+    ENROLLING = "enrolling"
+    """The service is called, and says what the TPM is to prove."""
+    APPRAISING = "appraising"
+    """The TPM proves it, and the service appraises."""
+    KEEPING = "keeping"
+    """Shares and leases are stored."""
+    RESTARTING = "restarting"
+    """All of it is there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Enrolled:
     """What a box is after its enrolment."""
@@ -40,19 +55,35 @@ class Enrolled:
     grant: Grant
 
 
-def enroll(paths: Paths, client: LicenseClient, store: LeaseStore, release_id: str, activation_code: str) -> Enrolled:
+def enroll(
+    paths: Paths,
+    client: LicenseClient,
+    store: LeaseStore,
+    release_id: str,
+    activation_code: str,
+    *,
+    tell: Callable[[EnrollmentStep], None] = lambda _: None,
+) -> Enrolled:
     """Enrol and store everything.
+
+    Args:
+        tell: is told of each step as it begins.
 
     Raises:
         DeniedError, ServiceUnreachableError: from the service.
         OperationError: from the TPM or the disk.
         VerificationError: the grant is not for this box.
     """
+    tell(EnrollmentStep.ENROLLING)
     with open_provisioned_tpm(paths.tcti) as tpm:
         ek = endorsement_key(tpm.device)
         challenge = client.enroll(enrollment_request(tpm, ek, release_id, activation_code))  # (1)
+        tell(EnrollmentStep.APPRAISING)
         grant = client.prove(answer_challenge(paths, tpm, ek, challenge, release_id))  # (3), (4)
-        return Enrolled(keep_enrollment(tpm, ek, store, challenge.license_id, grant), grant)
+        tell(EnrollmentStep.KEEPING)
+        identity = keep_enrollment(tpm, ek, store, challenge.license_id, grant)
+        tell(EnrollmentStep.RESTARTING)
+        return Enrolled(identity, grant)
 
 
 def enrollment_request(

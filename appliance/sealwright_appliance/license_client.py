@@ -1,18 +1,23 @@
 """The box's calls to the licence service: JSON over TLS 1.3, trusting the one CA that is measured with the root.
 
-No other CA, no redirect, no proxy of the environment; replies are bounded in size and in time. The dates of the
+No other CA, no redirect, no proxy but the one that the customer has set, which sees ciphertext alone (CONNECT; the
+handshake is with the service); replies are bounded in size and in time. The dates of the
 service's certificates are not looked at: a box whose clock is wrong has to renew (policies/spec/service.md, 2).
 """
 
 from __future__ import annotations
 
+import socket
 import ssl
 import time
+from collections.abc import Iterator
+from enum import StrEnum
 from typing import Literal, TypeVar
 
 import httpx
 from pydantic import BaseModel
 
+from sealwright_appliance.site.settings import Proxy
 from sealwright_policies.errors import FormatError, OperationError, SealwrightError
 from sealwright_policies.flows.report import FlowReply, FlowReport
 from sealwright_policies.metering.report import MeteringReply, MeteringReport
@@ -43,8 +48,26 @@ NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME (OpenSSL, x509_vfy.h), to which Python gives no name."""
 
 
+class Cause(StrEnum):
+    """What stands between box and service."""
+
+    NAME = "name"
+    """Its name is not known to the name servers."""
+    CONNECTION = "connection"
+    PROXY = "proxy"
+    """The proxy is not there."""
+    PROXY_REFUSES = "proxy-refuses"
+    TLS = "tls"
+    """Somebody answers who is not the service."""
+    REPLY = "reply"
+
+
 class ServiceUnreachableError(OperationError):
     """No answer that the service could have given: network, TLS, time, or not our protocol."""
+
+    def __init__(self, sentence: str, cause: Cause = Cause.REPLY, *, cure: str = "") -> None:
+        super().__init__(sentence, cure=cure)
+        self.cause = cause
 
 
 class DeniedError(SealwrightError):
@@ -64,12 +87,19 @@ class LicenseClient:
     """Talks to one licence service."""
 
     def __init__(self, service: LicenseService) -> None:
+        self._service = service
+        self.use_proxy(None)
+
+    def use_proxy(self, proxy: Proxy | None) -> None:
+        """Go by another way from now on. Calls that are under way end as they began."""
+        self._proxy = proxy
         self._client = httpx.Client(
-            base_url=service.url,
-            verify=_tls(service.ca),
+            base_url=self._service.url,
+            verify=_tls(self._service.ca),
             timeout=httpx.Timeout(SILENCE_S, connect=CONNECT_S),
             follow_redirects=False,
             trust_env=False,
+            proxy=_url(proxy) if proxy is not None else None,
             headers={"Accept": "application/json", "User-Agent": "sealwright-box"},
         )
 
@@ -128,10 +158,21 @@ class LicenseClient:
                 # comes twice gets the same reply.
                 return self._once(path, content)
         except httpx.HTTPError as error:
-            raise ServiceUnreachableError(
-                f"The licence service does not answer: {error or type(error).__name__}.",
-                cure="Check the network and the name service.",
-            ) from None
+            raise self._unreachable(error) from None
+
+    def _unreachable(self, error: httpx.HTTPError) -> ServiceUnreachableError:
+        cause = _cause(error, by_proxy=self._proxy is not None)
+        if cause is Cause.PROXY_REFUSES:
+            status = str(error).split(" ", 1)[0][:3]  # the rest is a stranger's text
+            return ServiceUnreachableError(
+                f"The proxy does not connect to the licence service: {status}.", cause, cure="Check its rules."
+            )
+        who = "The proxy" if cause is Cause.PROXY else "The licence service"
+        return ServiceUnreachableError(
+            f"{who} does not answer: {error or type(error).__name__}.",
+            cause,
+            cure="Check the network and the name service.",
+        )
 
     def _once(self, path: str, content: bytes) -> tuple[int, bytes]:
         ends = time.monotonic() + REPLY_S
@@ -144,6 +185,32 @@ class LicenseClient:
                 if time.monotonic() > ends:
                     raise ServiceUnreachableError(f"The licence service's answer took over {REPLY_S:.0f} s.")
             return reply.status_code, bytes(received)
+
+
+def _cause(error: httpx.HTTPError, *, by_proxy: bool) -> Cause:
+    if isinstance(error, httpx.ProxyError):
+        return Cause.PROXY_REFUSES
+    behind = list(_behind(error))
+    if any(isinstance(one, ssl.SSLError) for one in behind):
+        return Cause.TLS
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        if by_proxy:
+            return Cause.PROXY
+        return Cause.NAME if any(isinstance(one, socket.gaierror) for one in behind) else Cause.CONNECTION
+    return Cause.REPLY
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it was made of."""
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = one.__cause__ or one.__context__
+
+
+def _url(proxy: Proxy) -> str:
+    host = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
+    return f"http://{host}:{proxy.port}"
 
 
 def _tls(ca: str) -> ssl.SSLContext:

@@ -112,6 +112,21 @@ class Paths:
         return self.run / "variants.json"
 
     @property
+    def site_trial(self) -> Path:
+        """Settings of the site that are tried (policies/spec/site.md, 4)."""
+        return self.run / "site-trial.json"
+
+    @property
+    def site_filter(self) -> Path:
+        """What the packet filter was told of the site. Root's alone."""
+        return self._under("/run/sealwright-site/filter.nft")
+
+    @property
+    def systemd_run(self) -> Path:
+        """Where systemd's services look for what holds in this boot."""
+        return self._under("/run/systemd")
+
+    @property
     def agent_socket(self) -> Path:
         """Where the gateway asks the agent."""
         return self.run / "agent.sock"
@@ -229,6 +244,11 @@ class Paths:
     def api_keys(self) -> Path:
         """Hashed API keys."""
         return self.state / "api-keys.json"
+
+    @property
+    def site(self) -> Path:
+        """Network, proxy and time servers, as the customer has set them (policies/spec/site.md)."""
+        return self.state / "site.json"
 
     @property
     def results(self) -> Path:

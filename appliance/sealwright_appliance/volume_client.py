@@ -59,6 +59,10 @@ class VolumeClient:
         """Have removed what is over of the results of workloads."""
         return self._ask(VolumeOperation.FORGET, now=now).forgotten
 
+    def apply_site(self) -> None:
+        """Have the site's settings applied."""
+        self._ask(VolumeOperation.SITE)
+
     def restart(self) -> None:
         """Have the box restarted."""
         self._ask(VolumeOperation.RESTART)

@@ -1,4 +1,4 @@
-"""What the agent may ask of the volume service: eight things, each about one payload or the box.
+"""What the agent may ask of the volume service: nine things, each about one payload or the box.
 
 One request for each connection of ``/run/sealwright/volumes.sock``: a JSON document up to the end of what the client
 sends, then the reply up to the end of the connection.
@@ -38,6 +38,8 @@ class VolumeOperation(StrEnum):
     """How far has a workload come?"""
     FORGET = "forget"
     """Remove what workloads have written and their domains keep no longer."""
+    SITE = "site"
+    """Have systemd and the packet filter told what the agent has changed of the site."""
     RESTART = "restart"
     """Restart the box."""
 

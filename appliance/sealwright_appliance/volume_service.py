@@ -2,7 +2,7 @@
 
 It starts the engines and workloads that :mod:`.unlock` has prepared, drops what they leave in the page cache, and does
 what the agent asks (:mod:`.volume_messages`): start or stop an engine, close a payload, look at one, remove results
-that are over, restart the box. It opens no volume: that was over when PCR 15 was closed.
+that are over, apply the site's settings, restart the box. It opens no volume: that was over when PCR 15 was closed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sealwright_appliance.result_retention import forget_results, is_over
 from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.results import ADAPTER_FILE
 from sealwright_appliance.run import ToolError, run
+from sealwright_appliance.site.units import TIME_FILE
 from sealwright_appliance.volume_messages import (
     MESSAGE_LIMIT,
     SENTENCE_LIMIT,
@@ -38,6 +39,8 @@ from sealwright_policies.wire.encoding import document_bytes, parse_json
 CLEAN_EVERY_S = 2.0
 """Longest that plaintext of weights is in the page cache, in seconds."""
 STOP_TIMEOUT_S = 120.0
+SITE_UNIT = "sealwright-site.service"
+TIME_UNIT = "systemd-timesyncd.service"
 REQUEST_TIMEOUT_S = 5.0
 """For a request to arrive: the agent sends it in one piece."""
 ADAPTER_SERVICE = "sealwright-adapters.service"
@@ -93,6 +96,13 @@ class Volumes(Protocol):
             OperationError: not all of it went.
         """
 
+    def apply_site(self) -> None:
+        """Have systemd's services and the packet filter told of the site (:mod:`.site.apply`).
+
+        Raises:
+            OperationError: it failed.
+        """
+
     def restart(self) -> None:
         """Restart the machine: the only way to another unsealing."""
 
@@ -119,6 +129,8 @@ class VolumeService:
             self.execute(["systemctl", "start", "--no-block", *units])
         for name in first:
             (self.paths.engine_starts / name).unlink()
+        if (self.paths.systemd_run / TIME_FILE).exists():  # it has begun before the state volume was there
+            self.execute(["systemctl", "try-restart", "--no-block", TIME_UNIT])
 
     def start_engine(self, payload_id: str) -> None:
         """See :class:`Volumes`."""
@@ -210,6 +222,11 @@ class VolumeService:
             raise OperationError(failures[0])
         return tuple(closed)
 
+    def apply_site(self) -> None:
+        """See :class:`Volumes`."""
+        self.execute(["systemctl", "restart", SITE_UNIT])
+        self.execute(["systemctl", "try-restart", "systemd-networkd.service", TIME_UNIT])
+
     def restart(self) -> None:
         """See :class:`Volumes`."""
         self.execute(["systemctl", "reboot"])
@@ -220,8 +237,8 @@ class VolumeService:
             asked = parse_json(VolumeRequest, request, limit=MESSAGE_LIMIT)
             if asked.operation is VolumeOperation.FORGET and asked.now is not None:
                 return VolumeReply(forgotten=self.forget(asked.now))
-            restarts = asked.operation is VolumeOperation.RESTART
-            return self._done(asked.operation, "" if restarts else self._own_payload(asked.payload_id))
+            of_box = asked.operation in (VolumeOperation.RESTART, VolumeOperation.SITE)
+            return self._done(asked.operation, "" if of_box else self._own_payload(asked.payload_id))
         except (SealwrightError, OSError) as error:
             return VolumeReply(error=str(error)[:SENTENCE_LIMIT])
 
@@ -243,6 +260,8 @@ class VolumeService:
                 self.stop_engine(payload_id)
             case VolumeOperation.CLOSE:
                 self.close(payload_id)
+            case VolumeOperation.SITE:
+                self.apply_site()
             case VolumeOperation.RESTART:
                 self.restart()
         return VolumeReply()

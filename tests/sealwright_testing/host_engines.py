@@ -55,5 +55,8 @@ class HostEngines:
         """There are no results."""
         return ()
 
+    def apply_site(self) -> None:
+        """Nothing: the machine's network is not the box's."""
+
     def restart(self) -> None:
         """There is no machine of its own."""

@@ -16,6 +16,8 @@ class NotedVolumes:
     restarts: list[float]
     """When the box was to be restarted, by time.monotonic."""
     closed: list[str] = field(default_factory=list)
+    applied: list[float] = field(default_factory=list)
+    """When the site's settings were to be applied, likewise."""
 
     def close(self, payload_id: str) -> None:
         """Note it."""
@@ -42,6 +44,10 @@ class NotedVolumes:
     def run_of(self, payload_id: str) -> ObservedRun | None:
         """Nobody knows."""
         return None
+
+    def apply_site(self) -> None:
+        """Note it."""
+        self.applied.append(time.monotonic())
 
     def restart(self) -> None:
         """Note it."""

@@ -59,6 +59,8 @@ class RunningBox:
     peer_port: int = 0
     """Where the gateway listens for frames while a flow is under way."""
     restarts: list[float] = field(default_factory=list)
+    applied: list[float] = field(default_factory=list)
+    """When the site's settings were to be applied."""
     _running: ExitStack = field(default_factory=ExitStack)
     agent: Agent = field(init=False)
 
@@ -105,7 +107,7 @@ class RunningBox:
         """Start an agent that goes by what unlock has left, in the place of one that runs."""
         paths = self.simulated.paths
         self._running.close()
-        self.agent = build_agent(paths, Console([self.console]), NotedVolumes(self.restarts))
+        self.agent = build_agent(paths, Console([self.console]), NotedVolumes(self.restarts, applied=self.applied))
         if self.agent.activation is not None:
             self.agent.activation.handover.restart_after_s = restart_after_s
             self.agent.activation.resume()

@@ -53,6 +53,7 @@ from sealwright_appliance.serve.requests import (
     read_body,
     short_text,
 )
+from sealwright_appliance.serve.site_routes import add_site_routes
 from sealwright_appliance.serve.support_route import add_support_route
 from sealwright_appliance.serve.watch import Watch
 from sealwright_policies.outflow import NOTHING_SAID, ReleaseOutflow
@@ -114,6 +115,7 @@ def create_app(
     _add_errors(app)
     _add_box_routes(app, box)
     add_page_routes(app, box)
+    add_site_routes(app, box)
     _add_readiness(app, box, engines)
     add_support_route(app, box, partial(_loads, engines), recent or RecentLines())
     _add_load(app, box, engines, room)

@@ -114,6 +114,14 @@ class Box:
         """
         return await self._change("POST", "/activation", json=claim | {"peer": peer}, timeout=ACTIVATION_TIMEOUT_S)
 
+    async def activation_progress(self) -> httpx.Response:
+        """How far an activation has come."""
+        return await self._ask("GET", "/activation/progress")
+
+    async def site(self, method: str, path: str, asked: dict[str, Any]) -> httpx.Response:
+        """Network, proxy and time servers; the agent checks who asks, and what for."""
+        return await self._ask(method, path, json=asked, timeout=FILE_TIMEOUT_S)
+
     async def acknowledge(self, claim: dict[str, str], peer: str) -> httpx.Response:
         """Have the agent erase the secrets, which the customer has."""
         return await self._change("POST", "/activation/acknowledgement", json=claim | {"peer": peer})

@@ -19,7 +19,17 @@ from sealwright_appliance.serve.requests import (
 )
 from sealwright_policies.languages import LANGUAGE_COOKIE, Language
 
-SCRIPTS = ("page.js", "chat.js", "conversations.js", "documents.js", "administration.js", "support.js", "usage.js")
+SCRIPTS = (
+    "page.js",
+    "chat.js",
+    "conversations.js",
+    "documents.js",
+    "administration.js",
+    "support.js",
+    "usage.js",
+    "site.js",
+    "setup.js",
+)
 _YEAR_S = 365 * 86_400
 
 

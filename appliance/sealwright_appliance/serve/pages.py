@@ -14,6 +14,8 @@ from markupsafe import Markup
 
 from sealwright_policies.languages import LANGUAGE_COOKIE, Language, chosen_language, read_catalogue
 
+ENROLLMENT_STEPS = ("enrolling", "appraising", "keeping", "restarting")
+"""As the agent calls them: :class:`sealwright_appliance.enrollment.EnrollmentStep`, which would bring the TPM along."""
 WEB = Path(__file__).parent / "web"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -49,6 +51,12 @@ class Pages:
     def front(self, status: dict[str, Any]) -> str:
         """The box's state in words and, while it waits for a claim, the form for it."""
         return self._page("front.html", "/", status=status)
+
+    def setup(self, status: dict[str, Any]) -> str:
+        """From the claim code to the secrets, step by step."""
+        return self._page(
+            "setup.html", "/setup", status=status, steps=ENROLLMENT_STEPS, words=self._words("setup.", "site.")
+        )
 
     def secrets(self, reply: dict[str, Any], claim: dict[str, str]) -> str:
         """The customer's secrets, and the button that acknowledges them with the same claim code."""
@@ -92,7 +100,7 @@ class Pages:
 
     def administration(self) -> str:
         """What an administrator sees and changes; likewise."""
-        return self._page("administration.html", "/administration", words=self._words("administration."))
+        return self._page("administration.html", "/administration", words=self._words("administration.", "site."))
 
     def _words(self, *own: str) -> dict[str, str]:
         return {key: text for key, text in catalogue(self.language).items() if key.startswith((*own, *OF_SCRIPTS))}
@@ -111,7 +119,7 @@ class Pages:
         )
 
 
-PAGES_WITH_ADDRESS = frozenset({"/", "/activation/file", "/renewal", "/chat", "/administration"})
+PAGES_WITH_ADDRESS = frozenset({"/", "/setup", "/activation/file", "/renewal", "/chat", "/administration"})
 
 
 @cache

@@ -19,9 +19,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealwright_appliance import license_client
-from sealwright_appliance.license_client import DeniedError, LicenseClient, ServiceUnreachableError
+from sealwright_appliance.license_client import Cause, DeniedError, LicenseClient, ServiceUnreachableError
+from sealwright_appliance.site.settings import Proxy
 from sealwright_policies.wire.messages import MESSAGE_LIMIT
 from sealwright_policies.wire.service import CustodianKeys, LicenseService
+from sealwright_testing.connect_proxy import ConnectProxy
+from sealwright_testing.ports import free_port
 
 DEVICE = "a" * 52
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -131,9 +134,10 @@ def reply(status: int, body: bytes, **headers: str) -> Answer:
 NONCE = reply(200, json.dumps({"nonce": "AAAA", "expires_at": 1}).encode())
 
 
-def ask(known: LicenseService) -> bytes:
+def ask(known: LicenseService, proxy: Proxy | None = None) -> bytes:
     """One call."""
     client = LicenseClient(known)
+    client.use_proxy(proxy)
     try:
         return client.nonce(DEVICE).nonce
     finally:
@@ -204,6 +208,52 @@ def test_proxies_of_the_environment_are_ignored(authority: Authority, monkeypatc
     monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
     with server(authority, NONCE) as known:
         assert ask(known) == bytes(3)
+
+
+def at(port: int) -> Proxy:
+    return Proxy(host="localhost", port=port)
+
+
+def test_a_proxy_that_is_set_sees_ciphertext_alone(authority: Authority) -> None:
+    """And where it goes."""
+    with server(authority, NONCE) as known, ConnectProxy().running() as proxy:
+        assert ask(known, at(proxy.port)) == bytes(3)
+        assert proxy.asked_for == [f"CONNECT {known.url.removeprefix('https://')}"]
+        assert proxy.seen[:3] == b"\x16\x03\x01"  # a TLS record, ClientHello
+        assert DEVICE.encode() not in proxy.seen
+
+
+def test_a_proxy_that_opens_tls_is_refused(authority: Authority, tmp_path: Path) -> None:
+    """Its certificate is by another CA, as that of a box in the middle."""
+    heard: list[str] = []
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        heard.append(handler.path)
+        NONCE(handler)
+
+    with server(authority, NONCE) as known, server(make_authority(tmp_path, "middle"), answer) as middle:
+        diverting = ConnectProxy(diverts_to=int(middle.url.rpartition(":")[2]))
+        with diverting.running() as proxy, pytest.raises(ServiceUnreachableError) as caught:
+            ask(known, at(proxy.port))
+    assert (caught.value.cause, heard) == (Cause.TLS, [])
+
+
+def test_what_stands_between_is_told(authority: Authority) -> None:
+    """In words of ours: what a proxy says is a stranger's text."""
+    with server(authority, NONCE) as known:
+        with ConnectProxy(refuses=True).running() as proxy, pytest.raises(ServiceUnreachableError) as refused:
+            ask(known, at(proxy.port))
+        assert (refused.value.cause, "403" in str(refused.value)) == (Cause.PROXY_REFUSES, True)
+        assert "policy" not in str(refused.value)
+        for proxy_, cause in ((at(free_port()), Cause.PROXY), (Proxy(host="proxy.invalid", port=1), Cause.PROXY)):
+            with pytest.raises(ServiceUnreachableError) as away:
+                ask(known, proxy_)
+            assert away.value.cause is cause
+    with pytest.raises(ServiceUnreachableError) as nobody:
+        ask(service(authority, free_port()))
+    with pytest.raises(ServiceUnreachableError) as nameless:
+        ask(known.model_copy(update={"url": "https://license.invalid"}))
+    assert (nobody.value.cause, nameless.value.cause) == (Cause.CONNECTION, Cause.NAME)
 
 
 def test_a_reply_is_bounded(authority: Authority) -> None:

@@ -48,7 +48,7 @@ SIGSYS = 31
 
 
 UNITS = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system"
-MOST_EXPOSED = {"gateway": 20, "agent": 45, "unlock": 45, "volumes": 45, "documents": 20, "parser@": 20}
+MOST_EXPOSED = {"gateway": 20, "agent": 45, "unlock": 45, "volumes": 45, "documents": 20, "parser@": 20, "site": 45}
 """Tenths of the levels of `systemd-analyze security`. Engines' are judged with their domains."""
 
 

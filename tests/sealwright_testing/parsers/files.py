@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from sealwright_appliance.binding import Slot, parse_slot, slot_bytes
 from sealwright_appliance.esp import parse_boot_sector, parse_directory
+from sealwright_appliance.site.settings import SITE_LIMIT, SiteSettings
 from sealwright_client.pinning import parse_box_url, parse_fingerprint
 from sealwright_custody.locator import parse_locator
 from sealwright_image.config import parse_config
@@ -28,7 +30,7 @@ from sealwright_policies.outflow import OutflowPolicy, ReleaseOutflow, parse_out
 from sealwright_policies.tcg.pcr import parse_selection
 from sealwright_policies.toml_location import parse_toml
 from sealwright_policies.transparency.entries import parse_entry
-from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.workloads import (
     AdapterPlan,
     ReleaseWorkloads,
@@ -45,6 +47,7 @@ from sealwright_testing.license_world import LicenseWorld
 from sealwright_testing.maker_ca import pem
 from sealwright_testing.owners import IMAGE, records, signed
 from sealwright_testing.parsers.parser import Parser, of_text
+from sealwright_testing.sites import site_settings
 from sealwright_testing.synthetic_uki import build_uki
 
 
@@ -102,6 +105,8 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("engines", parse_engines, (document_bytes(needs),))
     metrics = RunMetrics(version=1, metrics={"steps": 14.0, "loss_after": 0.25})
     yield Parser("run metrics", parse_metrics, (document_bytes(metrics),))
+    site = SiteSettings.model_validate(site_settings())
+    yield Parser("site", partial(parse_json, SiteSettings, limit=SITE_LIMIT), (document_bytes(site),))
     yield Parser("TOML", of_text(parse_toml), domains)
     config = product_text("medical").encode()
     yield Parser(

@@ -19,6 +19,17 @@ def test_a_peer_has_a_few_attempts_and_then_one_per_interval() -> None:
     assert not limiter.admit(CUSTOMER, 100.0 + CLAIMS_OF_PEER.every_s)
 
 
+def test_what_was_no_guess_is_given_back_and_lets_no_guess_in() -> None:
+    limiter = AttemptLimiter()
+    for _ in range(CLAIMS.at_once * 2):
+        assert limiter.admit(CUSTOMER, 100.0)
+        limiter.regain(CUSTOMER)
+    guesses = [limiter.admit(CUSTOMER, 100.0) for _ in range(CLAIMS_OF_PEER.at_once + 1)]
+    assert guesses == [True] * CLAIMS_OF_PEER.at_once + [False]
+    limiter.regain("198.51.100.1")
+    assert not limiter.admit(CUSTOMER, 100.0)
+
+
 def test_one_that_guesses_without_end_does_not_keep_the_customer_out() -> None:
     limiter = AttemptLimiter()
     for attempt in range(10 * CLAIMS.at_once):

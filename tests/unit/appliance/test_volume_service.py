@@ -14,6 +14,7 @@ from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.run import ToolError
+from sealwright_appliance.site.units import TIME_FILE
 from sealwright_appliance.status import WorkloadRun
 from sealwright_appliance.volume_client import VolumeClient
 from sealwright_appliance.volume_messages import MESSAGE_LIMIT
@@ -244,6 +245,21 @@ def connected(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
     made = Connected(tmp_path_factory.mktemp("box"), getattr(request, "param", None) or Recorder())
     yield made
     made.end()
+
+
+def test_the_site_is_applied_and_its_readers_told(tmp_path: Path) -> None:
+    """systemd's time service begins before the state volume is there, and is told at the start too."""
+    recorder, paths = Recorder(), box(tmp_path)
+    VolumeService(paths, recorder).apply_site()
+    assert recorder.seen == [
+        "systemctl restart sealwright-site.service",
+        "systemctl try-restart systemd-networkd.service systemd-timesyncd.service",
+    ]
+    (paths.systemd_run / TIME_FILE).parent.mkdir(parents=True)
+    (paths.systemd_run / TIME_FILE).touch()
+    started = Recorder()
+    VolumeService(paths, started).start_units()
+    assert started.seen[-1] == "systemctl try-restart --no-block systemd-timesyncd.service"
 
 
 def test_the_agent_has_a_payload_closed_and_the_box_restarted(connected: Connected) -> None:

@@ -72,7 +72,7 @@ def test_the_first_program_needs_nothing() -> None:
     assert {"-static", "-nostdlib", "-Werror", '-DNEXT="/x"'} <= set(argv)
 
 
-@pytest.mark.parametrize("name", ["adapters", "agent", "documents", "gateway", "parser@", "unlock", "volumes"])
+@pytest.mark.parametrize("name", ["adapters", "agent", "documents", "gateway", "parser@", "site", "unlock", "volumes"])
 def test_each_unit_is_started_in_its_profile(name: str) -> None:
     profile = f"sealwright-{name.removesuffix('@')}"
     assert f"AppArmorProfile={profile}" in (UNITS / f"sealwright-{name}.service").read_text().splitlines()
@@ -87,6 +87,18 @@ def test_the_agent_is_not_root_and_runs_no_program() -> None:
     rules = (APPARMOR_PROFILES / "sealwright-agent").read_text().splitlines()
     assert not [rule for rule in rules if rule.startswith("\t/") and "x" in rule.rstrip(",").split()[-1]]
     assert not [rule for rule in rules if rule.strip().startswith("capability")]
+
+
+def test_what_is_told_of_the_site_is_out_of_the_agents_reach() -> None:
+    """Root reads what the agent has written, and nothing that it could put in the place of the rules."""
+    unit = (UNITS / "sealwright-site.service").read_text().splitlines()
+    assert {"CapabilityBoundingSet=CAP_NET_ADMIN", "RuntimeDirectory=sealwright-site"} <= set(unit)
+    profile = (APPARMOR_PROFILES / "sealwright-site").read_text().splitlines()
+    written = [line for line in profile if line.startswith("\t/") and "w" in line.rstrip(",").split()[-1]]
+    assert [line.split()[0] for line in written] == [
+        "/run/sealwright-site/{,**}",
+        "/run/systemd/{network,timesyncd.conf.d}/{,**}",
+    ]
 
 
 def test_only_the_agent_asks_the_volume_service_and_it_has_no_network() -> None:
@@ -134,7 +146,7 @@ def test_only_the_gateway_asks_for_adapters_and_only_their_service_asks_trainers
 def test_the_profiles_of_engines_and_workloads_come_from_the_domains(tmp_path: Path) -> None:
     files = compile_units(examples())
     folder = stage_profiles(files, tmp_path)
-    own = {"adapters", "agent", "documents", "gateway", "parser", "unlock", "volumes"}
+    own = {"adapters", "agent", "documents", "gateway", "parser", "site", "unlock", "volumes"}
     units = {"engine-finance", "engine-medical", "engine-oncology-adapter"}
     units |= {"workload-document-index", "workload-lora-training"}
     assert {path.name for path in folder.iterdir() if path.is_file()} == {f"sealwright-{one}" for one in own | units}

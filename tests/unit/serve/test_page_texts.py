@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance.boot import BoxState
-from sealwright_appliance.serve.pages import WEB, catalogue
+from sealwright_appliance.enrollment import EnrollmentStep
+from sealwright_appliance.license_client import Cause
+from sealwright_appliance.serve.pages import ENROLLMENT_STEPS, WEB, catalogue
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.languages import Language
 from sealwright_testing.catalogues import not_chinese, own_words, require_same
@@ -23,6 +25,9 @@ OPEN_SETS = (
     "administration.end.",
     "administration.requests.",
     "administration.tokens.",
+    "setup.step.",
+    "setup.state.",
+    "setup.cause.",
 )
 """Keys that end with a value."""
 
@@ -52,6 +57,13 @@ def test_every_key_is_there_and_needed() -> None:
     assert len(used) > 50
     assert used - set(ENGLISH) == set()
     assert {key for key in set(ENGLISH) - used if not key.startswith(OPEN_SETS)} == set()
+
+
+def test_every_step_of_an_activation_and_what_stops_it_has_a_word() -> None:
+    assert tuple(EnrollmentStep) == ENROLLMENT_STEPS
+    steps, causes = ({key for key in ENGLISH if key.startswith(one)} for one in ("setup.step.", "setup.cause."))
+    assert steps == {f"setup.step.{one}" for one in EnrollmentStep}
+    assert causes == {f"setup.cause.{one}" for one in Cause}
 
 
 def test_every_state_and_every_kind_of_payload_has_a_word() -> None:

@@ -1,6 +1,7 @@
 // The administrators' page: what the box's own addresses say to an administrator's key. The key is gone with a reload.
 
 import { askForKey, call, failure, find, note, say } from "/page.js";
+import { offerSite } from "/site.js";
 import { offerSupport } from "/support.js";
 import { showDays } from "/usage.js";
 
@@ -129,6 +130,7 @@ async function enter(given) {
   offerSupport(key);
   find("administration").hidden = false;
   find("refresh").focus();
+  attempt(() => offerSite((method, path, body) => told(path, { method, body })));
   // What has no buttons in it, which would lose the focus.
   setInterval(() => document.hidden || attempt(async () => {
     showState(await told("/status"));

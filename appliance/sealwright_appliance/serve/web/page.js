@@ -19,7 +19,7 @@ export function refusalOf(said, retryAfter) {
 }
 
 export async function call(key, path, { method = "GET", body, signal } = {}) {
-  const headers = { Authorization: `Bearer ${key}` };
+  const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
   if (body) headers["Content-Type"] = "application/json";
   const reply = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal, credentials: "omit" });
   if (!reply.ok) throw new Refusal(refusalOf(await reply.json().catch(() => null), reply.headers.get("Retry-After")));
