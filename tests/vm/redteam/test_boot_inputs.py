@@ -1,6 +1,7 @@
 """What the owner of disk and firmware hands to the boot, beside what is signed: it is not read, or nothing opens.
 
-That each of them arrives is shown by the refusal: only what the stub has taken up is measured.
+That each of them arrives is shown by the refusal: only what the stub has taken up is measured. An addon is a program to
+the firmware, which measures it into PCR 4 before the stub adds its words to PCR 12; the first is what is told.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ OPENED = "sealwright: state (serving|unlocked|waiting)"
 MEASURED: dict[str, tuple[Callable[[Scene, Path], dict[str, bytes]], str]] = {
     "addon-under-our-key": (
         lambda scene, folder: {"a.addon.efi": addon(WORDS, folder, scene.world.vendor.directory / "keys")},
-        "PCR 12",
+        "PCR 4",
     ),
     "credential": (lambda *_: {"tmpfiles.extra.cred": b"w /dev/ttyS0 - - - - planted\n"}, "PCR 12"),
     "system-extension": (lambda _, folder: {"planted.sysext.raw": system_extension(folder)}, "PCR 13"),
