@@ -72,7 +72,7 @@ docs: host  ## check the links between the documents
 lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
-.PHONY: test test-all test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
+.PHONY: test test-all test-gpu test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
 	test-redteam test-training soak
 # First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
@@ -108,6 +108,8 @@ test-vm: python tools server trained  ## boot the image and attack it (two boxes
 	@$(VM) -m "vm and not long" tests/vm
 test-training: python tools server training trained  ## a box in which torch tunes a model on sealed data
 	@$(VM) -m training tests/vm
+test-gpu: python  ## engines on a GPU keep the contract: llama-server for CUDA (needs nvcc), vLLM (needs `vllm` in PATH)
+	@$(PYTHON) -m pytest -m gpu tests/gpu
 test-redteam: python tools server wheel trained  ## what an attacker would try, apart from the other tests
 	@$(PYTEST) -m redteam tests/integration
 	@$(VM) -m redteam tests/vm

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,12 @@ from sealwright_appliance.serve.embedded import Embedded, charge, unpacked
 from sealwright_appliance.serve.engine import ADAPTER, Abilities
 from sealwright_appliance.serve.engine_http import BODY_LIMIT, BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
+from sealwright_appliance.serve.engine_replies import OK, as_object, body_of, too_long, whole_events
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.text_events import TextEvents
-from sealwright_appliance.serve.usage_events import EVENT_END
 from sealwright_appliance.serve.whole_reply import WholeReply
 
-OK = 200
 ERROR = b'data: {"error"'
 """Begins an engine's error event; within text JSON escapes the quotes."""
 DONE = b"data: [DONE]\n\n"
@@ -129,8 +129,9 @@ class LlamaServer:
         try:
             async with http_request(self._socket, "POST", path, body) as reply:
                 if reply.status != OK:
-                    raise _translated(reply.status, await reply.body(), "prompt" if path == TEXT_PATH else "messages")
-                async with aclosing(reply.chunks()) as chunks, aclosing(_whole_events(chunks)) as blocks:
+                    param = "prompt" if path == TEXT_PATH else "messages"
+                    raise _translated(param, reply.status, await reply.body())
+                async with aclosing(reply.chunks()) as chunks, aclosing(whole_events(chunks)) as blocks:
                     async for last in blocks:
                         if ERROR in last:
                             raise engine_unavailable()
@@ -158,35 +159,12 @@ class LlamaServer:
         Raises:
             ApiError: it is a refusal, or none.
         """
-        try:
-            found = json.loads(await self._reply(method, path, asked, param=param, limit=limit))
-        except (ValueError, RecursionError):
-            raise engine_unavailable() from None
-        if not isinstance(found, dict):
-            raise engine_unavailable()
-        return found
+        return as_object(await self._reply(method, path, asked, param=param, limit=limit))
 
     async def _reply(
         self, method: str, path: str, asked: dict[str, Any] | None = None, *, param: str = "", limit: int = BODY_LIMIT
     ) -> bytes:
-        body = b"" if asked is None else json.dumps(asked, ensure_ascii=False).encode()
-        try:
-            async with http_request(self._socket, method, path, body) as reply:
-                said = await reply.body(limit)
-        except BrokenReplyError:
-            raise engine_unavailable() from None
-        if reply.status != OK:
-            raise _translated(reply.status, said, param)
-        return said
-
-
-async def _whole_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same bytes, cut between events: whoever looks for an error in a block finds it, or part of none."""
-    held = b""
-    async for chunk in chunks:
-        whole, end, held = (held + chunk).rpartition(EVENT_END)
-        if end:
-            yield whole + end
+        return await body_of(self._socket, method, path, asked, refused=partial(_translated, param), limit=limit)
 
 
 def _abilities(props: dict[str, Any], models: dict[str, Any]) -> Abilities:
@@ -203,7 +181,7 @@ def _abilities(props: dict[str, Any], models: dict[str, Any]) -> Abilities:
         raise engine_unavailable() from None
 
 
-def _translated(status: int, body: bytes, param: str) -> ApiError:
+def _translated(param: str, status: int, body: bytes) -> ApiError:
     """Our own text for the engine's refusals; its own text stays inside."""
     try:
         error = json.loads(body)["error"]
@@ -211,18 +189,11 @@ def _translated(status: int, body: bytes, param: str) -> ApiError:
     except (ValueError, KeyError, TypeError, AttributeError):
         return engine_unavailable()
     if kind == "exceed_context_size_error":
-        return _too_long(error.get("n_prompt_tokens"), error.get("n_ctx"), param)
+        return too_long(error.get("n_prompt_tokens"), error.get("n_ctx"), param)
     if kind == "not_supported_error":
         return ApiError(400, "unsupported_model", "This model gives nothing of the kind.", param="model")
     if found := TOO_LARGE.search(body):
-        return _too_long(int(found[1]), int(found[2]), param)
+        return too_long(int(found[1]), int(found[2]), param)
     if 400 <= status < 500:
         return ApiError(400, "invalid_request", "The model cannot take this request.")
     return engine_unavailable()
-
-
-def _too_long(asked: object, window: object, param: str) -> ApiError:
-    if not isinstance(asked, int) or not isinstance(window, int):
-        return engine_unavailable()
-    message = f"The request has {asked} tokens, the model's context holds {window}."
-    return ApiError(400, "context_length_exceeded", message, param=param)

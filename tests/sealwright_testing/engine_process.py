@@ -40,14 +40,17 @@ def unit_command() -> tuple[str, ...]:
     return tuple(shlex.split(lines[0].removeprefix("ExecStart=")))
 
 
-def command(paths: Paths, payload: PayloadStatus, variables: Mapping[str, str]) -> list[str]:
+def command(
+    paths: Paths, payload: PayloadStatus, variables: Mapping[str, str], binary: Path | None = None
+) -> list[str]:
     """The unit's command line behind the launcher, for one payload of a box under ``paths.root``.
 
     Args:
         variables: of the unit's environment file; as systemd has it, ``$NAME`` that stands alone is as many words as
             its value has, and ``${NAME}`` is one (systemd.service(5), "Command lines").
+        binary: another llama-server than the image's.
     """
-    words = [str(llama_server_binary())]
+    words = [str(binary or llama_server_binary())]
     for word in unit_command()[unit_command().index(ENGINE) + 1 :]:
         if word.startswith("$") and not word.startswith("${"):
             words += variables.get(word[1:], "").split()
@@ -69,6 +72,8 @@ class EngineProcess:
     options: tuple[str, ...] = ()
     launcher: tuple[str, ...] = ()
     """What executes it; none: it is executed as it is, without a sandbox."""
+    binary: Path | None = None
+    """Another llama-server than the image's."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -99,7 +104,7 @@ class EngineProcess:
             self._process = subprocess.Popen(
                 [
                     *("setpriv", "--pdeathsig", "KILL", *self.launcher),
-                    *(*command(self.paths, self.payload, variables), *self.options),
+                    *(*command(self.paths, self.payload, variables, self.binary), *self.options),
                 ],
                 cwd=self.paths.root,
                 env=os.environ | variables | {"LLAMA_ARG_ENDPOINT_METRICS": "1"},
