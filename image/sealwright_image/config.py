@@ -25,6 +25,10 @@ PRODUCT_FILE_LIMIT = 1024 * 1024
 """Bytes of the longest product file that is read."""
 SEED_NAMESPACE = uuid.UUID("5f0a9d3e-1c55-5c0e-9a53-6b8d2f1f7a10")
 
+Engine = Literal["llama-server", "vllm"]
+"""What runs the models."""
+Accelerator = Literal["none", "cuda"]
+"""What it computes on beside the processor."""
 Package = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$", max_length=128)]
 PayloadId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,27}$")]
 """Short enough for the GPT label ``payload-<id>`` (36 characters)."""
@@ -83,6 +87,8 @@ class ProductFile(_Table):
     license_service: Path
     domains: Annotated[tuple[Path, ...], Field(min_length=1, max_length=64)]
     """Domain files, each called by the name of its domain (policies/spec/domain.md)."""
+    engine: Engine = "llama-server"
+    accelerator: Accelerator = "none"
     peers: Annotated[tuple[str, ...], Field(max_length=16)] = ()
     """Networks of boxes with which files of domains are exchanged (policies/spec/domain-flow.md, 6)."""
     os: OsTable = OsTable()
@@ -123,6 +129,8 @@ class Config:
     keys: Path
     license_service: Path
     domains: tuple[Path, ...]
+    engine: Engine
+    accelerator: Accelerator
     peers: tuple[IPv4Network | IPv6Network, ...]
     packages: tuple[str, ...]
     mirror: str | None
@@ -157,6 +165,7 @@ def parse_config(text: str, product_file: Path) -> Config:
     _refuse_unknown_domains(product, text, product_file)
     _refuse_test_keys(product, text, product_file)
     _refuse_unknown_embeddings(product, text, product_file)
+    _refuse_engine_without_its_accelerator(product, text, product_file)
     base = product_file.resolve().parent
     return Config(
         product_file=product_file.resolve(),
@@ -167,6 +176,8 @@ def parse_config(text: str, product_file: Path) -> Config:
         keys=_absolute(base, product.keys),
         license_service=_absolute(base, product.license_service),
         domains=tuple(_absolute(base, path) for path in product.domains),
+        engine=product.engine,
+        accelerator=product.accelerator,
         peers=_networks(product, text, product_file),
         packages=product.os.packages,
         mirror=product.os.mirror,
@@ -277,6 +288,12 @@ def _refuse_unknown_embeddings(product: ProductFile, text: str, product_file: Pa
             f"{product_file}: line {line}: documents.embeddings: no payload of kind model has the id"
             f" {product.documents.embeddings!r}."
         )
+
+
+def _refuse_engine_without_its_accelerator(product: ProductFile, text: str, product_file: Path) -> None:
+    if product.engine == "vllm" and product.accelerator == "none":
+        line = find_line(text, ("engine",))
+        raise UsageError(f'{product_file}: line {line}: engine: "vllm" needs accelerator = "cuda".')
 
 
 def _refuse_test_keys(product: ProductFile, text: str, product_file: Path) -> None:

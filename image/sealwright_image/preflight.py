@@ -19,7 +19,7 @@ from sealwright_image.workload_image import load_image
 from sealwright_policies.appraisal.reference_values import PayloadKind, SignedDomain
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.compiler.outflow import outflow
-from sealwright_policies.errors import FormatError, OperationError, UsageError
+from sealwright_policies.errors import FormatError, OperationError, UnsupportedError, UsageError
 
 POOLING = (1, 2, 3)
 """LLAMA_POOLING_TYPE_MEAN, CLS and LAST of llama.cpp's llama.h."""
@@ -50,6 +50,7 @@ def check_inputs(config: Config) -> Inputs:
         UsageError, FormatError, UnsupportedError: with the file that is wrong, and why.
         VerificationError: the domains are refused.
     """
+    _require_processor(config)
     keys = load_keys(config.keys)
     custodians = load_custodians(config.license_service)
     if config.extra_tree and not config.extra_tree.is_dir():
@@ -67,6 +68,14 @@ def check_inputs(config: Config) -> Inputs:
     if config.documents is not None:
         _check_embeddings(config.documents.model, models[config.documents.model], domains)
     return Inputs(keys, custodians, models, domains, load_signed(domains))
+
+
+def _require_processor(config: Config) -> None:
+    if config.accelerator != "none":
+        raise UnsupportedError(
+            f"{config.product_file}: accelerator: no image for a GPU is made yet: the driver, and what of it an engine"
+            " may touch, are in none (docs/gpu.md). Leave the key out, and models run on the processor."
+        )
 
 
 def _check_model(payload: PayloadConfig) -> Gguf:

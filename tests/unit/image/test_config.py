@@ -149,3 +149,18 @@ def test_the_model_for_documents_is_one_of_the_models() -> None:
         in told
     )
     assert "String should have at most 256" in problem_of(text.replace("query: ", "q" * 257))
+
+
+def test_vllm_needs_an_accelerator() -> None:
+    text = product_text("medical", head='engine = "vllm"')
+    assert 'engine: "vllm" needs accelerator = "cuda"' in problem_of(text)
+    found = parse_config(product_text("medical", head='engine = "vllm"\naccelerator = "cuda"'), FILE)
+    assert (found.engine, found.accelerator) == ("vllm", "cuda")
+    plain = parse_config(product_text("medical"), FILE)
+    assert (plain.engine, plain.accelerator) == ("llama-server", "none")
+
+
+def test_an_engine_of_which_nobody_knows_is_refused() -> None:
+    assert "engine: Input should be 'llama-server' or 'vllm'" in problem_of(
+        product_text("medical", head='engine = "sglang"')
+    )

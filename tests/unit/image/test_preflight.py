@@ -21,6 +21,7 @@ from sealwright_policies.errors import (
     FormatError,
     OperationError,
     SealwrightError,
+    UnsupportedError,
     UsageError,
     VerificationError,
 )
@@ -113,6 +114,11 @@ def edit(product: Path, old: str, new: str) -> None:
             ),
             VerificationError,
             "DOMAIN_EXCEEDS_LEVEL: .*medical.toml: line 36: retention.prompts_days",
+        ),
+        (
+            lambda p: edit(p, "version", 'accelerator = "cuda"\nversion'),
+            UnsupportedError,
+            "accelerator: no image for a GPU is made yet",
         ),
     ],
 )
