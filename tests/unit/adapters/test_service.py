@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -195,15 +196,16 @@ def test_what_is_no_adapter_of_the_model_is_never_served(held: Held, part: Part)
 
 
 def test_deleting_ends_the_training(held: Held) -> None:
-    ended: list[bytes] = []
+    begun, ended = threading.Event(), list[bytes]()
 
     def stuck(connection: socket.socket, _: TrainingJob, __: bytes, ___: bytes) -> None:
         say(connection, 1)
+        begun.set()
         ended.append(connection.recv(1))
 
     with trainer(held, stuck, whole):
         first = held.add()
-        held.until(AdapterState.TRAINING)
+        assert begun.wait(WAIT_S)
         assert held.ask(operation="delete", adapter_id=first) == AdapterReply()
         held.add("next")
         assert held.until(AdapterState.READY).name == "next"
