@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sealwright_appliance.binding import Slot, parse_slot, slot_bytes
 from sealwright_appliance.esp import parse_boot_sector, parse_directory
-from sealwright_appliance.site.settings import SITE_LIMIT, SiteSettings
+from sealwright_appliance.site.endpoints import SiteChange
+from sealwright_appliance.site.settings import SITE_LIMIT, SiteSettings, parse_settings
 from sealwright_client.pinning import parse_box_url, parse_fingerprint
 from sealwright_custody.locator import parse_locator
 from sealwright_image.config import parse_config
@@ -107,6 +108,12 @@ def of_texts() -> Iterable[Parser]:
     yield Parser("run metrics", parse_metrics, (document_bytes(metrics),))
     site = SiteSettings.model_validate(site_settings())
     yield Parser("site", partial(parse_json, SiteSettings, limit=SITE_LIMIT), (document_bytes(site),))
+    change = SiteChange(peer="10.0.0.7", settings=site_settings())
+    yield Parser(
+        "site settings",
+        lambda raw: parse_settings(parse_json(SiteChange, raw, limit=SITE_LIMIT).settings),
+        (document_bytes(change),),
+    )
     yield Parser("TOML", of_text(parse_toml), domains)
     config = product_text("medical").encode()
     yield Parser(

@@ -41,5 +41,6 @@ def test_store_gives_paths_licences_and_samples(cache: Path) -> None:
 def test_everything_that_decides_the_answers_is_in_the_key() -> None:
     """A new module beside the trainer has to be named as a source, or as one that changes no model."""
     folder = Path(__file__).parents[2] / "sealwright_testing" / "models"
-    without_effect = {"__init__.py", "__main__.py", "build.py", "parity.py", "random_gguf.py", "store.py"}
+    other_files = {"concept_gguf.py", "hostile_gguf.py", "random_folder.py", "random_gguf.py"}
+    without_effect = {"__init__.py", "__main__.py", "build.py", "parity.py", "store.py", *other_files}
     assert {path.name for path in folder.glob("*.py")} == set(SOURCES) | without_effect
