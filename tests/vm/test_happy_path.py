@@ -1,4 +1,4 @@
-"""A box straight from the build: boots sealed, attests, unlocks, answers, ends; and nobody logs in."""
+"""A box straight from the build: boots sealed, attests, unlocks, answers, ends, is wiped; and nobody logs in."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from sealwright_testing.scene import Scene
 pytestmark = pytest.mark.vm
 
 
-def test_a_fresh_box_is_activated_and_its_models_answer(scene: Scene) -> None:
-    """Enrolment, appraisal, key release, unseal, dm-crypt, verity, engine, API: all of it, and affirming."""
-    issued = scene.vendor.issue_license()
+def test_a_fresh_box_is_activated_and_answers_until_its_licence_is_revoked(scene: Scene) -> None:
+    """Enrolment, appraisal, key release, unseal, dm-crypt, verity, engine, API: all of it, and affirming. A revocation
+    arrives within a contact interval; the customer's data end as the customer orders."""
+    issued = scene.vendor.issue_license("--renew-after", "20")
     box = scene.fresh_box().start()
     placard = customer.read_placard(box)
     secrets = customer.activate(box, placard, issued.activation_code)
@@ -51,6 +52,13 @@ def test_a_fresh_box_is_activated_and_its_models_answer(scene: Scene) -> None:
     console = box.console.text
     assert "login:" not in console
     assert secrets["api_key"] not in console
+
+    scene.vendor.revoke(issued.license_id)
+    reason = box.expect("sealwright: state ended: (.*)")
+    assert reason.startswith("REVOKED")
+    with customer.colleague(box, secrets["api_key"], placard.tls_fingerprint) as client:
+        refusal = customer.refusal(client, "medical")
+    assert (refusal.status_code, refusal.code) == (503, "REVOKED")
 
     customer.wipe(box, placard, secrets)
     box.expect("sealwright: wipe: done as the customer ordered")
