@@ -24,6 +24,8 @@ from sealwright_testing.virtual_box import VirtualBox
 
 ANSWER_TOKENS = 160
 ASK_TIMEOUT_S = 300.0
+HANDSHAKE_S = 10.0
+"""Of the first try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,17 @@ def wipe(box: VirtualBox, placard: Placard, secrets: dict[str, Any]) -> None:
 
 
 def wait_for_https(box: VirtualBox) -> None:
-    """Wait until the gateway answers; QEMU accepts connections before it does."""
+    """Wait until the gateway answers; QEMU accepts connections before it does, so that a try has an end. On a slow
+    machine a handshake may take longer than the try before gave it."""
+    limit_s = HANDSHAKE_S
 
     def answers() -> bool:
+        nonlocal limit_s
         try:
-            _certificate(box.port)
+            _certificate(box.port, limit_s)
+        except TimeoutError:
+            limit_s *= 2
+            return False
         except OSError:
             return False
         return True
@@ -190,13 +198,13 @@ def _trust(port: int, fingerprint: str | None) -> ssl.SSLContext:
     return context
 
 
-def _certificate(port: int) -> bytes:
+def _certificate(port: int, timeout_s: float = ASK_TIMEOUT_S) -> bytes:
     """The certificate shown on a port, DER; whether it is the right one is compared by fingerprint."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as plain,
         context.wrap_socket(plain) as secure,
     ):
         certificate = secure.getpeercert(binary_form=True)
