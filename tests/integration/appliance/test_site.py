@@ -160,6 +160,14 @@ def test_a_box_is_set_up_step_by_step_by_a_proxy(page: Page, running: RunningBox
         assert client.get("/activation/progress").json() == {"step": "restarting", "cause": None}
 
 
+def test_a_form_that_nothing_can_take_yet_is_not_shown(page: Page, running: RunningBox) -> None:
+    """A claim code sent before the script has come would lead nowhere."""
+    page.route("**/setup.js", lambda route: route.abort())
+    page.goto("/setup")
+    expect(page.locator("h1")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.locator("#setup-claim")).to_be_hidden()
+
+
 def set_proxy(page: Page, port: int, said: Mapping[str, str]) -> None:
     page.locator("#site-proxy-host").fill("localhost")
     page.locator("#site-proxy-port").fill(str(port))

@@ -60,3 +60,9 @@ find("setup-activate")?.addEventListener("submit", (event) => {
   event.preventDefault();
   activate();
 });
+
+// Not before a form can be taken: the browser would send it by itself.
+if (find("setup-claim")) {
+  find("setup-claim").hidden = false;
+  find("claim").focus();
+}
