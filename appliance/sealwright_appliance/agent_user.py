@@ -90,8 +90,10 @@ def give_to_adapter_service(paths: Paths, members: Collection[str]) -> None:
             for made in (paths.adapters, folder.parent, folder):
                 if made.is_symlink():
                     made.unlink()
-                with suppress(OSError):
-                    made.mkdir(mode=0o755)
+                with suppress(FileExistsError):
+                    made.mkdir()
+                if made.is_dir():
+                    made.chmod(0o755)  # also where root's umask says less
             if folder.is_dir():
                 _give(folder, user)
                 folder.chmod(mode)

@@ -75,6 +75,11 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """A FIFO has no end of its own; what is none is not read."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def read_file(path: Path, limit: int) -> bytes | None:
     """Content of a file, None if there is none.
 
@@ -82,8 +87,8 @@ def read_file(path: Path, limit: int) -> bytes | None:
         OperationError: longer than ``limit`` bytes, or the disk refuses.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(limit + 1)
+        with open(path, "rb", opener=_without_waiting) as file:
+            content = file.read(limit + 1) or b""
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -225,7 +225,7 @@ class VolumeService:
     def apply_site(self) -> None:
         """See :class:`Volumes`."""
         self.execute(["systemctl", "restart", SITE_UNIT])
-        self.execute(["systemctl", "try-restart", "systemd-networkd.service", TIME_UNIT])
+        self.execute(["systemctl", "restart", "systemd-networkd.service", TIME_UNIT])
 
     def restart(self) -> None:
         """See :class:`Volumes`."""

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 
 KEY_BYTES = 16
 PHRASE = 4
-"""Words of a piece on average: it ends behind one word in so many, which its checksum says (a power of two)."""
-PHRASE_MOST = 8
+"""A piece ends behind one word in so many, which its checksum says (a power of two)."""
+PHRASE_LEAST, PHRASE_MOST = 3, 8
+COMPARED = 16_384
+"""Characters of a request whose pieces are compared, of the latest turns first. What is left out makes no difference
+but to the length of what is new: a request that is new as a whole has a new word in any case."""
 BACK = 512
 """Characters of the last message in which its last words are looked for."""
 TAILS = (1, 2, 3)
@@ -43,7 +46,8 @@ class PromptFeatures:
     """One prompt against those before it; numbers only."""
 
     new_words: int
-    """In pieces that were not seen before, of all turns: the client writes them all, the model's too."""
+    """In pieces that were not seen before, of all turns: the client writes them all, the model's too. One at least if
+    the request as a whole was not."""
     sweeps: bool
     """New, and but for its last words the same as an earlier one behind a long beginning."""
 
@@ -89,18 +93,19 @@ class PromptMemory:
             messages: role and text of each turn.
         """
         role, last = messages[-1]
-        return PromptFeatures(
-            new_words=sum(self._new_words(text) for _, text in messages),
-            sweeps=self._sweeps([*messages[:-1], (role, "")], last),
-        )
+        left, new_words = COMPARED, 0
+        for _, text in reversed(messages):
+            if not self._prompts.add(self._digest([text])):
+                new_words += self._words_of_new_pieces(text[:left])
+                left -= min(left, len(text))
+        is_new, is_stem_known = self._seen([*messages[:-1], (role, "")], last)
+        return PromptFeatures(new_words=max(new_words, int(is_new)), sweeps=is_new and is_stem_known)
 
-    def _new_words(self, text: str) -> int:
-        if self._prompts.add(self._digest([text])):
-            return 0
+    def _words_of_new_pieces(self, text: str) -> int:
         return sum(len(piece) for piece in _phrases(_PIECE.findall(text)) if not self._pieces.add(self._digest(piece)))
 
-    def _sweeps(self, before: Sequence[tuple[str, str]], last: str) -> bool:
-        """Whether the prompt differs from an earlier one in its last words alone; remembers it."""
+    def _seen(self, before: Sequence[tuple[str, str]], last: str) -> tuple[bool, bool]:
+        """Whether the prompt is new, and whether it is known but for its last words; remembers it."""
         head = hashlib.blake2b(key=self.secret, digest_size=DIGEST)
         length = 0
         for role, text in before:
@@ -118,7 +123,7 @@ class PromptMemory:
         is_new = not self._prompts.has(whole)
         known = [self._prompts.add(stem) for stem in stems]
         self._prompts.add(whole)
-        return is_new and True in known
+        return is_new, True in known
 
     @staticmethod
     def _after(head: hashlib.blake2b, text: str) -> bytes:
@@ -144,7 +149,8 @@ def _phrases(words: Sequence[str]) -> Iterator[Sequence[str]]:
     """Cut where the words say so, so that what stands before a phrase does not change it."""
     begin = 0
     for at, word in enumerate(words, 1):
-        ends_here = zlib.crc32(word.encode("utf-8", "surrogatepass")) % PHRASE == 0
-        if ends_here or at - begin == PHRASE_MOST or at == len(words):
+        length = at - begin
+        ends_here = length >= PHRASE_LEAST and zlib.crc32(word.encode("utf-8", "surrogatepass")) % PHRASE == 0
+        if ends_here or length == PHRASE_MOST or at == len(words):
             yield words[begin:at]
             begin = at

@@ -22,6 +22,7 @@ from sealwright_policies.errors import SealwrightError
 TRIAL_S = 300.0
 REPLY_S = 1.0
 """In which the reply that leads to the new address gets to whoever asked from the old one."""
+AGAIN_S = 30.0
 LOOK_S = 5.0
 """Between two looks at the addresses."""
 
@@ -38,6 +39,7 @@ class Site:
     """On the console."""
     trial_s: float = TRIAL_S
     reply_s: float = REPLY_S
+    again_s: float = AGAIN_S
     steady: Callable[[], float] = time.monotonic
     addresses: Callable[[], Sequence[str]] = own_addresses
     stop: threading.Event = field(default_factory=threading.Event)
@@ -55,7 +57,7 @@ class Site:
                 left_over = True
             if left_over:
                 self.store.end_trial()
-                self.apply()
+                self._undo()
             self.client.use_proxy(self._confirmed().proxy)
 
     def run(self) -> None:
@@ -88,12 +90,13 @@ class Site:
         with self._lock:
             if self._trial is not None:
                 raise SiteError(409, "SITE_ON_TRIAL", "Another network is being tried; confirm it, or wait.")
-            self.client.use_proxy(settings.proxy)
             if settings.network == self._confirmed().network:
                 self.store.confirm(settings)
+                self.client.use_proxy(settings.proxy)
                 self.apply()
             else:
                 self._begin(settings)
+                self.client.use_proxy(settings.proxy)
 
     def confirm(self, reached_at: str) -> None:
         """Keep the network that is tried.
@@ -122,7 +125,17 @@ class Site:
             self.store.end_trial()
             self.client.use_proxy(self._confirmed().proxy)
             self.say("network: nobody confirmed the new one; the one before is back")
+            self._undo()
+
+    def _undo(self) -> None:
+        """Have what is confirmed applied, again and again if that fails: nobody may be able to ask for it."""
+        try:
             self.apply()
+        except SealwrightError as error:
+            self.say(f"site: {error} It is tried again.")
+            again = threading.Timer(self.again_s, self._undo)
+            again.daemon = True
+            again.start()
 
     def _apply_trial(self) -> None:
         try:

@@ -15,6 +15,7 @@ from sealwright_appliance.boot import BoxState
 from sealwright_appliance.serve.pages import catalogue
 from sealwright_appliance.site.site import Site
 from sealwright_appliance.site.store import SiteStore
+from sealwright_policies.errors import OperationError
 from sealwright_policies.languages import Language
 from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
 from sealwright_testing.connect_proxy import ConnectProxy
@@ -113,6 +114,20 @@ def test_a_network_that_nobody_confirms_goes(running: RunningBox) -> None:
     assert ask(running, "POST", "/site").json()["trial"] is None
     assert not running.simulated.paths.site_trial.exists()
     assert not running.simulated.paths.site.exists()
+
+
+def test_an_undoing_that_fails_is_tried_again(running: RunningBox) -> None:
+    """Nobody may reach the box to ask for it."""
+    site, applied = site_of(running), list[int]()
+
+    def apply() -> None:
+        applied.append(len(applied))
+        if len(applied) == 2:
+            raise OperationError("systemd does not answer.")
+
+    site.apply, site.trial_s, site.reply_s, site.again_s = apply, 0.5, 0.0, 0.2
+    ask(running, "PUT", "/site", settings=site_settings()).raise_for_status()
+    wait_until(lambda: len(applied) == 3)
 
 
 def test_an_agent_that_starts_ends_a_trial(running: RunningBox) -> None:

@@ -113,8 +113,13 @@ def test_adapters_are_their_services_below_folders_that_stay_roots(tmp_path: Pat
     give_to_adapter_service(paths, [])
     assert not paths.adapters.exists()  # no domain lets any be trained
     given.clear()
-    give_to_adapter_service(paths, ["own"])
+    before = os.umask(0o077)  # unlocking's
+    try:
+        give_to_adapter_service(paths, ["own"])
+    finally:
+        os.umask(before)
     served = paths.served_adapters("own")
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (paths.adapters, served.parent)] == [0o755, 0o755]
     assert set(given) == {paths.adapters / "kept", served}
     assert (stat.S_IMODE((paths.adapters / "kept").stat().st_mode), stat.S_IMODE(served.stat().st_mode)) == (
         0o700,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
@@ -19,7 +20,7 @@ from sealwright_appliance.outflow.extraction import (
     score_together,
     scores,
 )
-from sealwright_appliance.outflow.prompt_sketch import PHRASE_MOST, PromptFeatures, PromptMemory
+from sealwright_appliance.outflow.prompt_sketch import COMPARED, PHRASE_MOST, PromptFeatures, PromptMemory
 from sealwright_testing.extraction_scores import score
 from sealwright_testing.extraction_traces import COPYING, EVADING, NORMAL, trace
 
@@ -108,10 +109,28 @@ def test_what_people_and_programs_ask_is_none(prompts: list[list[tuple[str, str]
     assert not any(one.sweeps for one in compared(*prompts))
 
 
+@pytest.mark.parametrize("between", ["-", " / ", ""], ids=["dashes", "slashes", "one turn each"])
+def test_a_question_is_new_however_its_words_are_joined(between: str) -> None:
+    """Words that were all seen before, in pieces too small to be new."""
+    chosen, vocabulary = random.Random(1), [f"w{at}" for at in range(50)]
+    memory = PromptMemory(bytes(16))
+    for _ in range(300):
+        question = chosen.sample(vocabulary, 20)
+        turns = [("user", between.join(question))] if between else [("user", word) for word in question]
+        found = memory.compare(turns)
+        assert found.new_words > 0
+
+
+def test_a_request_of_any_size_is_compared_in_part() -> None:
+    """The gateway does nothing else meanwhile."""
+    found = compared([("user", "-" * 1_000_000)], [("user", "高" * 300_000)])
+    assert all(0 < one.new_words <= COMPARED for one in found)
+
+
 @given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(max_size=2000)), min_size=1, max_size=4))
 def test_any_conversation_has_features(messages: list[tuple[str, str]]) -> None:
     found = compared(messages)[0]
-    assert 0 <= found.new_words <= sum(len(text) for _, text in messages)
+    assert 0 <= found.new_words <= 1 + sum(len(text) for _, text in messages)
 
 
 def harvest(pause_s: float, days: float, tokens: int = 300, *, nights: bool = True) -> Profile:

@@ -65,6 +65,13 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
     assert read_file(tmp_path / "none", 10) is None
 
 
+@pytest.mark.timeout(30)
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    """Nobody writes into it, for ever."""
+    os.mkfifo(tmp_path / "fifo")
+    assert read_file(tmp_path / "fifo", 10) == b""
+
+
 def test_a_secret_reaches_the_program_alone() -> None:
     """Not in its arguments, not in its environment; the descriptor is not there for others."""
     secret = bytes(range(64))

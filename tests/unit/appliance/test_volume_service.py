@@ -253,7 +253,7 @@ def test_the_site_is_applied_and_its_readers_told(tmp_path: Path) -> None:
     VolumeService(paths, recorder).apply_site()
     assert recorder.seen == [
         "systemctl restart sealwright-site.service",
-        "systemctl try-restart systemd-networkd.service systemd-timesyncd.service",
+        "systemctl restart systemd-networkd.service systemd-timesyncd.service",
     ]
     (paths.systemd_run / TIME_FILE).parent.mkdir(parents=True)
     (paths.systemd_run / TIME_FILE).touch()
