@@ -81,6 +81,13 @@ def test_each_unit_is_started_in_its_profile(name: str) -> None:
     assert "complain" not in line
 
 
+@pytest.mark.parametrize("folder", ["results", "documents", "adapters"])
+def test_what_others_keep_on_the_state_volume_is_not_the_agents(folder: str) -> None:
+    """It has all else there; and it makes and moves none of these folders, as it owns the one above."""
+    rules = [line.strip() for line in (APPARMOR_PROFILES / "sealwright-agent").read_text().splitlines()]
+    assert f"deny /var/lib/sealwright/{folder}/{{,**}} rwklmx," in rules
+
+
 def test_the_agent_is_not_root_and_runs_no_program() -> None:
     unit = (UNITS / "sealwright-agent.service").read_text().splitlines()
     assert {"User=sealwright-agent", "CapabilityBoundingSet=", "NoNewPrivileges=yes"} <= set(unit)
