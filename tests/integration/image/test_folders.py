@@ -88,7 +88,8 @@ def test_a_data_set_and_a_workload_are_sealed_like_models(training: Product, tmp
     assert b"10.0.2.100 . 7" in recorder.asked.domain_files["/usr/share/sealwright/nftables.d/medical.nft"]
     assert [str(one) for one in manifest.domains[0].egress] == ["10.0.2.100 port 7/tcp"]
     plans = parse_workloads(recorder.asked.shared_files["workloads.json"])
-    assert plans.workloads == {"lora": WorkloadPlan(domain="medical", reads=("medical", "records"))}
+    expected = WorkloadPlan(domain="medical", reads=("medical", "records"), files=("medical",))
+    assert plans.workloads == {"lora": expected}
     assert recorder.asked.domain_files[JOURNAL_FILE].endswith(b"[Journal]\nStorage=none\n")
     types = {one["name"]: one["type"] for one in json.loads((out / "sbom.json").read_text())["components"]}
     assert (types["records"], types["lora"]) == ("data", "application")
