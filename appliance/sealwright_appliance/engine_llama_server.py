@@ -19,7 +19,7 @@ from sealwright_appliance.serve.embedded import Embedded, charge, unpacked
 from sealwright_appliance.serve.engine import ADAPTER, Abilities
 from sealwright_appliance.serve.engine_http import BODY_LIMIT, BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
-from sealwright_appliance.serve.engine_replies import OK, as_object, body_of, too_long, whole_events
+from sealwright_appliance.serve.engine_replies import OK, as_object, body_of, is_healthy, too_long, whole_events
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.text_events import TextEvents
@@ -54,12 +54,8 @@ class LlamaServer:
         return self._model_id
 
     async def ready(self) -> bool:
-        """Whether ``/health`` says that the model is loaded."""
-        try:
-            async with http_request(self._socket, "GET", "/health") as reply:
-                return reply.status == OK
-        except BrokenReplyError:
-            return False
+        """By ``/health``."""
+        return await is_healthy(self._socket)
 
     async def abilities(self) -> Abilities:
         """By what it says of itself."""

@@ -17,7 +17,7 @@ from sealwright_appliance.serve.embedded import Embedded
 from sealwright_appliance.serve.engine import Abilities
 from sealwright_appliance.serve.engine_http import BrokenReplyError
 from sealwright_appliance.serve.engine_http import request as http_request
-from sealwright_appliance.serve.engine_replies import OK, as_object, body_of, too_long, whole_events
+from sealwright_appliance.serve.engine_replies import OK, as_object, body_of, is_healthy, too_long, whole_events
 from sealwright_appliance.serve.errors import ApiError, engine_unavailable
 from sealwright_appliance.serve.meter import Tally
 from sealwright_appliance.serve.vllm_events import DONE, VllmEvents
@@ -46,12 +46,8 @@ class Vllm:
         return self._model_id
 
     async def ready(self) -> bool:
-        """Whether ``/health`` says that the model is loaded; vLLM listens no earlier."""
-        try:
-            async with http_request(self._socket, "GET", "/health") as reply:
-                return reply.status == OK
-        except BrokenReplyError:
-            return False
+        """By ``/health``; vLLM listens no earlier than its model is loaded."""
+        return await is_healthy(self._socket)
 
     async def abilities(self) -> Abilities:
         """By what it says of itself; its tokenizers cut a long text in linear time, whatever their kind."""

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sealwright_appliance.adapters.connection import framed, received, received_document
 from sealwright_appliance.adapters.messages import Trained, TrainerWord, TrainingJob
 from sealwright_appliance.adapters.weights import LearnedAdapter, LearnedMatrix, weights_size
+from sealwright_appliance.local_messages import framed, received, received_document
 from sealwright_appliance.paths import Paths
 from sealwright_policies.engines import LayerShapes
 from sealwright_policies.wire.encoding import document_bytes, parse_json

@@ -1,11 +1,10 @@
 """What gateway, adapter service and trainer say to each other (policies/spec/own-adapters.md, 4 and 5).
 
-Each message is four bytes, the length of a JSON document, then that, then the bytes that it announces.
+Messages are those of :mod:`sealwright_appliance.local_messages`.
 """
 
 from __future__ import annotations
 
-import struct
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -16,9 +15,10 @@ from sealwright_appliance.adapters.refusals import AdapterCode
 from sealwright_appliance.adapters.weights import LearnedAdapter
 from sealwright_policies.wire.encoding import Document, Identifier, parse_json
 
-HEAD = struct.Struct(">I")
 REQUEST_LIMIT = 16 * 1024
 """Bytes of a request, without its examples."""
+RECORD_LIMIT = 2 * REQUEST_LIMIT
+"""Bytes of what is kept of an adapter: what was asked, and how far it has come."""
 REPLY_LIMIT = 1024 * 1024
 FRAME_LIMIT = 512 * 1024
 """Bytes of what a trainer says, without its numbers: names of 4096 matrices."""
@@ -164,7 +164,7 @@ def parse_kept_adapter(content: bytes) -> KeptAdapter:
     Raises:
         FormatError: it is damaged.
     """
-    return parse_json(KeptAdapter, content, limit=REQUEST_LIMIT)
+    return parse_json(KeptAdapter, content, limit=RECORD_LIMIT)
 
 
 def parse_trainer_word(content: bytes) -> TrainerWord:

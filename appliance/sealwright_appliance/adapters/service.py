@@ -16,7 +16,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sealwright_appliance.adapters.connection import received, received_document
 from sealwright_appliance.adapters.examples import examples_bytes, parse_examples
 from sealwright_appliance.adapters.messages import (
     REQUEST_LIMIT,
@@ -29,19 +28,16 @@ from sealwright_appliance.adapters.messages import (
 from sealwright_appliance.adapters.refusals import AdapterCode, AdapterError
 from sealwright_appliance.adapters.store import AdapterStore, new_id
 from sealwright_appliance.adapters.training import Training
+from sealwright_appliance.local_messages import SYSTEMD_FIRST_FD, received, received_document, serve_requests
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_engines
 from sealwright_appliance.retention_days import LEAST_DAYS
 from sealwright_appliance.workloads import load_workloads
-from sealwright_policies.errors import FormatError, OperationError, SealwrightError
+from sealwright_policies.errors import OperationError, SealwrightError
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_policies.workloads import AdapterPlan
 
-SYSTEMD_FIRST_FD = 3
-"""The listening socket that systemd hands over (sd_listen_fds(3))."""
-CONNECTIONS_MOST = 16
-REQUEST_TIMEOUT_S = 30.0
 LOOK_EVERY_S = 3600.0
 """For adapters whose days are over."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,27}")
@@ -56,6 +52,15 @@ class AdapterService:
     plans: dict[str, AdapterPlan]
     """Of members whose adapters are the customer's to train."""
     now: Callable[[], float] = time.time
+
+    def respond(self, connection: socket.socket) -> bytes:
+        """Read a request from a connection and answer it.
+
+        Raises:
+            FormatError: it is none.
+        """
+        asked = parse_adapter_request(received_document(connection, REQUEST_LIMIT))
+        return document_bytes(self.answer(asked, received(connection, asked.size or 0)))
 
     def answer(self, asked: AdapterRequest, examples: bytes) -> AdapterReply:
         """Do what was asked; nothing is raised but what ends the process."""
@@ -123,29 +128,6 @@ def own_plans(paths: Paths) -> dict[str, AdapterPlan]:
     return {name: plan for name, plan in load_workloads(paths).adapters.items() if plan.trainer is not None}
 
 
-def serve(service: AdapterService, listener: socket.socket) -> None:
-    """Answer connections, each in a thread, until the listener is closed."""
-    places = threading.Semaphore(CONNECTIONS_MOST)
-    while True:
-        places.acquire()
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        threading.Thread(target=_serve_one, args=(service, connection, places), daemon=True).start()
-
-
-def _serve_one(service: AdapterService, connection: socket.socket, places: threading.Semaphore) -> None:
-    try:
-        with connection, suppress(OSError, FormatError):
-            connection.settimeout(REQUEST_TIMEOUT_S)
-            asked = parse_adapter_request(received_document(connection, REQUEST_LIMIT))
-            examples = received(connection, asked.size or 0)
-            connection.sendall(document_bytes(service.answer(asked, examples)))
-    finally:
-        places.release()
-
-
 def run_adapter_service(paths: Paths) -> None:
     """Serve on the socket that systemd has opened: the gateway's group may connect, nobody else."""
     if os.environ.get("LISTEN_FDS") != "1":
@@ -163,4 +145,4 @@ def run_adapter_service(paths: Paths) -> None:
     for work in (look_after_days, training.run):
         threading.Thread(target=work, daemon=True).start()
     with socket.socket(fileno=SYSTEMD_FIRST_FD) as listener:
-        serve(service, listener)
+        serve_requests(listener, service.respond)

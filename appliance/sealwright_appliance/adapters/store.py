@@ -14,7 +14,7 @@ from pathlib import Path
 from sealwright_appliance.adapters.examples import BYTES_MOST
 from sealwright_appliance.adapters.messages import (
     CHECKPOINT_MOST,
-    REQUEST_LIMIT,
+    RECORD_LIMIT,
     AdapterState,
     KeptAdapter,
     TrainingFailure,
@@ -84,10 +84,18 @@ class AdapterStore:
         return examples or b"", read_file(self._checkpoint(adapter_id), CHECKPOINT_MOST) or b""
 
     def checkpoint(self, adapter_id: str, content: bytes, percent: int) -> None:
-        """Keep how far a training has come."""
+        """Keep how far a training has come. Whoever only lists does not wait while the disk takes the checkpoint.
+
+        Raises:
+            AdapterError: the adapter was deleted.
+        """
+        write_durably(self._checkpoint(adapter_id), content)
         with self._lock:
-            adapter = self._one(adapter_id)
-            write_durably(self._checkpoint(adapter_id), content)
+            try:
+                adapter = self._one(adapter_id)
+            except AdapterError:
+                remove_durably(self._checkpoint(adapter_id))
+                raise
             self._write(adapter.model_copy(update={"percent": percent, "attempts": 0}))
 
     def begun(self, adapter_id: str) -> None:
@@ -158,14 +166,14 @@ class AdapterStore:
             raise AdapterError(AdapterCode.UNAVAILABLE)
         for path in list(self._kept.glob("adapter-*.json")):
             try:
-                content = read_file(path, REQUEST_LIMIT)
+                content = read_file(path, RECORD_LIMIT)
                 if content is not None:
                     yield parse_kept_adapter(content)
             except (OperationError, FormatError):
                 raise AdapterError(AdapterCode.UNAVAILABLE) from None
 
     def _one(self, adapter_id: str) -> KeptAdapter:
-        content = read_file(self._record(adapter_id), REQUEST_LIMIT)
+        content = read_file(self._record(adapter_id), RECORD_LIMIT)
         if content is None:
             raise AdapterError(AdapterCode.UNKNOWN)
         return parse_kept_adapter(content)

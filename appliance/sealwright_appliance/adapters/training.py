@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealwright_appliance.adapters.connection import framed, received, received_document
 from sealwright_appliance.adapters.examples import HELD_OUT
 from sealwright_appliance.adapters.messages import (
     FRAME_LIMIT,
@@ -29,6 +28,7 @@ from sealwright_appliance.adapters.messages import (
 from sealwright_appliance.adapters.refusals import AdapterError
 from sealwright_appliance.adapters.store import AdapterStore
 from sealwright_appliance.adapters.weights import adapter_file, weights_size
+from sealwright_appliance.local_messages import framed, received, received_document
 from sealwright_policies.engines import LayerShapes
 from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.wire.encoding import document_bytes

@@ -1,12 +1,11 @@
 """What the gateway asks the document service (policies/spec/own-documents.md, 5).
 
-One request a connection: four bytes, the length of a JSON document, then that, then the file if there is one. The reply
-is a JSON document to the end of the connection.
+One request a connection (:mod:`sealwright_appliance.local_messages`), with the file behind it if there is one. The
+reply is a JSON document to the end of the connection.
 """
 
 from __future__ import annotations
 
-import struct
 from enum import StrEnum
 from typing import Annotated
 
@@ -17,7 +16,6 @@ from sealwright_appliance.documents.refusals import DocumentCode
 from sealwright_appliance.documents.vectors import QuestionVector, VectorText
 from sealwright_policies.wire.encoding import Document, Sha256Hex, parse_json
 
-HEAD = struct.Struct(">I")
 REQUEST_LIMIT = 64 * 1024
 """Bytes of a request, without its file."""
 REPLY_LIMIT = 2 * 1024 * 1024

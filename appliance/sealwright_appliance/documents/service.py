@@ -17,7 +17,6 @@ from pathlib import Path
 
 from sealwright_appliance.documents.formats import format_of, parse_name
 from sealwright_appliance.documents.messages import (
-    HEAD,
     REQUEST_LIMIT,
     DocumentOperation,
     DocumentReply,
@@ -29,20 +28,21 @@ from sealwright_appliance.documents.parsed import PARSED_LIMIT, parse_parsed
 from sealwright_appliance.documents.passages import passages
 from sealwright_appliance.documents.refusals import DocumentCode, DocumentError
 from sealwright_appliance.documents.store import DocumentStore
+from sealwright_appliance.local_messages import (
+    PIECE,
+    SYSTEMD_FIRST_FD,
+    received,
+    received_document,
+    serve_requests,
+)
 from sealwright_appliance.paths import Paths
-from sealwright_policies.errors import FormatError, OperationError
+from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
 
-SYSTEMD_FIRST_FD = 3
-"""The listening socket that systemd hands over (sd_listen_fds(3))."""
-CONNECTIONS_MOST = 16
 READ_AT_ONCE = 2
 """Files; each of them takes memory and a processor."""
-REQUEST_TIMEOUT_S = 30.0
-"""Between two pieces of a request."""
 PARSER_TIMEOUT_S = 300.0
 """Of one file; a processor's time is bounded by the parser's unit."""
-PIECE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,15 @@ class DocumentService:
     store: DocumentStore
     parser_socket: Path
     reading: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READ_AT_ONCE))
+
+    def respond(self, connection: socket.socket) -> bytes:
+        """Read a request from a connection and answer it.
+
+        Raises:
+            FormatError: it is none.
+        """
+        asked = parse_document_request(received_document(connection, REQUEST_LIMIT))
+        return document_bytes(self.answer(asked, received(connection, asked.size or 0)))
 
     def answer(self, asked: DocumentRequest, content: bytes) -> DocumentReply:
         """Do what was asked; nothing is raised but what ends the process."""
@@ -117,50 +126,10 @@ class DocumentService:
         return said
 
 
-def serve(service: DocumentService, listener: socket.socket) -> None:
-    """Answer connections, each in a thread, until the listener is closed."""
-    places = threading.Semaphore(CONNECTIONS_MOST)
-    while True:
-        places.acquire()
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        threading.Thread(target=_serve_one, args=(service, connection, places), daemon=True).start()
-
-
-def _serve_one(service: DocumentService, connection: socket.socket, places: threading.Semaphore) -> None:
-    try:
-        with connection, suppress(OSError, FormatError):
-            connection.settimeout(REQUEST_TIMEOUT_S)
-            (length,) = HEAD.unpack(_received(connection, HEAD.size))
-            asked = parse_document_request(_received(connection, min(length, REQUEST_LIMIT + 1)))
-            content = _received(connection, asked.size or 0)
-            connection.sendall(document_bytes(service.answer(asked, content)))
-    finally:
-        places.release()
-
-
-def _received(connection: socket.socket, size: int) -> bytes:
-    """So many bytes.
-
-    Raises:
-        FormatError: there are fewer.
-    """
-    parts = []
-    while size:
-        piece = connection.recv(min(size, PIECE))
-        if not piece:
-            raise FormatError("The request ends too soon.")
-        parts.append(piece)
-        size -= len(piece)
-    return b"".join(parts)
-
-
 def run_document_service(paths: Paths) -> None:
     """Serve on the socket that systemd has opened: the gateway's group may connect, nobody else."""
     if os.environ.get("LISTEN_FDS") != "1":
         raise OperationError("sealwright-documents is started by its socket.")
     service = DocumentService(DocumentStore(paths.documents, paths.vector_extension), paths.parser_socket)
     with socket.socket(fileno=SYSTEMD_FIRST_FD) as listener:
-        serve(service, listener)
+        serve_requests(listener, service.respond)

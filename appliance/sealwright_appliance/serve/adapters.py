@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 from sealwright_appliance.adapters.messages import (
-    HEAD,
     REPLY_LIMIT,
     AdapterOperation,
     AdapterReply,
@@ -20,6 +17,7 @@ from sealwright_appliance.adapters.messages import (
 from sealwright_appliance.adapters.refusals import SENTENCES, AdapterCode
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.keys import ApiKey
+from sealwright_appliance.serve.local_requests import request_reply
 from sealwright_policies.errors import FormatError
 from sealwright_policies.wire.encoding import document_bytes
 
@@ -121,27 +119,16 @@ class Adapters:
         return found
 
     async def _ask(self, asked: AdapterRequest, examples: bytes = b"") -> AdapterReply:
+        message = document_bytes(asked)
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                reader, writer = await asyncio.open_unix_connection(str(self._socket))
-                try:
-                    head = document_bytes(asked)
-                    writer.write(HEAD.pack(len(head)) + head + examples)
-                    await writer.drain()
-                    reply = parse_adapter_reply(await _to_the_end(reader))
-                finally:
-                    writer.close()
-                    with suppress(OSError):
-                        await writer.wait_closed()
-        except (OSError, FormatError, TimeoutError):
+            said = await request_reply(self._socket, message, _one(examples), limit=REPLY_LIMIT, timeout_s=TIMEOUT_S)
+            reply = parse_adapter_reply(said)
+        except (OSError, FormatError):
             raise refused(AdapterCode.UNAVAILABLE) from None
         if reply.error is not None:
             raise refused(reply.error, reply.line)
         return reply
 
 
-async def _to_the_end(reader: asyncio.StreamReader) -> bytes:
-    content = b""
-    while len(content) <= REPLY_LIMIT and (piece := await reader.read(REPLY_LIMIT)):
-        content += piece
-    return content
+async def _one(piece: bytes) -> AsyncIterator[bytes]:
+    yield piece

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 from sealwright_appliance.documents.messages import (
-    HEAD,
     REPLY_LIMIT,
     VECTORS_MOST,
     DocumentOperation,
@@ -24,6 +21,7 @@ from sealwright_appliance.documents.messages import (
 from sealwright_appliance.documents.refusals import SENTENCES, DocumentCode
 from sealwright_appliance.documents.vectors import QuestionVector
 from sealwright_appliance.serve.errors import ApiError
+from sealwright_appliance.serve.local_requests import request_reply
 from sealwright_policies.errors import FormatError
 from sealwright_policies.wire.encoding import document_bytes
 
@@ -97,37 +95,15 @@ class Documents:
     async def _ask(
         self, asked: DocumentRequest, pieces: AsyncIterator[bytes] | None = None, timeout_s: float = TIMEOUT_S
     ) -> DocumentReply:
+        message = document_bytes(asked)
         try:
-            async with asyncio.timeout(timeout_s):
-                reader, writer = await asyncio.open_unix_connection(str(self._socket))
-                try:
-                    head = document_bytes(asked)
-                    writer.write(HEAD.pack(len(head)) + head)
-                    async for piece in pieces or _nothing():
-                        writer.write(piece)
-                        await writer.drain()
-                    reply = parse_document_reply(await _to_the_end(reader))
-                finally:
-                    writer.close()
-                    with suppress(OSError):
-                        await writer.wait_closed()
-        except (OSError, FormatError, TimeoutError):
+            said = await request_reply(self._socket, message, pieces, limit=REPLY_LIMIT, timeout_s=timeout_s)
+            reply = parse_document_reply(said)
+        except (OSError, FormatError):
             raise refused(DocumentCode.UNAVAILABLE) from None
         if reply.error is not None:
             raise refused(reply.error, "file" if asked.operation is DocumentOperation.ADD else None)
         return reply
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
-
-
-async def _to_the_end(reader: asyncio.StreamReader) -> bytes:
-    content = b""
-    while len(content) <= REPLY_LIMIT and (piece := await reader.read(REPLY_LIMIT)):
-        content += piece
-    return content
 
 
 def _of(operation: DocumentOperation, document_id: str) -> DocumentRequest:

@@ -15,6 +15,15 @@ from sealwright_appliance.serve.usage_events import EVENT_END
 OK = 200
 
 
+async def is_healthy(socket: Path) -> bool:
+    """Whether ``/health`` says that the model is loaded."""
+    try:
+        async with http_request(socket, "GET", "/health") as reply:
+            return reply.status == OK
+    except BrokenReplyError:
+        return False
+
+
 async def body_of(
     socket: Path,
     method: str,

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from sealwright_appliance.tpm_provision import ProvisionedTpm, open_provisioned_tpm
+from sealwright_testing.browser import chromium
 from sealwright_testing.running_box import RunningBox, running_box
 from sealwright_testing.simulated_box import SimulatedVendor
 from sealwright_testing.simulated_disk import Disk
@@ -35,6 +37,12 @@ def tpm(software_tpm: SoftwareTpm) -> Iterator[ProvisionedTpm]:
     """The box's connection to it."""
     with open_provisioned_tpm(software_tpm.tcti) as provisioned:
         yield provisioned
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,19 +12,13 @@ from sealwright_appliance.activation import FIRST_KEY_NAME
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.serve.pages import catalogue
 from sealwright_policies.languages import Language
-from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
+from sealwright_testing.browser import PATIENCE_MS, look, telephone
 from sealwright_testing.running_box import RunningBox, wait_until
 
 DOCS = Path(__file__).parents[3] / "docs"
 GUIDES = {Language.ENGLISH: "quickstart.md", Language.CHINESE: "quickstart.zh-Hans.md"}
 WORDS_OF_THE_PAGE = ("front.by_file", "secrets.saved", "front.chat")
 """What the guide calls by its name on the page."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(params=list(Language))

@@ -17,17 +17,11 @@ from sealwright_appliance.site.site import Site
 from sealwright_appliance.site.store import SiteStore
 from sealwright_policies.errors import OperationError
 from sealwright_policies.languages import Language
-from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
+from sealwright_testing.browser import PATIENCE_MS, look, telephone
 from sealwright_testing.connect_proxy import ConnectProxy
 from sealwright_testing.ports import free_port
 from sealwright_testing.running_box import NO_CODE, RunningBox, wait_until
 from sealwright_testing.sites import fixed_network, site_settings
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(params=list(Language))

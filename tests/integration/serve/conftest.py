@@ -92,3 +92,13 @@ def client(box: ServingBox) -> Iterator[openai.OpenAI]:
     """OpenAI's own client."""
     with box.openai() as made:
         yield made
+
+
+@pytest.fixture
+def admin(box: ServingBox) -> Iterator[openai.OpenAI]:
+    """An administrator's client; no document outlives the test."""
+    with box.openai() as client:
+        owner = client.with_options(api_key=box.admin_key)
+        yield owner
+        for one in owner.files.list():
+            owner.files.delete(one.id)

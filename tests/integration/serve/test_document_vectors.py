@@ -36,16 +36,6 @@ def box(concepts: Path, random_model: Path) -> Iterator[ServingBox]:
         yield running
 
 
-@pytest.fixture
-def admin(box: ServingBox) -> Iterator[openai.OpenAI]:
-    """An administrator's client; no document outlives the test."""
-    with box.openai() as client:
-        owner = client.with_options(api_key=box.admin_key)
-        yield owner
-        for one in owner.files.list():
-            owner.files.delete(one.id)
-
-
 def upload(admin: openai.OpenAI, name: str, content: bytes) -> str:
     return admin.files.create(file=(name, content), purpose="assistants").id
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -33,16 +32,6 @@ ASKED: dict[str, Any] = {
     "model": "random", "temperature": 0, "max_output_tokens": 16,
     "tools": [{"type": "file_search", "vector_store_ids": ["documents"]}],
 }  # fmt: skip
-
-
-@pytest.fixture
-def admin(box: ServingBox) -> Iterator[openai.OpenAI]:
-    """An administrator's client; no document outlives the test."""
-    with box.openai() as client:
-        owner = client.with_options(api_key=box.admin_key)
-        yield owner
-        for one in owner.files.list():
-            owner.files.delete(one.id)
 
 
 def upload(admin: openai.OpenAI, name: str, content: bytes) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from sealwright_appliance.adapters.connection import framed
 from sealwright_appliance.adapters.messages import (
     AdapterReply,
     AdapterState,
@@ -24,6 +23,7 @@ from sealwright_appliance.adapters.messages import (
 )
 from sealwright_appliance.adapters.refusals import AdapterCode
 from sealwright_appliance.files import write_durably
+from sealwright_appliance.local_messages import framed
 from sealwright_appliance.paths import Paths
 from sealwright_policies.engines import ReleaseEngines
 from sealwright_policies.wire.encoding import document_bytes

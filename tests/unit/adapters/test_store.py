@@ -7,11 +7,21 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance.adapters import store as store_module
-from sealwright_appliance.adapters.messages import AdapterState, KeptAdapter, TrainingFailure
+from sealwright_appliance.adapters.examples import BYTES_MOST
+from sealwright_appliance.adapters.messages import (
+    KEYS_MOST,
+    REQUEST_LIMIT,
+    AdapterOperation,
+    AdapterRequest,
+    AdapterState,
+    KeptAdapter,
+    TrainingFailure,
+)
 from sealwright_appliance.adapters.refusals import AdapterCode, AdapterError
 from sealwright_appliance.adapters.store import AdapterStore, new_id
 from sealwright_appliance.files import remove_durably, write_durably
 from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.workloads import AdapterPlan
 
 PLANS = {"own": AdapterPlan(domain="tuning", base="medical", trainer="tuner", own=2, days=3)}
@@ -50,6 +60,26 @@ def test_a_trained_adapter_is_all_that_stays(store: AdapterStore, tmp_path: Path
     with pytest.raises(AdapterError) as caught:
         store.delete(one.adapter_id)
     assert caught.value.code is AdapterCode.UNKNOWN
+
+
+def test_a_checkpoint_of_an_adapter_that_was_deleted_goes(store: AdapterStore, tmp_path: Path) -> None:
+    """It is written while others may delete."""
+    one = adapter()
+    store.add(one, b"examples", 2)
+    store.delete(one.adapter_id)
+    with pytest.raises(AdapterError):
+        store.checkpoint(one.adapter_id, b"half", 50)
+    assert files(tmp_path) == set()
+
+
+def test_a_record_of_the_longest_request_can_be_read(store: AdapterStore) -> None:
+    """It says more than was asked."""
+    keys = ["𝒦" * 61 + f"{number:03}" for number in range(KEYS_MOST)]
+    asked = AdapterRequest(operation=AdapterOperation.ADD, model="m" * 63, name="n" * 28, keys=keys, size=BYTES_MOST)
+    assert len(document_bytes(asked)) <= REQUEST_LIMIT
+    one = adapter(asked.name or "", model=asked.model, keys=keys)
+    store.add(one, b"examples", 2)
+    assert store.all() == [one]
 
 
 def test_names_numbers_and_room_are_bounded(store: AdapterStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ import pytest
 from sealwright_appliance.documents import service as services
 from sealwright_appliance.documents.blocks import BLOCKS_MOST, TEXT_BYTES_MOST
 from sealwright_appliance.documents.messages import (
-    HEAD,
     REQUEST_LIMIT,
     DocumentOperation,
     DocumentReply,
@@ -25,8 +24,9 @@ from sealwright_appliance.documents.messages import (
 from sealwright_appliance.documents.parsed import PARSED_LIMIT, parse_parsed
 from sealwright_appliance.documents.parser import answer
 from sealwright_appliance.documents.refusals import DocumentCode, DocumentError
-from sealwright_appliance.documents.service import DocumentService, serve
+from sealwright_appliance.documents.service import DocumentService
 from sealwright_appliance.documents.store import DocumentStore
+from sealwright_appliance.local_messages import HEAD, serve_requests
 from sealwright_policies.wire.encoding import document_bytes
 
 Parse = Callable[[bytes], bytes]
@@ -80,7 +80,7 @@ def running(folder: Path, parse: Parse | None = honest) -> Iterator[Path]:
     with listening(folder / "parser.sock", parser), socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "documents.sock"))
         listener.listen()
-        threading.Thread(target=serve, args=(service, listener), daemon=True).start()
+        threading.Thread(target=serve_requests, args=(listener, service.respond), daemon=True).start()
         yield folder / "documents.sock"
         listener.shutdown(socket.SHUT_RDWR)
 

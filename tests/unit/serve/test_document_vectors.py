@@ -14,8 +14,9 @@ import pytest
 
 from sealwright_appliance.documents.messages import VECTORS_MOST, VectorUse
 from sealwright_appliance.documents.passages import Passage
-from sealwright_appliance.documents.service import DocumentService, serve
+from sealwright_appliance.documents.service import DocumentService
 from sealwright_appliance.documents.store import DocumentStore
+from sealwright_appliance.local_messages import serve_requests
 from sealwright_appliance.serve import document_vectors
 from sealwright_appliance.serve.admission import Admission
 from sealwright_appliance.serve.document_vectors import SHORTEST, Retrieval, VectorMaker, VectorModel
@@ -68,13 +69,13 @@ class Engine:
         return frozenset()
 
     async def whole(self, request: dict[str, Any], tally: Tally) -> bytes:
-        raise NotImplementedError
+        raise AssertionError
 
     def stream(self, request: dict[str, Any], tally: Tally) -> AsyncGenerator[bytes, None]:
-        raise NotImplementedError
+        raise AssertionError
 
     async def count(self, request: dict[str, Any], tally: Tally) -> int:
-        raise NotImplementedError
+        raise AssertionError
 
 
 class Loader:
@@ -152,7 +153,7 @@ def played(folder: Path, play: Callable[[Stage], Coroutine[Any, Any, None]], loa
             listener.bind(str(folder / "documents.sock"))
             listener.listen()
             service = DocumentService(stage.store, folder / "parser.sock")
-            threading.Thread(target=serve, args=(service, listener), daemon=True).start()
+            threading.Thread(target=serve_requests, args=(listener, service.respond), daemon=True).start()
             async with stage.maker.running():
                 await play(stage)
             listener.shutdown(socket.SHUT_RDWR)

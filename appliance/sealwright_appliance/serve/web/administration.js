@@ -1,6 +1,6 @@
 // The administrators' page: what the box's own addresses say to an administrator's key. The key is gone with a reload.
 
-import { askForKey, call, failure, find, note, say } from "/page.js";
+import { askForKey, attempt, call, find, note, say } from "/page.js";
 import { offerSite } from "/site.js";
 import { offerSupport } from "/support.js";
 import { showDays } from "/usage.js";
@@ -35,15 +35,6 @@ function left(seconds) {
   const days = Math.floor(seconds / DAY_S);
   return days ? say("administration.days", { days: number(days) })
     : say("administration.hours", { hours: number(Math.floor(seconds / 3600)) });
-}
-
-async function attempt(action) {
-  note("");
-  try {
-    await action();
-  } catch (error) {
-    note(failure(error));
-  }
 }
 
 function showState(status) {

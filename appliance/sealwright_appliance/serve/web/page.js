@@ -28,6 +28,16 @@ export async function call(key, path, { method = "GET", body, signal } = {}) {
 
 export const note = (text) => { find("note").textContent = text; };
 
+// Do something, and say what goes wrong.
+export async function attempt(action) {
+  note("");
+  try {
+    await action();
+  } catch (error) {
+    note(failure(error));
+  }
+}
+
 // The form that asks for a key: shown once it can be taken, since a key that is sent earlier would reload the page.
 export function askForKey(enter) {
   find("entry").addEventListener("submit", async (event) => {

@@ -1,6 +1,6 @@
 // Network, proxy and time of the place where the box stands: one form, on two pages.
 
-import { failure, find, note, say } from "/page.js";
+import { attempt, find, note, say } from "/page.js";
 
 const PORT = location.port ? `:${location.port}` : "";
 const words = (id) => find(id).value.trim().toLowerCase().split(/[\s,]+/).filter(Boolean);
@@ -65,15 +65,6 @@ function show(view) {
   counting = setInterval(tell, 5000);
   const { ipv4, ipv6 } = view.trial.network ?? {};
   find("site-trial-links").replaceChildren(...[ipv4, ipv6].filter(Boolean).map((own) => link(own.address)));
-}
-
-async function attempt(action) {
-  note("");
-  try {
-    await action();
-  } catch (error) {
-    note(failure(error));
-  }
 }
 
 // Ask: of a method, an address and a body, with the code of whoever sits before the page.
