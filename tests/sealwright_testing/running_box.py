@@ -31,6 +31,7 @@ from sealwright_appliance.state_volume import FirstBootSecrets
 from sealwright_appliance.status import BootResult, release_status
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls_identity
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
+from sealwright_policies.metering.receipt import Point
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.noted_volumes import NotedVolumes
 from sealwright_testing.ports import free_port
@@ -114,6 +115,17 @@ class RunningBox:
         listener = listen(paths)
         self._running.callback(listener.close)
         self._running.enter_context(_serving(agent_server(self.agent), sockets=[listener]))
+
+    def serve(self) -> str:
+        """Activate it, and go on as behind the restart that follows; an administrator's key."""
+        reply = self.post(
+            "/activation", claim_code=self.claim_code, activation_code=self.simulated.vendor.issue().activation_code
+        )
+        assert reply.is_success, reply.text
+        self.start_agent(BoxState.UNLOCKED, "The payloads are open.")
+        assert self.agent.meter_keeper is not None
+        self.agent.meter_keeper.meter.open(Point(reset_count=0, clock_ms=0, ticks=0))
+        return str(reply.json()["api_key"])
 
     def stop_agent(self) -> None:
         """Stop the agent that runs."""

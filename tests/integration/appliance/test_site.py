@@ -169,6 +169,20 @@ def test_a_box_is_set_up_step_by_step_by_a_proxy(page: Page, running: RunningBox
         assert client.get("/activation/progress").json() == {"step": "restarting", "cause": None}
 
 
+def test_an_administrator_changes_it_on_the_page(page: Page, running: RunningBox, screenshots: Path) -> None:
+    """Once the box serves, by a key in place of the claim code."""
+    key = running.serve()
+    page.goto("/administration")
+    language = Language(page.locator("html").get_attribute("lang") or "")
+    page.locator("#key").fill(key)
+    page.locator("#key").press("Enter")
+    page.locator("#site-time").fill("192.0.2.10", timeout=PATIENCE_MS)
+    page.locator("#site-time").press("Enter")
+    expect(page.locator("#note")).to_have_text(catalogue(language)["site.done"], timeout=PATIENCE_MS)
+    look(page, screenshots / f"administration-site-{language}.png")
+    assert SiteStore(running.simulated.paths).confirmed().time == ["192.0.2.10"]
+
+
 def test_a_form_that_nothing_can_take_yet_is_not_shown(page: Page, running: RunningBox) -> None:
     """A claim code sent before the script has come would lead nowhere."""
     page.route("**/setup.js", lambda route: route.abort())

@@ -10,7 +10,6 @@ import pytest
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.boot_result import load_boot_result
 from sealwright_appliance.files import write_durably
-from sealwright_policies.metering.receipt import Point
 from sealwright_policies.support import BoxPart, parse_support_bundle
 from sealwright_policies.support_words import support_lines
 from sealwright_policies.tpm_tier import TpmTier
@@ -23,12 +22,7 @@ from sealwright_testing.simulated_box import SimulatedVendor
 def served(vendor: SimulatedVendor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningBox, str]]:
     """A box that serves under a lease, and its administrator's key."""
     with running_box(vendor, tmp_path_factory.mktemp("box")) as box:
-        reply = box.post("/activation", claim_code=box.claim_code, activation_code=vendor.issue().activation_code)
-        assert reply.status_code == 200, reply.text
-        box.start_agent(BoxState.UNLOCKED, "The payloads are open.")
-        assert box.agent.meter_keeper is not None
-        box.agent.meter_keeper.meter.open(Point(reset_count=0, clock_ms=0, ticks=0))
-        yield box, reply.json()["api_key"]
+        yield box, box.serve()
 
 
 def ask(box: RunningBox, key: str = "") -> httpx.Response:
