@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Request, expect
+from playwright.sync_api import Page, Request, Route, expect
 
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.retention import RetentionCalendar
@@ -294,6 +294,37 @@ def test_a_conversation_has_the_name_that_it_is_given(page: Page, box: ServingBo
         assert one["title"] == CANARY
         assert len(client.get(f"/conversations/{one['id']}").json()["turns"]) == 4
     require_nowhere(box)
+
+
+def test_who_stands_on_a_button_of_the_list_stays_there(page: Page, box: ServingBox) -> None:
+    """Also as the list is made anew behind a reply, and at the neighbour of what is deleted."""
+    with box.http() as client:
+        for title in ("older", "newer"):
+            client.post("/conversations", json=chat("brief", text=title)).raise_for_status()
+    enter(page, box.api_key)
+    delete = texts(page)["chat.kept.delete"]
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.locator("#kept summary").press("Enter")
+    page.get_by_role("button", name="older: ").press("Enter")
+    expect(page.locator("#log li")).to_have_count(2, timeout=PATIENCE_MS)
+    older = page.get_by_role("button", name=f"{delete}: older")
+
+    def stand_there(route: Route) -> None:
+        older.focus()
+        route.continue_()
+
+    page.route("**/conversations", stand_there)
+    with page.expect_response("**/conversations"):
+        ask(page, "brief", "more")
+    page.unroute("**/conversations")
+    expect(page.locator("#conversations li").first.get_by_role("button").first).to_have_text("older")
+    expect(older).to_be_focused()
+    older.press("Enter")
+    kept(page, 1)
+    expect(page.get_by_role("button", name=f"{delete}: newer")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#kept")).to_be_hidden(timeout=PATIENCE_MS)
+    expect(page.locator("#question")).to_be_focused()
 
 
 def test_another_key_at_the_page_sees_no_conversation(page: Page, box: ServingBox) -> None:

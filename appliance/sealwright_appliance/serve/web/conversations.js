@@ -10,6 +10,7 @@ let reopen = null; // shows a conversation on the page
 let days = {}; // by model
 let current = { id: null, title: null, turns: [] }; // on the page; with an id once it is kept
 let saving = Promise.resolve(); // one after the other, or a slow one would come behind a later one
+let lists = 0; // asked for; an answer that a later one has overtaken is not shown
 
 const told = async (path, options) => (await call(key, path, options)).json();
 const address = (id) => `/conversations/${id}`;
@@ -49,6 +50,7 @@ function button(label, described, action) {
 
 function shown(one) {
   const item = document.createElement("li");
+  item.dataset.id = one.id;
   const title = one.title || say("chat.kept.untitled");
   const left = document.createElement("small");
   left.textContent = say("chat.kept.left", { days: count(Math.ceil(one.left_s / DAY_S)) });
@@ -77,11 +79,25 @@ async function rename(id, before) {
 }
 
 async function list() {
+  const mine = ++lists;
   const { kept, conversations } = await told("/conversations");
+  if (mine !== lists) return;
   days = kept;
-  find("conversations").replaceChildren(...conversations.map(shown));
+  replace(conversations.map(shown));
   find("kept").hidden = conversations.length === 0;
   showRule();
+}
+
+// Whoever stands on a button of the list stays on it; behind one that is deleted, on its neighbour's.
+function replace(items) {
+  const place = find("conversations");
+  const held = place.contains(document.activeElement) ? document.activeElement : null;
+  const [item, at] = held ? [held.parentElement, [...held.parentElement.children].indexOf(held)] : [];
+  const row = item && [...place.children].indexOf(item);
+  place.replaceChildren(...items);
+  if (!held) return;
+  const again = items.find((one) => one.dataset.id === item.dataset.id) ?? items[Math.min(row, items.length - 1)];
+  (again?.children[at] ?? find("question")).focus();
 }
 
 async function openOne(id) {
