@@ -178,6 +178,10 @@ def test_payloads_are_mounted_as_their_domains_say(inside: Inside) -> None:
         assert {one for one in MountOption if one in options} == set(expected), name
 
 
+def test_no_place_to_write_to_runs_programs(inside: Inside) -> None:
+    assert inside.report.lines("runs") == ["none"]
+
+
 def written_by(workload: str, inside: Inside) -> dict[str, str]:
     return dict(re.findall(rf"\bworkload {workload} (\S+) (.*)", inside.report.console))
 

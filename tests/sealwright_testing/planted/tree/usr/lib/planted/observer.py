@@ -14,6 +14,7 @@ It prints, besides the lines of the intruder,
     data-set NAME open|closed       whether the kernel has a device of a data set
     image PAYLOAD RESULT            what came of running the program in a payload as root, where mounts forbid nothing
     mounted PAYLOAD OPTIONS         how it is mounted, as in /proc/mounts (proc(5))
+    runs PLACE                      a place to write to whose mount lets programs run; or "none"
     call HOST refused|answered      whether root reaches a host that the stranger tries, first as it is, then with a
                                     rule in the packet filter that lets it
     table NAME: LINE                a table of device-mapper, with its keys, as root is shown it (dmsetup(8))
@@ -243,6 +244,9 @@ def report_mounts() -> None:
     for _, place, _, options, *_ in rows:
         if Path(place).parent == RUN / "payloads":
             print("mounted", Path(place).name, options, flush=True)
+    writable = {place: options.split(",") for _, place, _, options, *_ in rows if options.startswith("rw")}
+    running = [place for place, options in writable.items() if "noexec" not in options]
+    print("runs", *(running or ["none"]), flush=True)
 
 
 def call_other_host() -> None:
