@@ -20,11 +20,14 @@ from sealwright_appliance.tpm_unseal import SealedObject
 from sealwright_policies.errors import FormatError, VerificationError
 from sealwright_policies.transparency.release_proof import require_logged_as
 from sealwright_policies.wire.encoding import Bytes4K, Document, Identifier, Sha256Hex, document_bytes, parse_json
+from sealwright_policies.wire.framing import domain_key_id
 from sealwright_policies.wire.lease import LEASE_LIMIT, Lease, verify_lease
 from sealwright_policies.wire.messages import DeviceId, ReleaseApproval
 from sealwright_policies.wire.service import LicenseService
 
 SHARES_LIMIT = 1024 * 1024
+APPROVALS_MOST = 256
+"""The oldest make room."""
 IDENTITY_LIMIT = 64 * 1024
 CERTIFICATE_LIMIT = 64 * 1024
 DEVICE_CERTIFICATE = "device-certificate.pem"
@@ -49,6 +52,13 @@ class StoredShares(Document):
     lease_share: ImportedShare
     release_share: ImportedShare
     approvals: Annotated[list[ReleaseApproval], Field(max_length=64)]
+
+
+class DomainKeyApprovals(Document):
+    """The release key's approvals for the domain key, of all releases that the box was told of."""
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    approvals: Annotated[list[ReleaseApproval], Field(max_length=APPROVALS_MOST)]
 
 
 class Identity(Document):
@@ -122,7 +132,13 @@ class LeaseStore:
         return None if content is None else parse_json(StoredShares, content, limit=SHARES_LIMIT)
 
     def add_approvals(self, approvals: Sequence[ReleaseApproval]) -> None:
-        """Add approvals that came with a renewal to the partitions that we hold shares of."""
+        """Add approvals that came with a grant: to the partitions that we hold shares of, and of the domain key."""
+        domain_key = domain_key_id().hex()
+        known = self.domain_key_approvals()
+        new = [one for one in approvals if one.partition_id == domain_key and one not in known]
+        if new:
+            kept = DomainKeyApprovals(version=1, approvals=[*known, *new][-APPROVALS_MOST:])
+            write_durably(self._domain_key_approvals, document_bytes(kept))
         for partition_id in {approval.partition_id for approval in approvals}:
             shares = self.load_shares(partition_id)
             if shares is None:
@@ -130,6 +146,14 @@ class LeaseStore:
             fresh = [a for a in approvals if a.partition_id == partition_id and a not in shares.approvals]
             if fresh:
                 self.store_shares(shares.model_copy(update={"approvals": [*shares.approvals, *fresh]}))
+
+    def domain_key_approvals(self) -> list[ReleaseApproval]:
+        """Those of the domain key; of a damaged file none, the next grant brings them again."""
+        content = read_file(self._domain_key_approvals, SHARES_LIMIT)
+        try:
+            return parse_json(DomainKeyApprovals, content or b"", limit=SHARES_LIMIT).approvals
+        except FormatError:
+            return []
 
     def store_identity(self, identity: Identity) -> None:
         """The last step of an activation: from now on the box is activated."""
@@ -148,6 +172,10 @@ class LeaseStore:
         """It, PEM; None before the first grant."""
         content = read_file(self.identity / DEVICE_CERTIFICATE, CERTIFICATE_LIMIT)
         return None if content is None else content.decode("ascii", errors="replace")
+
+    @property
+    def _domain_key_approvals(self) -> Path:
+        return self.shares / "domain-key.json"
 
     def _share_file(self, partition_id: str) -> Path:
         return self.shares / partition_id / "shares.json"

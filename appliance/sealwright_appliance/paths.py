@@ -221,6 +221,11 @@ class Paths:
         return self.state / "outflow"
 
     @property
+    def domain_key(self) -> Path:
+        """The sealed key of what domains have here (policies/spec/domain-key.md)."""
+        return self.state / "domain-key.json"
+
+    @property
     def domain_files(self) -> Path:
         """Files of domains, a folder for each (policies/spec/domain-flow.md)."""
         return self.state / "domains"

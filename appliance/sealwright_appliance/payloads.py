@@ -36,6 +36,7 @@ from sealwright_policies.wire.encoding import pcr_bytes
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.framing import lease_share_reference, release_share_reference
 from sealwright_policies.wire.lease import Lease, LeasePartition, lease_policy
+from sealwright_policies.wire.messages import ReleaseApproval
 from sealwright_policies.wire.release_approval import release_approval_policy
 from sealwright_policies.wire.volume_key import derive_volume_key
 from sealwright_policies.workloads import ReleaseWorkloads
@@ -203,26 +204,39 @@ def _unseal_lease_share(
 
 def _unseal_release_share(tpm: ProvisionedTpm, release: Release, lease: Lease, shares: StoredShares) -> bytes:
     """Share B, by the approval of the way through PCR 4 that this boot has taken."""
-    approvals = [approval for approval in shares.approvals if approval.release_id == release.release_id]
-    if not approvals:
-        sentence = "The release key has not approved any boot of this release."
-        raise UnsealRefusedError((Obstacle(RejectionCode.RELEASE_NOT_ALLOWED, sentence),))
-    pcrs = tpm.device.read_pcrs(int(pcr) for pcr in approvals[0].pcrs)
-    fitting = [approval for approval in approvals if pcr_bytes(approval.pcrs) == pcrs]
-    if not fitting:
-        raise UnsealRefusedError(nearest_pcr_obstacles([pcr_bytes(approval.pcrs) for approval in approvals], pcrs))
-    authorization = Authorization(
-        key=external_signing_key(load_p256_public_key(release.manifest.release_key)),
-        policy_ref=release_share_reference(bytes.fromhex(shares.partition_id)),
-        approved_policy=release_approval_policy(pcrs),
-        signature=fitting[0].signature,
-    )
+    partition = bytes.fromhex(shares.partition_id)
+    pcrs, authorization = release_authorization(tpm, release, partition, shares.approvals)
     sealed = shares.release_share.sealed()
     srk_name = bytes.fromhex(lease.srk_name)
     try:
         return unseal(tpm.device, tpm.srk, sealed, state_assertions(pcrs), authorization, srk_name=srk_name)
     except (TpmError, VerificationError) as error:
         raise UnsealRefusedError((_refusal(error),)) from None
+
+
+def release_authorization(
+    tpm: ProvisionedTpm, release: Release, partition_id: bytes, approvals: Sequence[ReleaseApproval]
+) -> tuple[dict[int, bytes], Authorization]:
+    """The values of this boot that the release key has approved for a partition, and its word.
+
+    Raises:
+        UnsealRefusedError: it has not.
+    """
+    own = [approval for approval in approvals if approval.release_id == release.release_id]
+    if not own:
+        sentence = "The release key has not approved any boot of this release."
+        raise UnsealRefusedError((Obstacle(RejectionCode.RELEASE_NOT_ALLOWED, sentence),))
+    pcrs = tpm.device.read_pcrs(int(pcr) for pcr in own[0].pcrs)
+    fitting = [approval for approval in own if pcr_bytes(approval.pcrs) == pcrs]
+    if not fitting:
+        raise UnsealRefusedError(nearest_pcr_obstacles([pcr_bytes(approval.pcrs) for approval in own], pcrs))
+    authorization = Authorization(
+        key=external_signing_key(load_p256_public_key(release.manifest.release_key)),
+        policy_ref=release_share_reference(partition_id),
+        approved_policy=release_approval_policy(pcrs),
+        signature=fitting[0].signature,
+    )
+    return pcrs, authorization
 
 
 def _refusal(error: TpmError | VerificationError) -> Obstacle:

@@ -26,6 +26,7 @@ from tpm2_pytss.types import (
     TPM2B_PUBLIC,
     TPM2B_SENSITIVE_CREATE,
     TPMT_SIGNATURE,
+    TPMT_TK_CREATION,
 )
 
 from sealwright_appliance.tpm_errors import RETRYABLE, TpmError, normalized
@@ -35,7 +36,7 @@ from sealwright_policies.tcg.reader import sized_2b
 
 P = ParamSpec("P")
 T = TypeVar("T")
-S = TypeVar("S", TPM2B_PUBLIC, TPM2B_PRIVATE, TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT, TPMT_SIGNATURE)
+S = TypeVar("S", TPM2B_PUBLIC, TPM2B_PRIVATE, TPM2B_ENCRYPTED_SECRET, TPM2B_ID_OBJECT, TPMT_SIGNATURE, TPMT_TK_CREATION)
 
 ATTEMPTS = 6
 FIRST_PAUSE_S = 0.02

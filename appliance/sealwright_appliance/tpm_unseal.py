@@ -8,7 +8,7 @@ it: an interposer could offer a key of its own. The TSS computes the Name from t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,9 +20,11 @@ from tpm2_pytss.types import (
     TPM2B_SENSITIVE_CREATE,
     TPM2B_SENSITIVE_DATA,
     TPMS_SENSITIVE_CREATE,
+    TPMT_SIG_SCHEME,
     TPMT_SIGNATURE,
     TPMT_SYM_DEF,
     TPMT_SYM_DEF_OBJECT,
+    TPMT_TK_CREATION,
 )
 
 from sealwright_appliance.tpm_counters import Counters
@@ -47,6 +49,16 @@ class SealedObject:
 
     public_2b: bytes
     private_2b: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """What a TPM said when it made an object."""
+
+    data: bytes
+    """TPMS_CREATION_DATA."""
+    ticket: bytes
+    """TPMT_TK_CREATION: that these are the object's, for this TPM to verify."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +104,51 @@ def seal(tpm: TpmDevice, srk: StorageKey, secret: bytes, auth_policy: bytes) -> 
         secret: 1 to 128 bytes.
         auth_policy: SHA-256 policy digest.
     """
+    return seal_with_creation(tpm, srk, secret, auth_policy, ())[0]
+
+
+def seal_with_creation(
+    tpm: TpmDevice, srk: StorageKey, secret: bytes, auth_policy: bytes, pcrs: Iterable[int]
+) -> tuple[SealedObject, Creation]:
+    """Likewise, and what the TPM says of where it was made: at which values of these PCRs."""
     template = public_2b(sealed_object_area(b"", auth_policy))
     template.publicArea.objectAttributes |= TPMA_OBJECT.FIXEDTPM | TPMA_OBJECT.FIXEDPARENT
     sensitive = TPM2B_SENSITIVE_CREATE(TPMS_SENSITIVE_CREATE(data=TPM2B_SENSITIVE_DATA(secret)))
     with _encrypted_session(tpm, srk, TPM2_SE.HMAC) as session:
-        private, public, *_ = tpm.call(
+        private, public, data, _, ticket = tpm.call(
             "seal",
             tpm.esapi.create,
             parent_handle=srk.handle,
             in_sensitive=sensitive,
             in_public=template,
+            creation_pcr=selection_text(pcrs) if pcrs else "",
             session1=ESYS_TR.PASSWORD,
             session2=session,
         )
-        return SealedObject(public.marshal(), private.marshal())
+        creation = Creation(data.creationData.marshal(), ticket.marshal())
+        return SealedObject(public.marshal(), private.marshal()), creation
+
+
+def require_created_here(tpm: TpmDevice, srk: StorageKey, sealed: SealedObject, creation: Creation) -> None:
+    """TPM2_CertifyCreation without a signature: this TPM made the object, and these are its creation data.
+
+    Raises:
+        FormatError: the object or the ticket is none.
+        TpmError: neither is so.
+    """
+    ticket = unmarshalled(TPMT_TK_CREATION, creation.ticket)
+    item = load_sealed(tpm, srk.handle, sealed)
+    with tpm.flushed(item):
+        tpm.call(
+            "verify where an object was made",
+            tpm.esapi.certify_creation,
+            sign_handle=ESYS_TR.NULL,
+            object_handle=item,
+            qualifying_data=b"",
+            creation_hash=hashlib.sha256(creation.data).digest(),
+            in_scheme=TPMT_SIG_SCHEME(scheme=TPM2_ALG.NULL),
+            creation_ticket=ticket,
+        )
 
 
 def load_sealed(tpm: TpmDevice, parent: ESYS_TR, sealed: SealedObject) -> ESYS_TR:

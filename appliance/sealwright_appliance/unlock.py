@@ -5,7 +5,8 @@ It runs after the boot phase ``sysinit`` is in PCR 11 and before ``ready`` and a
 (1) the release manifest on the ESP is verified and must be of the running root; (2) the TPM's keys and counters are
 found or made, and the tick counter is incremented; what the customer has ordered to be destroyed is; (3) the state
 volume is opened, at the first boot made; (4) stored
-leases are tried, and each opens its payloads; (5) whatever happened, PCR 15 is closed and the result is written down.
+leases are tried, and each opens its payloads, then what domains have on the state volume; (5) whatever happened, PCR 15
+is closed and the result is written down.
 
 Nothing here trusts what it reads from a disk: the TPM refuses to unseal, or a signature is checked. Whether Secure
 Boot was on is not decided here either: it stands in the PCRs. No web framework is imported; in emulation that is
@@ -27,6 +28,7 @@ from sealwright_appliance.claim_counter import note_claim_counter, settle_claim
 from sealwright_appliance.console import Console, release_line, state_line
 from sealwright_appliance.customer_wipe import carry_out, is_ordered
 from sealwright_appliance.data_sets import bind_data_sets
+from sealwright_appliance.domain_key import open_domain_key
 from sealwright_appliance.engines import open_models, placed, prepare_engines, room_here_mib
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.made_files import keep_made_files
@@ -42,6 +44,7 @@ from sealwright_appliance.release_files import (
 from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.results import describe_workloads, lay_out_adapters
 from sealwright_appliance.run import run
+from sealwright_appliance.sealed_folders import open_sealed_folders
 from sealwright_appliance.state_header import checked_header, read_header
 from sealwright_appliance.state_volume import (
     UnsealedState,
@@ -97,6 +100,8 @@ class Progress:
     state_volume_open: bool = False
     activated: bool = False
     opened: OpenedLease | None = None
+    domains_closed: str = ""
+    """Why what domains have on the state volume is closed; empty if it is open, or no payload is."""
     payloads: list[PayloadStatus] = field(default_factory=list)
 
 
@@ -113,9 +118,13 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         _close(paths, console)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     plans = load_workloads(paths) if result.state is BoxState.UNLOCKED else NO_WORKLOADS
-    without_place = _open_results(paths, result, plans, console)
-    without_place |= _show_data_sets(paths, result, plans, console)
-    keep_made_files(paths, plans, int(now()), console.say)
+    if progress.domains_closed:
+        console.say(f"domains: {progress.domains_closed}")
+        without_place = {plan.domain: progress.domains_closed for plan in plans.workloads.values()}
+    else:
+        without_place = _open_results(paths, result, plans, console)
+        without_place |= _show_data_sets(paths, result, plans, console)
+        keep_made_files(paths, plans, int(now()), console.say)
     result = _with_engines(paths, _with_results(paths, result, plans, console, without_place), plans)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
@@ -123,7 +132,8 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         prepare_workloads(paths, result.payloads, plans, without_place)
     give_to_agent(paths)
     give_to_document_service(paths)
-    give_to_adapter_service(paths, [name for name, plan in plans.adapters.items() if plan.trainer is not None])
+    if not progress.domains_closed:
+        give_to_adapter_service(paths, [name for name, plan in plans.adapters.items() if plan.trainer is not None])
     _announce(paths, console, result)
     return result
 
@@ -195,7 +205,7 @@ def _unlock(paths: Paths, console: Console, progress: Progress) -> Obstacle | No
             _open_state(paths, provisioned, release, console)  # (3)
             progress.state_volume_open = True
             _settle_claim(paths, provisioned, console)
-            _try_leases(paths, provisioned, release, progress)  # (4)
+            _try_leases(paths, provisioned, release, progress, console)  # (4)
     except LockedError as locked:
         return locked.reason
     except VerificationError as error:
@@ -319,7 +329,7 @@ def explained(paths: Paths, release: Release, obstacles: tuple[Obstacle, ...]) -
     return explain(obstacles, logs.firmware, release.measurements)
 
 
-def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: Progress) -> None:
+def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: Progress, console: Console) -> None:
     store = LeaseStore(paths.leases, paths.shares, paths.identity, load_service(paths), release_status(release))
     progress.activated = store.load_identity() is not None
     if not progress.activated:
@@ -328,6 +338,15 @@ def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: P
     progress.payloads = progress.opened.payloads
     if progress.opened.reason is not None:
         raise LockedError(explained(paths, release, (progress.opened.reason,))[0])
+    if progress.opened.lease is not None:
+        try:
+            key = open_domain_key(
+                paths.domain_key, tpm, release, store.domain_key_approvals(),
+                srk_name=bytes.fromhex(progress.opened.lease.srk_name), say=console.say,
+            )  # fmt: skip
+            open_sealed_folders(paths, key, console.say)
+        except OperationError as error:
+            progress.domains_closed = str(error)
 
 
 def _finished(progress: Progress, reason: Obstacle | None, now: int) -> BootResult:

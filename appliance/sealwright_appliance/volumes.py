@@ -133,8 +133,8 @@ def is_open(listing: str, payload_id: str) -> bool:
 
 
 def make_ext4(device: Path, label: str) -> Argv:
-    """Make an ext4 file system."""
-    return ["mkfs.ext4", "-q", "-F", "-L", label, "-E", "nodiscard", str(device)]
+    """Make an ext4 file system that can encrypt folders."""
+    return ["mkfs.ext4", "-q", "-F", "-O", "encrypt", "-L", label, "-E", "nodiscard", str(device)]
 
 
 RESULT_FILES_PER_MIB, RESULT_FILES_MOST = 64, 65_536

@@ -38,6 +38,7 @@ from sealwright_policies.domains.ownership import owner_key_id
 from sealwright_policies.errors import OperationError, RejectionCode, SealwrightError, VerificationError
 from sealwright_policies.wire.encoding import Document, parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
+from sealwright_policies.wire.framing import domain_key_id
 from sealwright_policies.wire.messages import MESSAGE_LIMIT, ReleaseApproval
 from sealwright_policies.wire.release_approval import verify_release_approval
 from sealwright_policies.wire.volume_key import derive_volume_key, key_check
@@ -209,14 +210,14 @@ def _check_shares(release: Release, shares: WrappedShares, custodians: Custodian
 
 
 def check_approvals(release: Release, approvals: Iterable[ReleaseApproval]) -> None:
-    """Verify the release key's approvals, and that every partition and way through PCR 4 has one, and no other.
+    """Verify the release key's approvals: one for each partition, and the domain key, and each way through PCR 4.
 
     Raises:
         VerificationError: MANIFEST_MISMATCH, DOCUMENT_SIGNATURE.
     """
     manifest = release.manifest
     key = load_p256_public_key(manifest.release_key)
-    partitions = {payload.verity.root_hash for payload in manifest.payloads}
+    partitions = {*(payload.verity.root_hash for payload in manifest.payloads), domain_key_id().hex()}
     fixed = {pcr: manifest.measurements.unseal[str(pcr)] for pcr in RELEASE_APPROVAL_SET if pcr != 4}
     ways = {application.pcr4 for application in release.measurements.boot_applications}
     wanted = {(part, pcr4) for part in partitions for pcr4 in ways}

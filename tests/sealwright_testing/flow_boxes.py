@@ -137,6 +137,7 @@ def activated_box(vendor: SimulatedVendor, directory: Path) -> Iterator[FlowBox]
     with running_box(vendor, directory) as box:
         reply = box.post("/activation", claim_code=box.claim_code, activation_code=vendor.issue().activation_code)
         assert reply.status_code == 200, reply.text
+        box.simulated.paths.domain_files.mkdir()
         box.start_agent(BoxState.UNLOCKED, "The payloads are open.")
         yield FlowBox(box, reply.json()["api_key"])
 

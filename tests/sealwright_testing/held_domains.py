@@ -177,6 +177,7 @@ class HeldDomain:
 
     def _keep_results(self, _: str, days: str) -> bool:
         """Seen, and there a second before the last day ends."""
+        (self.folder / "files").mkdir()
         files, at = DomainFiles(self.folder / "files"), [BEGUN]
         content = BoxFile(
             version=1, domain=self.name, kind=FileKind.RESULTS, name="rows", size=4, at=0,

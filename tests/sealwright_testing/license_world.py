@@ -51,6 +51,7 @@ from sealwright_policies.appraisal.reference_values import (
 )
 from sealwright_policies.wire.custodian_wrap import wrap_share
 from sealwright_policies.wire.encoding import document_bytes, parse_json
+from sealwright_policies.wire.framing import domain_key_id
 from sealwright_policies.wire.messages import Grant
 from sealwright_policies.wire.release_approval import sign_release_approval
 from sealwright_policies.wire.service import LicenseService
@@ -112,7 +113,7 @@ def build_output(
             {pcr: bytes.fromhex(application.pcr4 if pcr == 4 else unseal[str(pcr)]) for pcr in RELEASE_APPROVAL_SET},
             box.manifest_key,
         )
-        for part in clear
+        for part in (*clear, domain_key_id().hex())
         for application in release.measurements.boot_applications
     ]
     shares = WrappedShares(

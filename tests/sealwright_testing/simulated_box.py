@@ -34,11 +34,11 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.status import release_status
 from sealwright_image.keys import generate_keys, load_keys, public_pem
+from sealwright_image.manifest import sign_approvals
 from sealwright_licensing import cli as license_cli
 from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
 from sealwright_policies.appraisal.reference_values import (
     MANIFEST_ON_ESP,
-    RELEASE_APPROVAL_SET,
     PartitionWrappedShares,
     Payload,
     PayloadKind,
@@ -53,10 +53,9 @@ from sealwright_policies.domains.ownership import owner_key_id
 from sealwright_policies.mounts import ReleaseMounts
 from sealwright_policies.tcg.eventlog import EventType
 from sealwright_policies.wire.custodian_wrap import wrap_share
-from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_bytes
+from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.framing import UNLOCKED_WORD
-from sealwright_policies.wire.release_approval import sign_release_approval
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.event_logs import LoggedEvent, LogWriter
 from sealwright_testing.evidence_factory import SyntheticBox, key_shares, payload_fields, userspace_record, volume_key
@@ -231,9 +230,7 @@ class SimulatedVendor:
         release, service = self.synthetic.release, self.service
         lease_key = load_p256_public_key(service.custodian_keys.lease_share)
         share_key = load_p256_public_key(service.custodian_keys.release_share)
-        unseal = pcr_bytes(release.measurements.unseal)
         wrapped: list[PartitionWrappedShares] = []
-        approvals: list[str] = []
         for payload in release.manifest.payloads:
             partition = bytes.fromhex(payload.verity.root_hash)
             a, b = key_shares(payload.verity.root_hash)
@@ -246,17 +243,13 @@ class SimulatedVendor:
                     release_share=wrap_share(share_key, b, partition_id=partition, name="release"),
                 )
             )
-            for application in release.measurements.boot_applications:
-                pcrs = {pcr: unseal[pcr] for pcr in RELEASE_APPROVAL_SET if pcr != 4}
-                pcrs[4] = bytes.fromhex(application.pcr4)
-                approval = sign_release_approval(release.release_id, payload.verity.root_hash, pcrs, release_key)
-                approvals.append(approval.model_dump_json())
         shares = WrappedShares(
             version=1, release_id=release.release_id, service_id=service.service_id, partitions=wrapped
         )
         (output / "uki.efi").write_bytes(self.synthetic.uki)
         (output / "manifest.json").write_bytes(self.synthetic.release_envelope)
         (output / "shares.json").write_bytes(document_bytes(shares))
+        approvals = (approval.model_dump_json() for approval in sign_approvals(release, release_key))
         (output / "approvals.json").write_text(f"[{','.join(approvals)}]")
         (output / "manifest-key.pem").write_bytes(
             self.synthetic.manifest_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

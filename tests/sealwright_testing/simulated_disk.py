@@ -7,7 +7,7 @@ cryptsetup. Closing PCR 15 is done in the TPM, as systemd does.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +19,10 @@ from sealwright_appliance import unlock as unlock_module
 from sealwright_appliance.binding import SLOT_SIZE, StateBinding, load_binding, store_binding
 from sealwright_appliance.console import Console
 from sealwright_appliance.kernel_keys import offered_key
+from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.run import run as really_run
+from sealwright_appliance.sealed_folders import open_sealed_folders
 from sealwright_appliance.status import BootResult
 from sealwright_appliance.tpm_counters import read_counter
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
@@ -46,6 +48,10 @@ class Disk:
     seen: list[list[str]] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     """Laid into the keyring for plain dm-crypt, in order."""
+    domain_keys: list[bytes] = field(default_factory=list)
+    """By which the folders of domains were to be opened, in order."""
+    is_mounted: bool = False
+    """Whether the state volume really is an ext4, whose folders the kernel encrypts."""
     passphrases: list[bytes] = field(default_factory=list)
     """Given to LUKS, in order."""
     missing: set[str] = field(default_factory=set)
@@ -127,6 +133,15 @@ class Disk:
         with offered_key(name, key):
             yield
 
+    def open_folders(self, paths: Paths, domain_key: bytes, say: Callable[[str], None]) -> None:
+        """In place of :func:`sealwright_appliance.sealed_folders.open_sealed_folders`: the key is noted."""
+        self.domain_keys.append(domain_key)
+        if self.is_mounted:
+            open_sealed_folders(paths, domain_key, say)
+            return
+        for folder in (paths.domain_files, paths.results, paths.adapters):
+            folder.mkdir(mode=0o700, exist_ok=True)
+
     def _map(self, argv: Sequence[str]) -> None:
         """An empty file for a device that would be made."""
         for name in argv:
@@ -144,6 +159,8 @@ class Disk:
         self.seen.clear()
         self.keys.clear()
         self.passphrases.clear()
+        self.domain_keys.clear()
+        monkeypatch.setattr(unlock_module, "open_sealed_folders", self.open_folders)
         monkeypatch.setattr(unlock_module, "run", self.run)
         monkeypatch.setattr(payloads_module, "run", self.run)
         monkeypatch.setattr(payloads_module, "offered_key", self.offer)

@@ -217,10 +217,8 @@ class DomainFiles:
         return self._digests.setdefault(folder, RunningDigest())
 
     def _require_room(self, size: int) -> None:
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OperationError(f"{self.root} cannot be used: {error.strerror}.") from None
+        if not self.root.is_dir():  # made and encrypted before the network is there, in a boot that opens payloads
+            raise FlowError(503, "DOMAINS_CLOSED", "What domains have on this box is closed; its console says why.")
         free = free_bytes(self.root)
         if size > free - KEPT_FREE:
             raise _no_room(size)

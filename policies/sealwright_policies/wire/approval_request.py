@@ -29,7 +29,7 @@ from sealwright_policies.wire.encoding import (
     pcr_values,
 )
 from sealwright_policies.wire.envelope import load_p256_public_key
-from sealwright_policies.wire.framing import release_share_reference
+from sealwright_policies.wire.framing import domain_key_id, release_share_reference
 from sealwright_policies.wire.messages import ReleaseApproval
 from sealwright_policies.wire.release_approval import (
     release_approval_policy,
@@ -40,8 +40,10 @@ from sealwright_policies.wire.release_approval import (
 REQUEST_LIMIT = 2 * (MANIFEST_LIMIT + VARIANTS_LIMIT)
 """Bytes of the longest request that is read."""
 REPLY_LIMIT = 4 * 1024 * 1024
-MOST_APPROVALS = 64 * 16
-"""Partitions times ways through PCR 4."""
+DOMAIN_KEY = "domain-key"
+"""Stands in the place of a payload's id, for people."""
+MOST_APPROVALS = 65 * 16
+"""Partitions and the domain key, times ways through PCR 4."""
 
 
 class PendingApproval(Document):
@@ -79,17 +81,18 @@ class ApprovalReply(Document):
 
 
 def wanted_approvals(release: Release) -> list[PendingApproval]:
-    """Every signature that a release needs: of each partition in each boot state at the unseal point."""
+    """Every signature that a release needs: of each partition, and of the domain key, in each boot state at the unseal
+    point."""
     unseal = release.measurements.unseal
+    partitions = {payload.payload_id: payload.verity.root_hash for payload in release.manifest.payloads}
     wanted = []
-    for payload in release.manifest.payloads:
-        partition = payload.verity.root_hash
+    for name, partition in (*partitions.items(), (DOMAIN_KEY, domain_key_id().hex())):
         reference = release_share_reference(bytes.fromhex(partition))
         for way in release.measurements.boot_applications:
             values = {pcr: bytes.fromhex(way.pcr4 if pcr == 4 else unseal[str(pcr)]) for pcr in RELEASE_APPROVAL_SET}
             wanted.append(
                 PendingApproval(
-                    payload_id=payload.payload_id,
+                    payload_id=name,
                     partition_id=partition,
                     way=way.name,
                     pcrs=pcr_values(values),

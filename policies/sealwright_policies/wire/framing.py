@@ -29,6 +29,8 @@ OWNER_DOMAIN_LABEL = "sealwright/v1/owner-domain"
 OWNER_WORKLOAD_LABEL = "sealwright/v1/owner-workload"
 WITHDRAWAL_LABEL = "sealwright/v1/withdrawal"
 APPROVALS_LABEL = "sealwright/v1/approvals"
+DOMAIN_KEY_LABEL = "sealwright/v1/domain-key"
+DOMAIN_FOLDER_LABEL = "sealwright/v1/domain-folder"
 UNLOCKED_WORD = "sealwright/v1/unlocked"
 """What the box extends into PCR 15 after the last unseal of a boot; nothing unseals behind it."""
 
@@ -99,3 +101,8 @@ def release_share_reference(partition_id: bytes) -> bytes:
 def state_reference() -> bytes:
     """policyRef under which the customer key approves a release for the state volume, 32 bytes."""
     return framed_digest(STATE_LABEL)
+
+
+def domain_key_id() -> bytes:
+    """Stands for the domain key of a box in release approvals, as a partition's id does for its share B, 32 bytes."""
+    return framed_digest(DOMAIN_KEY_LABEL)

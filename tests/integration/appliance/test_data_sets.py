@@ -35,6 +35,7 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
     """A box whose data sets of two domains were shown."""
     box = Paths(root=tmp_path / "box")
     with mounted_state(tmp_path, box.state, 96):
+        box.domain_files.mkdir()
         lay_in(DomainFiles(box.domain_files), "training", "cohort-7.csv", ROWS)
         assert bind_data_sets(box, {"training", "other"}) == {}
         try:

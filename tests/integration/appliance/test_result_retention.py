@@ -36,6 +36,7 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
     """A box with volumes of two domains."""
     box = Paths(root=tmp_path / "box")
     with mounted_state(tmp_path, box.state, 96):
+        box.domain_files.mkdir()
         ResultVolumes(box.results).open(PLANS, [*PLANS], [*PLANS])
         yield box
 

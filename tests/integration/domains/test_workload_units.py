@@ -99,6 +99,7 @@ def box(tmp_path_factory: pytest.TempPathFactory, launcher: Path) -> Iterator[Pa
             (top / "run/sealwright/payloads" / name / folder).mkdir(parents=True)
         compile_static(SOURCE, top / "run/sealwright/payloads" / name / "program", Tools())
     paths = Paths(root=top)
+    paths.domain_files.mkdir(parents=True)
     lay_in(DomainFiles(paths.domain_files), "counting-job", "cohort-7.csv", COHORT)
     assert bind_data_sets(paths, WORKLOADS.values()) == {}
     try:

@@ -14,6 +14,7 @@ from sealwright_testing import customer
 from sealwright_testing.machine import Machine, forwarded_port
 from sealwright_testing.models import ModelStore
 from sealwright_testing.redteam.disarmed import disarmed
+from sealwright_testing.redteam.recovery import deciphered
 from sealwright_testing.redteam.report import Report
 from sealwright_testing.scene import Scene
 from sealwright_testing.sealed_job import OTHER_HOST, OWN_HOST
@@ -42,6 +43,8 @@ class Inside:
         answer: To a question at the end, of an engine that had been killed.
         expected: What the model answers.
         further_disk: What was on a second disk afterwards.
+        state: The file system of the state volume, opened by the recovery key.
+        device_id: The box's, which lies there in the clear.
     """
 
     report: Report
@@ -49,6 +52,8 @@ class Inside:
     answer: str
     expected: str
     further_disk: bytes
+    state: bytes
+    device_id: str
 
 
 def boot_planted(scene: Scene) -> Inside:
@@ -72,8 +77,18 @@ def boot_planted(scene: Scene) -> Inside:
     with customer.colleague(box, secrets["api_key"], placard.tls_fingerprint) as client:
         answer = customer.ask(client, "medical", sample.question)
     report = Report(box.console.text)
+    device_id = str(customer.status(box)["device_id"])
     box.kill()
-    return Inside(report, (refusal.status_code, refusal.json()), answer, sample.answer, further.read_bytes())
+    volume = box.read_disk(*scene.world.partition("state", scene.world.planted.image))
+    return Inside(
+        report=report,
+        before_license=(refusal.status_code, refusal.json()),
+        answer=answer,
+        expected=sample.answer,
+        further_disk=further.read_bytes(),
+        state=deciphered(volume, str(secrets["recovery_key"]), scene.directory),
+        device_id=device_id,
+    )
 
 
 def boot_disarmed(scene: Scene) -> Report:

@@ -30,6 +30,7 @@ def described(**changes: Any) -> DomainFile:
 @pytest.fixture
 def files(tmp_path: Path) -> DomainFiles:
     """None yet."""
+    (tmp_path / "domains").mkdir()
     return DomainFiles(tmp_path / "domains")
 
 

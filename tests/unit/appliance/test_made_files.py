@@ -32,6 +32,7 @@ class Box:
         self.said: list[str] = []
         self.results = self.paths.results / "training"
         self.results.mkdir(parents=True)
+        self.paths.domain_files.mkdir()
 
     def keep(self, plans: ReleaseWorkloads = PLANS) -> None:
         keep_made_files(self.paths, plans, AT, self.said.append)
@@ -81,7 +82,7 @@ def test_what_the_domain_does_not_let_flow_stays_where_it_is(box: Box) -> None:
     (box.results / "tuned.gguf").write_bytes(b"GGUF")
     box.keep(PLANS.model_copy(update={"results": {"training": ResultsPlan(mib=64, days=2)}}))
     assert box.files == []
-    assert not box.paths.domain_files.exists()
+    assert list(box.paths.domain_files.iterdir()) == []
 
 
 def test_what_is_no_file_or_too_long_becomes_none(box: Box) -> None:

@@ -53,6 +53,7 @@ class Box:
         self.said: list[str] = []
         self.results = self.paths.results / "training"
         self.results.mkdir(parents=True)
+        self.paths.domain_files.mkdir()
 
     def adapters(self, model: PayloadStatus = MODEL, plans: ReleaseWorkloads = PLANS) -> list[PayloadStatus]:
         return lay_out_adapters(self.paths, [model, WORKLOAD], plans, self.said.append)

@@ -45,6 +45,7 @@ def times() -> Times:
 @pytest.fixture
 def files(tmp_path: Path) -> DomainFiles:
     """None yet."""
+    (tmp_path / "domains").mkdir()
     return DomainFiles(tmp_path / "domains")
 
 

@@ -90,7 +90,7 @@ def test_the_way_of_a_request(offline: Build, capsys: Capture) -> None:
     reply = offline.sign("--yes")
     shown = capsys.readouterr().out
     request = load_request(offline.request)
-    assert len(request.approvals) == 2 * len(offline.release.measurements.boot_applications)
+    assert len(request.approvals) == 3 * len(offline.release.measurements.boot_applications)
     for one in request.approvals:
         assert one.digest in shown
         assert one.pcrs["4"] in shown

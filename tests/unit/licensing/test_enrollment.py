@@ -50,7 +50,7 @@ def test_an_honest_device_gets_both_shares_a_lease_and_a_certificate(world: Lice
     assert lease.clock_end_ms == device.clock.clock_ms + license_.lease_s * 1000
     assert lease.expires_at == world.now + license_.lease_s
     ways = world.box.release.manifest.measurements.boot_applications
-    assert [one.pcrs["4"] for one in granted.release_approvals] == [one.pcr4 for one in ways]
+    assert [one.pcrs["4"] for one in granted.release_approvals] == 2 * [one.pcr4 for one in ways]
     certificate = verify_device_certificate(granted.device_certificate, world.service.device_ca, now=lease.expires_at)
     assert (certificate.device_id, certificate.license_id) == (device.device_id, license_.license_id)
     assert (certificate.tier, certificate.ak) == ("software", parse_public(device.ak.public_area).key())

@@ -84,6 +84,7 @@ class Receiving:
         """A new one, which expects the sender."""
         exchange = Exchange.between(world)
         party = exchange.receiver
+        (folder / "domains").mkdir()
         side, files = SoftwareSide(party, exchange.now), DomainFiles(folder / "domains")
         journal = FlowJournal(folder / "records", party.device.device_id, party.license_id)
         receiver = FlowReceiver(cast(OwnSide, side), files, journal, folder / "expected.json")

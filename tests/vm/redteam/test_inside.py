@@ -182,6 +182,15 @@ def test_no_place_to_write_to_runs_programs(inside: Inside) -> None:
     assert inside.report.lines("runs") == ["none"]
 
 
+def test_the_recovery_key_opens_nothing_that_workloads_have_written(inside: Inside) -> None:
+    """They wrote what the console shows. The device id, which is the customer's, is found, so it was deciphered."""
+    assert inside.device_id.encode() in inside.state
+    assert "mounted-program" in written_by("counting", inside)
+    for written in (b"mounted-program", b"enter-results-of-strangers"):
+        assert written not in inside.state
+    assert "domains: " not in inside.report.console
+
+
 def written_by(workload: str, inside: Inside) -> dict[str, str]:
     return dict(re.findall(rf"\bworkload {workload} (\S+) (.*)", inside.report.console))
 
