@@ -182,12 +182,15 @@ class BoxFlows:
         """Let the customer put a file in; its id and the frame that comes next.
 
         Raises:
-            FlowError: there is no such domain, no room, or a file of that name; it is an adapter.
+            FlowError: there is no such domain, no room, or a file of that name; the domain lets nobody put it in.
             OperationError: the disk refuses.
         """
-        self.own.load(order.domain)
+        let_in = self.own.load(order.domain).run.imports
         if order.kind is FileKind.ADAPTER:
             raise FlowError(403, "DOMAIN_FORBIDS", "An adapter is made in a box: an engine reads it, whatever it says.")
+        if order.kind.value not in let_in:
+            sentence = f"Domain {order.domain} lets nobody put in {order.kind.value} (run.imports)."
+            raise FlowError(403, "DOMAIN_FORBIDS", sentence)
         file = DomainFile(
             version=1, domain=order.domain, kind=order.kind, name=order.name, digest=order.digest, size=order.size,
             at=self.receiver.side.now(),

@@ -12,11 +12,13 @@ from typing import Any
 
 from sealwright_policies.domains.levels import beyond_level
 from sealwright_policies.domains.limits import LIMITS, Limit
-from sealwright_policies.domains.model import LEVELS, Flow, MemberKind
+from sealwright_policies.domains.model import LEVELS, Flow, Form, Import, MemberKind
 from sealwright_policies.domains.orders import Excess, listed
 from sealwright_policies.domains.problems import Problem, problem_at
 from sealwright_policies.domains.reader import DomainFile
 from sealwright_policies.errors import RejectionCode, VerificationError
+
+IMPORTS = ("run", "imports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def find_problems(files: Sequence[DomainFile]) -> tuple[Problem, ...]:
         problems += _downward_flows(one, known)
         problems += _circle(one, known)
         problems += _beyond_chain(one, known)
+        problems += _reads_imports(one, known)
     return tuple(problems)
 
 
@@ -108,6 +111,36 @@ def _beyond_chain(source: DomainFile, known: Mapping[str, DomainFile]) -> Iterat
                     f" ({above.place(bound_location(limit, excess))})."
                 )
                 yield problem_at(source, location, RejectionCode.DOMAIN_EXCEEDS_CHAIN, sentence)
+
+
+def _reads_imports(source: DomainFile, known: Mapping[str, DomainFile]) -> Iterator[Problem]:
+    """What may be put in upstream is read beside what comes from the others: that is their say, too."""
+    reads = _raw_upstream(known, source.domain.name)
+    for above in _upstream(known, source.domain.name):
+        own = _raw_upstream(known, above.domain.name)  # what these let in, it has taken for itself
+        for name, by in reads.items():
+            let_in = known[name].domain.run.imports
+            if name == above.domain.name or name in own or Import.DATA_SET not in let_in:
+                continue
+            if Import.DATA_SET not in above.domain.run.imports:
+                sentence = (
+                    f"reads data sets that are put into {name} ({known[name].place(IMPORTS)}), and {above.domain.name}"
+                    f" upstream allows imports of {listed(above.domain.run.imports)} ({above.place(IMPORTS)})."
+                )
+                yield problem_at(source, ("chain", by, "from"), RejectionCode.DOMAIN_EXCEEDS_CHAIN, sentence)
+
+
+def _raw_upstream(known: Mapping[str, DomainFile], name: str) -> dict[str, int]:
+    """All domains whose data sets come to one, from domain to domain, and the index of its chain by which they do."""
+    chains = enumerate(known[name].domain.chain)
+    waiting = [(chain.source, index) for index, chain in chains if Form.RAW in chain.forms]
+    found: dict[str, int] = {}
+    while waiting:
+        source, by = waiting.pop()
+        if source in known and source not in found:
+            found[source] = by
+            waiting += [(one.source, by) for one in known[source].domain.chain if Form.RAW in one.forms]
+    return found
 
 
 def excesses(limit: Limit, value: Any, above: DomainFile) -> tuple[Excess, ...]:

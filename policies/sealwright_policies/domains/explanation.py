@@ -17,7 +17,7 @@ from sealwright_policies.appraisal.reference_values import version_key
 from sealwright_policies.domains.chain import Domains
 from sealwright_policies.domains.endpoints import Transport
 from sealwright_policies.domains.limits import ENFORCERS, LIMITS
-from sealwright_policies.domains.model import Answers, Counter, Domain, Form, MemberKind, Opening, Retention
+from sealwright_policies.domains.model import Answers, Counter, Domain, Form, Import, MemberKind, Opening, Retention
 from sealwright_policies.domains.orders import listed, said
 from sealwright_policies.domains.reader import DomainFile, Location
 from sealwright_policies.errors import UsageError
@@ -29,6 +29,7 @@ USAGE: Final = {
     "flow": "DOMAIN FORM",
     "read": "DOMAIN",
     "run": "engine | writable_code | WORKLOAD",
+    "import": "data-set | results",
     "open": "VERSION TIER [FEATURE]...",
     "return": "completions | embeddings | logprobs N | tokens_per_request N | tokens_per_day N | requests_per_minute N",
     "keep": "prompts DAYS | results DAYS | logs DAYS",
@@ -175,6 +176,12 @@ def _run(domains: Domains, source: DomainFile, words: list[str]) -> list[Ground]
     return _with_upstream(domains, source, "run", "workloads", lambda domain: what in domain.run.workloads)
 
 
+def _import(domains: Domains, source: DomainFile, words: list[str]) -> list[Ground]:
+    """Whether the administrator of a box may put in files of a kind."""
+    (kind,) = map(Import, words)
+    return _with_upstream(domains, source, "run", "imports", lambda domain: kind in domain.run.imports)
+
+
 def _open(domains: Domains, source: DomainFile, words: list[str]) -> list[Ground]:
     version, tier, features = version_key(words[0]), TpmTier(words[1]), set(words[2:])
     checks: dict[str, Callable[[Opening], bool]] = {
@@ -233,6 +240,7 @@ _ANSWERS: Final[dict[str, Callable[[Domains, DomainFile, list[str]], list[Ground
     "flow": _flow,
     "read": _read,
     "run": _run,
+    "import": _import,
     "open": _open,
     "return": _return,
     "keep": _keep,

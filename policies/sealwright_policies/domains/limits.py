@@ -55,7 +55,7 @@ LIMITS: Final = {limit.key: limit for limit in _limits(Domain, ())}
 ENFORCERS: Final = {
     "level": ("check",),
     "open": ("image build", "licence service", "agent"),
-    "run": ("systemd", "AppArmor", "Landlock", "IPE", "mount options"),
+    "run": ("systemd", "AppArmor", "Landlock", "IPE", "mount options", "agent"),
     "egress": ("systemd", "AppArmor", "Landlock", "nftables"),
     "api": ("gateway",),
     "flow": ("agent",),

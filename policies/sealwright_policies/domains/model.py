@@ -89,6 +89,13 @@ class Form(StrEnum):
         return self not in (Form.METRICS, Form.AGGREGATES)
 
 
+class Import(StrEnum):
+    """What the administrator of a box may put into a domain. No adapters: an engine reads one, whatever it says."""
+
+    DATA_SET = "data-set"
+    RESULTS = "results"
+
+
 class Counter(StrEnum):
     """Counts of a metering receipt (policies/spec/metering.md)."""
 
@@ -200,6 +207,15 @@ class Running(Table):
             ge=0, le=OWN_ADAPTERS_MOST, description="adapters of a model that the customer may have trained; 0: none"
         ),
     ] = 0
+    imports: Annotated[
+        tuple[Import, ...],
+        once(),
+        SUBSET,
+        Field(
+            max_length=2,
+            description="files that a box's administrator may put in: of `data-set`, `results`; `[]`: none",
+        ),
+    ] = ()
 
 
 class Answers(Table):

@@ -44,6 +44,7 @@ WIDER = {
     "run.engine": ("\n[run]\nengine = true\n", 20),
     "run.workloads": ('\n[run]\nworkloads = ["w"]\n', 20),
     "run.writable_code": ("\n[run]\nwritable_code = true\n", 20),
+    "run.imports": ('\n[run]\nimports = ["data-set"]\n', 20),
     "run.own_adapters": ("\n[run]\nown_adapters = 1\n", 20),
     "egress": ('\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n', 19),
     "api.completions": ("completions = true\n", 23),
@@ -258,3 +259,44 @@ def test_the_verifier_raises_the_first_problem_and_carries_all() -> None:
     told = caught.value.details["problems"]
     assert caught.value.code == told[0].code
     assert {one.code for one in told} == {"DOMAIN_NOT_CHAINED", "DOMAIN_EXCEEDS_CHAIN"}
+
+
+LET_IN = '\n[run]\nimports = ["data-set"]\n'
+
+
+def three(records: str = LET_IN, model: str = "", *, source: str = "records") -> list[str]:
+    """A training that reads a model's weights and records beside each other."""
+    takers = {"training", source} - {"records"}
+    return [
+        domain_text(
+            "records",
+            more=records + "".join(FLOW.format(to=one, form="raw") for one in sorted(takers, reverse=True)),
+        ),
+        domain_text("model", more=model + FLOW.format(to="training", form="raw")),
+        domain_text(
+            "training",
+            more=CHAIN.format(source=source, form="raw") + CHAIN.format(source="model", form="raw"),
+        ),
+    ]
+
+
+def test_what_is_put_in_upstream_is_read_beside_weights_only_if_their_owner_lets_it() -> None:
+    """Else whoever runs the box would lay examples beside the model by way of the records."""
+    (problem,) = problems(*three())
+    assert (problem.code, problem.key) == (RejectionCode.DOMAIN_EXCEEDS_CHAIN, "chain[0].from")
+    assert str(problem) == (
+        "training.toml: line 16: chain[0].from: reads data sets that are put into records (records.toml: line 16),"
+        " and model upstream allows imports of none (model.toml has no run)."
+    )
+    assert problems(*three(model=LET_IN)) == ()
+    assert problems(*three(records='\n[run]\nimports = ["results"]\n')) == ()
+
+
+def test_what_is_put_in_comes_from_domain_to_domain_as_well() -> None:
+    more = CHAIN.format(source="records", form="raw") + FLOW.format(to="training", form="raw")
+    between = domain_text("between", more=more)
+    (problem,) = problems(*three(source="between"), between)
+    assert (problem.domain, problem.key) == ("training", "chain[0].from")
+    assert "put into records" in problem.sentence
+    assert "model upstream allows" in problem.sentence
+    assert problems(*three(source="between", model=LET_IN), domain_text("between", more=LET_IN + more)) == ()

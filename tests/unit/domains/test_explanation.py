@@ -6,7 +6,7 @@ import pytest
 
 from sealwright_policies.domains.explanation import USAGE, explain
 from sealwright_policies.errors import UsageError
-from sealwright_testing.domain_texts import examples
+from sealwright_testing.domain_texts import domain_text, examples, verified
 
 DOMAINS = examples()
 
@@ -48,15 +48,30 @@ def test_an_answer_tells_whose_data_a_workload_reads() -> None:
         ("oncology-records", "flow[0].forms"),
         ("oncology-training", "chain[1].forms"),
     ]
-    assert answer.enforced_by == ("systemd", "AppArmor", "Landlock", "IPE", "mount options")
+    assert answer.enforced_by == ("systemd", "AppArmor", "Landlock", "IPE", "mount options", "agent")
     assert explain(DOMAINS, "clinic", "read", ["clinic"]).allowed
     for name, other in (("clinic", "oncology-training"), ("medical-model", "medical-model")):
         assert not explain(DOMAINS, name, "read", [other]).allowed
 
 
+def test_an_answer_tells_whose_word_it_needs_to_put_files_in() -> None:
+    answer = explain(DOMAINS, "oncology-training", "import", ["data-set"])
+    assert [(one.allows, one.domain, one.key) for one in answer.grounds] == [
+        (False, "oncology-training", "run.imports"),
+        (False, "medical-model", "run.imports"),
+        (False, "oncology-records", "run.imports"),
+    ]
+    let_in = verified([domain_text("records", more='\n[run]\nimports = ["data-set"]\n')])
+    assert explain(let_in, "records", "import", ["data-set"]).allowed
+    assert not explain(let_in, "records", "import", ["results"]).allowed
+
+
 @pytest.mark.parametrize(
     "question",
     [
+        "import",
+        "import adapter",
+        "import data-set results",
         "egress",
         "egress foo",
         "egress foo:x",

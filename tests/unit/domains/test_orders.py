@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sealwright_policies.domains.endpoints import Endpoint, Transport
 from sealwright_policies.domains.fields import Table
 from sealwright_policies.domains.limits import ENFORCERS, LIMITS, Limit
-from sealwright_policies.domains.model import Counter, Domain, Flow, Form, Level
+from sealwright_policies.domains.model import Counter, Domain, Flow, Form, Import, Level
 from sealwright_policies.tpm_tier import TpmTier
 from sealwright_testing.domain_texts import domain_text, parse
 
@@ -47,6 +47,7 @@ VALUES = {
     "open.tiers": some(st.sampled_from(TpmTier)),
     "open.features": some(NAMES),
     "run.workloads": some(NAMES),
+    "run.imports": some(st.sampled_from(Import)),
     "egress": st.lists(ENDPOINTS, max_size=3, unique_by=str).map(tuple),
     "flow": st.lists(FLOWS, max_size=3, unique_by=lambda one: one.to).map(tuple),
     "metering.counters": some(st.sampled_from(Counter)),
