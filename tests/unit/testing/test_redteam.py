@@ -18,10 +18,12 @@ from sealwright_testing.redteam.attempts import (
     every_attempt,
     passes_in,
 )
+from sealwright_testing.redteam.controls import ELSEWHERE
 from sealwright_testing.redteam.disarmed import disarmed_words
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INTRUDER = REPOSITORY / "tests/sealwright_testing/planted/tree/usr/lib/planted/intruder"
+TESTS = REPOSITORY / "tests"
 COMMAND_LINE = REPOSITORY / "image/mkosi/command-line.txt"
 
 
@@ -47,6 +49,50 @@ def test_what_is_refused_has_a_control_that_is_not(name: str) -> None:
     place, same = control
     assert place == DISARMED or same in passes_in(Place(place))
     assert (place == DISARMED) == (name in FROM_ROOT and same == name)
+
+
+def functions_in(file: str) -> dict[str, ast.FunctionDef]:
+    """The test functions of a file below tests/, by name."""
+    tree = ast.parse((TESTS / file).read_text())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return {f"{file}::{one.name}": one for one in functions if one.name.startswith("test_")}
+
+
+def shows_itself(test: ast.FunctionDef) -> bool:
+    """By :func:`sealwright_testing.redteam.controls.control`."""
+    calls = [node.func for node in ast.walk(test) if isinstance(node, ast.Call)]
+    return any(isinstance(function, ast.Name) and function.id == "control" for function in calls)
+
+
+OUTSIDE = {
+    name: test
+    for path in sorted((TESTS / "vm/redteam").glob("test_*.py"))
+    if path.stem != "test_inside"
+    for name, test in functions_in(f"vm/redteam/{path.name}").items()
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_is_tried_from_outside_has_a_control(name: str) -> None:
+    """In the same test, in another one, or it is one."""
+    assert shows_itself(OUTSIDE[name]) or name in ELSEWHERE or name in ELSEWHERE.values()
+
+
+@pytest.mark.parametrize("name", sorted({*ELSEWHERE, *ELSEWHERE.values()}))
+def test_what_is_named_for_a_control_is_a_test(name: str) -> None:
+    assert name in functions_in(name.partition("::")[0])
+
+
+@pytest.mark.parametrize("path", sorted((TESTS / "vm/redteam").glob("test_*.py")), ids=lambda path: str(path.stem))
+def test_every_file_of_attempts_is_told_of(path: Path) -> None:
+    assert f"vm/redteam/{path.stem}" in (REPOSITORY / "docs/red-team.md").read_text()
+
+
+def test_every_attempt_is_told_of() -> None:
+    """In the table of docs/red-team.md of what is tried."""
+    told = (REPOSITORY / "docs/red-team.md").read_text().split("## What is tried", 1)[1]
+    names = set(re.findall(r"`([a-z0-9-]+)`", told))
+    assert every_attempt() <= names, every_attempt() - names
 
 
 def test_every_residual_of_root_is_told() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sealwright_testing.console import PROMPT, ConsoleError
+from sealwright_testing.redteam.controls import control
 from sealwright_testing.redteam.esp import addon, lay_on_esp, system_extension
 from sealwright_testing.scene import Scene
 from sealwright_testing.world import TEST_MACHINE
@@ -44,7 +45,7 @@ def test_what_is_laid_on_the_esp_opens_nothing(scene: Scene, tmp_path: Path, nam
     box = scene.activated_box()
     lay_on_esp(box, scene.world.partition("esp"), make(scene, tmp_path))
     reason = box.start().expect("sealwright: state locked: (.*)", failures=OPENED)
-    assert measured in reason
+    control(measured in reason, f"it was taken up, and so measured: {reason}")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,6 @@ def test_another_target_gives_no_shell(scene: Scene, word: str, ending: str) -> 
     """It is obeyed, which is the control: what it leads to powers off; the system poisons the measurement first."""
     machine = dataclasses.replace(TEST_MACHINE, smbios=(f"io.systemd.stub.kernel-cmdline-extra={word}",))
     box = scene.activated_box(machine=machine).start()
-    box.expect(ending, failures=f"{PROMPT}|{OPENED}")
+    control(box.expect(ending, failures=f"{PROMPT}|{OPENED}"), "the target is obeyed")
     with pytest.raises(ConsoleError, match="the box switched off"):
         box.expect(PROMPT, failures="sealwright: ")

@@ -22,6 +22,7 @@ from sealwright_testing import customer
 from sealwright_testing.domain_texts import KEPT_DAYS
 from sealwright_testing.models import ModelStore
 from sealwright_testing.redteam.canaries import forms, found_in, weight_windows
+from sealwright_testing.redteam.controls import control
 from sealwright_testing.scene import Scene
 from sealwright_testing.vendor import CommandError, command
 from sealwright_testing.virtual_box import VirtualBox
@@ -66,9 +67,9 @@ def test_nothing_leaves_the_box(scene: Scene, tmp_path: Path) -> None:
 
     in_memory = found_in(memory, texts | weights)
     memory.unlink()
-    assert in_memory >= texts.keys()
-    assert in_memory & weights.keys()
-    assert found_in(network, {"in clear": forms(sent_in_clear.encode())})
+    control(in_memory >= texts.keys(), "memory has what was sent in")
+    control(in_memory & weights.keys(), "memory has weights")
+    control(found_in(network, {"in clear": forms(sent_in_clear.encode())}), "the network is heard")
     box.tools.run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", box.disk, outside / "disk.raw")
     for place in (outside, box.variables, box.tpm_state, scene.vendor.directory / "license"):
         assert found_in(place, texts | weights) == set(), place

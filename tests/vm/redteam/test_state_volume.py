@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_testing.redteam.controls import control
 from sealwright_testing.redteam.state_headers import KNOWN_KEY, opens, volume_of_ones_own, without_encryption
 from sealwright_testing.scene import Scene
 from sealwright_testing.virtual_box import VirtualBox
@@ -23,7 +24,7 @@ def test_a_state_volume_under_a_known_key_is_not_opened(scene: Scene, tmp_path: 
     """Its maker could read what the box writes to it. The header is not the sealed one, whose key opens the first."""
     box = scene.activated_box()
     other = volume_of_ones_own(tmp_path)
-    assert opens(other, KNOWN_KEY, tmp_path)  # the control: it is a good volume
+    control(opens(other, KNOWN_KEY, tmp_path), "it is a good volume")
     box.write_disk(scene.world.partition("state")[0], other)
     reason = box.start().expect("sealwright: state locked: (.*)", failures=OPENED)
     assert "not the one that this box wrote" in reason
@@ -35,7 +36,7 @@ def test_a_header_without_encryption_is_not_used(scene: Scene, tmp_path: Path) -
     place = scene.world.partition("state")[0]
     altered = without_encryption(box.read_disk(place, HEAD))
     listed = box.tools.run_inside("cryptsetup", "luksDump", written(tmp_path / "head", altered), binds=[tmp_path])
-    assert "cipher_null" in listed  # the control: cryptsetup takes it
+    control("cipher_null" in listed, "cryptsetup takes it")
     box.write_disk(place, altered)
     reason = box.start().expect("sealwright: state locked: (.*)", failures=OPENED)
     assert "not the one that this box wrote" in reason
