@@ -100,6 +100,13 @@ class AdapterRequest(Document):
     """Of ADD: bytes of the examples behind this document."""
 
 
+class TrainingCounts(Document):
+    """Trainings that have ended since the service was started."""
+
+    finished: Annotated[int, Field(ge=0)] = 0
+    failed: Annotated[int, Field(ge=0)] = 0
+
+
 class AdapterReply(Document):
     """What came of it."""
 
@@ -109,6 +116,7 @@ class AdapterReply(Document):
     adapters: Annotated[list[KeptAdapter], Field(max_length=ADAPTERS_MOST * 64)] | None = None
     models: Annotated[list[Identifier], Field(max_length=64)] | None = None
     """Those of which adapters may be trained."""
+    trainings: TrainingCounts | None = None
 
 
 class TrainingJob(Document):

@@ -84,7 +84,7 @@ class AdapterService:
                 models = sorted({plan.base for plan in self.plans.values()})
                 now = int(self.now())
                 listed = [self._shown(one) for one in self.store.all() if one.expires > now] if models else []
-                return AdapterReply(adapters=listed, models=models)
+                return AdapterReply(adapters=listed, models=models, trainings=self.store.trainings)
             case AdapterOperation.DELETE:
                 adapter_id = asked.adapter_id or ""
                 self.store.delete(adapter_id)

@@ -17,6 +17,7 @@ from sealwright_appliance.adapters.messages import (
     RECORD_LIMIT,
     AdapterState,
     KeptAdapter,
+    TrainingCounts,
     TrainingFailure,
     parse_kept_adapter,
 )
@@ -41,6 +42,7 @@ class AdapterStore:
         self._kept = folder / "kept"
         self._served = folder / "served"
         self._lock = threading.Lock()
+        self.trainings = TrainingCounts()
 
     def all(self) -> list[KeptAdapter]:
         """Every adapter, the oldest first.
@@ -117,6 +119,7 @@ class AdapterStore:
         with self._lock:
             update = {"state": AdapterState.FAILED, "failure": failure}
             self._write(self._one(adapter_id).model_copy(update=update))
+            self.trainings = TrainingCounts(finished=self.trainings.finished, failed=self.trainings.failed + 1)
             self._forget_material(adapter_id)
 
     def ready(self, adapter_id: str, file: bytes, losses: tuple[float, float]) -> None:
@@ -126,6 +129,7 @@ class AdapterStore:
             write_durably(self._file(adapter), file, mode=READABLE)
             update = {"state": AdapterState.READY, "percent": 100, "loss_before": losses[0], "loss_after": losses[1]}
             self._write(adapter.model_copy(update=update))
+            self.trainings = TrainingCounts(finished=self.trainings.finished + 1, failed=self.trainings.failed)
             self._forget_material(adapter_id)
 
     def delete(self, adapter_id: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from sealwright_appliance.adapters.messages import (
@@ -12,6 +14,7 @@ from sealwright_appliance.adapters.messages import (
     AdapterRequest,
     AdapterState,
     KeptAdapter,
+    TrainingCounts,
     parse_adapter_reply,
 )
 from sealwright_appliance.adapters.refusals import SENTENCES, AdapterCode
@@ -22,6 +25,8 @@ from sealwright_policies.errors import FormatError
 from sealwright_policies.wire.encoding import document_bytes
 
 TIMEOUT_S = 60.0
+COUNT_TIMEOUT_S = 3.0
+"""Of a monitor's question, which gives up within 10 s (Prometheus' scrape_timeout) and would have no metrics at all."""
 SEPARATOR = ":"
 """Between a model and the name of its adapter, where a client names both as its model."""
 _STATUS = {
@@ -57,12 +62,22 @@ def refused(code: AdapterCode, line: int | None = None) -> ApiError:
     """
     message = SENTENCES[code] if line is None else f"Line {line}: {SENTENCES[code]}"
     retry_after_s = UNAVAILABLE_RETRY_S if code is AdapterCode.UNAVAILABLE else None
-    return ApiError(_STATUS.get(code, 400), code, message, param=_PARAMETER.get(code), retry_after_s=retry_after_s)
+    status, param = _STATUS.get(code, 400), _PARAMETER.get(code)
+    return ApiError(status, code, message, param=param, retry_after_s=retry_after_s, line=line)
 
 
 def may_use(adapter: KeptAdapter, key: ApiKey) -> bool:
     """Whether an adapter is there for whoever shows a key."""
     return key.may_ask(adapter.model) and (key.admin or adapter.keys is None or key.name in adapter.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterCounts:
+    """What monitors are told."""
+
+    states: Mapping[AdapterState, int]
+    """How many adapters there are; a state without one is not in it."""
+    trainings: TrainingCounts
 
 
 class Adapters:
@@ -91,7 +106,7 @@ class Adapters:
         if not self.members:
             return []
         reply = await self._ask(AdapterRequest(operation=AdapterOperation.LIST))
-        return [one for one in reply.adapters or () if may_use(one, key) and one.member == self.members.get(one.model)]
+        return [one for one in self._ours(reply) if may_use(one, key)]
 
     async def one(self, adapter_id: str, key: ApiKey) -> KeptAdapter:
         """An adapter."""
@@ -99,6 +114,16 @@ class Adapters:
         if found is None:
             raise refused(AdapterCode.UNKNOWN)
         return found
+
+    async def counts(self) -> AdapterCounts | None:
+        """How many there are; None where there can be none, or nobody tells at this moment."""
+        if not self.members:
+            return None
+        try:
+            reply = await self._ask(AdapterRequest(operation=AdapterOperation.LIST), timeout_s=COUNT_TIMEOUT_S)
+        except ApiError:
+            return None
+        return AdapterCounts(Counter(one.state for one in self._ours(reply)), reply.trainings or TrainingCounts())
 
     async def delete(self, adapter_id: str) -> None:
         """Have it forgotten."""
@@ -118,10 +143,14 @@ class Adapters:
             raise refused(AdapterCode.NOT_READY)
         return found
 
-    async def _ask(self, asked: AdapterRequest, examples: bytes = b"") -> AdapterReply:
+    def _ours(self, reply: AdapterReply) -> list[KeptAdapter]:
+        """Those of this release's domains."""
+        return [one for one in reply.adapters or () if one.member == self.members.get(one.model)]
+
+    async def _ask(self, asked: AdapterRequest, examples: bytes = b"", *, timeout_s: float = TIMEOUT_S) -> AdapterReply:
         message = document_bytes(asked)
         try:
-            said = await request_reply(self._socket, message, _one(examples), limit=REPLY_LIMIT, timeout_s=TIMEOUT_S)
+            said = await request_reply(self._socket, message, _one(examples), limit=REPLY_LIMIT, timeout_s=timeout_s)
             reply = parse_adapter_reply(said)
         except (OSError, FormatError):
             raise refused(AdapterCode.UNAVAILABLE) from None

@@ -118,7 +118,7 @@ def create_app(
     add_site_routes(app, box)
     _add_readiness(app, box, engines)
     add_support_route(app, box, partial(_loads, engines), recent or RecentLines())
-    _add_load(app, box, engines, room)
+    _add_load(app, box, engines, room, adapters)
     app.add_middleware(WarningHeader, box=box)
     _add_key_routes(app, box, {*engines, *(too_large or {})} - set(adapters.members.values()))
     add_conversation_routes(app, box)
@@ -245,19 +245,24 @@ async def _loads(engines: Mapping[str, QueuedEngine]) -> dict[str, Load]:
     return dict(zip(engines, await asyncio.gather(*(engine.load() for engine in engines.values())), strict=True))
 
 
-def _add_load(app: FastAPI, box: Box, engines: Mapping[str, QueuedEngine], room: EngineRoom) -> None:
+def _add_load(
+    app: FastAPI, box: Box, engines: Mapping[str, QueuedEngine], room: EngineRoom, adapters: Adapters
+) -> None:
     """For administrators and their monitors."""
 
     @app.get("/admin/load")
     async def load(request: Request) -> dict[str, Any]:
         require_admin(await _authenticated(request, box))
-        models = [{"id": name} | asdict(one) for name, one in sorted((await _loads(engines)).items())]
+        bases = {member: model for model, member in adapters.members.items()}
+        loads = sorted((await _loads(engines)).items())
+        models = [{"id": name, "adapters_of": bases.get(name)} | asdict(one) for name, one in loads]
         return {"models": models, "memory_mib": room.room_mib}
 
     @app.get("/metrics")
     async def metrics(request: Request) -> Response:
         require_admin(await _authenticated(request, box))
-        return Response(metrics_text(await box.status(), await _loads(engines), room.room_mib), media_type=CONTENT_TYPE)
+        text = metrics_text(await box.status(), await _loads(engines), room.room_mib, await adapters.counts())
+        return Response(text, media_type=CONTENT_TYPE)
 
 
 class WarningHeader:

@@ -23,7 +23,14 @@ class ApiError(Exception):
     """A refusal that a client sees: status, OpenAI's error fields, and how long to wait where waiting helps."""
 
     def __init__(
-        self, status: int, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        line: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -31,6 +38,8 @@ class ApiError(Exception):
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.line = line
+        """Of a text that was sent, if the refusal is about one; for pages that say it in another language."""
 
     def response(self) -> JSONResponse:
         """The reply on the wire."""
@@ -42,7 +51,8 @@ class ApiError(Exception):
     def body(self) -> dict[str, Any]:
         """OpenAI's error object."""
         kind = INSUFFICIENT_QUOTA if self.code == INSUFFICIENT_QUOTA else self._kind()
-        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+        error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
+        return {"error": error if self.line is None else error | {"line": self.line}}
 
     def _kind(self) -> str:
         return {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}.get(

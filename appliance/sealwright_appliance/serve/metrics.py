@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sealwright_appliance.adapters.messages import AdapterState
+from sealwright_appliance.serve.adapters import AdapterCounts
 from sealwright_appliance.serve.engine_room import Presence
 from sealwright_appliance.serve.queued_engine import Load
 
@@ -27,11 +29,14 @@ OF_A_MODEL: tuple[tuple[str, str, str, Callable[[Load], float]], ...] = (
 )
 
 
-def metrics_text(status: Mapping[str, Any], loads: Mapping[str, Load], room_mib: int) -> str:
+def metrics_text(
+    status: Mapping[str, Any], loads: Mapping[str, Load], room_mib: int, adapters: AdapterCounts | None
+) -> str:
     """All metrics of a status document, and of the engines by model.
 
     Args:
         room_mib: memory of all engines together.
+        adapters: None: there are none, or nobody tells.
     """
     lines = ["# HELP sealwright_box_state What the box does: 1 for its state.", "# TYPE sealwright_box_state gauge"]
     lines += [f'sealwright_box_state{{state="{state}"}} {int(status["state"] == state)}' for state in STATES]
@@ -57,7 +62,18 @@ def metrics_text(status: Mapping[str, Any], loads: Mapping[str, Load], room_mib:
     for name, kind, what, value in OF_A_MODEL:
         lines += [f"# HELP sealwright_{name} {what}", f"# TYPE sealwright_{name} {kind}"]
         lines += [f'sealwright_{name}{{model="{model}"}} {value(load)}' for model, load in sorted(loads.items())]
+    if adapters is not None:
+        lines += _of_adapters(adapters)
     return "\n".join(lines) + "\n"
+
+
+def _of_adapters(counts: AdapterCounts) -> list[str]:
+    lines = ["# HELP sealwright_adapters The customer's adapters.", "# TYPE sealwright_adapters gauge"]
+    lines += [f'sealwright_adapters{{state="{state}"}} {counts.states.get(state, 0)}' for state in AdapterState]
+    name = "sealwright_adapter_trainings_total"
+    lines += [f"# HELP {name} Trainings that have ended since their service was started.", f"# TYPE {name} counter"]
+    ended = {"finished": counts.trainings.finished, "failed": counts.trainings.failed}
+    return lines + [f'{name}{{result="{result}"}} {count}' for result, count in ended.items()]
 
 
 def _gauge(name: str, what: str, value: int) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from sealwright_appliance.adapters.examples import BYTES_MOST, LEAST
 from sealwright_appliance.adapters.messages import TrainingJob
@@ -24,6 +25,8 @@ from sealwright_testing.adapters import TRAINER, examples, finish, played_traine
 from sealwright_testing.serving import ServingBox, serving_box
 
 WAIT_S = 120.0
+SCRAPE_S = 10.0
+"""How long Prometheus waits unless it is told otherwise."""
 EXAMPLES = examples().decode()
 ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "hello"}], "temperature": 0, "max_tokens": 12}
 
@@ -171,6 +174,47 @@ def test_orders_that_cannot_be_are_refused(admin: httpx.Client, change: dict[str
     assert (reply.status_code, reply.json()["error"]["code"]) == (status, code)
     assert "canary" not in reply.json()["error"]["message"]
     assert admin.get("/v1/adapters").json()["data"] == []
+
+
+def test_a_malformed_line_is_told_by_its_number(admin: httpx.Client) -> None:
+    """Apart from the sentence, for pages in other languages."""
+    order = {"model": "random", "name": "ward", "examples": "\n" + EXAMPLES + "canary\n"}
+    error = admin.post("/v1/adapters", json=order).json()["error"]
+    assert (error["code"], error["line"]) == (AdapterCode.EXAMPLES, LEAST + 2)
+    assert error["message"].startswith(f"Line {LEAST + 2}: ")
+    assert "line" not in admin.post("/v1/adapters", json=order | {"examples": ""}).json()["error"]
+
+
+def metrics(admin: httpx.Client) -> dict[str, float]:
+    """What monitors read of adapters, by name and label."""
+    text = admin.get("/metrics").raise_for_status().text
+    assert "canary" not in text
+    samples = (one for family in text_string_to_metric_families(text) for one in family.samples)
+    return {":".join([one.name, *one.labels.values()]): one.value for one in samples if "_adapter" in one.name}
+
+
+def test_monitors_are_told_numbers_of_adapters(adapted: ServingBox, admin: httpx.Client, box: ServingBox) -> None:
+    """No names; nothing of a box without adapters; a service that does not answer takes no other metric along."""
+    before = metrics(admin)
+    states, trainings = "sealwright_adapters", "sealwright_adapter_trainings_total"
+    assert set(before) == {
+        f"{states}:queued", f"{states}:training", f"{states}:ready", f"{states}:failed",
+        f"{trainings}:finished", f"{trainings}:failed",
+    }  # fmt: skip
+    assert before[f"{states}:ready"] == 0
+    train(admin, "canary")
+    changed = {name: value for name, value in metrics(admin).items() if value != before[name]}
+    assert changed == {f"{states}:ready": 1, f"{trainings}:finished": before[f"{trainings}:finished"] + 1}
+    adapted.adapters.kill()
+    begun = time.monotonic()
+    assert metrics(admin) == {}
+    assert time.monotonic() - begun < SCRAPE_S
+    adapted.adapters.start()
+    admin.get("/v1/adapters").raise_for_status()  # waits until it has come up
+    assert metrics(admin)[f"{states}:ready"] == 1
+    with box.http() as http:
+        http.headers["Authorization"] = f"Bearer {box.admin_key}"
+        assert metrics(http) == {}
 
 
 def test_nobody_is_told_of_adapters_without_a_key(adapted: ServingBox) -> None:

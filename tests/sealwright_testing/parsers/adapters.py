@@ -12,6 +12,7 @@ from sealwright_appliance.adapters.messages import (
     KeptAdapter,
     Trained,
     TrainerWord,
+    TrainingCounts,
     parse_adapter_reply,
     parse_adapter_request,
     parse_kept_adapter,
@@ -40,7 +41,8 @@ def of_adapters() -> Iterable[Parser]:
     yield Parser("examples", parse_examples, (b"\n" + examples(),))
     yield Parser("example", lambda raw: parse_examples(examples() + raw), (line,))
     yield Parser("adapter request", parse_adapter_request, (document_bytes(asked),))
-    yield Parser("adapter reply", parse_adapter_reply, (document_bytes(AdapterReply(adapters=[kept], models=["x"])),))
+    reply = AdapterReply(adapters=[kept], models=["x"], trainings=TrainingCounts(finished=1, failed=2))
+    yield Parser("adapter reply", parse_adapter_reply, (document_bytes(reply),))
     yield Parser("kept adapter", parse_kept_adapter, (document_bytes(kept),))
     yield Parser("trainer's word", parse_trainer_word, (document_bytes(word),))
     yield Parser("adapter of a model", _of_model, (document_bytes(adapter),))

@@ -17,6 +17,7 @@ from sealwright_appliance.adapters.messages import (
     AdapterState,
     KeptAdapter,
     Trained,
+    TrainingCounts,
     TrainingFailure,
     TrainingJob,
     parse_adapter_reply,
@@ -193,6 +194,21 @@ def test_what_is_no_adapter_of_the_model_is_never_served(held: Held, part: Part)
         failed = held.until(AdapterState.FAILED, AdapterState.READY)
     assert (failed.state, failed.failure) == (AdapterState.FAILED, TrainingFailure.MALFORMED)
     assert list(held.paths.served_adapters("own").iterdir()) == []
+
+
+def test_trainings_that_end_are_counted(held: Held) -> None:
+    """As they end, not as they are tried; one that is deleted is neither."""
+    assert held.ask().trainings == TrainingCounts()
+
+    def breaks_off(connection: socket.socket, *_: object) -> None:
+        say(connection, 5)
+
+    with trainer(held, foreign, whole, breaks_off):
+        for name, state in (("a", AdapterState.FAILED), ("b", AdapterState.READY), ("c", AdapterState.FAILED)):
+            adapter_id = held.add(name)
+            assert held.until(AdapterState.FAILED, AdapterState.READY).state is state
+            held.ask(operation="delete", adapter_id=adapter_id)
+    assert held.ask().trainings == TrainingCounts(finished=1, failed=2)
 
 
 def test_deleting_ends_the_training(held: Held) -> None:

@@ -205,7 +205,7 @@ def test_administrators_see_what_engines_and_queues_do(short_tmp: Path) -> None:
             while s.admission.running + s.admission.waiting < 2:
                 await asyncio.sleep(0.01)
             load = {"id": "medical", "ready": False, "running": 1, "places": 1, "waiting": 1, "presence": "loaded"}
-            load |= {"memory_mib": 1, "loads": 0, "unloads": 0, "loading_s": 0.0}
+            load |= {"memory_mib": 1, "loads": 0, "unloads": 0, "loading_s": 0.0, "adapters_of": None}
             assert (await s.client.get("/admin/load", headers=ADMINISTRATOR)).json() == {
                 "models": [load],
                 "memory_mib": 1,
