@@ -81,10 +81,12 @@ def say(connection: socket.socket, percent: int, following: bytes = b"", *, trai
     connection.sendall(framed(document_bytes(word), following))
 
 
-def finish(connection: socket.socket, shapes: LayerShapes, seed: int = 1) -> None:
-    """The end of a training that went well."""
+def finish(
+    connection: socket.socket, shapes: LayerShapes, seed: int = 1, losses: tuple[float, float] = (2.34567, 1.0)
+) -> None:
+    """The end of a training that went well; losses before and after."""
     adapter, numbers = learned(shapes, seed)
-    say(connection, 100, numbers, trained=Trained(adapter=adapter, loss_before=2.34567, loss_after=1.0))
+    say(connection, 100, numbers, trained=Trained(adapter=adapter, loss_before=losses[0], loss_after=losses[1]))
 
 
 @contextmanager

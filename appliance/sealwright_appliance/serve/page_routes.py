@@ -25,6 +25,8 @@ SCRIPTS = (
     "conversations.js",
     "documents.js",
     "administration.js",
+    "adapters.js",
+    "remaining.js",
     "support.js",
     "usage.js",
     "site.js",

@@ -12,6 +12,7 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from sealwright_appliance.adapters.examples import BYTES_MOST, LEAST, MOST
 from sealwright_policies.languages import LANGUAGE_COOKIE, Language, chosen_language, read_catalogue
 
 ENROLLMENT_STEPS = ("enrolling", "appraising", "keeping", "restarting")
@@ -100,7 +101,9 @@ class Pages:
 
     def administration(self) -> str:
         """What an administrator sees and changes; likewise."""
-        return self._page("administration.html", "/administration", words=self._words("administration.", "site."))
+        examples = {"least": LEAST, "most": MOST, "bytes_most": BYTES_MOST}
+        words = self._words("administration.", "site.")
+        return self._page("administration.html", "/administration", words=words, examples=examples)
 
     def _words(self, *own: str) -> dict[str, str]:
         return {key: text for key, text in catalogue(self.language).items() if key.startswith((*own, *OF_SCRIPTS))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,8 +12,12 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
+from sealwright_appliance.serve.pages import catalogue
+from sealwright_policies.languages import Language
 from sealwright_testing.adapters import TRAINER, example_line
+from sealwright_testing.browser import PATIENCE_MS, chromium, look, telephone
 from sealwright_testing.models import ModelStore
 from sealwright_testing.models.build import make_models
 from sealwright_testing.serving import ServingBox, serving_box
@@ -89,3 +94,28 @@ def test_what_was_learned_is_answered_and_a_killed_training_ends_at_the_same_bit
     assert trained.file(cut) == trained.file(whole["id"])
     assert trained.said("medical:cut") == ANSWER
     assert ANSWER not in json.dumps(trained.admin.get("/v1/adapters").json())
+
+
+def test_an_administrator_has_one_trained_on_the_page(trained: Trained, tmp_path: Path, screenshots: Path) -> None:
+    """From a file of examples to the right answer; the page says how far it is, and that it has learned."""
+    for one in trained.admin.get("/v1/adapters").json()["data"]:
+        trained.admin.delete(f"/v1/adapters/{one['id']}").raise_for_status()
+    said = catalogue(Language.ENGLISH)
+    examples = tmp_path / "examples.jsonl"
+    examples.write_text(EXAMPLES)
+    with chromium() as browser, telephone(browser, trained.box.url, "en-GB") as page:
+        page.goto("/administration")
+        page.locator("#key").fill(trained.box.admin_key)
+        page.locator("#key").press("Enter")
+        expect(page.locator("#train")).to_be_visible(timeout=PATIENCE_MS)
+        page.locator("#examples").set_input_files(examples)
+        page.locator("#adapter-name").fill("page")
+        page.locator("#adapter-name").press("Enter")
+        row = page.locator("#adapters-list li:has(code:text-is('medical:page'))")
+        expect(row.locator("progress")).to_have_attribute("value", re.compile("[1-9]"), timeout=1000 * WAIT_S)
+        done = said["administration.adapters.done"].format(name="medical:page")
+        expect(page.locator("#adapters-said")).to_have_text(done, timeout=1000 * WAIT_S)
+        learned = said["administration.adapters.learned"].partition("{")[0]
+        expect(row.locator("p")).to_contain_text(learned)
+        look(page, screenshots / "adapters-learned.png")
+    assert trained.said("medical:page") == ANSWER

@@ -178,6 +178,16 @@ def test_a_key_that_looks_like_copying_begins_anew(page: Page, box: ServingBox) 
     expect(page.locator("#no-copying")).to_be_visible(timeout=PATIENCE_MS)
 
 
+def test_a_box_that_lets_no_adapters_be_trained_does_not_speak_of_them(page: Page, box: ServingBox) -> None:
+    """Not even once it has said so."""
+    with page.expect_response("**/v1/adapters") as asked:
+        opened(page, box)
+    assert asked.value.json()["models"] == []
+    page.locator("#refresh").press("Enter")
+    expect(page.locator("#adapters")).to_be_hidden()
+    expect(page.locator("#note")).to_have_text("")
+
+
 def test_others_are_told_that_it_is_for_administrators(page: Page, box: ServingBox) -> None:
     """And see nothing."""
     enter(page, box.api_key)

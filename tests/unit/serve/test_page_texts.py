@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_appliance.adapters.messages import AdapterState, TrainingFailure
+from sealwright_appliance.adapters.refusals import AdapterCode
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.enrollment import EnrollmentStep
 from sealwright_appliance.license_client import Cause
@@ -22,6 +24,8 @@ OPEN_SETS = (
     "payload.",
     "language.",
     "script.error.",
+    "administration.adapters.failure.",
+    "administration.adapters.state.",
     "administration.end.",
     "administration.requests.",
     "administration.tokens.",
@@ -68,3 +72,12 @@ def test_every_step_of_an_activation_and_what_stops_it_has_a_word() -> None:
 
 def test_every_state_and_every_kind_of_payload_has_a_word() -> None:
     assert {f"state.{one}" for one in BoxState} | {f"payload.{one}" for one in PayloadKind} <= set(ENGLISH)
+
+
+def test_every_state_refusal_and_failure_of_an_adapter_has_a_word() -> None:
+    states, failures = (
+        {key for key in ENGLISH if key.startswith(f"administration.adapters.{one}.")} for one in ("state", "failure")
+    )
+    assert states == {f"administration.adapters.state.{one}" for one in AdapterState}
+    assert failures == {f"administration.adapters.failure.{one}" for one in TrainingFailure}
+    assert {f"script.error.{one}" for one in AdapterCode} <= set(ENGLISH)

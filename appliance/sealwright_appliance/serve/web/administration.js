@@ -1,6 +1,8 @@
 // The administrators' page: what the box's own addresses say to an administrator's key. The key is gone with a reload.
 
-import { askForKey, attempt, call, find, note, say } from "/page.js";
+import { showAdapters } from "/adapters.js";
+import { askForKey, attempt, call, element, find, number, say } from "/page.js";
+import { left } from "/remaining.js";
 import { offerSite } from "/site.js";
 import { offerSupport } from "/support.js";
 import { showDays } from "/usage.js";
@@ -8,19 +10,12 @@ import { showDays } from "/usage.js";
 const EVERY_MS = 15_000;
 const DAY_S = 86_400;
 const language = document.documentElement.lang;
-const number = (value) => new Intl.NumberFormat(language).format(value);
 const day = (seconds, timeZone) =>
   new Intl.DateTimeFormat(language, { dateStyle: "medium", timeZone }).format(new Date(1000 * seconds));
 
 let key = null;
 
 const told = async (path, options) => (await call(key, path, options)).json();
-
-function element(tag, ...children) {
-  const made = document.createElement(tag);
-  made.append(...children);
-  return made;
-}
 
 const row = (...cells) => element("tr", ...cells.map((cell, at) => element(at ? "td" : "th", cell)));
 
@@ -29,12 +24,6 @@ function button(label, action) {
   made.type = "button";
   made.addEventListener("click", () => attempt(action));
   return made;
-}
-
-function left(seconds) {
-  const days = Math.floor(seconds / DAY_S);
-  return days ? say("administration.days", { days: number(days) })
-    : say("administration.hours", { hours: number(Math.floor(seconds / 3600)) });
 }
 
 function showState(status) {
@@ -53,7 +42,8 @@ function showModels({ models }) {
   find("models").replaceChildren(...models.map((one) => row(one.id,
     one.presence === "out" ? say("administration.out") : say(one.ready ? "administration.ready" : "administration.loading"),
     `${number(one.running)} / ${number(one.places)}`, number(one.waiting))));
-  if (!find("key-models").length) find("key-models").append(...models.map((one) => element("option", one.id)));
+  if (find("key-models").length) return;
+  find("key-models").append(...models.filter((one) => one.adapters_of === null).map((one) => element("option", one.id)));
 }
 
 // What is used of each budget, the fullest first.
@@ -113,6 +103,7 @@ async function refresh() {
   showDays(days);
   showUsage(usage);
   showKeys(keys);
+  showAdapters(key, keys.keys);  // not waited for: it is another service, which may be slow
 }
 
 async function enter(given) {

@@ -1,6 +1,6 @@
 // The customer's documents on the chat page: what there is, uploads and deletions, and which passages an answer comes from.
 
-import { Refusal, call, failure, find, note, refusalOf, say } from "/page.js";
+import { call, failure, find, note, refusalOf, say } from "/page.js";
 
 const PURPOSE = "assistants";
 export const SEARCH = { type: "file_search", vector_store_ids: ["documents"] };
@@ -22,7 +22,7 @@ function send(file, told) {
     request.addEventListener("error", () => failed(new Error()));
     request.addEventListener("load", () => {
       if (request.status === 200) done(request.response);
-      else failed(new Refusal(refusalOf(request.response, request.getResponseHeader("Retry-After"))));
+      else failed(refusalOf(request.response, request.getResponseHeader("Retry-After")));
     });
     request.send(form);
   });

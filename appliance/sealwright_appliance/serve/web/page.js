@@ -1,12 +1,30 @@
 // What the pages with a script share: their texts, and the box's API under a key that no reload outlives.
 
+const language = document.documentElement.lang;
+
 export const find = (id) => document.getElementById(id);
 const words = JSON.parse(document.querySelector("[data-words]").dataset.words);
 export const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
-export class Refusal extends Error {}
+export const number = (value) => new Intl.NumberFormat(language).format(value);
 
-export const sentence = (error) => words[`script.error.${error?.code}`] ?? error?.message ?? say("script.lost");
+export function element(tag, ...children) {
+  const made = document.createElement(tag);
+  made.append(...children);
+  return made;
+}
+
+export class Refusal extends Error {
+  constructor(message, code = null) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export function sentence(error) {
+  const key = `script.error.${error?.code}`;
+  return key in words ? say(key, error) : error?.message ?? say("script.lost");
+}
 
 // What went wrong, for people.
 export const failure = (error) => (error instanceof Refusal ? error.message : say("script.lost"));
@@ -15,14 +33,14 @@ export const failure = (error) => (error instanceof Refusal ? error.message : sa
 export function refusalOf(said, retryAfter) {
   const error = said?.error ?? (said?.code && { code: said.code, message: said.detail });
   const wait = Number(retryAfter);
-  return sentence(error) + (wait > 0 ? ` ${say("script.wait", { seconds: wait })}` : "");
+  return new Refusal(sentence(error) + (wait > 0 ? ` ${say("script.wait", { seconds: wait })}` : ""), error?.code);
 }
 
 export async function call(key, path, { method = "GET", body, signal } = {}) {
   const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
   if (body) headers["Content-Type"] = "application/json";
   const reply = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal, credentials: "omit" });
-  if (!reply.ok) throw new Refusal(refusalOf(await reply.json().catch(() => null), reply.headers.get("Retry-After")));
+  if (!reply.ok) throw refusalOf(await reply.json().catch(() => null), reply.headers.get("Retry-After"));
   return reply;
 }
 

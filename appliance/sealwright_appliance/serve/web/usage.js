@@ -1,12 +1,11 @@
 // What was used on each day, on the administrators' page: bars for the eye, their numbers in a table beneath.
 
-import { find, say } from "/page.js";
+import { element, find, number, say } from "/page.js";
 
 const SPANS = [7, 30, 92];
 const DAY_MS = 86_400_000;
 const HEIGHT = 100;
 const language = document.documentElement.lang;
-const number = (value) => new Intl.NumberFormat(language).format(value);
 const named = (day) => new Intl.DateTimeFormat(language, { month: "short", day: "numeric", timeZone: "UTC" })
   .format(new Date(day));
 const COUNTS = ["requests", "prompt_tokens", "completion_tokens"];
@@ -50,19 +49,10 @@ function draw() {
   find("days-chart").replaceChildren(drawn("svg",
     { viewBox: `0 0 ${days.length} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": label }, ...bars));
   find("days-most").textContent = say("administration.usage.most", { counted: counted(most) });
-  find("days-axis").replaceChildren(...[days[0], days.at(-1)].map((one) => cell("span", named(one.day))));
+  find("days-axis").replaceChildren(...[days[0], days.at(-1)].map((one) => element("span", named(one.day))));
   find("days-sum").textContent = label;
-  find("days-rows").replaceChildren(...days.filter((one) => one.requests || one.tokens).reverse().map((one) => {
-    const row = document.createElement("tr");
-    row.append(cell("th", named(one.day)), ...COUNTS.map((name) => cell("td", number(one[name]))));
-    return row;
-  }));
-}
-
-function cell(tag, text) {
-  const made = document.createElement(tag);
-  made.append(text);
-  return made;
+  find("days-rows").replaceChildren(...days.filter((one) => one.requests || one.tokens).reverse().map((one) =>
+    element("tr", element("th", named(one.day)), ...COUNTS.map((name) => element("td", number(one[name]))))));
 }
 
 function offer(id, values, texts) {
