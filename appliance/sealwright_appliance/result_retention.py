@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from sealwright_appliance.files import remove_durably
+from sealwright_appliance.result_volumes import aside, kept_text
 from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.errors import OperationError
 from sealwright_policies.workloads import ResultsPlan
@@ -40,6 +42,26 @@ def forget_results(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> 
             _forget(place, plan.days, now)
         except OSError as error:
             raise OperationError(f"Results of domain {domain} cannot be removed: {error.strerror}.") from None
+
+
+def forget_closed(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> None:
+    """Remove volumes that were set aside and are over, each whole: their days count from the look that found them so.
+
+    Args:
+        folder: of all volumes.
+        plans: of the domains; the days of the text under which a volume was written hold as well.
+        now: of the calendar, seconds.
+
+    Raises:
+        OperationError: a disk refuses; the next look goes on.
+    """
+    for domain, volume, text in aside(folder):
+        then = kept_text(text)
+        days = [] if then is None else [then.domain.retention.results_days]
+        days += [plans[domain].days] if domain in plans else []
+        if days and is_over(volume, min(days), now):
+            remove_durably(volume)
+            remove_durably(text)
 
 
 def is_over(path: Path, days: int, now: int) -> bool:

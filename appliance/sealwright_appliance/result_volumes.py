@@ -9,6 +9,7 @@ change its project (ioctl_xfs_fsgetxattr(2)), and workloads have other users at 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,9 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealwright_appliance import volumes
-from sealwright_appliance.files import KEPT_FREE, free_bytes, remove_durably, sync_directory
+from sealwright_appliance.files import (
+    KEPT_FREE,
+    free_bytes,
+    read_file,
+    remove_durably,
+    sync_directory,
+    write_durably,
+)
+from sealwright_appliance.flows.closed_files import wider
 from sealwright_appliance.run import run
-from sealwright_policies.errors import OperationError
+from sealwright_policies.domains.entrusted import (
+    ENTRUSTED_LIMIT,
+    EntrustedText,
+    entrusted_bytes,
+    parse_entrusted,
+)
+from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.workloads import ResultsPlan
 
 MIB = 1 << 20
@@ -28,6 +43,10 @@ ANYBODY = 0o1777
 """systemd draws the workload's user; nobody else comes through the folder above."""
 FULL_PART = 64
 """A volume is full when less than one part in so many is free: ext4 does not give out the last blocks."""
+
+
+CLOSED, TEXT = ".closed", ".text.json"
+ASIDE = re.compile(r"([a-z0-9-]+)\.[0-9a-f]{16}\.ext4")
 
 
 class NoRoomError(OperationError):
@@ -43,21 +62,32 @@ class ResultVolumes:
     execute: Callable[..., str] = run
     say: Callable[[str], None] = print
 
-    def open(self, plans: Mapping[str, ResultsPlan], needed: Collection[str], known: Collection[str]) -> dict[str, str]:
+    def open(
+        self,
+        plans: Mapping[str, ResultsPlan],
+        texts: Mapping[str, EntrustedText],
+        needed: Collection[str],
+        known: Collection[str],
+    ) -> dict[str, str]:
         """Mount what there is and make what is needed; why one could not be, by domain.
 
         Args:
             plans: of the domains that have a volume.
+            texts: what the domains say now, as far as it can be read. What was written under a text that this is not
+                within is set aside.
             needed: domains whose workloads run in this boot.
             known: all domains of the release. One that declares no results keeps none; those of other releases stay.
         """
         problems: dict[str, str] = {}
+        self._tidy()
         for domain in sorted({*plans, *known}):
             try:
                 if domain in plans:
-                    self._open(domain, plans[domain].mib * MIB, make=domain in needed)
+                    self._settle(domain, texts.get(domain))
+                    self._open(domain, plans[domain].mib * MIB, texts[domain], make=domain in needed)
                 else:
                     remove_durably(self._file(domain))
+                    remove_durably(self._text(domain))
             except OperationError as error:
                 problems[domain] = str(error)
             except OSError as error:
@@ -74,24 +104,83 @@ class ResultVolumes:
             return False
         return room.f_bavail < room.f_blocks // FULL_PART or room.f_favail == 0
 
+    def closed(self, known: Collection[str]) -> list[tuple[str, EntrustedText | None]]:
+        """Volumes that were set aside: their domains, and the texts under which they were written, if these are known.
+
+        Args:
+            known: domains of the release.
+        """
+        return [(domain, kept_text(text)) for domain, _, text in aside(self.folder) if domain in known]
+
     def _file(self, domain: str) -> Path:
         return self.folder / f"{domain}.ext4"
 
-    def _open(self, domain: str, size: int, *, make: bool) -> None:
+    def _text(self, domain: str) -> Path:
+        return self.folder / f"{domain}{TEXT}"
+
+    def _settle(self, domain: str, now: EntrustedText | None) -> None:
+        """Set a volume aside that this text may not have, and take back one that it may; before others its own.
+
+        A text is always there before its volume: one that is left alone by a power cut says nothing.
+        """
+        file, text, closed = self._file(domain), self._text(domain), self.folder / CLOSED
+        self._require_own(file, text, closed)
+        fitting = self._fitting(domain, now)
+        then = kept_text(text)
+        has_own = then != now and any(kept_text(one) == now for _, one in fitting)
+        if file.exists() and (has_own or wider(then, now) is not None):
+            name = f"{domain}.{os.urandom(8).hex()}"
+            closed.mkdir(mode=0o700, exist_ok=True)
+            if (content := read_file(text, ENTRUSTED_LIMIT)) is not None:
+                write_durably(closed / f"{name}{TEXT}", content)
+            self._rename(file, closed / f"{name}.ext4")
+        if now is None:
+            raise OperationError(f"What this release says of domain {domain} cannot be read.")
+        if file.exists():
+            return
+        for held, its_text in fitting[:1]:
+            self._require_own(held, its_text)
+            write_durably(text, read_file(its_text, ENTRUSTED_LIMIT) or b"")
+            self._rename(held, file)
+            remove_durably(its_text)
+
+    def _fitting(self, domain: str, now: EntrustedText | None) -> list[tuple[Path, Path]]:
+        """Volumes that were set aside and that this text may have, with their texts; its own first."""
+        found = [(held, text) for name, held, text in aside(self.folder) if name == domain]
+        fitting = [(held, text) for held, text in found if wider(kept_text(text), now) is None]
+        return sorted(fitting, key=lambda one: kept_text(one[1]) != now)
+
+    def _tidy(self) -> None:
+        """A power cut has left texts without a volume."""
+        kept = {path for _, *both in aside(self.folder) for path in both}
+        for path in (self.folder / CLOSED).glob("*"):
+            if path not in kept:
+                path.unlink()
+
+    def _rename(self, source: Path, target: Path) -> None:
+        source.rename(target)
+        for folder in (target.parent, source.parent):
+            sync_directory(folder)
+
+    def _open(self, domain: str, size: int, text: EntrustedText, *, make: bool) -> None:
         file, place = self._file(domain), self.folder / domain
-        self._require_own(file)
         if not file.exists():
             if not make:
                 return
-            self._put(domain, self._made(domain, size))
-        elif file.stat().st_size != size:
-            self._resize(domain, size)
+            new = self._made(domain, size)
+            write_durably(self._text(domain), entrusted_bytes(text))
+            self._put(domain, new)
+        else:
+            if kept_text(self._text(domain)) != text:  # from now on it holds what was written under this, too
+                write_durably(self._text(domain), entrusted_bytes(text))
+            if file.stat().st_size != size:
+                self._resize(domain, size)
         self._mount(file, place)
         place.chmod(ANYBODY)
 
-    def _require_own(self, file: Path) -> None:
+    def _require_own(self, *files: Path) -> None:
         """The state volume is the agent's; no file system that it may have written is mounted."""
-        for path in (self.folder, file):
+        for path in (self.folder, *files):
             if path.is_symlink() or (path.exists() and path.stat().st_uid != os.getuid()):
                 raise OperationError(f"{path} is not root's: it is left alone.", cure="Install the box anew.")
 
@@ -152,6 +241,25 @@ class ResultVolumes:
             yield
         finally:
             self.execute(volumes.unmount(place))
+
+
+def aside(folder: Path) -> list[tuple[str, Path, Path]]:
+    """Volumes that were set aside: domain, volume and where its text is, if it has one; the latest first."""
+    found = [
+        (match[1], path, path.with_name(f"{path.name.removesuffix('.ext4')}{TEXT}"))
+        for path in (folder / CLOSED).glob("*.ext4")
+        if (match := ASIDE.fullmatch(path.name))
+    ]
+    return sorted(found, key=lambda one: -one[1].lstat().st_mtime_ns)
+
+
+def kept_text(path: Path) -> EntrustedText | None:
+    """None if there is none, or none that this release can read."""
+    try:
+        content = read_file(path, ENTRUSTED_LIMIT)
+        return None if content is None else parse_entrusted(content)
+    except FormatError:
+        return None
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -109,6 +109,16 @@ class WorkloadStatus(Document):
     :class:`~sealwright_policies.workloads.Metric`."""
 
 
+class KeptClosed(Document):
+    """What lies on the box and is not opened, since its domain says something else than when it came."""
+
+    domain: str
+    what: str
+    """Files, or results."""
+    code: str
+    sentence: str
+
+
 class BootResult(Document):
     """What :mod:`.unlock` hands on to agent and gateway."""
 
@@ -124,6 +134,7 @@ class BootResult(Document):
     tls_fingerprint: str | None = None
     state_volume_open: bool = False
     workloads: tuple[WorkloadStatus, ...] = ()
+    kept_closed: tuple[KeptClosed, ...] = ()
     engine_room_mib: int = 0
     """Memory of all engines together."""
     ended_s: float | None = None
@@ -154,6 +165,7 @@ class BoxStatus(Document):
     """API keys whose requests look like the copying of a model; their names are the administrator's to see."""
     tls_fingerprint: str | None
     workloads: tuple[WorkloadStatus, ...] = ()
+    kept_closed: tuple[KeptClosed, ...] = ()
 
 
 def release_status(release: Release) -> ReleaseStatus:

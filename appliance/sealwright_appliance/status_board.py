@@ -44,6 +44,7 @@ class StatusBoard:
             renewal=NO_CONTACT,
             tls_fingerprint=boot.tls_fingerprint,
             workloads=boot.workloads,
+            kept_closed=boot.kept_closed,
         )
 
     @property

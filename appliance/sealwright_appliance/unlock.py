@@ -16,7 +16,7 @@ seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
@@ -29,6 +29,7 @@ from sealwright_appliance.console import Console, release_line, state_line
 from sealwright_appliance.customer_wipe import carry_out, is_ordered
 from sealwright_appliance.data_sets import bind_data_sets
 from sealwright_appliance.domain_key import open_domain_key
+from sealwright_appliance.domain_texts import DomainTexts, without
 from sealwright_appliance.engines import open_models, placed, prepare_engines, room_here_mib
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.made_files import keep_made_files
@@ -122,9 +123,13 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         console.say(f"domains: {progress.domains_closed}")
         without_place = {plan.domain: progress.domains_closed for plan in plans.workloads.values()}
     else:
-        without_place = _open_results(paths, result, plans, console)
-        without_place |= _show_data_sets(paths, result, plans, console)
-        keep_made_files(paths, plans, int(now()), console.say)
+        texts = _domain_texts(paths, result, console)
+        unsettled = texts.settle_files(paths, console.say)
+        plans = without(plans, unsettled)
+        without_place = _open_results(paths, result, plans, texts, console)
+        without_place |= _show_data_sets(paths, result, plans, unsettled, console)
+        keep_made_files(paths, plans, texts.texts, int(now()), console.say)
+        result = result.model_copy(update={"kept_closed": texts.kept_closed(paths)})
     result = _with_engines(paths, _with_results(paths, result, plans, console, without_place), plans)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
@@ -138,21 +143,33 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
     return result
 
 
-def _open_results(paths: Paths, result: BootResult, plans: ReleaseWorkloads, console: Console) -> dict[str, str]:
+def _domain_texts(paths: Paths, result: BootResult, console: Console) -> DomainTexts:
+    """What the release's domains say. In a locked box nothing is judged, and nothing opened."""
+    if result.state is not BoxState.UNLOCKED:
+        return DomainTexts((), {})
+    return DomainTexts.load(paths, console.say)
+
+
+def _open_results(
+    paths: Paths, result: BootResult, plans: ReleaseWorkloads, texts: DomainTexts, console: Console
+) -> dict[str, str]:
     """Volumes on which workloads write; why one is not there, by domain. In a locked box they stay closed."""
     if result.state is not BoxState.UNLOCKED:
         return {}
     needed = {plans.workloads[name].domain for name in runnable(result.payloads, plans)}
-    known = {path.stem for path in paths.domains.glob("*.json")}
-    return ResultVolumes(paths.results, run, console.say).open(plans.results, needed, known)
+    return ResultVolumes(paths.results, run, console.say).open(plans.results, texts.texts, needed, texts.known)
 
 
-def _show_data_sets(paths: Paths, result: BootResult, plans: ReleaseWorkloads, console: Console) -> dict[str, str]:
+def _show_data_sets(
+    paths: Paths, result: BootResult, plans: ReleaseWorkloads, unsettled: Collection[str], console: Console
+) -> dict[str, str]:
     """Data sets that came to the box, where workloads see them; domains whose workloads would run without."""
     if result.state is not BoxState.UNLOCKED:
         return {}
     running = [plans.workloads[name] for name in runnable(result.payloads, plans)]
-    problems = bind_data_sets(paths, {domain for plan in running for domain in plan.files}, run)
+    wanted = {domain for plan in running for domain in plan.files}
+    problems = {one: f"A data set of domain {one} could not be closed." for one in wanted & set(unsettled)}
+    problems |= bind_data_sets(paths, wanted - set(unsettled), run)
     for sentence in problems.values():
         console.say(f"data sets: {sentence}")
     return {plan.domain: problems[one] for plan in running for one in plan.files if one in problems}
@@ -404,6 +421,8 @@ def _announce(paths: Paths, console: Console, result: BootResult) -> None:
     for payload in result.payloads:
         if payload.code is not None:
             console.say(f"payload {payload.payload_id}: {payload.code}: {payload.sentence}")
+    for one in result.kept_closed:
+        console.say(f"closed {one.domain}: {one.what}: {one.code}: {one.sentence}")
     console.say(state_line(result))
 
 

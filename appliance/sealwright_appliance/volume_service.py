@@ -21,7 +21,7 @@ from sealwright_appliance.engines import ObservedEngine, observed_engine, show_e
 from sealwright_appliance.own_adapters import name_own_adapters
 from sealwright_appliance.page_cache import drop_cached_pages
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.result_retention import forget_results, is_over
+from sealwright_appliance.result_retention import forget_closed, forget_results, is_over
 from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.results import ADAPTER_FILE
 from sealwright_appliance.run import ToolError, run
@@ -216,6 +216,7 @@ class VolumeService:
             failures += failed
         try:
             forget_results(self.paths.results, plans.results, now)
+            forget_closed(self.paths.results, plans.results, now)
         except OperationError as error:
             failures.append(str(error))
         if failures and not closed:  # what is closed is told once; what failed is tried, and told, at the next look

@@ -183,7 +183,7 @@ class HeldDomain:
             version=1, domain=self.name, kind=FileKind.RESULTS, name="rows", size=4, at=0,
             digest=hashlib.sha256(b"rows").hexdigest(),
         )  # fmt: skip
-        incoming = files.incoming("import-rows", content)
+        incoming = files.incoming("import-rows", content, self._root.text(self.name))
         incoming.append(0, b"rows")
         incoming.verify()
         incoming.put_in_place()

@@ -14,6 +14,7 @@ from typing import Any
 from sealwright_client.box import Box
 from sealwright_client.cli_keys import ADMIN_KEY, administered
 from sealwright_client.cli_output import Commands, add_command, moment, print_result
+from sealwright_client.cli_status import closed_lines
 from sealwright_client.pinning import parse_box_url
 from sealwright_policies.errors import OperationError, SealwrightError, UsageError
 from sealwright_policies.flows.content import FRAME_SIZE, frame_count
@@ -122,6 +123,10 @@ def domain_lines(view: Mapping[str, Any]) -> list[str]:
         for file in domain.get("files", []):
             came = f", from flow {file['flow_id']}" if file.get("flow_id") else ""
             lines.append(f"file      {file.get('kind')} {file.get('name')}, {file.get('size')} bytes{came}")
+        for one in domain.get("closed", []):
+            file = one.get("file", {})
+            lines.append(f"closed    {file.get('kind')} {file.get('name')}: {one.get('code')}: {one.get('sentence')}")
+    lines += closed_lines(view)
     lines += [
         f"removed   {one.get('kind')} {one.get('name')} of {one.get('domain')}, {moment(one.get('removed_at'))}"
         for one in view.get("removed", [])

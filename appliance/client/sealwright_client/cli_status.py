@@ -62,4 +62,13 @@ def status_lines(status: Mapping[str, Any], now: int) -> list[str]:
         sentence = f" ({workload['sentence']})" if workload.get("sentence") else ""
         more = sentence + "".join(f", {name} {value}" for name, value in workload.get("metrics", {}).items())
         lines.append(f"workload  {workload.get('payload_id')} [{workload.get('domain')}] {workload.get('run')}{more}")
+    lines += closed_lines(status)
     return lines
+
+
+def closed_lines(view: Mapping[str, Any]) -> list[str]:
+    """What a box keeps closed, since its domain says something else than when it came."""
+    return [
+        f"closed    {one.get('domain')}, {one.get('what')}: {one.get('code')}: {one.get('sentence')}"
+        for one in view.get("kept_closed", [])
+    ]

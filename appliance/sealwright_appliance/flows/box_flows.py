@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from sealwright_appliance.boot import BoxCode, Obstacle
+from sealwright_appliance.flows.closed_files import obstacle_to_file
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, IncomingFile
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.journal import FlowJournal, readable
@@ -21,7 +22,7 @@ from sealwright_appliance.flows.retention import RemovedFile, Retention
 from sealwright_appliance.flows.sender import FlowOrder, FlowSender
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.retention_days import LEAST_DAYS
-from sealwright_appliance.status import PayloadState
+from sealwright_appliance.status import KeptClosed, PayloadState
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tls import CERTIFICATE_FILE
 from sealwright_appliance.tpm_device import open_tpm
@@ -47,6 +48,14 @@ class ImportOrder(Document):
     digest: Sha256Hex
 
 
+class ClosedFile(Document):
+    """A file that is not opened, since its domain says something else than when it came."""
+
+    file: DomainFile
+    code: str
+    sentence: str
+
+
 class DomainView(Document):
     """A domain of the release, and the files that lie in it."""
 
@@ -56,12 +65,15 @@ class DomainView(Document):
     chains: tuple[Chain, ...]
     kept_days: int
     files: list[DomainFile]
+    closed: list[ClosedFile]
 
 
 class DomainsView(Document):
     """``GET /domains``."""
 
     domains: list[DomainView]
+    kept_closed: tuple[KeptClosed, ...]
+    """What stays closed, in sum; results are told of here alone."""
     removed: list[RemovedFile]
     """What went because its days were over, the latest at the end."""
 
@@ -98,6 +110,7 @@ class BoxFlows:
     """All of it. Safe to use from several threads: one call at a time."""
 
     own: OwnDomains
+    board: StatusBoard
     files: DomainFiles
     journal: FlowJournal
     sender: FlowSender
@@ -134,22 +147,28 @@ class BoxFlows:
                 board.set_payload(adapter, PayloadState.CLOSED, ADAPTER_OVER)
 
         retention = Retention(own.kept_days, files, paths.retention, clock_ms, side.service_time, lock, forget)
-        return cls(own, files, journal, sender, receiver, retention, lock)
+        return cls(own, board, files, journal, sender, receiver, retention, lock)
 
     def domains(self) -> DomainsView:
         """What there is."""
         held = self.files.all_files()
         views = []
         for name in self.own.names():
-            domain = self.own.load(name)
+            domain, text = self.own.load(name), self.own.text(name)
             files = [one for one in held if one.domain == name]
+            closed = [
+                ClosedFile(file=one.file, code=obstacle.code, sentence=obstacle.sentence)
+                for one in self.files.closed()
+                if one.file.domain == name and (obstacle := obstacle_to_file(self.files, one, text)) is not None
+            ]
             views.append(
                 DomainView(
                     name=name, level=domain.level.value, flows=domain.flow, chains=domain.chain,
                     kept_days=max(domain.retention.results_days, LEAST_DAYS), files=files,
+                    closed=closed,
                 )
             )  # fmt: skip
-        return DomainsView(domains=views, removed=self.retention.removed())
+        return DomainsView(domains=views, kept_closed=self.board.status.kept_closed, removed=self.retention.removed())
 
     def flows(self) -> FlowsView:
         """What is expected, under way and over."""
@@ -196,7 +215,7 @@ class BoxFlows:
             at=self.receiver.side.now(),
         )  # fmt: skip
         import_id = hashlib.sha256(document_bytes(order)).hexdigest()[:32]
-        incoming = self.files.incoming(f"import-{import_id}", file)
+        incoming = self.files.incoming(f"import-{import_id}", file, self.own.text(order.domain))
         if len(self._imports) >= IMPORTS_MOST:
             self._imports.pop(next(iter(self._imports)))
         self._imports[import_id] = incoming

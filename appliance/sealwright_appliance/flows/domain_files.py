@@ -17,8 +17,10 @@ from weakref import WeakValueDictionary
 
 from pydantic import Field
 
+from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.files import KEPT_FREE, free_bytes, read_file, sync_directory, write_durably
 from sealwright_appliance.flows.errors import FlowError
+from sealwright_policies.domains.entrusted import ENTRUSTED_LIMIT, EntrustedText, entrusted_bytes, parse_entrusted
 from sealwright_policies.domains.fields import Name
 from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.flows.content import FRAME_SIZE, frame_count
@@ -27,11 +29,13 @@ from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
 
 ABOUT_LIMIT = 4096
-CONTENT, ABOUT, SINCE = "content", "about.json", "since.json"
-INCOMING, REMOVED = ".incoming", ".removed"
+CONTENT, ABOUT, SINCE, TEXT = "content", "about.json", "since.json", "text.json"
+INCOMING, REMOVED, CLOSED = ".incoming", ".removed", ".closed"
 FILES_MOST = 4096
-READABLE, SEARCHABLE = 0o444, 0o755
+OWN, READABLE, SEARCHABLE = 0o700, 0o444, 0o755
 """A data set, by the workloads that :mod:`..data_sets` shows it to. The folders above are the agent's alone."""
+FOLDERS_ABOVE = 4
+"""A file, up to the one of all domains, at most."""
 CHECKED_AT_ONCE = 256 * 1024 * 1024
 """Bytes: a check of the whole is made of pieces, between which others have their turn."""
 
@@ -82,6 +86,11 @@ class HeldFile:
     file: DomainFile
     folder: Path
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it is kept closed."""
+        return self.folder.parts[-3] == CLOSED
+
 
 @dataclass(frozen=True, slots=True)
 class DomainFiles:
@@ -99,8 +108,10 @@ class DomainFiles:
         """One file.
 
         Raises:
-            FlowError: there is none.
+            FlowError: there is none, or it is kept closed.
         """
+        if self._closed_place(domain, kind, name).exists():
+            raise FlowError(403, BoxCode.DOMAIN_CHANGED, f"The {kind.value} {name} of domain {domain} is kept closed.")
         content = read_file(self._place(domain, kind, name) / ABOUT, ABOUT_LIMIT)
         if content is None:
             raise FlowError(404, "FILE_UNKNOWN", f"Domain {domain} has no {kind.value} named {name}.")
@@ -124,14 +135,33 @@ class DomainFiles:
         """All files that are whole; what cannot be read is passed over."""
         return list(self._read("*/*/*"))
 
-    def incoming(self, transfer_id: str, file: DomainFile) -> IncomingFile:
+    def closed(self) -> list[HeldFile]:
+        """Files that are whole and kept closed, for their domain has another text; what cannot be read likewise."""
+        return list(self._read(f"*/{CLOSED}/*/*"))
+
+    def text(self, held: HeldFile) -> EntrustedText | None:
+        """The text of its domain under which a file came; None if it came before texts were kept.
+
+        Raises:
+            FormatError: nobody can tell any more.
+            OperationError: the disk refuses.
+        """
+        content = read_file(held.folder / TEXT, ENTRUSTED_LIMIT)
+        return None if content is None else parse_entrusted(content)
+
+    def incoming(self, transfer_id: str, file: DomainFile, text: EntrustedText) -> IncomingFile:
         """A file that is being written; one that was begun is gone on with.
+
+        Args:
+            text: what its domain says now. One that was begun under another was offered anew under this.
 
         Raises:
             FlowError: there is one of that name, no room, or what was begun is another file.
             OperationError: the disk refuses.
         """
         place = self._place(file.domain, file.kind, file.name)
+        if self._closed_place(file.domain, file.kind, file.name).exists():
+            raise _exists(file)
         if place.exists():
             held = self.find(file.domain, file.kind, file.name)
             if file.flow_id is not None and held.model_copy(update={"at": file.at}) == file:
@@ -143,8 +173,10 @@ class DomainFiles:
             same = parse_json(DomainFile, begun, limit=ABOUT_LIMIT).model_copy(update={"at": file.at}) == file
             if not same:
                 raise FlowError(409, "FLOW_MISMATCH", "What was begun under this id is another file.")
+            write_durably(folder / TEXT, entrusted_bytes(text))
         else:
             self._require_room(file.size)
+            write_durably(folder / TEXT, entrusted_bytes(text))
             write_durably(folder / ABOUT, document_bytes(file))
             self._digests.pop(folder, None)  # of one that was dropped
         return IncomingFile(folder, place, file, self._digest(folder))
@@ -161,7 +193,7 @@ class DomainFiles:
 
     def held(self) -> list[HeldFile]:
         """Everything that lies here, what was only begun too; what cannot be read is passed over."""
-        return [*self._read("*/*/*"), *self._read(f"*/{INCOMING}/*")]
+        return [*self._read("*/*/*"), *self._read(f"*/{INCOMING}/*"), *self.closed()]
 
     def since(self, held: HeldFile, now: int) -> int:
         """When a file was first asked about; now, if it never was or nobody can tell any more.
@@ -185,6 +217,18 @@ class DomainFiles:
             return parse_json(FirstSeen, read_file(held.folder / SINCE, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT).at
         except FormatError:
             return None
+
+    def close(self, held: HeldFile) -> None:
+        """Take a file to where nobody reads or sends it, so that after a crash it is here or there.
+
+        Raises:
+            OperationError: the disk refuses, or one of its name is there.
+        """
+        _move(held.folder, self._closed_place(held.file.domain, held.file.kind, held.file.name))
+
+    def open(self, held: HeldFile) -> None:
+        """Take it back. Raises as :meth:`close`."""
+        _move(held.folder, self._place(held.file.domain, held.file.kind, held.file.name))
 
     def remove(self, held: HeldFile) -> None:
         """Remove a file, so that after a crash it is there or is not.
@@ -240,6 +284,9 @@ class DomainFiles:
 
     def _place(self, domain: str, kind: FileKind, name: str) -> Path:
         return self.root / domain / kind.value / name
+
+    def _closed_place(self, domain: str, kind: FileKind, name: str) -> Path:
+        return self.root / domain / CLOSED / kind.value / name
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +399,23 @@ class IncomingFile:
     def drop(self) -> None:
         """Forget what was received."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _move(folder: Path, place: Path) -> None:
+    """No link is followed: the folders are the agent's, and this is done by root."""
+    try:
+        for one in (folder, place):
+            if link := next((above for above in (one, *one.parents[:FOLDERS_ABOVE]) if above.is_symlink()), None):
+                raise OperationError(f"{link} is a link: it is left alone.", cure="Install the box anew.")
+        if place.exists():
+            raise OperationError(f"{place} is there already.")
+        for one in (place.parent.parent, place.parent):
+            one.mkdir(mode=OWN, exist_ok=True)
+        folder.rename(place)
+        sync_directory(place.parent)
+        sync_directory(folder.parent)
+    except OSError as error:
+        raise OperationError(f"{folder} cannot be moved: {error.strerror}.") from None
 
 
 def date(folder: Path, at: int) -> None:

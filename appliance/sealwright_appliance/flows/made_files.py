@@ -7,13 +7,14 @@ else of the results. Which files these are stands in the domain; nothing in them
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, date
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import since
 from sealwright_appliance.results import ADAPTER_LIMIT, made_file, opened_result
+from sealwright_policies.domains.entrusted import EntrustedText
 from sealwright_policies.errors import SealwrightError
 from sealwright_policies.flows.content import FRAME_SIZE, frame_count
 from sealwright_policies.flows.documents import FileKind, made_name
@@ -30,18 +31,25 @@ class _Made:
     member: str
 
 
-def keep_made_files(paths: Paths, plans: ReleaseWorkloads, now: int, say: Callable[[str], None]) -> None:
+def keep_made_files(
+    paths: Paths,
+    plans: ReleaseWorkloads,
+    texts: Mapping[str, EntrustedText],
+    now: int,
+    say: Callable[[str], None],
+) -> None:
     """Copy what workloads of earlier boots wrote, as far as their domains let it flow, to the files of the domains.
 
     Args:
         paths: of the box.
         plans: which files.
+        texts: of the domains whose results are open, which these are within.
         now: by the box's clock, seconds.
         say: tells what could not be copied; the next start tries again.
     """
-    for made in _listed(plans):
+    for made in (one for one in _listed(plans) if one.domain in texts):
         try:
-            _keep(paths, made, now)
+            _keep(paths, made, texts[made.domain], now)
         except (SealwrightError, OSError) as error:
             say(f"{made.kind.value} {made.member}: {error}")
 
@@ -52,7 +60,7 @@ def _listed(plans: ReleaseWorkloads) -> Iterator[_Made]:
         yield from (_Made(domain, FileKind.RESULTS, name) for name in plan.results)
 
 
-def _keep(paths: Paths, made: _Made, now: int) -> None:
+def _keep(paths: Paths, made: _Made, text: EntrustedText, now: int) -> None:
     source, files = made_file(paths, made.domain, made.member, made.kind), DomainFiles(paths.domain_files)
     with opened_result(source, LIMITS[made.kind]) as content:
         if content is None:
@@ -64,10 +72,10 @@ def _keep(paths: Paths, made: _Made, now: int) -> None:
         )  # fmt: skip
         if any(
             (one.file.domain, one.file.kind, one.file.name) == (file.domain, file.kind, file.name)
-            for one in files.placed()
+            for one in (*files.placed(), *files.closed())
         ):
             return
-        incoming = files.incoming(f"made-{digest[:32]}", file)
+        incoming = files.incoming(f"made-{digest[:32]}", file, text)
         content.seek(incoming.next_frame * FRAME_SIZE)
         for number in range(incoming.next_frame, frame_count(size)):
             incoming.append(number, content.read(FRAME_SIZE))

@@ -13,6 +13,7 @@ from sealwright_policies.appraisal.box_evidence import TrustAnchors
 from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.domains.canonical import canonical_form, parse_canonical_form
+from sealwright_policies.domains.entrusted import EntrustedText, entrusted_text
 from sealwright_policies.domains.model import Domain
 from sealwright_policies.domains.reader import DOMAIN_FILE_LIMIT
 from sealwright_policies.errors import OperationError
@@ -60,6 +61,12 @@ class OwnDomains:
         domain = parse_canonical_form(content)
         require_declared(domain, self.release.manifest, "this box")
         return domain
+
+    def text(self, name: str) -> EntrustedText:
+        """What a domain says, as it is kept with what comes under it; raises as :meth:`load`."""
+        domain = self.load(name)
+        above = [self.load(one.source) for one in domain.chain if one.is_bound]
+        return entrusted_text(name, {one.name: one for one in (domain, *above)})
 
     def kept_days(self, name: str) -> int | None:
         """For how long a domain keeps its files; None if the release has none of this name.

@@ -192,7 +192,8 @@ class FlowReceiver:
             )  # fmt: skip
             self.journal.require_same(FlowRole.RECEIVED, terms)
         self._drop_older(hello, terms.flow_id)
-        incoming = self.files.incoming(terms.flow_id, self._file(terms))
+        text = self.side.domains.text(terms.receiver.domain)
+        incoming = self.files.incoming(terms.flow_id, self._file(terms), text)
         evidence = offer.party.box.evidence
         said = FlowStatement(nonce=offer.nonce, payload=evidence.payload, quote=evidence.quote, pcrs=evidence.pcrs)
         cipher = FrameCipher.of(terms, self.side.open_key(offer.wrapped))

@@ -15,11 +15,11 @@ from typing import Annotated
 from pydantic import Field
 
 from sealwright_appliance.files import read_file, write_durably
-from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
+from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, HeldFile
 from sealwright_appliance.log_lines import Event, Trouble, tell
 from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.domains.fields import Name
-from sealwright_policies.errors import SealwrightError
+from sealwright_policies.errors import FormatError, SealwrightError
 from sealwright_policies.flows.documents import SIZE_MOST, FileKind, FileName
 from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
@@ -115,7 +115,7 @@ class Retention:
             self.files.finish_removals()
             for held in self.files.held():
                 since = self.files.since(held, now)
-                days = self.days(held.file.domain)
+                days = self._days(held)
                 if days is not None and days_are_over(since, now, days):
                     self._record(held.file, since, now)
                     self.files.remove(held)
@@ -130,6 +130,17 @@ class Retention:
     def calendar_file(self) -> Path:
         """How far the calendar has come."""
         return self.folder / "calendar.json"
+
+    def _days(self, held: HeldFile) -> int | None:
+        """Also of the text under which it came: a file that is kept closed does not stay for longer."""
+        days = self.days(held.file.domain)
+        if not held.is_closed:
+            return days
+        try:
+            text = self.files.text(held)
+        except FormatError:
+            text = None
+        return days if days is None or text is None else min(days, text.domain.retention.results_days)
 
     def _go_on(self, clock_ms: int) -> int:
         path = self.calendar_file

@@ -24,7 +24,7 @@ from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, ResultsPlan
-from sealwright_testing.laid_files import lay_in
+from sealwright_testing.laid_files import lay_in, text_of
 from sealwright_testing.state_disk import FILL, as_workload, mounted_state
 
 START = 1_800_000_000
@@ -37,7 +37,7 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
     box = Paths(root=tmp_path / "box")
     with mounted_state(tmp_path, box.state, 96):
         box.domain_files.mkdir()
-        ResultVolumes(box.results).open(PLANS, [*PLANS], [*PLANS])
+        ResultVolumes(box.results).open(PLANS, {name: text_of(name) for name in PLANS}, [*PLANS], [*PLANS])
         yield box
 
 
@@ -189,11 +189,11 @@ def test_what_was_made_of_a_result_goes_with_it_and_is_not_made_again(paths: Pat
     source, files = paths.results / "training/tuned.gguf", DomainFiles(paths.domain_files)
     as_workload(source.parent, 'open("tuned.gguf", "wb").write(b"GGUF")')
     looked(paths, 0)
-    keep_made_files(paths, plans, START, print)
+    keep_made_files(paths, plans, {"training": text_of("training")}, START, print)
     (made,) = files.placed()
     assert files.seen(made) == START
     as_workload(source.parent, 'open("tuned.gguf", "wb").write(b"another")')
-    keep_made_files(paths, plans, START, print)
+    keep_made_files(paths, plans, {"training": text_of("training")}, START, print)
     later = [one for one in files.placed() if one.folder != made.folder]
     assert [files.seen(one) for one in later] == [None]  # not looked at since it was changed
 

@@ -16,6 +16,7 @@ from sealwright_appliance.result_retention import SINCE
 from sealwright_appliance.result_volumes import MIB, ResultVolumes
 from sealwright_appliance.run import ToolError, run
 from sealwright_policies.workloads import ResultsPlan
+from sealwright_testing.laid_files import text_of
 from sealwright_testing.state_disk import FILL, STRANGER, as_workload, mounted_state
 
 MAKE_FILES = """
@@ -53,7 +54,8 @@ def said(paths: Paths, plans: dict[str, ResultsPlan], **more: Sequence[str]) -> 
     """And what was said."""
     lines: list[str] = []
     results = ResultVolumes(paths.results, say=lines.append)
-    return results.open(plans, more.get("needed", [*plans]), more.get("known", [*plans])), lines
+    known = more.get("known", [*plans])
+    return results.open(plans, {one: text_of(one) for one in known}, more.get("needed", [*plans]), known), lines
 
 
 def restarted(paths: Paths) -> None:
@@ -192,11 +194,13 @@ def test_a_power_cut_while_it_is_made_leaves_none_or_a_whole_one(paths: Paths) -
         raise PowerCutError
 
     with pytest.raises(PowerCutError):
-        ResultVolumes(paths.results, cut).open({"training": plan(4)}, ["training"], ["training"])
+        ResultVolumes(paths.results, cut).open(
+            {"training": plan(4)}, {"training": text_of("training")}, ["training"], ["training"]
+        )
     assert not (paths.results / "training.ext4").exists()
     assert opened(paths, {"training": plan(4)}) == {}
     assert as_workload(paths.results / "training", 'open("a", "wb").close(); print("done")') == "done\n"
-    assert sorted(path.name for path in paths.results.iterdir()) == ["training", "training.ext4"]
+    assert sorted(path.name for path in paths.results.iterdir()) == ["training", "training.ext4", "training.text.json"]
 
 
 def test_a_power_cut_while_it_gets_another_size_leaves_the_old_one(

@@ -16,6 +16,7 @@ from sealwright_appliance.run import run
 from sealwright_appliance.sealed_folders import folder_key, open_sealed_folders
 from sealwright_policies.errors import OperationError
 from sealwright_policies.flows.documents import FileKind
+from sealwright_testing.laid_files import text_of
 from sealwright_testing.state_disk import mounted_state
 
 KEY, OTHER = bytes(range(64)), bytes(range(1, 65))
@@ -150,13 +151,13 @@ def test_a_closed_box_takes_no_file_of_a_domain(paths: Paths, tmp_path: Path) ->
     file = DomainFile(version=1, domain="oncology", kind=FileKind.DATA_SET, name="rows", digest="0" * 64, size=9, at=1)
     files = DomainFiles(paths.domain_files)
     with pytest.raises(FlowError, match="closed"):
-        files.incoming("import-1", file)
+        files.incoming("import-1", file, text_of("oncology"))
     opened(paths)
-    files.incoming("import-1", file)
+    files.incoming("import-1", file, text_of("oncology"))
     mounted_again(paths, tmp_path)
     assert files.all_files() == []
     files.finish_removals()
     with pytest.raises(OperationError, match="Required key not available"):
-        files.incoming("import-2", file)
+        files.incoming("import-2", file, text_of("oncology"))
     opened(paths)
     assert (paths.domain_files / "oncology/.incoming/import-1/about.json").exists()

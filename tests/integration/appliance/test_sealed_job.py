@@ -12,16 +12,22 @@ import pytest
 
 from sealwright_appliance import unlock as unlock_module
 from sealwright_appliance.boot import BoxCode, BoxState
+from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.domain_files import DomainFiles
+from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.status import BootResult, PayloadState
 from sealwright_appliance.unlock import PCR_EXTEND
 from sealwright_appliance.volumes import READ_ONLY_VIEW, READ_WRITE
 from sealwright_policies.appraisal.reference_values import PayloadKind
+from sealwright_policies.domains.entrusted import entrusted_bytes
 from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.mounts import ReleaseMounts
 from sealwright_policies.wire.encoding import document_bytes
-from sealwright_policies.workloads import ReleaseWorkloads, ResultsPlan, WorkloadPlan
+from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, ResultsPlan, WorkloadPlan
+from sealwright_testing.domain_texts import domain_text, open_anywhere
 from sealwright_testing.evidence_factory import payload_fields
+from sealwright_testing.flows import domains
+from sealwright_testing.laid_files import lay_in, text_of
 from sealwright_testing.simulated_box import SimulatedVendor, mounts_of
 from sealwright_testing.simulated_disk import Disk
 
@@ -32,6 +38,13 @@ PLANS = ReleaseWorkloads(
         "unused": WorkloadPlan(domain="training", reads=("unread",)),
     },
     results={"training": ResultsPlan(mib=4, days=0)},
+)
+LETS_IN = '\n[run]\nimports = ["data-set"]\n'
+DOMAINS = domains(
+    *(
+        open_anywhere(domain_text(name, more=LETS_IN if name == "training" else ""))
+        for name in ("medical", "finance", "training", "records")
+    )
 )
 ROOT_HASHES = {"records": "d1" * 32, "unread": "d2" * 32, "lora": "a1" * 32}
 
@@ -54,7 +67,7 @@ def vendor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedVendor
         described("unread", PayloadKind.DATA_SET),
         described("lora", PayloadKind.WORKLOAD),
     ]
-    made = SimulatedVendor(tmp_path_factory.mktemp("vendor"), more_payloads=more)
+    made = SimulatedVendor(tmp_path_factory.mktemp("vendor"), DOMAINS, more_payloads=more)
     with made.serving():
         yield made
 
@@ -100,7 +113,7 @@ def test_a_data_set_is_opened_behind_the_workload_that_reads_it(disk: Disk, monk
     paths = disk.box.paths
     assert names(paths.workloads) == ["lora"]
     assert names(paths.engine_environments) == ["finance", "medical"]
-    assert names(paths.results) == ["training", "training.ext4"]
+    assert names(paths.results) == ["training", "training.ext4", "training.text.json"]
     assert (paths.results / "training.ext4").stat().st_size == 4 * 1024 * 1024
     programs = disk.programs()
     closed, (mounted,) = (
@@ -184,3 +197,54 @@ def test_what_no_domain_says_how_to_mount_stays_closed(disk: Disk, monkeypatch: 
     assert states(booted(disk, monkeypatch, PLANS))["records"] == (PayloadState.CLOSED, BoxCode.UNLOCK_FAILED.value)
     assert disk.box.vendor.volume_keys[ROOT_HASHES["records"]] not in disk.keys
     assert names(disk.box.paths.workloads) == []
+
+
+NARROW = text_of("training", "\n[retention]\nresults_days = 1\n")
+"""What a domain of an earlier release may have said: nobody opens what came under it as widely as DOMAINS lets."""
+
+
+def test_what_came_under_another_text_of_its_domain_stays_closed_and_is_told(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Data sets and adapters that came, and results that were written; what came under this release's is opened."""
+    results = {"training": ResultsPlan(mib=4, days=0)}
+    adapters = {"tuned": AdapterPlan(domain="training", base="medical")}
+    booted(disk, monkeypatch, PLANS.model_copy(update={"results": results, "adapters": adapters}))
+    paths = disk.box.paths
+    files, now = DomainFiles(paths.domain_files), OwnDomains(paths).text("training")
+    weights = made_name("tuned", FileKind.ADAPTER, hashlib.sha256(b"GGUF").hexdigest())
+    lay_in(files, "training", weights, b"GGUF", kind=FileKind.ADAPTER, flow_id="0f" * 16, text=NARROW)
+    lay_in(files, "training", "earlier.csv", b"rows", text=NARROW)
+    lay_in(files, "training", "present.csv", b"rows", text=now)
+    write_durably(paths.results / "training.text.json", entrusted_bytes(NARROW))
+
+    result = disk.boot(monkeypatch)
+
+    assert [one.name for one in files.all_files()] == ["present.csv"]
+    assert names(paths.domain_files / "training/data-set") == ["present.csv"]
+    assert "tuned" not in [one.payload_id for one in result.payloads]
+    assert len(names(paths.results / ".closed")) == 2
+    assert [(one.domain, one.what, one.code) for one in result.kept_closed] == [
+        ("training", "2 files", BoxCode.DOMAIN_CHANGED),
+        ("training", "results", BoxCode.DOMAIN_CHANGED),
+    ]
+    (line,) = [one for one in disk.console.read_text().splitlines() if "closed training: 2 files" in one]
+    assert "DOMAIN_CHANGED: This release's domain is wider than when it came: open.from_version: 0, was" in line
+    assert "It opens again under a release" in line
+    write_durably(paths.results / "training.text.json", entrusted_bytes(now))
+    assert [one.what for one in disk.boot(monkeypatch).kept_closed] == ["2 files", "results"]
+
+
+def test_what_the_root_says_of_a_domain_and_the_manifest_does_not_opens_nothing(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booted(disk, monkeypatch, PLANS)
+    paths = disk.box.paths
+    lay_in(DomainFiles(paths.domain_files), "training", "cohort.csv", b"rows", text=OwnDomains(paths).text("training"))
+    form = paths.domains / "training.json"
+    form.write_bytes(form.read_bytes().replace(b'"engine":false', b'"engine":true'))
+    result = disk.boot(monkeypatch)
+    assert names(paths.domain_files / "training/data-set") == []
+    assert [one.what for one in result.kept_closed] == ["1 file", "results"]
+    (workload,) = result.workloads
+    assert "What this release says of domain training cannot be read." in workload.sentence

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.peer_link import parse_peer_address
 from sealwright_policies.domains.canonical import canonical_form, parse_canonical_form
+from sealwright_policies.domains.entrusted import entrusted_bytes, entrusted_text, parse_entrusted
 from sealwright_policies.flows.documents import FLOW_MESSAGE_LIMIT, FlowHello, FlowOffer, FlowStatement, FlowWelcome
 from sealwright_policies.flows.record import parse_record
 from sealwright_policies.flows.report import FlowReport
@@ -48,7 +49,10 @@ def of_flows(world: LicenseWorld) -> Iterable[Parser]:
     yield Parser("flow record", parse_record, (record_of().content,))
     addresses = (b"https://192.0.2.7:8443", b"https://[::1]")
     yield Parser("peer address", of_text(parse_peer_address), addresses, ApiError)
-    yield Parser("canonical form", parse_canonical_form, (canonical_form(parse(RECORDS).domain),))
+    records = parse(RECORDS).domain
+    entrusted = entrusted_bytes(entrusted_text("records", {"records": records}))
+    yield Parser("entrusted text", parse_entrusted, (entrusted,))
+    yield Parser("canonical form", parse_canonical_form, (canonical_form(records),))
 
 
 def _parse_document(kind: type[BaseModel], raw: bytes) -> object:

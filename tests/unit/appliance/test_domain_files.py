@@ -13,8 +13,10 @@ from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_policies.flows.content import FRAME_SIZE
 from sealwright_policies.flows.documents import FileKind
+from sealwright_testing.laid_files import text_of
 
 CONTENT = bytes(FRAME_SIZE) + b"rest"
+TEXT = text_of("training")
 IDS = ("0a" * 16, "0b" * 16)
 
 
@@ -38,7 +40,7 @@ def test_a_volume_that_fills_up_meanwhile_takes_no_further_frame(
     files: DomainFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Leases have to be stored, whatever else was begun at the same time."""
-    incoming = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    incoming = files.incoming(IDS[0], described(flow_id=IDS[0]), TEXT)
     incoming.append(0, CONTENT[:FRAME_SIZE])
     monkeypatch.setattr(domain_files, "KEPT_FREE", 2**62)
     with pytest.raises(FlowError) as caught:
@@ -51,8 +53,8 @@ def test_a_volume_that_fills_up_meanwhile_takes_no_further_frame(
 
 
 def test_what_came_of_other_flows_is_dropped_and_imports_stay(files: DomainFiles) -> None:
-    older, newer = (files.incoming(one, described(flow_id=one)) for one in IDS)
-    imported = files.incoming("import-1", described(name="own.csv"))
+    older, newer = (files.incoming(one, described(flow_id=one), TEXT) for one in IDS)
+    imported = files.incoming("import-1", described(name="own.csv"), TEXT)
     for one in (older, newer, imported):
         one.append(0, CONTENT[:FRAME_SIZE])
     files.drop_half_received({IDS[1]})
@@ -61,7 +63,7 @@ def test_what_came_of_other_flows_is_dropped_and_imports_stay(files: DomainFiles
 
 
 def test_a_place_that_was_taken_meanwhile_is_refused_before_anything_is_recorded(files: DomainFiles) -> None:
-    first, second = (files.incoming(one, described(flow_id=one)) for one in IDS)
+    first, second = (files.incoming(one, described(flow_id=one), TEXT) for one in IDS)
     first.append(0, CONTENT[:FRAME_SIZE])
     first.append(1, CONTENT[FRAME_SIZE:])
     first.require_place()
@@ -71,11 +73,11 @@ def test_a_place_that_was_taken_meanwhile_is_refused_before_anything_is_recorded
 
 
 def test_a_file_is_hashed_as_it_comes_and_nothing_is_read_again(files: DomainFiles) -> None:
-    incoming = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    incoming = files.incoming(IDS[0], described(flow_id=IDS[0]), TEXT)
     incoming.append(0, CONTENT[:FRAME_SIZE])
     incoming.append(1, CONTENT[FRAME_SIZE:])
     assert incoming.digest.size == len(CONTENT)
-    again = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    again = files.incoming(IDS[0], described(flow_id=IDS[0]), TEXT)
     assert again.digest is incoming.digest
     again.verify()
 
@@ -84,10 +86,10 @@ def test_what_a_restart_has_left_is_hashed_piece_by_piece(files: DomainFiles, mo
     monkeypatch.setattr(domain_files, "CHECKED_AT_ONCE", FRAME_SIZE)
     content = bytes(2 * FRAME_SIZE) + b"rest"
     file = described(flow_id=IDS[0], size=len(content), digest=hashlib.sha256(content).hexdigest())
-    before = files.incoming(IDS[0], file)
+    before = files.incoming(IDS[0], file, TEXT)
     for number in range(2):
         before.append(number, content[number * FRAME_SIZE : (number + 1) * FRAME_SIZE])
-    after = DomainFiles(files.root).incoming(IDS[0], file)
+    after = DomainFiles(files.root).incoming(IDS[0], file, TEXT)
     after.append(2, b"rest")
     assert after.digest.size == 0
     with pytest.raises(FlowError) as caught:
@@ -99,12 +101,12 @@ def test_what_a_restart_has_left_is_hashed_piece_by_piece(files: DomainFiles, mo
 
 
 def test_of_what_was_dropped_no_digest_is_left(files: DomainFiles) -> None:
-    wrong = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    wrong = files.incoming(IDS[0], described(flow_id=IDS[0]), TEXT)
     wrong.append(0, b"x" * FRAME_SIZE)
     wrong.append(1, b"rest")
     with pytest.raises(FlowError, match="not the file"):
         wrong.verify()
-    right = files.incoming(IDS[0], described(flow_id=IDS[0]))
+    right = files.incoming(IDS[0], described(flow_id=IDS[0]), TEXT)
     right.append(0, CONTENT[:FRAME_SIZE])
     right.append(1, CONTENT[FRAME_SIZE:])
     right.verify()

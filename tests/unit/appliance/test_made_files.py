@@ -15,6 +15,7 @@ from sealwright_appliance.paths import Paths
 from sealwright_policies.flows.content import FRAME_SIZE
 from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.workloads import ReleaseWorkloads, ResultsPlan
+from sealwright_testing.laid_files import text_of
 
 PLANS = ReleaseWorkloads(
     version=1, workloads={}, results={"training": ResultsPlan(mib=64, days=2, adapters=("tuned",), results=("lora",))}
@@ -35,7 +36,7 @@ class Box:
         self.paths.domain_files.mkdir()
 
     def keep(self, plans: ReleaseWorkloads = PLANS) -> None:
-        keep_made_files(self.paths, plans, AT, self.said.append)
+        keep_made_files(self.paths, plans, {"training": text_of("training")}, AT, self.said.append)
 
     @property
     def files(self) -> list[DomainFile]:

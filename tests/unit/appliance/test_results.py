@@ -95,7 +95,7 @@ def test_without_its_model_or_a_domain_that_serves_it_an_adapter_stays_where_it_
 def came(box: Box, content: bytes, at: int = 0, name: str = "", **more: Any) -> Path:
     """An adapter that lies in the domain's files, as if from another box; its content."""
     digest = hashlib.sha256(content).hexdigest()
-    fields = {"kind": FileKind.ADAPTER, "flow_id": "0a" * 16, "at": at} | more
+    fields: dict[str, Any] = {"kind": FileKind.ADAPTER, "flow_id": "0a" * 16, "at": at} | more
     file = lay_in(
         DomainFiles(box.paths.domain_files), "training", name or made_name("tuned", FileKind.ADAPTER, digest), content,
         **fields,

@@ -19,6 +19,7 @@ from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.flows.documents import FileKind
 from sealwright_policies.wire.lease import DAY_S
+from sealwright_testing.laid_files import text_of
 
 ISSUED = 1_800_000_000
 DAYS = {"training": 2, "brief": 0}
@@ -61,7 +62,7 @@ def begun(files: DomainFiles, name: str, domain: str = "training", **changes: An
         "version": 1, "domain": domain, "kind": FileKind.RESULTS, "name": name, "size": 4, "at": 0,
         "digest": hashlib.sha256(b"rows").hexdigest(),
     }  # fmt: skip
-    return files.incoming(f"import-{name}", DomainFile(**(fields | changes)))
+    return files.incoming(f"import-{name}", DomainFile(**(fields | changes)), text_of(domain))
 
 
 def put(files: DomainFiles, name: str, domain: str = "training", **changes: Any) -> None:

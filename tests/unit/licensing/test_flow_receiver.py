@@ -13,6 +13,7 @@ from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.journal import FlowJournal
 from sealwright_appliance.flows.party import OwnSide
 from sealwright_appliance.flows.receiver import Acceptance, Expectation, FlowReceiver
+from sealwright_policies.domains.entrusted import EntrustedText, entrusted_text
 from sealwright_policies.flows.content import FrameCipher
 from sealwright_policies.flows.documents import FlowParty, FlowStatement, FlowTerms
 from sealwright_policies.flows.permission import DomainPair
@@ -50,6 +51,10 @@ class SoftwareSide:
         """The two that chain."""
         found = {one.name: one for one in domains(*self.party.texts)}
         return DomainPair(found[source], found[target])
+
+    def text(self, name: str) -> EntrustedText:
+        """What one of them says."""
+        return entrusted_text(name, {one.name: one for one in domains(*self.party.texts)})
 
     def now(self) -> int:
         """A clock."""
@@ -170,7 +175,8 @@ def test_nothing_is_recorded_of_a_file_whose_place_was_taken_meanwhile(receiving
     """The customer has put one of that name in."""
     terms, _ = receiving.offered()
     receiving.send(terms)
-    own = receiving.files.incoming("import-1", receiving.receiver._file(terms).model_copy(update={"flow_id": None}))
+    file = receiving.receiver._file(terms).model_copy(update={"flow_id": None})
+    own = receiving.files.incoming("import-1", file, receiving.side.text(file.domain))
     own.append(0, CONTENT)
     own.put_in_place()
     with pytest.raises(FlowError, match="already"):

@@ -1,0 +1,175 @@
+"""A volume of results that was written under another text of its domain is set aside, on a disk that is mounted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sealwright_appliance.files import KEPT_FREE, free_bytes
+from sealwright_appliance.paths import Paths
+from sealwright_appliance.result_retention import forget_closed
+from sealwright_appliance.result_volumes import MIB, ResultVolumes
+from sealwright_appliance.run import run
+from sealwright_policies.domains.entrusted import EntrustedText
+from sealwright_policies.wire.lease import DAY_S
+from sealwright_policies.workloads import ResultsPlan
+from sealwright_testing.laid_files import text_of
+from sealwright_testing.state_disk import STRANGER, as_workload, mounted_state
+
+SILENT, ENGINE = text_of("training"), text_of("training", "\n[run]\nengine = true\n")
+BRIEF = text_of("training", "\n[run]\nengine = true\n\n[retention]\nresults_days = 2\n")
+PLANS = {"training": ResultsPlan(mib=4, days=9)}
+
+
+class PowerCutError(BaseException):
+    """The box is off: nothing handles it."""
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> Iterator[Paths]:
+    """A box whose state volume is mounted."""
+    box = Paths(root=tmp_path / "box")
+    with mounted_state(tmp_path, box.state, 96):
+        yield box
+
+
+def started(paths: Paths, text: EntrustedText | None) -> dict[str, str]:
+    """A start of a release in which the domain says this; why there is no volume."""
+    place = paths.results / "training"
+    if place.is_mount():
+        run(["umount", str(place)])
+    return ResultVolumes(paths.results).open(
+        PLANS, {} if text is None else {"training": text}, ["training"], ["training"]
+    )
+
+
+def wrote(paths: Paths, name: str) -> None:
+    as_workload(paths.results / "training", f"open({name!r}, 'wb').write(b'patient 17')")
+
+
+def there(paths: Paths) -> list[str]:
+    place = paths.results / "training"
+    assert place.is_mount()
+    return sorted(path.name for path in place.iterdir() if path.name != "lost+found")
+
+
+def aside(paths: Paths) -> list[EntrustedText | None]:
+    return [text for _, text in ResultVolumes(paths.results).closed(["training"])]
+
+
+def test_a_wider_text_gets_an_empty_volume_and_its_own_the_old_one_again(paths: Paths) -> None:
+    assert started(paths, SILENT) == {}
+    wrote(paths, "under-silent")
+    assert started(paths, ENGINE) == {}
+    assert (there(paths), aside(paths)) == ([], [SILENT])
+    wrote(paths, "under-engine")
+    assert started(paths, ENGINE) == {}
+    assert there(paths) == ["under-engine"]
+    assert started(paths, SILENT) == {}
+    assert (there(paths), aside(paths)) == (["under-silent"], [ENGINE])
+    assert started(paths, ENGINE) == {}
+    assert (there(paths), aside(paths)) == (["under-engine"], [SILENT])
+
+
+def test_what_was_written_under_a_narrower_text_is_not_for_the_wider_one_before_it(paths: Paths) -> None:
+    started(paths, ENGINE)
+    started(paths, SILENT)
+    wrote(paths, "under-silent")
+    assert started(paths, ENGINE) == {}
+    assert (there(paths), aside(paths)) == ([], [SILENT])
+
+
+def test_a_volume_from_before_texts_were_kept_or_with_one_nobody_can_read_is_set_aside(paths: Paths) -> None:
+    for content in (None, b"{}"):
+        started(paths, SILENT)
+        wrote(paths, "older")
+        text = paths.results / "training.text.json"
+        if content is None:
+            text.unlink()
+        else:
+            text.write_bytes(content)
+        assert started(paths, SILENT) == {}
+        assert there(paths) == []
+    assert aside(paths) == [None, None]
+
+
+def test_where_the_release_does_not_say_what_its_domain_is_nothing_is_mounted(paths: Paths) -> None:
+    started(paths, SILENT)
+    wrote(paths, "kept")
+    assert "cannot be read" in started(paths, None)["training"]
+    assert not (paths.results / "training").is_mount()
+    assert started(paths, SILENT) == {}
+    assert there(paths) == ["kept"]
+
+
+def test_without_room_for_a_new_one_the_old_one_stays_aside_and_it_is_told(paths: Paths) -> None:
+    started(paths, SILENT)
+    (paths.state / "other").write_bytes(bytes(free_bytes(paths.state) - KEPT_FREE - MIB))
+    assert "no room" in started(paths, ENGINE)["training"]
+    assert not (paths.results / "training").is_mount()
+    assert started(paths, SILENT) == {}
+
+
+def test_a_volume_aside_goes_by_the_fewer_days(paths: Paths) -> None:
+    started(paths, BRIEF)
+    started(paths, text_of("training", "\n[run]\nengine = true\nwritable_code = true\n"))
+    assert aside(paths) == [BRIEF]
+    for days, left in ((0, 1), (1.9, 1), (2, 0)):
+        forget_closed(paths.results, PLANS, int(days * DAY_S))
+        assert len(aside(paths)) == left
+    assert [*(paths.results / ".closed").iterdir()] == []
+
+
+def test_no_volume_aside_is_taken_back_that_somebody_but_root_may_have_written(paths: Paths) -> None:
+    started(paths, SILENT)
+    started(paths, ENGINE)
+    run(["umount", str(paths.results / "training")])
+    (paths.results / "training.ext4").unlink()
+    (closed,) = (paths.results / ".closed").glob("*.ext4")
+    os.chown(closed, STRANGER, STRANGER)
+    assert "is not root's" in started(paths, SILENT)["training"]
+
+
+@pytest.mark.parametrize("cut_at", range(8))
+@pytest.mark.parametrize("way", ["aside", "back", "on"])
+def test_a_power_cut_at_any_flush_or_rename_leaves_what_goes_on(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, way: str, cut_at: int
+) -> None:
+    """No text that is wider than the volume's own is ever at it; what was written is aside or in its place."""
+    started(paths, ENGINE if way == "on" else SILENT)
+    wrote(paths, "kept")
+    if way == "back":
+        started(paths, ENGINE)
+        run(["umount", str(paths.results / "training")])
+        (paths.results / "training.ext4").unlink()
+    after = {"aside": ENGINE, "back": SILENT, "on": SILENT}[way]
+    steps = [0]
+    fsync, rename = os.fsync, Path.rename
+
+    def counted() -> None:
+        if steps[0] == cut_at:
+            raise PowerCutError
+        steps[0] += 1
+
+    def flush(descriptor: int) -> None:
+        counted()
+        fsync(descriptor)
+
+    def renamed(source: Path, target: Path) -> Path:
+        counted()
+        return rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", flush)
+        patch.setattr(Path, "rename", renamed)
+        with suppress(PowerCutError):
+            started(paths, after)
+    assert started(paths, after) == {}
+    assert there(paths) == ([] if way == "aside" else ["kept"])
+    assert aside(paths) == ([SILENT] if way == "aside" else [])
+    assert started(paths, SILENT) == {}
+    assert there(paths) == ["kept"]

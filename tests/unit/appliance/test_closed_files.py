@@ -1,0 +1,210 @@
+"""A file that came under another text of its domain is opened only if the release's text is within that one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealwright_appliance.boot import BoxCode
+from sealwright_appliance.flows import domain_files
+from sealwright_appliance.flows.closed_files import NOT_KEPT, NOT_LET_IN, NOT_SAID, obstacle_to_file, settle_files
+from sealwright_appliance.flows.domain_files import TEXT, DomainFile, DomainFiles
+from sealwright_appliance.flows.errors import FlowError
+from sealwright_appliance.flows.retention import Retention
+from sealwright_policies.domains.entrusted import EntrustedText, entrusted_bytes
+from sealwright_policies.flows.documents import FileKind
+from sealwright_policies.wire.lease import DAY_S
+from sealwright_testing.laid_files import lay_in, text_of
+
+FLOW_ID = "0f" * 16
+KEPT = "\n[retention]\nresults_days = {}\n"
+SILENT, ENGINE = text_of("training"), text_of("training", "\n[run]\nengine = true\n")
+IMPORTS = text_of("training", '\n[run]\nimports = ["data-set"]\n')
+
+
+class PowerCutError(BaseException):
+    """The box is off: nothing handles it."""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> DomainFiles:
+    """None yet."""
+    (tmp_path / "domains").mkdir()
+    return DomainFiles(tmp_path / "domains")
+
+
+def came(files: DomainFiles, name: str = "cohort.csv", text: EntrustedText = SILENT, **more: Any) -> DomainFile:
+    """With a flow."""
+    return lay_in(files, "training", name, b"rows", text=text, **({"flow_id": FLOW_ID} | more))
+
+
+def started(files: DomainFiles, text: EntrustedText | None) -> list[str]:
+    """What is open after a start of a release in which the domain says this."""
+    said: list[str] = []
+    unsettled = settle_files(files, ["training"], {} if text is None else {"training": text}, said.append)
+    assert (unsettled, said) == (set(), [])
+    return [one.name for one in files.all_files()]
+
+
+def reasons(files: DomainFiles, text: EntrustedText | None) -> list[str]:
+    found = [obstacle_to_file(files, one, text) for one in files.closed()]
+    return [one.sentence for one in found if one is not None and one.code == BoxCode.DOMAIN_CHANGED]
+
+
+def test_a_wider_text_closes_a_file_and_its_own_opens_it_again(files: DomainFiles) -> None:
+    for kind in FileKind:
+        came(files, f"{kind.value}.x", kind=kind)
+    assert started(files, ENGINE) == []
+    assert reasons(files, ENGINE) == [
+        "This release's domain is wider than when it came: run.engine: true, was at most false."
+    ] * len(FileKind)
+    assert started(files, ENGINE) == []
+    assert len(started(files, SILENT)) == len(FileKind)
+    assert files.closed() == []
+
+
+def test_a_narrower_text_leaves_a_file_open_and_does_not_take_the_place_of_its_own(files: DomainFiles) -> None:
+    """Else a release that is as wide again would have lost it."""
+    came(files, text=ENGINE)
+    assert started(files, SILENT) == ["cohort.csv"]
+    assert started(files, ENGINE) == ["cohort.csv"]
+
+
+def test_what_came_before_texts_were_kept_or_with_one_that_nobody_can_read_stays_closed(files: DomainFiles) -> None:
+    for name in ("without", "broken"):
+        came(files, name)
+    (files.root / "training/data-set/without" / TEXT).unlink()
+    (files.root / "training/data-set/broken" / TEXT).write_bytes(b"{}")
+    assert started(files, SILENT) == []
+    assert reasons(files, SILENT) == [NOT_KEPT] * 2
+
+
+def test_where_the_release_does_not_say_what_its_domain_is_all_stays_closed(files: DomainFiles) -> None:
+    came(files)
+    assert started(files, None) == []
+    assert reasons(files, None) == [NOT_SAID]
+
+
+def test_what_was_put_in_stays_closed_once_nobody_may_put_in(files: DomainFiles) -> None:
+    came(files, "own.csv", IMPORTS, flow_id=None)
+    came(files, "other.csv", IMPORTS)
+    assert started(files, IMPORTS) == ["other.csv", "own.csv"]
+    assert started(files, SILENT) == ["other.csv"]
+    assert reasons(files, SILENT) == [NOT_LET_IN]
+
+
+def test_files_of_a_domain_that_the_release_does_not_have_stay_where_they_are(files: DomainFiles) -> None:
+    came(files)
+    assert settle_files(files, ["other"], {}, print) == set()
+    assert len(files.placed()) == 1
+
+
+def test_a_closed_file_is_not_found_and_no_other_takes_its_place(files: DomainFiles) -> None:
+    file = came(files)
+    started(files, ENGINE)
+    with pytest.raises(FlowError) as caught:
+        files.find(file.domain, file.kind, file.name)
+    assert (caught.value.status, caught.value.code) == (403, "DOMAIN_CHANGED")
+    with pytest.raises(FlowError) as caught:
+        came(files, text=ENGINE)
+    assert caught.value.code == "FILE_EXISTS"
+
+
+def test_what_was_begun_under_another_text_has_that_under_which_it_was_offered_last(files: DomainFiles) -> None:
+    file = DomainFile(
+        version=1, domain="training", kind=FileKind.DATA_SET, name="a", digest="00" * 32, size=2, at=0, flow_id=FLOW_ID
+    )
+    for text in (SILENT, ENGINE):
+        incoming = files.incoming(FLOW_ID, file, text)
+        assert (incoming.folder / TEXT).read_bytes() == entrusted_bytes(text)
+
+
+def test_a_closed_file_goes_by_the_days_under_which_it_came_and_a_closed_one_of_another_text_by_the_releases(
+    files: DomainFiles, tmp_path: Path
+) -> None:
+    came(files, "brief", text_of("training", KEPT.format(2)))
+    came(files, "unknown")
+    (files.root / "training/data-set/unknown" / TEXT).unlink()
+    assert started(files, text_of("training", KEPT.format(5))) == []
+    at = [0]
+    retention = Retention(
+        lambda _: 5, files, tmp_path / "retention", lambda: 0, lambda: at[0], threading.Lock(), lambda _: None
+    )
+    left = []
+    for days in (0, 1.9, 2, 4.9, 5):
+        at[0] = int(days * DAY_S)
+        retention.look()
+        left.append(sorted(one.file.name for one in files.closed()))
+    assert left == [["brief", "unknown"], ["brief", "unknown"], ["unknown"], ["unknown"], []]
+    assert [one.name for one in retention.removed()] == ["brief", "unknown"]
+
+
+@pytest.mark.parametrize("place", ["training/.closed", "training/.closed/data-set"])
+def test_no_link_is_followed_and_what_could_not_be_closed_is_told(
+    files: DomainFiles, tmp_path: Path, place: str
+) -> None:
+    """The folders are the agent's, and root moves the files."""
+    came(files)
+    aim = tmp_path / "aim"
+    (aim / "data-set").mkdir(parents=True)
+    (files.root / place).parent.mkdir(exist_ok=True)
+    (files.root / place).symlink_to(aim)
+    said: list[str] = []
+    assert settle_files(files, ["training"], {"training": ENGINE}, said.append) == {"training"}
+    assert "is a link" in said[0]
+    assert [path.name for path in aim.rglob("*")] == ["data-set"]
+
+
+@pytest.mark.parametrize("step", ["pathlib.Path.mkdir", "pathlib.Path.rename", "sync"])
+@pytest.mark.parametrize("way", ["close", "open"])
+def test_a_power_cut_leaves_a_file_open_or_closed_and_the_next_start_goes_on(
+    files: DomainFiles, monkeypatch: pytest.MonkeyPatch, step: str, way: str
+) -> None:
+    came(files)
+    before, after = (SILENT, ENGINE) if way == "close" else (ENGINE, SILENT)
+    started(files, before)
+
+    def cut(*_: object, **__: object) -> None:
+        raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        if step == "sync":
+            patch.setattr(domain_files, "sync_directory", cut)
+        else:
+            patch.setattr(step, cut)
+        with pytest.raises(PowerCutError):
+            started(files, after)
+    assert len(files.placed()) + len(files.closed()) == 1
+    assert started(files, after) == ([] if way == "close" else ["cohort.csv"])
+    assert len(files.placed()) + len(files.closed()) == 1
+
+
+@pytest.mark.parametrize("cut_at", range(12))
+def test_a_power_cut_while_a_file_comes_never_leaves_one_without_its_text(
+    files: DomainFiles, monkeypatch: pytest.MonkeyPatch, cut_at: int
+) -> None:
+    """At each flush: a whole file has the text, and what was begun is gone on with."""
+    flushes = [0]
+    true: Callable[[int], None] = os.fsync
+
+    def flush(descriptor: int) -> None:
+        if flushes[0] == cut_at:
+            raise PowerCutError
+        flushes[0] += 1
+        true(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", flush)
+        with suppress(PowerCutError):
+            came(files)
+    for held in files.held():
+        assert files.text(held) == SILENT
+    if not files.placed():
+        came(files)
+    assert started(files, SILENT) == ["cohort.csv"]
