@@ -14,10 +14,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from sealwright_policies.appraisal.reference_values import PayloadKind, ProductVersion
+from sealwright_policies.appraisal.reference_values import MOST_PEERS, PayloadKind, ProductVersion
 from sealwright_policies.domains.fields import Name as DomainName
 from sealwright_policies.engines import PREFIX_MOST, DocumentVectors
 from sealwright_policies.errors import FormatError, UsageError
+from sealwright_policies.networks import require_narrow
 from sealwright_policies.toml_location import dotted, find_line, parse_toml, problem_sentence
 from sealwright_policies.wire.encoding import Identifier
 
@@ -89,8 +90,10 @@ class ProductFile(_Table):
     """Domain files, each called by the name of its domain (policies/spec/domain.md)."""
     engine: Engine = "llama-server"
     accelerator: Accelerator = "none"
-    peers: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    peers: Annotated[tuple[str, ...], Field(max_length=MOST_PEERS)] = ()
     """Networks of boxes with which files of domains are exchanged (policies/spec/domain-flow.md, 6)."""
+    ledger: Path | None = None
+    """Entries that follow those of image/tcb-ledger.toml (policies/spec/manifest.md, 5)."""
     os: OsTable = OsTable()
     state: StateTable = StateTable()
     documents: DocumentsTable | None = None
@@ -132,6 +135,7 @@ class Config:
     engine: Engine
     accelerator: Accelerator
     peers: tuple[IPv4Network | IPv6Network, ...]
+    ledger: Path | None
     packages: tuple[str, ...]
     mirror: str | None
     extra_tree: Path | None
@@ -179,6 +183,7 @@ def parse_config(text: str, product_file: Path) -> Config:
         engine=product.engine,
         accelerator=product.accelerator,
         peers=_networks(product, text, product_file),
+        ledger=_absolute(base, product.ledger) if product.ledger else None,
         packages=product.os.packages,
         mirror=product.os.mirror,
         extra_tree=_absolute(base, product.os.extra_tree) if product.os.extra_tree else None,
@@ -252,10 +257,11 @@ def _networks(product: ProductFile, text: str, product_file: Path) -> tuple[IPv4
     for network in product.peers:
         try:
             found.append(ip_network(network))
+            require_narrow(found[-1])
         except ValueError as error:
             raise UsageError(f"{where}: {error}.") from error
-        if found[-1].prefixlen == 0:
-            raise UsageError(f"{where}: {network} is everybody.")
+    if len(found) != len(set(found)):
+        raise UsageError(f"{where}: a network stands twice.")
     return tuple(found)
 
 

@@ -42,6 +42,8 @@ def summary(folder: ImageFolder) -> str:
             *(f"    egress    {one}" for one in domain.egress),
             *(f"    flow      {one}" for one in domain.flows),
         ]
+    if manifest.peers is not None:
+        lines += ["", f"peers  {', '.join(manifest.peers) or 'none'}"]
     lines += ["", "expected measurements (SHA-256)"]
     lines += [f"  PCR  4  {one.pcr4}  {one.name}" for one in manifest.measurements.boot_applications]
     lines += [f"  PCR  4  {one.pcr4}  {one.name}, signed after the build" for one in folder.release.variants]

@@ -77,6 +77,7 @@ def compose_manifest(
         service_file=hashlib.sha256(service_file).hexdigest(),
         release_key=keys.release_pem,
         domains=list(domains),
+        peers=sorted(str(one) for one in config.peers),
         tools=Tools(
             systemd=os_build.systemd_version,
             kernel=os_build.kernel_version,

@@ -73,8 +73,12 @@ def manifest_vectors() -> dict[str, Vector]:
         raw = data if isinstance(data, bytes) else json.dumps(data).encode()
         return sign_dsse(raw, kind, key).decode()
 
-    def vector(text: str, expected: dict[str, Any]) -> Vector:
-        return "documents.md 3", "verify_release", {"envelope": text, "key": pem(key)}, expected
+    def vector(text: str, expected: dict[str, Any], section: str = "documents.md 3") -> Vector:
+        return section, "verify_release", {"envelope": text, "key": pem(key)}, expected
+
+    def peers(expected: dict[str, Any], *networks: str) -> Vector:
+        predicate = statement["predicate"] | {"peers": list(networks)}
+        return vector(signed(statement | {"predicate": predicate}), expected, "manifest.md 2")
 
     artefact = statement["predicate"]["artefacts"][0]
     other_subject = statement | {"subject": [{"name": artefact["name"], "digest": {"sha256": "ee" * 32}}]}
@@ -95,6 +99,16 @@ def manifest_vectors() -> dict[str, Vector]:
         "manifest-two-signatures": vector(json.dumps(envelope | {"signatures": signatures * 2}), MALFORMED),
         "manifest-no-signature": vector(json.dumps(envelope | {"signatures": []}), MALFORMED),
         "manifest-loose-base64": vector(json.dumps(envelope | {"payload": sent + "\n"}), MALFORMED),
+        "manifest-peers": peers(ACCEPTED, "10.20.0.0/24", "10.20.1.7/32", "fd5e:a1ed::/64"),
+        "manifest-peers-none": peers(ACCEPTED),
+        "manifest-peers-broad": peers(MALFORMED, "10.20.0.0/23"),
+        "manifest-peers-broad-ipv6": peers(MALFORMED, "fd5e:a1ed::/63"),
+        "manifest-peers-two-halves-of-everybody": peers(MALFORMED, "0.0.0.0/1", "128.0.0.0/1"),
+        "manifest-peers-address": peers(MALFORMED, "10.20.1.7"),
+        "manifest-peers-host-bits": peers(MALFORMED, "10.20.0.1/24"),
+        "manifest-peers-loopback": peers(MALFORMED, "127.0.0.1/32"),
+        "manifest-peers-twice": peers(MALFORMED, "10.20.0.0/24", "10.20.0.0/24"),
+        "manifest-peers-too-many": peers(MALFORMED, *(f"10.20.{n}.0/24" for n in range(17))),
         "release-unknown": (
             "appraisal.md 7",
             "find_release",

@@ -82,6 +82,8 @@ class SimulatedVendor:
     """Of the manifest, beside two models."""
     signed: Mapping[str, SignedDomain] = field(default_factory=dict)
     """What owners have signed, by domain."""
+    peers: Sequence[str] = ()
+    """Networks of boxes with which files are exchanged."""
     synthetic: SyntheticBox = field(init=False)
     volume_keys: dict[str, bytes] = field(init=False, default_factory=dict)
     port: int = field(init=False)
@@ -99,6 +101,7 @@ class SimulatedVendor:
         changes: dict[str, Any] = {
             "release_key": keys.release_pem,
             "payloads": [payload_fields(), finance, *self.more_payloads],
+            "peers": list(self.peers),
         }
         changes |= {"domains": [summarise(one, self.signed.get(one.name)) for one in self.domains]}
         self.synthetic = SyntheticBox(manifest_key=keys.manifest, manifest_changes=changes)

@@ -14,14 +14,14 @@ from sealwright_client.cli_output import Commands, add_command, print_result, sh
 from sealwright_client.customer_key import add_customer_key, read_customer_key
 from sealwright_client.license_service import ask_service
 from sealwright_client.pinning import parse_fingerprint
+from sealwright_client.release_changes import changes
 from sealwright_client.secret_input import ask_code
 from sealwright_client.seen_logs import LogComparison, add_consistency, compare_log
 from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.boot_variants import VARIANTS_LIMIT, verify_variants
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, require_for_customers, verify_box
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, DomainSummary, Manifest, version_key
+from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, Manifest
 from sealwright_policies.appraisal.release import Release, verify_release
-from sealwright_policies.domains.owner_report import ownership_changes
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_policies.transparency.release_proof import ReleaseProof, require_logged_as, verify_release_proof
 from sealwright_policies.wire.encoding import document_bytes, parse_json
@@ -229,70 +229,6 @@ def running_release(box: Box, anchors: TrustAnchors, fingerprint: bytes) -> Mani
             raise
         return None
     return verify_box(answer, anchors, nonce=nonce, fingerprint=fingerprint, now=int(time.time())).release.manifest
-
-
-def changes(old: Manifest | None, new: Manifest) -> list[str]:
-    """What differs for the customer, a line each; all of the new release where nothing is known of the running one."""
-    lines = ["running   not known: the box has no evidence to show now, so all of the release is new"]
-    if old is not None:
-        lines = [f"running   {old.product} {old.product_version}, proven by its TPM"]
-        if version_key(new.product_version) < version_key(old.product_version):
-            lines.append("warning   the release is older than the one that runs")
-        if new.product != old.product:
-            lines.append("warning   it is another product")
-    return lines + _payload_changes(old, new) + _domain_changes(old, new) + _command_line_changes(old, new)
-
-
-def _payload_changes(old: Manifest | None, new: Manifest) -> list[str]:
-    before = {one.payload_id: one for one in old.payloads} if old else {}
-    after = {one.payload_id: one for one in new.payloads}
-    return [
-        *(f"gone      payload {name}" for name in sorted(before.keys() - after.keys())),
-        *(
-            f"new       payload {name}: {after[name].kind.value} in domain {after[name].domain}"
-            for name in sorted(after.keys() - before.keys())
-        ),
-        *(
-            f"moved     payload {name} from domain {before[name].domain} to {after[name].domain}"
-            for name in sorted(before.keys() & after.keys())
-            if before[name].domain != after[name].domain
-        ),
-    ]
-
-
-def _domain_changes(old: Manifest | None, new: Manifest) -> list[str]:
-    """What domains came and went, and what may leave those that stay; another digest alone is told, too."""
-    before = {one.name: one for one in old.domains} if old else {}
-    after = {one.name: one for one in new.domains}
-    lines = [f"gone      domain {name}" for name in sorted(before.keys() - after.keys())]
-    for name in sorted(after.keys()):
-        one, earlier = after[name], before.get(name)
-        ways, known = _ways_out(one), _ways_out(earlier) if earlier else set()
-        if earlier is None:
-            lines.append(f"new       domain {name}: {one.level}, of {one.owner}")
-        elif earlier.digest != one.digest:
-            lines.append(f"changed   domain {name}: {one.level}, digest {one.digest[:16]}")
-        lines += ownership_changes(earlier, one)
-        lines += [f"opened    domain {name}: {way}" for way in sorted(ways - known)]
-        lines += [f"closed    domain {name}: {way}" for way in sorted(known - ways)]
-    return lines
-
-
-def _ways_out(domain: DomainSummary) -> set[str]:
-    flows = (f"{form} to {flow.to}" for flow in domain.flows for form in flow.forms)
-    return {*(f"egress to {one}" for one in domain.egress), *(f"flow of {one}" for one in flows)}
-
-
-def _command_line_changes(old: Manifest | None, new: Manifest) -> list[str]:
-    before, after = (_command_line(old) if old else set(), _command_line(new))
-    return [
-        *(f"kernel    without {word}" for word in sorted(before - after)),
-        *(f"kernel    with {word}" for word in sorted(after - before)),
-    ]
-
-
-def _command_line(manifest: Manifest) -> set[str]:
-    return {word for word in manifest.os.kernel_command_line.split() if not word.startswith("roothash=")}
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,21 @@ from typing import Any
 from sealwright_client.box import connected
 from sealwright_client.cli_output import Commands, add_command, print_result
 from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
+from sealwright_client.release_changes import PEERS_UNKNOWN
 from sealwright_client.seen_logs import LogComparison, add_consistency, compare_log
 from sealwright_client.trust_files import add_trust_files, load_trust_files, read_input
 from sealwright_policies.appraisal.box_evidence import NONCE_SIZE, TrustAnchors, VerifiedBox, verify_box
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, VERSION_PATTERN, version_key
+from sealwright_policies.appraisal.reference_values import (
+    MANIFEST_LIMIT,
+    VERSION_PATTERN,
+    DomainSummary,
+    Manifest,
+    version_key,
+)
 from sealwright_policies.appraisal.release import verify_release
 from sealwright_policies.appraisal.result import describe
+from sealwright_policies.domains.files import load_folder
+from sealwright_policies.domains.held_texts import TABLES, HeldText, hold_texts
 from sealwright_policies.domains.owner_report import ownership
 from sealwright_policies.errors import OperationError, RejectionCode, UsageError, VerificationError
 from sealwright_policies.tpm_tier import TpmTier
@@ -26,6 +36,8 @@ from sealwright_policies.tpm_tier import TpmTier
 EXAMPLE = """\
   sealwright-box verify https://box.example:8443 --device oxw4… --service license-service.json \\
       --manifest-key manifest-key.pem --pin box.pin"""
+HeldTexts = Mapping[str, HeldText]
+"""By domain."""
 
 
 def add_verify(commands: Commands) -> None:
@@ -54,6 +66,12 @@ def add_verify(commands: Commands) -> None:
     )  # fmt: skip
     verify.add_argument("--at-least", type=_version, metavar="VERSION", help="oldest version that will do")
     verify.add_argument("--manifest", type=Path, metavar="FILE", help="manifest.json of the release that it has to be")
+    verify.add_argument(
+        "--domains",
+        type=Path,
+        metavar="FOLDER",
+        help="domain files (NAME.toml) that the release's have to be the same as",
+    )
     verify.add_argument("--pin", type=Path, metavar="FILE", help="write the fingerprint here once all is proven")
 
 
@@ -64,6 +82,7 @@ def _verify(arguments: argparse.Namespace) -> None:
             "Say which box it has to be, by --device, --license or --fingerprint: other boxes of this vendor are "
             "genuine, too, and whoever is in between may own one."
         )
+    files = () if arguments.domains is None else load_folder(arguments.domains)
     fingerprint = _fingerprint(arguments)
     _require_pinned(arguments, fingerprint)
     nonce = os.urandom(NONCE_SIZE)
@@ -74,11 +93,12 @@ def _verify(arguments: argparse.Namespace) -> None:
     _require_wanted(arguments, verified)
     if arguments.manifest is not None:
         _require_release(verified, arguments.manifest, anchors)
+    texts = hold_texts(verified.release.manifest, files)
     needed = arguments.require_log or (arguments.pin is not None and not arguments.pin.exists())
     log = compare_log(shown.log.checkpoint, verified.checkpoint, anchors.service, arguments.consistency, needed=needed)
     if arguments.pin is not None:
         _pin(arguments.pin, fingerprint)
-    print_result(arguments, document(verified, fingerprint, log), lines(verified, fingerprint, log))
+    print_result(arguments, document(verified, fingerprint, log, texts), lines(verified, fingerprint, log, texts))
 
 
 def _fingerprint(arguments: argparse.Namespace) -> str:
@@ -88,7 +108,7 @@ def _fingerprint(arguments: argparse.Namespace) -> str:
     return fingerprint_of(shown_certificate(*parse_box_url(arguments.url)))
 
 
-def document(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> dict[str, Any]:
+def document(verified: VerifiedBox, fingerprint: str, log: LogComparison, texts: HeldTexts) -> dict[str, Any]:
     """For ``--json``."""
     manifest, result = verified.release.manifest, verified.result
     return {
@@ -105,13 +125,19 @@ def document(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> dic
         "payloads": [
             {"payload_id": one.payload_id, "kind": one.kind.value, "domain": one.domain} for one in manifest.payloads
         ],
-        "domains": [one.model_dump(mode="json") | {"ownership": asdict(ownership(one))} for one in manifest.domains],
+        "domains": [_domain_document(one, texts.get(one.name)) for one in manifest.domains],
+        "peers": manifest.peers,
         "boot": {"firmware": result.boot.firmware_version, "phases": list(result.boot.phases)} if result.boot else None,
         "pcrs": {str(number): value.hex() for number, value in sorted(result.pcrs.items())},
     }
 
 
-def lines(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> list[str]:
+def _domain_document(domain: DomainSummary, text: HeldText | None) -> dict[str, Any]:
+    held = None if text is None else {"source": text.source} | text.tables()
+    return domain.model_dump(mode="json") | {"ownership": asdict(ownership(domain)), "text": held}
+
+
+def lines(verified: VerifiedBox, fingerprint: str, log: LogComparison, texts: HeldTexts) -> list[str]:
     """The same for people."""
     manifest, device = verified.release.manifest, verified.device
     return [
@@ -128,8 +154,27 @@ def lines(verified: VerifiedBox, fingerprint: str, log: LogComparison) -> list[s
         *(f"opens     domain {one.name}: on a {one.opening}" for one in manifest.domains if one.opening is not None),
         *(f"egress    domain {one.name}: {way}" for one in manifest.domains for way in one.egress),
         *(f"flow      domain {one.name}: {way}" for one in manifest.domains for way in one.flows),
+        *(line for one in manifest.domains for line in _text_lines(one.name, texts.get(one.name))),
         *([] if manifest.domains else ["domain    the release declares no domains"]),
+        *_peer_lines(manifest),
         *(f"          {line}" for line in describe(verified.result)[1:]),
+    ]
+
+
+def _text_lines(name: str, text: HeldText | None) -> list[str]:
+    if text is not None:
+        return text.lines()
+    return [f"text      domain {name}: not held against any, so its {', '.join(TABLES)} are not known (--domains)"]
+
+
+def _peer_lines(manifest: Manifest) -> list[str]:
+    if manifest.peers is None:
+        return [f"peers     {PEERS_UNKNOWN}"]
+    if not manifest.peers:
+        return ["peers     none: the gateway calls nobody"]
+    return [
+        f"peers     {one}: the gateway may call ports 8443 and 8444 there, and 8444 is open to it"
+        for one in manifest.peers
     ]
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
+from sealwright_policies.networks import parse_network, require_narrow
 from sealwright_policies.tpm_tier import TpmTier
 from sealwright_policies.wire.encoding import Bytes4K, Bytes64K, Document, Identifier, PcrValues, Sha256Hex
 
@@ -35,6 +36,29 @@ STATE_SET = (4, 7, 11, 12, 13, 14, 15)
 
 VERSION_PATTERN = r"^[0-9]{1,9}(\.[0-9]{1,9}){0,3}$"
 ProductVersion = Annotated[str, StringConstraints(pattern=VERSION_PATTERN)]
+MOST_PEERS: Final = 16
+
+
+def _checked_peer(text: str) -> str:
+    network = parse_network(text)
+    require_narrow(network)
+    if text != str(network):
+        raise ValueError(f"{text}: write it as {network}")
+    return text
+
+
+def _each_once(networks: list[str]) -> list[str]:
+    if len(networks) != len(set(networks)):
+        raise ValueError("a network stands twice")
+    return networks
+
+
+Peers = Annotated[
+    list[Annotated[str, StringConstraints(max_length=49), AfterValidator(_checked_peer)]],
+    Field(max_length=MOST_PEERS),
+    AfterValidator(_each_once),
+]
+"""Networks as narrow as those of ``[[egress]]``, each as address/prefix length."""
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -286,6 +310,9 @@ class Manifest(Document):
     """SHA-256 of the licence-service file in the root: by which of its keys the image knows the service."""
     domains: Annotated[list[DomainSummary], Field(max_length=64, default_factory=list)]
     """Of the payloads, and those that these name. Empty in releases from before there were any."""
+    peers: Peers | None = None
+    """Networks of boxes with which files are exchanged. None in releases from before they were listed, which may have
+    some."""
 
 
 class Subject(Document):

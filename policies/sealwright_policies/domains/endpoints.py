@@ -12,10 +12,8 @@ from pydantic import Field, StringConstraints, model_validator
 
 from sealwright_policies.domains.fields import Table, once
 from sealwright_policies.domains.orders import Excess, listed
+from sealwright_policies.networks import Network, parse_network, require_narrow, subnet_of
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-BROADEST = {4: 24, 6: 64}
-"""Prefix lengths: a wider network is no longer a named host."""
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOST_NAME = re.compile(rf"({_LABEL}\.)*{_LABEL}")
 """RFC 1123, 2.1, in lower case."""
@@ -52,13 +50,13 @@ class Endpoint(Table):
         if literal is None and not self.addresses:
             raise ValueError("a named host needs its addresses; nobody resolves names for a domain")
         for network in self.networks:
-            _check_network(network)
+            require_narrow(network)
         return self
 
     @property
     def networks(self) -> tuple[Network, ...]:
         """Where it is."""
-        return tuple(_as_network(one) for one in self.addresses or (self.host,))
+        return tuple(parse_network(one) for one in self.addresses or (self.host,))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -120,30 +118,6 @@ def _as_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | No
         return ipaddress.ip_address(text)
     except ValueError:
         return None
-
-
-def _as_network(text: str) -> Network:
-    network = ipaddress.ip_network(text)  # a host bit, a leading zero, no number: ValueError
-    if text not in (str(network), str(network.network_address)):
-        raise ValueError(f"{text[:49]}: write it as {network}")
-    return network
-
-
-def _check_network(network: Network) -> None:
-    first = network.network_address
-    if network.prefixlen < BROADEST[network.version]:
-        raise ValueError(f"{network}: broader than /{BROADEST[network.version]}")
-    if isinstance(first, ipaddress.IPv6Address) and (first.ipv4_mapped or first.scope_id):
-        raise ValueError(f"{network}: an IPv4 address is written as one, and a zone is this machine's own")
-    if first.is_loopback or first.is_link_local or first.is_multicast or first.is_unspecified or first.is_reserved:
-        raise ValueError(f"{network}: loopback, link-local, multicast and reserved addresses name no host")
-
-
-def subnet_of(one: Network, other: Network) -> bool:
-    """Whether every address of one is in the other; never across IP versions."""
-    if isinstance(one, ipaddress.IPv4Network):
-        return isinstance(other, ipaddress.IPv4Network) and one.subnet_of(other)
-    return isinstance(other, ipaddress.IPv6Network) and one.subnet_of(other)
 
 
 def _overlap(one: Network, other: Network) -> bool:

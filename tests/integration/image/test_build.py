@@ -118,6 +118,7 @@ def test_no_plaintext_of_a_model_is_on_the_disk(product: Product, image: Path) -
 def test_the_manifest_lists_the_domains(product: Product, image: Path) -> None:
     manifest = load_folder(image).release.manifest
     assert manifest.domains == [summarise(load_domain(product.folder / "domains/medical.toml").domain)]
+    assert manifest.peers == []
     assert {payload.domain for payload in manifest.payloads} == {"medical"}
 
 

@@ -49,6 +49,12 @@ def test_peers_are_networks() -> None:
     assert parse_config(product_text("medical"), FILE).peers == ()
 
 
+def test_a_ledger_lies_beside_the_product_file() -> None:
+    text = product_text("medical").replace('version = "1.0"', 'version = "1.0"\nledger = "tcb-ledger.toml"')
+    assert parse_config(text, FILE).ledger == FILE.parent / "tcb-ledger.toml"
+    assert parse_config(product_text("medical"), FILE).ledger is None
+
+
 def test_a_syntax_error_names_its_line() -> None:
     assert "line 3" in problem_of('vendor = "x"\nproduct = "y"\nversion = \n')
 
@@ -65,7 +71,15 @@ def test_what_tomllib_stumbles_over_is_no_toml(value: str) -> None:
         ('version = "1.0"', 'version = "1.0-beta"', "line 3: version: "),
         ('version = "1.0"', 'version = "1.0"\nflavor = "test"', "line 4: flavor: no such key"),
         ('version = "1.0"', 'version = "1.0"\npeers = ["10.0.0.1/24"]', "line 4: peers: 10.0.0.1/24 has host bits set"),
-        ('version = "1.0"', 'version = "1.0"\npeers = ["0.0.0.0/0"]', "line 4: peers: 0.0.0.0/0 is everybody"),
+        ('version = "1.0"', 'version = "1.0"\npeers = ["0.0.0.0/0"]', "line 4: peers: 0.0.0.0/0: broader than /24"),
+        ('version = "1.0"', 'version = "1.0"\npeers = ["10.0.0.0/23"]', "line 4: peers: 10.0.0.0/23: broader than /24"),
+        ('version = "1.0"', 'version = "1.0"\npeers = ["fd00::/63"]', "line 4: peers: fd00::/63: broader than /64"),
+        ('version = "1.0"', 'version = "1.0"\npeers = ["127.0.0.1"]', "line 4: peers: 127.0.0.1/32: loopback"),
+        (
+            'version = "1.0"',
+            'version = "1.0"\npeers = ["fd00::1", "fd00::1/128"]',
+            "line 4: peers: a network stands twice",
+        ),
         ('product = "sealed-advisor"', 'product = "Sealed Advisor"', "line 2: product: "),
         ('kind = "model"', 'kind = "modle"', "line 10: payload[0].kind: "),
         ('id = "medical"', 'id = "Medical Model"', "line 9: payload[0].id: "),

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sealwright_policies.domains.endpoints import Transport, subnet_of
+from sealwright_policies.domains.endpoints import Transport
 from sealwright_policies.domains.model import Domain
+from sealwright_policies.networks import subnet_of
 
 _ADDRESS: Final = {4: "ipv4_addr", 6: "ipv6_addr"}
 _MATCH: Final = {4: "ip", 6: "ip6"}
