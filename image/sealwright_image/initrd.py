@@ -64,8 +64,8 @@ def build_initrd(
     work: Path,
     output: Path,
     epoch: int,
-) -> None:
-    """Write the zstd-compressed initrd to ``output``.
+) -> list[cpio.Entry]:
+    """Write the zstd-compressed initrd to ``output``; all that is in it.
 
     Args:
         tree: The root.
@@ -82,15 +82,17 @@ def build_initrd(
     entries += fixed_entries(tree)
     entries += additions
     entries += module_entries(tree, version, lists.modules, tools, work)
+    packed = cpio.with_parents(entries)
     plain = work / "initrd.cpio"
     with plain.open("wb") as stream:
-        for piece in cpio.archive(cpio.with_parents(entries), epoch):
+        for piece in cpio.archive(packed, epoch):
             stream.write(piece)
     # The thread count is part of zstd's output: fixed, not that of the host.
     tools.run(
         ["zstd", f"-{ZSTD_LEVEL}", "--threads=2", "--force", "--quiet", plain, "-o", output],
         binds=[work, output.parent],
     )
+    return packed
 
 
 def kernel_version(tree: RootTree) -> str:

@@ -20,6 +20,7 @@ from sealwright_image.box_modules import box_modules, programs
 from sealwright_image.compiler import compile_freestanding
 from sealwright_image.confinement import initrd_additions, is_profile
 from sealwright_image.context import Context
+from sealwright_image.cpio import Entry
 from sealwright_image.initrd import InitrdLists, build_initrd, kernel_version
 from sealwright_image.lists import parse_list
 from sealwright_image.os_build import DEFAULT_KERNEL, OsBuild, OsConfig
@@ -92,14 +93,14 @@ def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
     executables = check_executables(tree.executables(), config)
     check_privileged(tree.privileged(), config)
     root, verity, root_hash = _take_partitions(context, folders.output, output)
-    parts = _boot_parts(tree, context, folders.output, root_hash, config)
+    parts, initrd = _boot_parts(tree, context, folders.output, root_hash, config)
     uki = output / "uki.efi"
     with context.progress.step("unified kernel image"):
         build_uki(parts, config.signer, context.tools, uki, context.epoch)
     manifest = output / "packages.json"
     shutil.move(folders.output / f"{IMAGE_ID}.manifest", manifest)
     trusted_base = output / "trusted-base.json"
-    _write_trusted_base(tree, config, manifest, trusted_base)
+    _write_trusted_base(tree, initrd, config, manifest, trusted_base)
     halves = uuid.UUID(root_hash[:32]), uuid.UUID(root_hash[32:])
     return OsBuild(
         root=root,
@@ -119,10 +120,12 @@ def build_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
     )
 
 
-def _write_trusted_base(tree: RootTree, config: OsConfig, manifest: Path, target: Path) -> None:
+def _write_trusted_base(
+    tree: RootTree, initrd: Sequence[Entry], config: OsConfig, manifest: Path, target: Path
+) -> None:
     packages = len(json.loads(manifest.read_text())["packages"])
     sources = "".join(path.read_text() for path in sorted(PROGRAMS.iterdir()))
-    measured = measure(tree, config.firewall, packages, sources)
+    measured = measure(tree, initrd, config.firewall, packages, sources)
     target.write_text(json.dumps(measured, indent=1) + "\n")
 
 
@@ -138,8 +141,10 @@ def _take_partitions(context: Context, made: Path, output: Path) -> tuple[Path, 
     return root, verity, root_hash
 
 
-def _boot_parts(tree: RootTree, context: Context, made: Path, root_hash: str, config: OsConfig) -> UkiParts:
-    """The UKI's sections: what mkosi.finalize exported, and the initrd."""
+def _boot_parts(
+    tree: RootTree, context: Context, made: Path, root_hash: str, config: OsConfig
+) -> tuple[UkiParts, list[Entry]]:
+    """The UKI's sections: what mkosi.finalize exported, and the initrd, with what is in it."""
     os_release, initrd, kernel = made / "os-release", made / "initrd", made / "vmlinuz"
     os_release.write_bytes(tree.read("/usr/lib/os-release"))
     words = (*parse_list((DEFINITIONS / "command-line.txt").read_text()), *config.extra_command_line)
@@ -150,8 +155,8 @@ def _boot_parts(tree: RootTree, context: Context, made: Path, root_hash: str, co
         added = initrd_additions(DEFINITIONS, kernel, root_hash, words, config=config, context=context, work=policies)
     with context.progress.step("initrd"):
         lists = InitrdLists.load(DEFINITIONS / "initrd")
-        build_initrd(tree, lists, added, context.tools, work=scratch, output=initrd, epoch=context.epoch)
-    return UkiParts(
+        entries = build_initrd(tree, lists, added, context.tools, work=scratch, output=initrd, epoch=context.epoch)
+    parts = UkiParts(
         kernel=kernel,
         kernel_version=kernel_version(tree),
         initrd=initrd,
@@ -159,6 +164,7 @@ def _boot_parts(tree: RootTree, context: Context, made: Path, root_hash: str, co
         os_release=os_release,
         command_line=command_line(root_hash, words),
     )
+    return parts, entries
 
 
 def mkosi_argv(config: OsConfig, folders: MkosiFolders, epoch: int) -> list[str]:

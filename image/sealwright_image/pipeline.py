@@ -1,8 +1,9 @@
 """From a product file to an output folder: the order of the steps, each of which is a module of its own.
 
-(1) check everything that can be checked, (2) build or reuse the OS part, (3) pack and encrypt the payloads into the
-disk, (4) write the bill of materials, (5) predict and sign the manifest, (6) approve the release's boot states,
-(7) make the ESP, which carries the manifest, and the partition table, (8) publish the folder under its final name.
+(1) check everything that can be checked, (2) build or reuse the OS part, and hold what it makes trusted against the
+ledgers, (3) pack and encrypt the payloads into the disk, (4) write the bill of materials, (5) predict and sign the
+manifest, (6) approve the release's boot states, (7) make the ESP, which carries the manifest, and the partition table,
+(8) publish the folder under its final name.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from sealwright_image.progress import Progress
 from sealwright_image.sbom import Component, debian_components, write_sbom
 from sealwright_image.secure_boot import write_enrolment_files
 from sealwright_image.shares import draw_shares
+from sealwright_image.tcb_ledger import load_limits, load_measured, require_recorded
 from sealwright_image.workload_image import take_image
 from sealwright_policies.appraisal.reference_values import (
     MANIFEST_LIMIT,
@@ -110,11 +112,12 @@ def build_image(
         os_source: What makes the OS part; by default the toolchain and mkosi.
 
     Raises:
-        SealwrightError: the product file's inputs are not usable, a tool failed, or there is no space.
+        SealwrightError: the product file's inputs are not usable, a tool failed, there is no space, or what has to be
+            trusted has grown and no ledger says why.
     """
     source = os_source or OsSource()
     names.refuse_existing(output, force=force)
-    inputs = check_inputs(config)  # (1)
+    inputs, limits = check_inputs(config), load_limits(config.ledger)  # (1)
     with names.partial_output(output) as partial:
         work = partial / "work"
         work.mkdir()
@@ -127,6 +130,7 @@ def build_image(
         check_space(space_needed(config, output, context, os_cached=os_cached))
         try:
             os_build = build_or_reuse(requested, context, source, refresh=refresh_os)  # (2)
+            require_recorded(load_measured(os_build.trusted_base), limits, config.ledger, config.product_file)
             release = _build_into(partial, config, inputs, context, OsPart(requested, os_build, plain))
         except OSError as error:
             raise OperationError(f"{error.filename or output}: {error.strerror}.") from error

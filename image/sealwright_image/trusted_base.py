@@ -1,38 +1,37 @@
-"""What has to be trusted in a box: measured of every build, and held against the ledger, image/tcb-ledger.toml.
+"""How much has to be trusted in a box, measured of every build: what is in its root, and in its initrd.
 
-The ledger records, entry by entry, the most that was allowed and why it had to grow; the last entry that names a
-quantity counts. The build writes what it has measured to ``trusted-base.json``; a test compares.
+What is allowed of it stands in ledgers (:mod:`.tcb_ledger`).
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
-from pathlib import Path
+import stat
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
+from sealwright_image.cpio import Entry
 from sealwright_image.root_tree import RootTree
-from sealwright_policies.errors import FormatError
 
-LEDGER = Path(__file__).resolve().parents[1] / "tcb-ledger.toml"
 PYTHON = "/usr/lib/sealwright/python/"
+WEB = frozenset({".css", ".html", ".js"})
+"""What a box's pages are made of, beside their texts."""
 UNIT_FOLDERS = ("/usr/lib/systemd/system/", "/etc/systemd/system/")
 
-Quantities = Mapping[str, int]
 
-
-def measure(tree: RootTree, firewall: str, packages: int, own_programs: str) -> dict[str, int]:
-    """The quantities of a root.
+def measure(tree: RootTree, initrd: Sequence[Entry], firewall: str, packages: int, own_programs: str) -> dict[str, int]:
+    """The quantities of a box.
 
     Args:
         tree: The root.
+        initrd: All that is in it; what comes from the root counts there as well.
         firewall: The packet filter's rules.
         packages: Debian packages in it.
         own_programs: Sources of the initrd's /init and of the launcher.
     """
     executables = tree.executables()
     libraries = [path for path, member in tree.members.items() if member.isfile() and _is_library(path)]
-    own = [path for path, member in tree.members.items() if path.startswith(PYTHON) and path.endswith(".py")]
+    ours = [path for path, member in tree.members.items() if path.startswith(PYTHON) and member.isfile()]
     return {
         "executables": len(executables),
         "executable_bytes": sum(tree.members[path].size for path in executables),
@@ -42,13 +41,37 @@ def measure(tree: RootTree, firewall: str, packages: int, own_programs: str) -> 
         "packages": packages,
         "services": sum(1 for path, member in tree.members.items() if member.isfile() and _is_service(path)),
         "open_ports": len(open_ports(firewall)),
-        "own_lines": sum(lines(tree.read(path).decode("utf-8")) for path in own) + lines(own_programs),
+        "own_lines": sum(_lines_of(tree, path) for path in ours if path.endswith(".py")) + lines(own_programs),
+        "web_lines": sum(_lines_of(tree, path) for path in ours if is_web(path)),
+    } | measure_initrd(initrd)
+
+
+def measure_initrd(entries: Sequence[Entry]) -> dict[str, int]:
+    """The quantities of an initrd: programs, libraries, kernel modules."""
+    files = [one for one in entries if stat.S_ISREG(one.mode)]
+    executables = [one for one in files if one.mode & 0o111]
+    libraries = [one for one in files if _is_library(one.path)]
+    return {
+        "initrd_executables": len(executables),
+        "initrd_executable_bytes": sum(len(one.data) for one in executables),
+        "initrd_libraries": len(libraries),
+        "initrd_library_bytes": sum(len(one.data) for one in libraries),
+        "initrd_modules": sum(1 for one in files if one.path.endswith(".ko")),
     }
+
+
+def is_web(path: str) -> bool:
+    """Whether a file of ours runs in, or is laid out by, a browser."""
+    return PurePosixPath(path).suffix in WEB
 
 
 def lines(source: str) -> int:
     """Lines that are not empty."""
     return sum(1 for line in source.splitlines() if line.strip())
+
+
+def _lines_of(tree: RootTree, path: str) -> int:
+    return lines(tree.read(path).decode("utf-8"))
 
 
 def _is_library(path: str) -> bool:
@@ -67,30 +90,3 @@ def open_ports(firewall: str) -> list[str]:
     rules = re.findall(r"(tcp|udp) dport (\S+) accept", "\n".join([chain[1] if chain else "", *added]))
     ports = [f"{protocol}/{definitions.get(port.removeprefix('$'), port)}" for protocol, port in rules]
     return list(dict.fromkeys(ports))
-
-
-def parse_ledger(text: str) -> dict[str, int]:
-    """The most that is allowed of each quantity, by the last entry that names it.
-
-    Raises:
-        FormatError: not as described; every entry needs a reason and something that it allows.
-    """
-    most: dict[str, int] = {}
-    try:
-        for entry in tomllib.loads(text)["entry"]:
-            if not entry.keys() == {"reason", "most"} or not entry["reason"].strip() or not entry["most"]:
-                raise FormatError("An entry of the ledger has a reason, and the quantities that it raises, in `most`.")
-            most |= {str(name): int(value) for name, value in entry["most"].items()}
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise FormatError(f"The ledger is damaged: {error}.") from error
-    return most
-
-
-def growth(measured: Quantities, most: Quantities) -> list[str]:
-    """What has grown without an entry, a sentence each; empty if nothing has."""
-    return [_sentence(name, value, most.get(name)) for name, value in measured.items() if value > most.get(name, -1)]
-
-
-def _sentence(name: str, value: int, allowed: int | None) -> str:
-    limit = "nothing of it is recorded" if allowed is None else f"{allowed} are recorded"
-    return f"{name} is {value}, and {limit} in image/tcb-ledger.toml: add an entry that says why it has to grow."

@@ -140,6 +140,8 @@ class RejectionCode(StrEnum):
     DOMAIN_FORBIDS = "DOMAIN_FORBIDS"
     OWNER_SIGNATURE = "OWNER_SIGNATURE"
     OWNER_UNSIGNED = "OWNER_UNSIGNED"
+    # What a build refuses to trust (policies/spec/manifest.md)
+    TRUSTED_BASE_GREW = "TRUSTED_BASE_GREW"
     # Flows between boxes (policies/spec/domain-flow.md)
     FLOW_MISMATCH = "FLOW_MISMATCH"
     FLOW_CONTENT = "FLOW_CONTENT"

@@ -21,7 +21,7 @@ from sealwright_testing.parsers.tpm import of_tpm
 __all__ = ["LEFT_OUT", "Parser", "all_parsers"]
 
 LEFT_OUT = (
-    *("parse_features", "parse_ledger", "parse_list", "parse_modules_dep", "parse_needed", "parse_sources"),
+    *("parse_features", "parse_list", "parse_modules_dep", "parse_needed", "parse_sources"),
     "verify_inclusion",
 )
 

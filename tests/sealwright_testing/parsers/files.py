@@ -14,6 +14,7 @@ from sealwright_appliance.site.settings import SITE_LIMIT, SiteSettings, parse_s
 from sealwright_client.pinning import parse_box_url, parse_fingerprint
 from sealwright_custody.locator import parse_locator
 from sealwright_image.config import parse_config
+from sealwright_image.tcb_ledger import LEDGER, parse_ledger
 from sealwright_licensing.audit_source import ENTRIES_FILE, ExportSource
 from sealwright_licensing.certificates import parse_certificate, parse_padded_certificate
 from sealwright_licensing.der import read_element
@@ -115,6 +116,7 @@ def of_texts() -> Iterable[Parser]:
         (document_bytes(change),),
     )
     yield Parser("TOML", of_text(parse_toml), domains)
+    yield Parser("ledger", of_text(parse_ledger), (LEDGER.read_bytes()[:2000].rpartition(b"[[entry]]")[0],))
     config = product_text("medical").encode()
     yield Parser(
         "product.toml", lambda raw: parse_config(raw.decode("utf-8", "replace"), Path("product.toml")), (config,)
