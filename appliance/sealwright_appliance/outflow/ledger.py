@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from sealwright_policies.outflow import BudgetScope, BudgetWindow, OutflowBudget, OutflowPolicy
 from sealwright_policies.wire.encoding import Document, Identifier
@@ -23,8 +23,12 @@ ROWS_MOST = 4000
 AHEAD = 64
 """One part in so many of what is left is handed out beyond what is asked for."""
 NO_LIMIT = 2**47
+UNLIMITED_AHEAD = 64
+"""Times what is asked for, where nothing limits it."""
+COUNT_MOST = 2**48 - 1
+"""No budget is larger: a count that has come to it stays there."""
 
-Count = Annotated[int, Field(ge=0, lt=2**48)]
+Count = Annotated[int, Field(ge=0), AfterValidator(lambda count: min(count, COUNT_MOST))]
 
 
 class LedgerRow(Document):
@@ -107,7 +111,9 @@ def grant(ledger: Ledger, policy: OutflowPolicy, asked: Asked) -> tuple[Ledger, 
 
 
 def _given(asked: int, left: int) -> int:
-    return min(max(0, left), asked + left // AHEAD) if asked else 0
+    left = max(0, left)  # an update may bring a budget that is smaller than what is used
+    ahead = asked * UNLIMITED_AHEAD if left >= NO_LIMIT else left // AHEAD
+    return min(left, asked + ahead) if asked else 0
 
 
 def used(ledger: Ledger, model: str, key: str) -> LedgerRow:
@@ -158,6 +164,7 @@ def _window_left_s(window: BudgetWindow, at_s: int) -> int:
 
 
 def _with(row: LedgerRow, given: Grant) -> LedgerRow:
-    counts = {f"{window}_requests": getattr(row, f"{window}_requests") + given.requests for window in ("day", "month")}
-    counts |= {f"{window}_tokens": getattr(row, f"{window}_tokens") + given.tokens for window in ("day", "month")}
+    handed = {"requests": given.requests, "tokens": given.tokens}
+    names = [(f"{window}_{kind}", kind) for window in ("day", "month") for kind in handed]
+    counts = {name: min(COUNT_MOST, getattr(row, name) + handed[kind]) for name, kind in names}
     return row.model_copy(update=counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
 from sealwright_appliance.outflow.ledger import (
     ALL_KEYS,
+    COUNT_MOST,
     DAY_S,
     OTHER_KEYS,
     ROWS_MOST,
@@ -21,6 +23,8 @@ from sealwright_appliance.outflow.ledger import (
     grant,
     used,
 )
+from sealwright_policies.domains.compiler.outflow import outflow_of
+from sealwright_policies.domains.model import Answers
 from sealwright_policies.errors import FormatError, UsageError
 from sealwright_policies.outflow import BudgetScope, BudgetWindow, OutflowBudget, OutflowPolicy, ReleaseOutflow
 
@@ -101,8 +105,8 @@ def test_no_order_of_requests_overdraws_a_budget(wishes: list[tuple[str, int, in
     assert all(tokens <= 1500 for tokens in by_month.values())
 
 
-def keeper(folder: Path) -> BoxOutflow:
-    release = ReleaseOutflow(version=1, models={"medical": POLICY})
+def keeper(folder: Path, policy: OutflowPolicy = POLICY) -> BoxOutflow:
+    release = ReleaseOutflow(version=1, models={"medical": policy})
     return BoxOutflow(folder, release, frozenset({"medical"}), lambda: JANUARY_30, lambda: 0.0)
 
 
@@ -123,3 +127,41 @@ def test_a_damaged_ledger_lets_nothing_out(tmp_path: Path) -> None:
 def test_a_model_that_the_release_has_not_makes_no_row(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         keeper(tmp_path).allow(Asked("elsewhere", "ward", 1, 100))
+
+
+UNLIMITED = OutflowPolicy(budgets=())
+
+
+def compiled() -> OutflowPolicy:
+    said = {"completions": True, "tokens_per_request": 1024, "tokens_per_day": 50_000, "requests_per_minute": 30}
+    return outflow_of(Answers.model_validate(said))
+
+
+@pytest.mark.parametrize("policy", [UNLIMITED, compiled()], ids=["no limits", "of a domain"])
+def test_what_has_no_limit_is_counted_and_never_runs_over(tmp_path: Path, policy: OutflowPolicy) -> None:
+    """Each start of the gateway asks for each key anew: five keys and a restart a day are 155 times in a month."""
+    for number in range(200):
+        assert keeper(tmp_path, policy).allow(asked(f"key-{number}")).requests > 0
+    total = used(keeper(tmp_path, policy).ledger(), "medical", ALL_KEYS)
+    assert 200 <= total.month_requests < 200 * 100
+
+
+def test_a_budget_that_an_update_makes_smaller_gives_nothing_back(tmp_path: Path) -> None:
+    for _ in range(20):
+        keeper(tmp_path, compiled()).allow(asked("ward", 2000))
+    given = keeper(tmp_path).allow(asked("ward"))
+    assert (given.tokens, given.retry_after_s is None) == (0, False)
+    assert used(keeper(tmp_path).ledger(), "medical", "ward").day_tokens >= 40_000
+
+
+def test_a_count_that_has_run_over_is_taken_for_the_most(tmp_path: Path) -> None:
+    """So that one large number does not end all models; a budget is used up by it."""
+    keeper(tmp_path, UNLIMITED).allow(asked("ward"))
+    ledger = json.loads((tmp_path / "ledger.json").read_bytes())
+    for row in ledger["rows"]:
+        row["day_requests"] = row["month_requests"] = 2**48 + 1
+    (tmp_path / "ledger.json").write_text(json.dumps(ledger))
+    assert keeper(tmp_path).allow(asked("ward")).requests == 0
+    for _ in range(2):
+        assert keeper(tmp_path, UNLIMITED).allow(asked("ward")).requests > 0
+    assert used(keeper(tmp_path).ledger(), "medical", ALL_KEYS).day_requests == COUNT_MOST
