@@ -65,7 +65,7 @@ class Reaction(StrEnum):
 DEFAULT_BUDGETS = (
     OutflowBudget(scope=BudgetScope.KEY, window=BudgetWindow.DAY, requests=5_000, tokens=1_000_000),
     OutflowBudget(scope=BudgetScope.KEY, window=BudgetWindow.MONTH, tokens=10_000_000),
-    OutflowBudget(scope=BudgetScope.MODEL, window=BudgetWindow.DAY, tokens=5_000_000),
+    OutflowBudget(scope=BudgetScope.MODEL, window=BudgetWindow.DAY, requests=25_000, tokens=5_000_000),
     OutflowBudget(scope=BudgetScope.MODEL, window=BudgetWindow.MONTH, tokens=50_000_000),
 )
 """Some 3000 replies of 300 tokens a day: what fifty people ask, and not the ten million tokens that a small model is
@@ -106,10 +106,16 @@ class ReleaseOutflow(Document):
     version: Annotated[int, Field(ge=1, le=1)]
     models: Annotated[dict[Identifier, OutflowPolicy], Field(max_length=MODELS_MOST)]
     """By payload id."""
+    bases: dict[Identifier, Identifier] = Field(default_factory=dict, max_length=MODELS_MOST)
+    """By adapter, the model that it belongs to."""
 
     def of(self, model: str) -> OutflowPolicy:
         """The policy of a model; the strictest for one that is not named."""
         return self.models.get(model, STRICTEST)
+
+    def whole(self, model: str) -> str:
+        """The model as a whole: of an adapter the one that it belongs to, since it lets out what that one knows."""
+        return self.bases.get(model, model)
 
 
 NOTHING_SAID = ReleaseOutflow(version=1, models={})

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from sealwright_testing.bench import Figure, figure
 from sealwright_testing.extraction_scores import Scored, score
-from sealwright_testing.extraction_traces import COPYING, EVADING, NORMAL, Kind, trace
+from sealwright_testing.extraction_traces import COPYING, EVADING, NORMAL, Kind, restart_every_s, trace
 
 MEASURED = 10_000
 """First of the seeds."""
@@ -53,7 +53,7 @@ def measure() -> Iterator[Figure]:
 def _scored(which: tuple[str, str, int]) -> Scored:
     group, name, seed = which
     kinds: Mapping[str, Kind] = {"normal": NORMAL, "copying": COPYING, "evading": EVADING}[group]
-    return score(trace(kinds[name], seed, DAYS))
+    return score(trace(kinds[name], seed, DAYS), restart_every_s(name))
 
 
 def _all(found: Mapping[str, list[Scored]]) -> list[Scored]:

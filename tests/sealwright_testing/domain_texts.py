@@ -46,6 +46,9 @@ logprobs = 5
 tokens_per_request = 1000000
 tokens_per_day = 1000000000
 requests_per_minute = 100000
+requests_per_day = 1000000000
+model_tokens_per_day = 1000000000
+model_requests_per_day = 1000000000
 pad_stream = false
 
 [metering]

@@ -20,7 +20,15 @@ from sealwright_testing.domain_texts import ROOT_HASHES, domain_text, example_te
 from sealwright_testing.vectors import Vector
 
 COMPILED = "compiled-examples"
-UNBOUNDED = "\n[api]\ncompletions = true\ntokens_per_request = 1\ntokens_per_day = 1\n"
+UNBOUNDED = """
+[api]
+completions = true
+tokens_per_request = 1
+tokens_per_day = 1
+requests_per_day = 1
+model_tokens_per_day = 1
+model_requests_per_day = 1
+"""
 ROOT_HASH = "5a" * 32
 FILES = "files"
 """Below the vector's folder: the compiled files by their paths in the image."""
@@ -37,13 +45,20 @@ def refusals() -> Iterator[Vector]:
         return Vector(name, description, section, "verify_domains", given, code)
 
     chain, level = RejectionCode.DOMAIN_EXCEEDS_CHAIN, RejectionCode.DOMAIN_EXCEEDS_LEVEL
-    training, budget = "oncology-training.toml", "tokens_per_day = 50000"
+    training, budget = "oncology-training.toml", "\ntokens_per_day = 50000"
     yield refused(
         "wider-than-upstream",
         "a larger budget than the data owner allows",
         "domain.md 4",
         chain,
-        changed(training, budget, "tokens_per_day = 50001"),
+        changed(training, budget, "\ntokens_per_day = 50001"),
+    )
+    yield refused(
+        "wider-than-upstream-as-a-whole",
+        "a larger budget of all keys than the data owner allows",
+        "domain.md 4",
+        chain,
+        changed(training, "model_tokens_per_day = 200000", "model_tokens_per_day = 200001"),
     )
     yield refused(
         "opens-without-the-feature",

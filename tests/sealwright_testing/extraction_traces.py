@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -91,6 +92,14 @@ def ward(author: Author, days: int) -> Trace:
         times += [day * DAY + author.random.uniform(0, DAY) for _ in range(int(24 * nightly))]
         for at in times:
             yield from _talk(author, "one", at, system)
+
+
+def ward_off_at_night(author: Author, days: int) -> Trace:
+    """A week on a box that runs from seven to seven and gets no renewals: its calendar has twelve hours a day."""
+    for asked in ward(author, 5):
+        day, hour = divmod(asked.arrived_s, DAY)
+        if 7 * HOUR <= hour < 19 * HOUR:
+            yield replace(asked, arrived_s=day * DAY / 2 + hour - 7 * HOUR)
 
 
 def retrieval(author: Author, days: int) -> Trace:
@@ -200,6 +209,27 @@ def distillation_with_pauses(author: Author, days: int) -> Trace:
         at = asked.ended_s + pause * author.random.uniform(0.5, 2)
 
 
+def _with_a_rest(hours: float, kind: Kind) -> Kind:
+    """The same, with some hours of each day left out."""
+
+    def trace(author: Author, days: int) -> Trace:
+        begin = author.random.uniform(0, 24)
+        for asked in kind(author, days):
+            if (asked.arrived_s / HOUR - begin) % 24 >= hours:
+                yield asked
+
+    return trace
+
+
+def distillation_all_but_a_loop(author: Author, days: int) -> Trace:
+    """A pause just long enough that it is no loop."""
+    at = author.random.uniform(0, HOUR)
+    while at < days * DAY:
+        asked = Asked("one", at, *_question(author))
+        yield asked
+        at = asked.ended_s + author.random.uniform(2.1, 4)
+
+
 def slow_distillation(author: Author, days: int) -> Trace:
     """Some hundred questions a day, evenly, for weeks."""
     every = DAY / author.random.uniform(300, 1000)
@@ -299,6 +329,7 @@ def behind_documents(author: Author, days: int) -> Trace:
 NORMAL: Mapping[str, Kind] = {
     "person": person,
     "ward": ward,
+    "ward, off at night": ward_off_at_night,
     "retrieval": retrieval,
     "retrieval in turns": retrieval_in_turns,
     "agent": agent,
@@ -306,11 +337,19 @@ NORMAL: Mapping[str, Kind] = {
     "labels": labels,
     "tests": suite_of_tests,
     "descriptions": descriptions,
+    "ward, restarted": ward,
+    "tests, restarted": suite_of_tests,
+    "descriptions, restarted": descriptions,
 }
 COPYING: Mapping[str, Kind] = {
     "distillation": distillation,
     "distillation, pauses": distillation_with_pauses,
     "distillation, slow": slow_distillation,
+    "distillation, pauses, restarted": distillation_with_pauses,
+    "distillation, slow, restarted": slow_distillation,
+    "distillation, quiet four hours": _with_a_rest(4, distillation_with_pauses),
+    "distillation, slow, quiet four hours": _with_a_rest(4, slow_distillation),
+    "distillation, all but a loop, quiet four hours": _with_a_rest(4, distillation_all_but_a_loop),
     "distillation, several keys": several_keys,
     "distillation, invented turn": _rewritten(distillation, behind_an_invented_turn),
     "distillation, pauses, invented turn": _rewritten(distillation_with_pauses, behind_an_invented_turn),
@@ -320,8 +359,20 @@ COPYING: Mapping[str, Kind] = {
     "sweep, system": sweep_behind_system,
     "sweep, word by word": sweep_word_by_word,
 }
-EVADING: Mapping[str, Kind] = {"like a ward": like_a_ward, "behind documents": behind_documents}
+EVADING: Mapping[str, Kind] = {
+    "like a ward": like_a_ward,
+    "behind documents": behind_documents,
+    "quiet eight hours": _with_a_rest(8, distillation_with_pauses),
+}
 """What the rules are not expected to see: only budgets bound it."""
+
+
+RESTARTED_S = 20 * HOUR
+
+
+def restart_every_s(name: str) -> float:
+    """How often the gateway is started anew while a trace of this name goes on."""
+    return RESTARTED_S if name.endswith(", restarted") else math.inf
 
 
 def trace(kind: Kind, seed: int, days: int) -> list[Asked]:

@@ -10,7 +10,7 @@ import configparser
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.journal import Batch, BatchRow
 from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.metering.metering_terms import load_terms
+from sealwright_appliance.outflow.key_states import KnownKeys
 from sealwright_appliance.outflow.ledger import Asked, Ledger, grant
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
@@ -56,6 +57,8 @@ MODEL = "asked"
 """A model that is put into the domain, so that there is one to ask; no shipped domain has another of this name."""
 MEMBER = f'\n[[member]]\nkind = "model"\nid = "{MODEL}"\n'
 WARD = (MODEL, "ward")
+KEYS = [f"ward-{number}" for number in range(6)]
+"""As many as it takes to use a model's budgets up; no shipped domain gives a key less than a fifth of them."""
 BEGUN = 1_800_000_000
 NOBODY = LicenseService.model_construct(**{"service_id": "nobody"})  # type: ignore[arg-type]
 OWNER, CONVERSATION = "0a" * 32, "1a" * 16
@@ -132,15 +135,35 @@ class HeldDomain:
         return False
 
     def _return_tokens_per_day(self, _: str, amount: str) -> bool:
-        asked = Asked(*WARD, requests=1, tokens=int(amount))
-        return self._answers and grant(Ledger(), self._policy, asked)[1].tokens >= int(amount)
+        return self._most("tokens", int(amount), [WARD[1]])
+
+    def _return_requests_per_day(self, _: str, amount: str) -> bool:
+        return self._most("requests", int(amount), [WARD[1]])
+
+    def _return_model_tokens_per_day(self, _: str, amount: str) -> bool:
+        return self._most("tokens", int(amount), KEYS)
+
+    def _return_model_requests_per_day(self, _: str, amount: str) -> bool:
+        return self._most("requests", int(amount), KEYS)
+
+    def _most(self, what: str, amount: int, keys: Sequence[str]) -> bool:
+        """Whether these keys get so much together in a day."""
+        ledger, given = Ledger(), 0
+        for key in keys:
+            while left := amount - given:
+                asked = Asked(key, **{"requests": 0, "tokens": 0, what: left})
+                ledger, one = grant(ledger, {MODEL: self._policy}, asked)
+                if not getattr(one, what):
+                    break
+                given += min(left, getattr(one, what))
+        return self._answers and given >= amount
 
     def _return_requests_per_minute(self, _: str, amount: str) -> bool:
         async def ask() -> bool:
             watch = Watch(_told_nobody, lambda: 0.0)
             with suppress(ApiError):
                 for prompts in (int(amount) - 1, 1):
-                    await watch.admit(WARD, self._policy, {}, prompts=prompts)
+                    await watch.admit(WARD, self._policy, KnownKeys({}, 0.0), prompts=prompts)
                 return True
             return False
 

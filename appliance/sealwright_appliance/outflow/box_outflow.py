@@ -44,29 +44,30 @@ class BoxOutflow:
     _ledger: Ledger | None = None
     _advanced_at: float = 0.0
 
-    def allow(self, asked: Asked) -> Grant:
-        """Hand out what is asked for and some more, or what is left.
+    def allow(self, model: str, asked: Asked) -> Grant:
+        """Hand out what is asked for and some more, or what is left; of an adapter by its base's budgets too.
 
         Raises:
             UsageError: there is no such model.
             FormatError, OperationError: the ledger cannot be read or written; then nothing is handed out.
         """
-        if asked.model not in self.models:
+        if model not in self.models:
             raise UsageError("The running release has no such model.")
         with self._lock:
-            changed, given = grant(self._now(), self.policy.of(asked.model), asked)
+            policies = {one: self.policy.of(one) for one in (model, self.policy.whole(model))}
+            changed, given = grant(self._now(), policies, asked)
             if changed is not self._ledger:
                 self._write(changed)
             return given
 
     def states(self) -> KeyStates:
-        """What is kept of the requests of keys.
+        """What is kept of the requests of keys, and the calendar.
 
         Raises:
-            FormatError, OperationError: it cannot be read.
+            FormatError, OperationError: it cannot be read, or the ledger.
         """
         with self._lock:
-            return self._states()
+            return self._states().model_copy(update={"at_s": self._now().at_s})
 
     def count(self, counted: Sequence[KeyState]) -> None:
         """Keep what the gateway has counted; higher levels are told. Raises like :meth:`states`."""

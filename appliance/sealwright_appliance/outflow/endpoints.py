@@ -60,7 +60,8 @@ def add_outflow(app: FastAPI, outflow: BoxOutflow, api_keys: ApiKeys) -> None:
 
     @app.post("/outflow/allowance")
     async def allow(request: AllowanceRequest) -> AllowanceReply:
-        given = await run_in_threadpool(outflow.allow, Asked(**request.model_dump()))
+        asked = Asked(request.key, request.requests, request.tokens)
+        given = await run_in_threadpool(outflow.allow, request.model, asked)
         return AllowanceReply(requests=given.requests, tokens=given.tokens, retry_after_s=given.retry_after_s)
 
     @app.get("/outflow")

@@ -18,6 +18,10 @@ DAY_S = 24 * HOUR_S
 FORTNIGHT_S = 14 * DAY_S
 LOOP_S = 2.0
 """A request within so many seconds of the end of one before is a program's."""
+HOURS_KEPT = 25
+HOURS_OF_REST, QUIETEST = 4, 4
+"""Of a day: those that do not count for its evenness, and those behind them by which it goes. With more of rest a ward
+on a box that is off at night and gets no renewals, whose calendar has no nights, is taken for a program."""
 WORDS_TO_TOKENS = 1.4
 HARVEST_MOST = 200_000.0
 """Tokens of a day. Chosen on the first seeds of tests/bench/bench_outflow.py and measured on others."""
@@ -47,7 +51,7 @@ class Sign(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One request that is over; times in seconds of one steady clock."""
+    """One request that is over; times in seconds of one clock that never goes back."""
 
     arrived_s: float
     ended_s: float
@@ -64,23 +68,24 @@ class Profile:
     sweeps: float = 0.0
     requests: float = 0.0
     loops: float = 0.0
-    hours: dict[int, float] = field(default_factory=dict)
-    """Requests of the last 24 whole hours, by number of the hour."""
+    hours: dict[int, int] = field(default_factory=dict)
+    """Requests of the last 24 whole hours, and of this one, by number of the hour."""
     at_s: float = 0.0
+    first_s: float | None = None
+    """When it first asked."""
     last_end_s: float = -DAY_S
-    since_s: float | None = None
 
     def observe(self, seen: Observed) -> None:
         """Take a request in."""
         self.pass_time(seen.arrived_s)
-        self.since_s = seen.arrived_s if self.since_s is None else self.since_s
+        self.first_s = self.at_s if self.first_s is None else self.first_s
         self.requests += 1
         self.loops += seen.arrived_s - self.last_end_s < LOOP_S
         self.last_end_s = max(self.last_end_s, seen.ended_s)
         self.sweeps += seen.features.sweeps
-        hour = int(seen.arrived_s // HOUR_S)
-        self.hours = {one: count for one, count in self.hours.items() if one > hour - 25}
-        self.hours[hour] = self.hours.get(hour, 0.0) + 1
+        hour = int(self.at_s // HOUR_S)
+        self.hours = {one: count for one, count in self.hours.items() if one > hour - HOURS_KEPT}
+        self.hours[hour] = self.hours.get(hour, 0) + 1
         tokens = _harvested(seen)
         self.harvest += tokens
         self.harvest_slow += tokens
@@ -101,13 +106,16 @@ class Profile:
 
     @property
     def evenness(self) -> float:
-        """The quietest of the last 24 whole hours against their mean, 0 to 1; 0 in the first day."""
+        """The quietest of the hours that count against their mean, 0 to 1; 0 in the first day.
+
+        Of the last 24 whole hours those with the fewest requests do not count: a program may rest, or be made to.
+        """
         this = int(self.at_s // HOUR_S)
-        if self.since_s is None or self.since_s > (this - 24) * HOUR_S:
+        if self.first_s is None or self.first_s > (this - 24) * HOUR_S:
             return 0.0
-        counts = sorted(self.hours.get(hour, 0.0) for hour in range(this - 24, this))
+        counts = sorted(self.hours.get(hour, 0) for hour in range(this - 24, this))[HOURS_OF_REST:]
         mean = sum(counts) / len(counts)
-        return min(1.0, sum(counts[:4]) / 4 / mean) if mean else 0.0
+        return min(1.0, sum(counts[:QUIETEST]) / QUIETEST / mean) if mean else 0.0
 
     @property
     def programmed(self) -> float:

@@ -1,22 +1,27 @@
-"""What is known of each key's requests across restarts: sums and levels, no piece of a prompt. Pure.
+"""What is known of each key's requests across restarts: sums, hours and levels, no piece of a prompt. Pure.
 
     outflow/keys.json
+
+Times are of the budgets' calendar, in seconds.
 
 The gateway counts and judges (:mod:`.extraction`); here it is kept, told, and cleared by an administrator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import Field, FiniteFloat
 
-from sealwright_appliance.outflow.extraction import REFUSED, Profile, Sign
+from sealwright_appliance.outflow.extraction import HOUR_S, HOURS_KEPT, REFUSED, Profile, Sign
 from sealwright_policies.wire.encoding import Document, Identifier
 
 STATES_MOST = 1000
 Sum = Annotated[FiniteFloat, Field(ge=0, le=2**48)]
+Requests = Annotated[int, Field(ge=0, le=2**48)]
+SUMS = ("harvest", "harvest_slow", "sweeps", "requests", "loops", "at_s", "first_s")
 
 
 class KeyState(Document):
@@ -30,23 +35,51 @@ class KeyState(Document):
     sweeps: Sum = 0.0
     requests: Sum = 0.0
     loops: Sum = 0.0
+    hours: Annotated[tuple[Requests, ...], Field(max_length=HOURS_KEPT)] = ()
+    """Requests of the hour of the latest count, of the one before, and so on."""
+    at_s: Sum | None = None
+    """Of the latest count."""
+    first_s: Sum | None = None
+    """Of the first request."""
     sign: Sign | None = None
     level: Annotated[int, Field(ge=0, le=REFUSED)] = 0
     since_s: Annotated[int, Field(ge=0)] = 0
-    """When it came to this level, by the budgets' calendar."""
+    """When it came to this level."""
     cleared: Annotated[int, Field(ge=0)] = 0
     """How often an administrator has cleared it: counts from before are not taken any more."""
 
     def profile(self, now_s: float) -> Profile:
-        """To go on with, as if no time had passed."""
-        return Profile(self.harvest, self.harvest_slow, self.sweeps, self.requests, self.loops, at_s=now_s)
+        """To go on with."""
+        sums = {one: getattr(self, one) for one in SUMS}
+        at_s = now_s if self.at_s is None else self.at_s
+        latest = int(at_s // HOUR_S)
+        return Profile(**sums | {"at_s": at_s}, hours={latest - ago: count for ago, count in enumerate(self.hours)})
 
 
 class KeyStates(Document):
     """All of them; also what the gateway sends and is told."""
 
     version: Annotated[int, Field(ge=1, le=1)] = 1
+    at_s: Annotated[int, Field(ge=0)] = 0
+    """Now, when the agent tells."""
     states: Annotated[tuple[KeyState, ...], Field(max_length=STATES_MOST)] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KnownKeys:
+    """What the gateway is told."""
+
+    states: Mapping[tuple[str, str], KeyState]
+    """By model and name of the key."""
+    ahead_s: float
+    """The calendar, less the machine's steady clock."""
+
+
+def counts_of(profile: Profile) -> dict[str, Any]:
+    """A profile as a state has it."""
+    latest = int(profile.at_s // HOUR_S)
+    hours = tuple(profile.hours.get(latest - ago, 0) for ago in range(HOURS_KEPT))
+    return {one: getattr(profile, one) for one in SUMS} | {"hours": hours}
 
 
 def with_counted(kept: KeyStates, counted: Sequence[KeyState], at_s: int) -> tuple[KeyStates, list[KeyState]]:

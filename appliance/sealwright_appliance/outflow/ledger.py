@@ -7,6 +7,7 @@ power cut can make a budget smaller by what was kept, and never larger.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -78,7 +79,6 @@ def advanced(ledger: Ledger, passed_s: int, service_s: int) -> Ledger:
 class Asked:
     """What the gateway needs for a request."""
 
-    model: str
     key: str
     """Name of the API key."""
     requests: int
@@ -86,27 +86,30 @@ class Asked:
     tokens: int
 
 
-def grant(ledger: Ledger, policy: OutflowPolicy, asked: Asked) -> tuple[Ledger, Grant]:
+def grant(ledger: Ledger, policies: Mapping[str, OutflowPolicy], asked: Asked) -> tuple[Ledger, Grant]:
     """Hand out what is asked for and some more, or what is left.
+
+    Args:
+        policies: by model, of all whose budgets it takes from: an adapter's use is its base's too.
 
     Returns:
         The ledger in which it is used, and the grant.
     """
-    model, key = asked.model, asked.key
     rows = {(row.model, row.key): row for row in ledger.rows}
-    if (model, key) not in rows and len(rows) >= ROWS_MOST:
-        key = OTHER_KEYS
-    own, total = (_in_windows(rows.get((model, name)), ledger.at_s, model, name) for name in (key, ALL_KEYS))
-    requests_left, tokens_left, waits = NO_LIMIT, NO_LIMIT, [0]
-    for budget in policy.budgets:
-        requests, left = _left(budget, own if budget.scope is BudgetScope.KEY else total)
-        if (requests <= 0 and asked.requests) or (left <= 0 and asked.tokens):
-            waits.append(_window_left_s(budget.window, ledger.at_s))
-        requests_left, tokens_left = min(requests_left, requests), min(tokens_left, left)
+    requests_left, tokens_left, waits, charged = NO_LIMIT, NO_LIMIT, [0], []
+    for model, policy in policies.items():
+        key = asked.key if (model, asked.key) in rows or len(rows) < ROWS_MOST else OTHER_KEYS
+        own, total = (_in_windows(rows.get((model, name)), ledger.at_s, model, name) for name in (key, ALL_KEYS))
+        charged += [own, total]
+        for budget in policy.budgets:
+            requests, left = _left(budget, own if budget.scope is BudgetScope.KEY else total)
+            if (requests <= 0 and asked.requests) or (left <= 0 and asked.tokens):
+                waits.append(_window_left_s(budget.window, ledger.at_s))
+            requests_left, tokens_left = min(requests_left, requests), min(tokens_left, left)
     given = Grant(_given(asked.requests, requests_left), _given(asked.tokens, tokens_left), max(waits) or None)
     if not given.requests and not given.tokens:
         return ledger, given
-    rows[model, key], rows[model, ALL_KEYS] = _with(own, given), _with(total, given)
+    rows |= {(row.model, row.key): _with(row, given) for row in charged}
     return ledger.model_copy(update={"rows": tuple(rows[name] for name in sorted(rows))}), given
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from sealwright_appliance.outflow.key_states import KeyState, KeyStates
+from sealwright_appliance.outflow.key_states import KeyState, KeyStates, KnownKeys
 from sealwright_appliance.serve.errors import (
     ApiError,
     budgets_unreadable,
@@ -47,8 +47,8 @@ class _Seen:
     status: dict[str, Any]
     keys: tuple[ApiKey, ...] | None
     """None where the agent cannot read them."""
-    states: Mapping[tuple[str, str], KeyState] | None
-    """Likewise; by model and name of the key."""
+    states: KnownKeys | None
+    """Likewise."""
 
 
 class Box:
@@ -213,8 +213,8 @@ class Box:
             raise budgets_unreadable()
         return Allowance(**reply.json())
 
-    async def key_states(self) -> Mapping[tuple[str, str], KeyState]:
-        """What is known of the requests of each key, by model and name.
+    async def key_states(self) -> KnownKeys:
+        """What is known of the requests of each key.
 
         Raises:
             ApiError: 503, the agent cannot read it.
@@ -311,8 +311,7 @@ class Box:
             reply = await self._ask("GET", "/api-keys")
             keys = tuple(ApiKey(**key) for key in reply.json()["keys"]) if reply.is_success else None
             reply = await self._ask("GET", "/outflow/keys")
-            counted = KeyStates.model_validate_json(reply.content).states if reply.is_success else None
-            states = None if counted is None else {(one.model, one.key): one for one in counted}
+            states = _known(KeyStates.model_validate_json(reply.content), now) if reply.is_success else None
             self._seen = _Seen(now, status, keys, states)
         return self._seen
 
@@ -330,3 +329,7 @@ class Box:
             raise ApiError(
                 503, "agent_unavailable", "The box is starting; try again shortly.", retry_after_s=2
             ) from None
+
+
+def _known(told: KeyStates, now: float) -> KnownKeys:
+    return KnownKeys({(one.model, one.key): one for one in told.states}, told.at_s - now)

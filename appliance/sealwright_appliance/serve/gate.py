@@ -52,6 +52,8 @@ class Entered:
     policy: OutflowPolicy
     name: tuple[str, str]
     """Model, and name of the key."""
+    watched_as: tuple[str, str]
+    """The same of the model as a whole: an adapter is watched as its base."""
     until: float
     """Latest end, by the clock of the event loop."""
     counting: Counting
@@ -64,7 +66,7 @@ class Entered:
 
     def watched(self, conversations: Sequence[Conversation], tally: Tally) -> AbstractAsyncContextManager[None]:
         """While it runs, and counts for the signs of copying when it is over."""
-        return self.counting.watch.over(self.name, conversations, tally)
+        return self.counting.watch.over(self.watched_as, conversations, tally)
 
     async def whole(self, asked: dict[str, Any], conversations: Sequence[Conversation]) -> bytes:
         """The engine's whole reply."""
@@ -169,9 +171,10 @@ class Gate:
         policy, name = self.counting.outflow.of(served), (engine.model_id, key.name)
         require_permitted(policy)
         until = asyncio.get_running_loop().time() + max_request_s
-        admitted = self.counting.watch.admit(name, policy, await self.box.key_states(), prompts=prompts)
+        watched_as = (self.counting.outflow.whole(engine.model_id), key.name)
+        admitted = self.counting.watch.admit(watched_as, policy, await self.box.key_states(), prompts=prompts)
         await while_connected(request.receive, admitted, until=until)
-        return Entered(request, engine, policy, name, until, self.counting, adapter)
+        return Entered(request, engine, policy, name, watched_as, until, self.counting, adapter)
 
     async def _served(self, model: str, key: ApiKey) -> tuple[str, str | None]:
         """Which engine answers, and with which adapter."""

@@ -1,20 +1,21 @@
 """Watches for the copying of a model: counts what each key asks, and slows down or refuses a key that looks like it.
 
 The rules are :mod:`sealwright_appliance.outflow.extraction`. Counting comes behind a reply, so that nothing waits for
-it; prompts are compared and forgotten. The agent keeps the sums, and an administrator clears them there.
+it; prompts are compared and forgotten. The agent keeps the sums, and an administrator clears them there. What is
+summed goes by the budgets' calendar, so that a restart is no rest.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
 
 from sealwright_appliance.outflow.extraction import (
     REFUSED,
@@ -26,7 +27,7 @@ from sealwright_appliance.outflow.extraction import (
     score_together,
     scores,
 )
-from sealwright_appliance.outflow.key_states import KeyState
+from sealwright_appliance.outflow.key_states import KeyState, KnownKeys, counts_of
 from sealwright_appliance.outflow.prompt_sketch import KEY_BYTES, PromptMemory
 from sealwright_appliance.serve.background import beside
 from sealwright_appliance.serve.errors import (
@@ -40,7 +41,8 @@ from sealwright_appliance.serve.meter import Tally
 from sealwright_policies.outflow import OutflowPolicy, Reaction
 
 KEYS_MOST = 256
-"""Whose prompts are remembered: those that have asked last. 64 MiB."""
+"""Whose prompts are remembered: those that have been answered last. 64 MiB."""
+SENT_AT_ONCE = 256
 SLOW_EVERY_S = 10.0
 """Between two requests of a key that is slowed down."""
 SLOW_QUEUE_S = 60.0
@@ -56,7 +58,6 @@ Report = Callable[[Sequence[KeyState]], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Watched:
-    memory: PromptMemory
     profile: Profile
     cleared: int = 0
     level: int = 0
@@ -75,25 +76,28 @@ class Watch:
     """Tells the agent; raises ApiError."""
     steady: Callable[[], float] = time.monotonic
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(KEY_BYTES), repr=False)
-    _watched: OrderedDict[Name, _Watched] = field(default_factory=OrderedDict)
+    _ahead_s: float = 0.0
+    """The budgets' calendar, less the steady clock."""
+    _watched: dict[Name, _Watched] = field(default_factory=dict)
+    """As many as there are models and keys that have asked."""
+    _memories: OrderedDict[Name, PromptMemory] = field(default_factory=OrderedDict)
     _changed: set[Name] = field(default_factory=set)
     _soon: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def admit(
-        self, name: Name, policy: OutflowPolicy, states: Mapping[Name, KeyState], *, prompts: int = 1
-    ) -> None:
+    async def admit(self, name: Name, policy: OutflowPolicy, known: KnownKeys, *, prompts: int = 1) -> None:
         """Let a request wait, if its key is slowed down.
 
         Args:
-            states: what the agent keeps.
+            known: what the agent keeps.
             prompts: asked at once; each counts like a request.
 
         Raises:
             ApiError: 400, more prompts than a minute has requests; 429, the key is refused, or has too many requests
                 that wait.
         """
-        watched, now = self._of(name, states), self.steady()
-        watched.profile.pass_time(now)
+        self._ahead_s = max(self._ahead_s, known.ahead_s)
+        watched, now = self._of(name, known.states.get(name)), self.steady()
+        watched.profile.pass_time(self._calendar_s())
         self._judge(name, watched)
         self._require_rate(watched, policy, now, prompts)
         if policy.on_extraction is not Reaction.THROTTLE or watched.level < SLOWED:
@@ -127,7 +131,7 @@ class Watch:
         Args:
             conversations: prompts that it asks at once; each is counted, with its share of the tokens.
         """
-        arrived_s = self.steady()
+        arrived_s = self._calendar_s()
         try:
             yield
         finally:
@@ -136,12 +140,9 @@ class Watch:
                 self.observe(name, messages, arrived_s, share)
 
     def observe(self, name: Name, messages: Sequence[tuple[str, str]], arrived_s: float, answer_tokens: int) -> None:
-        """Count a request that is over."""
-        watched = self._watched.get(name)
-        if watched is None:
-            return
-        features = watched.memory.compare(messages)
-        watched.profile.observe(Observed(arrived_s, self.steady(), features, answer_tokens))
+        """Count a request that was admitted and is over."""
+        watched, features = self._watched[name], self._memory(name).compare(messages)
+        watched.profile.observe(Observed(arrived_s, self._calendar_s(), features, answer_tokens))
         self._changed.add(name)
         self._judge(name, watched)
 
@@ -160,13 +161,14 @@ class Watch:
 
     async def send(self) -> None:
         """Tell the agent what has changed."""
-        names = [name for name in self._changed if name in self._watched]
-        self._changed.clear()
-        try:
-            await self.report([self._state(name) for name in names])
-        except ApiError:
-            self._changed.update(names)
-            raise
+        while self._changed:
+            names = list(itertools.islice(self._changed, SENT_AT_ONCE))
+            self._changed.difference_update(names)
+            try:
+                await self.report([self._state(name) for name in names])
+            except ApiError:
+                self._changed.update(names)
+                raise
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -188,24 +190,29 @@ class Watch:
         with suppress(ApiError):
             await self.send()
 
-    def _of(self, name: Name, states: Mapping[Name, KeyState]) -> _Watched:
+    def _of(self, name: Name, state: KeyState | None) -> _Watched:
         """What is known of a key; of one that was not watched yet or was cleared, what the agent keeps."""
-        state, watched = states.get(name), self._watched.get(name)
+        watched = self._watched.get(name)
         if watched is None or (state is not None and state.cleared > watched.cleared):
-            memory = PromptMemory(self.secret) if watched is None else watched.memory
-            watched = _Watched(memory, Profile(at_s=self.steady()))
+            now = self._calendar_s()
+            watched = _Watched(Profile(at_s=now))
             if state is not None:
-                watched.profile = state.profile(self.steady())
-                watched.cleared, watched.level, watched.sign = state.cleared, state.level, state.sign
-        self._watched[name] = watched
-        self._watched.move_to_end(name)
-        while len(self._watched) > KEYS_MOST:
-            self._watched.popitem(last=False)
+                watched = _Watched(state.profile(now), state.cleared, state.level, state.sign)
+            self._watched[name] = watched
         return watched
+
+    def _memory(self, name: Name) -> PromptMemory:
+        if name not in self._memories:
+            self._memories[name] = PromptMemory(self.secret)
+        self._memories.move_to_end(name)
+        if len(self._memories) > KEYS_MOST:
+            self._memories.popitem(last=False)
+        return self._memories[name]
+
+    def _calendar_s(self) -> float:
+        return self.steady() + self._ahead_s
 
     def _state(self, name: Name) -> KeyState:
         watched, (model, key) = self._watched[name], name
-        sums: dict[str, Any] = {
-            one: getattr(watched.profile, one) for one in ("harvest", "harvest_slow", "sweeps", "requests", "loops")
-        }
-        return KeyState(model=model, key=key, sign=watched.sign, level=watched.level, cleared=watched.cleared, **sums)
+        counts = counts_of(watched.profile)
+        return KeyState(model=model, key=key, sign=watched.sign, level=watched.level, cleared=watched.cleared, **counts)

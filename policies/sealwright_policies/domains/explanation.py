@@ -31,7 +31,8 @@ USAGE: Final = {
     "run": "engine | writable_code | WORKLOAD",
     "import": "data-set | results",
     "open": "VERSION TIER [FEATURE]...",
-    "return": "completions | embeddings | logprobs N | tokens_per_request N | tokens_per_day N | requests_per_minute N",
+    "return": "completions | embeddings | logprobs N | tokens_per_request N | tokens_per_day N | "
+    "requests_per_minute N | requests_per_day N | model_tokens_per_day N | model_requests_per_day N",
     "keep": "prompts DAYS | results DAYS | logs DAYS",
     "report": "COUNTER | by_key",
 }

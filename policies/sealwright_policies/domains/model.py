@@ -34,8 +34,14 @@ from sealwright_policies.wire.encoding import Identifier, canonical_base64
 from sealwright_policies.wire.envelope import load_p256_public_der
 
 LARGEST = 2**40
-"""Of token budgets."""
-SHARED_LIMITS = ("tokens_per_day", "requests_per_minute")
+"""Of budgets."""
+SHARED_LIMITS = (
+    "tokens_per_day",
+    "requests_per_minute",
+    "requests_per_day",
+    "model_tokens_per_day",
+    "model_requests_per_day",
+)
 """Keys of ``[api]`` that bound completions and embeddings alike."""
 DAYS_MOST = 3650
 OWN_ADAPTERS_MOST = 64
@@ -234,6 +240,15 @@ class Answers(Table):
     ] = 0
     requests_per_minute: Annotated[
         int, AT_MOST, Field(ge=0, le=RATE_MOST, description="requests of an API key in a minute")
+    ] = 0
+    requests_per_day: Annotated[
+        int, AT_MOST, Field(ge=0, le=LARGEST, description="requests of an API key in a day")
+    ] = 0
+    model_tokens_per_day: Annotated[
+        int, AT_MOST, Field(ge=0, le=LARGEST, description="tokens of a model's answers in a day, to all API keys")
+    ] = 0
+    model_requests_per_day: Annotated[
+        int, AT_MOST, Field(ge=0, le=LARGEST, description="requests to a model in a day, of all API keys")
     ] = 0
     pad_stream: Annotated[bool, AT_LEAST, Field(description="streamed chunks are padded to one length")] = True
 

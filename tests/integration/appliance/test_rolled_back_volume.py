@@ -92,7 +92,7 @@ def test_used_budgets_come_back(running: RunningBox, tmp_path: Path) -> None:
     def granted() -> int:
         """Tokens that an agent, started anew, hands out."""
         outflow = BoxOutflow(running.simulated.paths.outflow_used, POLICY, frozenset({MODEL}))
-        return outflow.allow(Asked(MODEL, "ward", requests=1, tokens=100)).tokens
+        return outflow.allow(MODEL, Asked("ward", requests=1, tokens=100)).tokens
 
     with rolled_back(running, tmp_path):
         control(granted() == 100, "there is a budget")

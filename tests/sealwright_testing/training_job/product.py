@@ -40,6 +40,9 @@ completions = true
 tokens_per_request = 1000
 tokens_per_day = 100000
 requests_per_minute = 1000
+requests_per_day = 10000
+model_tokens_per_day = 100000
+model_requests_per_day = 10000
 pad_stream = false
 
 [metering]

@@ -21,8 +21,8 @@ from sealwright_appliance.outflow.extraction import (
     scores,
 )
 from sealwright_appliance.outflow.prompt_sketch import COMPARED, PHRASE_MOST, PromptFeatures, PromptMemory
-from sealwright_testing.extraction_scores import score
-from sealwright_testing.extraction_traces import COPYING, EVADING, NORMAL, trace
+from sealwright_testing.extraction_scores import kept, score
+from sealwright_testing.extraction_traces import COPYING, EVADING, NORMAL, restart_every_s, trace
 
 SEED = 40_000
 NEW = PromptFeatures(new_words=20, sweeps=False)
@@ -31,12 +31,12 @@ LONG = "this is a beginning of more than sixteen words which all of the prompts 
 
 @pytest.mark.parametrize("kind", NORMAL)
 def test_who_uses_a_model_gives_no_alarm(kind: str) -> None:
-    assert score(trace(NORMAL[kind], SEED, 1)).highest < 1
+    assert score(trace(NORMAL[kind], SEED, 1), restart_every_s(kind)).highest < 1
 
 
-@pytest.mark.parametrize("kind", [kind for kind in COPYING if kind != "distillation, slow"])
+@pytest.mark.parametrize("kind", [kind for kind in COPYING if "slow" not in kind])
 def test_who_copies_it_gives_one(kind: str) -> None:
-    found = score(trace(COPYING[kind], SEED, 2))
+    found = score(trace(COPYING[kind], SEED, 2), restart_every_s(kind))
     assert found.highest >= 1
     assert found.tokens_before < found.tokens
 
@@ -133,11 +133,11 @@ def test_any_conversation_has_features(messages: list[tuple[str, str]]) -> None:
     assert 0 <= found.new_words <= 1 + sum(len(text) for _, text in messages)
 
 
-def harvest(pause_s: float, days: float, tokens: int = 300, *, nights: bool = True) -> Profile:
-    """One new question behind the other."""
+def harvest(pause_s: float, days: float, tokens: int = 300, *, from_hour: int = 0, until_hour: int = 24) -> Profile:
+    """One new question behind the other, at these hours of each day."""
     profile, now = Profile(), 0.0
     while now < days * DAY_S:
-        if nights or 8 <= now / HOUR_S % 24 < 18:
+        if from_hour <= now / HOUR_S % 24 < until_hour:
             profile.observe(Observed(now, now + 10, NEW, tokens))
         now += 10 + pause_s
     return profile
@@ -147,8 +147,24 @@ def test_a_loop_is_seen_in_a_day_and_pauses_by_their_evenness() -> None:
     assert scores(harvest(1, 0.5))[Sign.HARVEST] > 1
     assert scores(harvest(30, 0.9))[Sign.HARVEST] == 0
     assert scores(harvest(30, 2))[Sign.HARVEST] > 1
-    assert scores(harvest(30, 2, nights=False))[Sign.HARVEST] < 0.1
+    assert scores(harvest(30, 2, from_hour=8, until_hour=18))[Sign.HARVEST] < 0.1
     assert scores(harvest(170, 10))[Sign.SLOW_HARVEST] > 1
+
+
+def test_hours_of_rest_hide_nothing() -> None:
+    """A pause of 2.1 s, so that it is no loop."""
+    assert scores(harvest(2.1, 2, from_hour=4))[Sign.HARVEST] > 1
+    assert scores(harvest(170, 14, from_hour=4))[Sign.SLOW_HARVEST] > 1
+
+
+def test_a_profile_outlives_its_gateway() -> None:
+    """Also the hours, without which no day is even."""
+    before = harvest(30, 2)
+    after = kept(before)
+    assert scores(after) == scores(before)
+    assert after.evenness > 0.9
+    after.observe(Observed(2 * DAY_S, 2 * DAY_S + 10, NEW, 300))
+    assert after.hours == dict.fromkeys(range(24, 48), 90) | {48: 1}
 
 
 def test_keys_count_together_only_if_they_are_programs_and_several() -> None:

@@ -36,7 +36,15 @@ def test_the_examples_are_good() -> None:
     assert {one.domain.level for one in domains} == set(Level)
 
 
-AMOUNTS = "\n[api]\ntokens_per_request = 1\ntokens_per_day = 1\nrequests_per_minute = 1\n"
+LIMITED = (
+    "tokens_per_request",
+    "tokens_per_day",
+    "requests_per_minute",
+    "requests_per_day",
+    "model_tokens_per_day",
+    "model_requests_per_day",
+)
+AMOUNTS = "\n[api]\n" + "".join(f"{name} = 1\n" for name in LIMITED)
 LET_OUT = ("api.completions", "api.embeddings")
 """Keys that go with these amounts, which stand in the domain above as well."""
 # What makes the domain below wider in a key, and the line of that: behind 13 of the smallest and 4 of the chain.
@@ -47,12 +55,10 @@ WIDER = {
     "run.imports": ('\n[run]\nimports = ["data-set"]\n', 20),
     "run.own_adapters": ("\n[run]\nown_adapters = 1\n", 20),
     "egress": ('\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n', 19),
-    "api.completions": ("completions = true\n", 23),
-    "api.embeddings": ("embeddings = true\n", 23),
+    "api.completions": ("completions = true\n", 26),
+    "api.embeddings": ("embeddings = true\n", 26),
     "api.logprobs": ("\n[api]\nlogprobs = 1\n", 20),
-    "api.tokens_per_request": ("\n[api]\ntokens_per_request = 1\n", 20),
-    "api.tokens_per_day": ("\n[api]\ntokens_per_day = 1\n", 20),
-    "api.requests_per_minute": ("\n[api]\nrequests_per_minute = 1\n", 20),
+    **{f"api.{name}": (f"\n[api]\n{name} = 1\n", 20) for name in LIMITED},
     "api.pad_stream": ("\n[api]\npad_stream = false\n", 20),
     "flow": (FLOW.format(to="other", form="metrics"), 19),
     "retention.prompts_days": ("\n[retention]\nprompts_days = 1\n", 20),
@@ -181,7 +187,7 @@ def test_nothing_bound_flows_to_a_lower_level() -> None:
     [
         ("sealed", '\n[[egress]]\nhost = "192.0.2.1"\nport = 443\n', 15, "egress[0]"),
         ("sealed", "\n[api]\nlogprobs = 1\n", 16, "api.logprobs"),
-        ("sealed", AMOUNTS + "embeddings = true\n", 19, "api.embeddings"),
+        ("sealed", AMOUNTS + "embeddings = true\n", 22, "api.embeddings"),
         ("sealed", "\n[api]\npad_stream = false\n", 16, "api.pad_stream"),
         ("sealed", "\n[run]\nwritable_code = true\n", 16, "run.writable_code"),
         ("sealed", "\n[retention]\nprompts_days = 1\n", 16, "retention.prompts_days"),
@@ -252,7 +258,9 @@ def test_a_circle_is_refused() -> None:
 
 def test_the_verifier_raises_the_first_problem_and_carries_all() -> None:
     texts = example_texts()
-    texts["medical-model.toml"] = replaced(texts["medical-model.toml"], "tokens_per_day = 200000", "tokens_per_day = 1")
+    texts["medical-model.toml"] = replaced(
+        texts["medical-model.toml"], "\ntokens_per_day = 200000", "\ntokens_per_day = 1"
+    )
     texts["clinic.toml"] = replaced(texts["clinic.toml"], '["metrics"]', '["metrics", "raw"]')
     with pytest.raises(VerificationError) as caught:
         verify_domains(parse_texts(texts))

@@ -55,7 +55,7 @@ def test_check_tells_every_problem_and_exits_with_the_first(folder: Path, capsys
     problems = run_json(capsys, "check", folder)["problems"]
     assert [(one["domain"], one["line"], one["key"]) for one in problems] == [
         ("oncology-training", 33, "api.tokens_per_day"),
-        ("oncology-training", 49, "retention.results_days"),
+        ("oncology-training", 52, "retention.results_days"),
     ]
 
 
@@ -167,7 +167,7 @@ def test_diff_tells_wider_and_narrower(folder: Path, capsys: pytest.CaptureFixtu
     code, out, _ = run(capsys, "diff", EXAMPLES / "finance-model.toml", new)
     assert code == 0
     assert out.splitlines() == [
-        f"wider    finance-model: retention.prompts_days: 30, was at most 7 ({new}: line 33)",
+        f"wider    finance-model: retention.prompts_days: 30, was at most 7 ({new}: line 36)",
         f"narrower finance-model: api.logprobs: 5, now at most 3 ({EXAMPLES}/finance-model.toml: line 26)",
     ]
     assert run(capsys, "diff", new, new)[1] == "no difference.\n"

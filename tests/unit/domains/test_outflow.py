@@ -24,7 +24,14 @@ from sealwright_policies.outflow import (
 )
 from sealwright_testing.domain_texts import domain_text, parse, verified
 
-SAID = {"completions": True, "tokens_per_request": 1024, "tokens_per_day": 50_000, "requests_per_minute": 30}
+LIMITS_SAID = {
+    "tokens_per_day": 50_000,
+    "requests_per_minute": 30,
+    "requests_per_day": 700,
+    "model_tokens_per_day": 90_000,
+    "model_requests_per_day": 1000,
+}
+SAID = {"completions": True, "tokens_per_request": 1024, **LIMITS_SAID}
 
 
 def answers(**said: Any) -> Answers:
@@ -77,6 +84,9 @@ API = st.fixed_dictionaries(
         "tokens_per_request": amounts(TOKENS_MOST),
         "tokens_per_day": amounts(LARGEST),
         "requests_per_minute": amounts(RATE_MOST),
+        "requests_per_day": amounts(LARGEST),
+        "model_tokens_per_day": amounts(LARGEST),
+        "model_requests_per_day": amounts(LARGEST),
         "pad_stream": st.booleans(),
     }
 ).filter(is_said)
@@ -85,7 +95,11 @@ API = st.fixed_dictionaries(
 def test_a_domain_says_what_the_gateway_goes_by() -> None:
     policy = outflow_of(answers(**SAID))
     assert (policy.top_logprobs, policy.answer_tokens, policy.requests_per_minute) == (None, 1024, 30)
-    assert (policy.padding, policy.budgets[0].tokens) == (512, 50_000)
+    assert policy.padding == 512
+    held = permits(policy)
+    assert (held["requests of key and day"], held["tokens of key and day"]) == (700, 50_000)
+    assert (held["requests of model and day"], held["tokens of model and day"]) == (1000, 90_000)
+    assert (held["tokens of key and month"], held["tokens of model and month"]) == (10_000_000, 50_000_000)
     wider = outflow_of(answers(**SAID, logprobs=5, pad_stream=False))
     assert (wider.top_logprobs, wider.padding) == (5, 0)
 
@@ -97,7 +111,8 @@ def test_a_model_of_a_domain_that_lets_nothing_out_does_not_answer() -> None:
 
 
 def test_a_domain_of_embeddings_alone_keeps_its_limits() -> None:
-    policy = outflow_of(answers(embeddings=True, tokens_per_day=700, requests_per_minute=2, pad_stream=False))
+    few = LIMITS_SAID | {"tokens_per_day": 700, "requests_per_minute": 2}
+    policy = outflow_of(answers(embeddings=True, **few, pad_stream=False))
     assert (policy.completions, policy.embeddings) == (False, True)
     assert (policy.requests_per_minute, policy.budgets[0].tokens, policy.padding) == (2, 700, 0)
 
@@ -125,7 +140,14 @@ def test_what_explain_answers_holds_in_the_policy(said: dict[str, Any], data: st
     assert allowed("embeddings") == policy.embeddings
     if not (policy.completions or policy.embeddings):
         return
-    held = {"tokens_per_day": policy.budgets[0].tokens, "requests_per_minute": policy.requests_per_minute}
+    permitted = permits(policy)
+    held: dict[str, float | None] = {
+        "tokens_per_day": permitted["tokens of key and day"],
+        "requests_per_minute": policy.requests_per_minute,
+        "requests_per_day": permitted["requests of key and day"],
+        "model_tokens_per_day": permitted["tokens of model and day"],
+        "model_requests_per_day": permitted["requests of model and day"],
+    }
     if policy.completions:
         held |= {"tokens_per_request": policy.answer_tokens, "logprobs": policy.top_logprobs or 0}
     for name, most in held.items():
@@ -134,7 +156,7 @@ def test_what_explain_answers_holds_in_the_policy(said: dict[str, Any], data: st
         assert allowed(name, str(amount)) == (amount <= most), name
 
 
-@pytest.mark.parametrize("missing", ["tokens_per_request", "tokens_per_day", "requests_per_minute"])
+@pytest.mark.parametrize("missing", ["tokens_per_request", *LIMITS_SAID])
 @pytest.mark.parametrize("zero", [False, True])
 def test_completions_without_a_limit_are_refused_at_their_line(missing: str, zero: bool) -> None:
     said = {name: value for name, value in SAID.items() if name != missing} | ({missing: 0} if zero else {})
@@ -145,7 +167,8 @@ def test_completions_without_a_limit_are_refused_at_their_line(missing: str, zer
 
 
 def test_embeddings_without_a_limit_are_refused() -> None:
-    with pytest.raises(FormatError, match="api: embeddings need requests_per_minute, tokens_per_day above 0"):
+    needed = ", ".join(sorted(LIMITS_SAID))
+    with pytest.raises(FormatError, match=f"api: embeddings need {needed} above 0"):
         parse(domain_text(more="\n[api]\nembeddings = true\n"))
 
 

@@ -9,10 +9,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from sealwright_appliance.outflow.extraction import HARVEST_MOST, SWEEPS_MOST, Sign
-from sealwright_appliance.outflow.key_states import STATES_MOST, KeyState, KeyStates, with_cleared, with_counted
+from sealwright_appliance.outflow.key_states import (
+    STATES_MOST,
+    KeyState,
+    KeyStates,
+    KnownKeys,
+    with_cleared,
+    with_counted,
+)
 from sealwright_appliance.serve.errors import ApiError, budgets_unreadable
 from sealwright_appliance.serve.meter import Meter
-from sealwright_appliance.serve.watch import Watch
+from sealwright_appliance.serve.watch import KEYS_MOST, SENT_AT_ONCE, Watch
 from sealwright_policies.outflow import STRICTEST, OutflowPolicy, Reaction
 
 WARD = ("medical", "ward")
@@ -24,6 +31,8 @@ class Scene:
     """A clock, and an agent that keeps what it is told."""
 
     now: float = 0.0
+    ahead_s: float = 0.0
+    """The agent's calendar, less the clock."""
     kept: KeyStates = field(default_factory=KeyStates)
     refuses: bool = False
     raised: list[KeyState] = field(default_factory=list)
@@ -31,15 +40,18 @@ class Scene:
     async def report(self, counted: Sequence[KeyState]) -> None:
         if self.refuses:
             raise budgets_unreadable()
+        assert len(counted) <= SENT_AT_ONCE
         self.kept, raised = with_counted(self.kept, counted, int(self.now))
         self.raised += raised
 
     def watch(self) -> Watch:
         return Watch(self.report, lambda: self.now, b"0" * 16)
 
-    async def admit(self, watch: Watch, policy: OutflowPolicy = STRICTEST, prompts: int = 1) -> None:
+    async def admit(
+        self, watch: Watch, policy: OutflowPolicy = STRICTEST, prompts: int = 1, name: tuple[str, str] = WARD
+    ) -> None:
         states = {(one.model, one.key): one for one in self.kept.states}
-        await watch.admit(WARD, policy, states, prompts=prompts)
+        await watch.admit(name, policy, KnownKeys(states, self.ahead_s), prompts=prompts)
 
     async def sweep(self, watch: Watch, count: int, first: int = 0) -> None:
         for number in range(first, first + count):
@@ -134,6 +146,48 @@ def test_it_outlives_the_gateway_and_ends_when_it_is_cleared() -> None:
         await watch.send()
         assert [(one.cleared, one.level) for one in scene.kept.states] == [(1, 0)]
         assert 0 < scene.kept.states[0].sweeps < 10
+
+    asyncio.run(run())
+
+
+def test_a_restart_is_no_rest() -> None:
+    """Day and night with a pause behind each reply, on a box that is off for a while each twenty hours: whoever copies
+    has its switch. Its clock begins anew each time, the budgets' calendar goes on."""
+
+    async def run() -> None:
+        scene, alert = Scene(), OutflowPolicy(on_extraction=Reaction.ALERT)
+        for start in range(3):
+            watch = scene.watch()
+            for number in range(20 * 60):
+                await scene.admit(watch, alert)
+                question = " ".join(f"{start}x{number}x{at}" for at in range(20))
+                watch.observe(WARD, [("user", question)], scene.now + scene.ahead_s, 600)
+                scene.now += 60
+            await watch.send()
+            scene.ahead_s, scene.now = scene.now + scene.ahead_s + 600, 0.0
+        assert [(one.sign, one.level) for one in scene.kept.states] == [(Sign.HARVEST, 2)]
+
+    asyncio.run(run())
+
+
+def test_a_key_whose_prompts_are_forgotten_meanwhile_is_counted() -> None:
+    """Requests that are under way while more keys ask than prompts are remembered of."""
+
+    async def run() -> None:
+        scene = Scene()
+        watch = scene.watch()
+        names = [("medical", f"key-{number}") for number in range(KEYS_MOST + 44)]
+        for name in names:
+            await scene.admit(watch, name=name)
+        for name in names:
+            watch.observe(name, [("user", f"{BEGINNING} {name}")], scene.now, 100)
+        await watch.send()
+        assert {one.requests for one in scene.kept.states} == {1.0}
+        assert len(scene.kept.states) == len(names)
+        for name in names:
+            watch.observe(name, [("user", f"{BEGINNING} another")], scene.now, 100)
+        await watch.send()
+        assert {round(one.requests) for one in scene.kept.states} == {2}
 
     asyncio.run(run())
 

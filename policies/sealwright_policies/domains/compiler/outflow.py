@@ -24,7 +24,13 @@ def outflow(domains: Domains) -> ReleaseOutflow:
         for kind in SERVED
         for member in source.domain.members(kind)
     }
-    return ReleaseOutflow(version=1, models=dict(sorted(models.items())))
+    bases = {
+        member.id: member.base
+        for source in domains
+        for member in source.domain.members(MemberKind.ADAPTER)
+        if member.base is not None
+    }
+    return ReleaseOutflow(version=1, models=dict(sorted(models.items())), bases=dict(sorted(bases.items())))
 
 
 def outflow_of(answers: Answers) -> OutflowPolicy:
@@ -32,7 +38,15 @@ def outflow_of(answers: Answers) -> OutflowPolicy:
 
     A number of 0 becomes 1: the document has no 0, and a domain with one lets nothing out that it would bound.
     """
-    daily = OutflowBudget(scope=BudgetScope.KEY, window=BudgetWindow.DAY, tokens=max(1, answers.tokens_per_day))
+    limits = (
+        (BudgetScope.KEY, answers.requests_per_day, answers.tokens_per_day),
+        (BudgetScope.MODEL, answers.model_requests_per_day, answers.model_tokens_per_day),
+    )
+    daily = [
+        OutflowBudget(scope=scope, window=BudgetWindow.DAY, requests=max(1, requests), tokens=max(1, tokens))
+        for scope, requests, tokens in limits
+    ]
+    monthly = [budget for budget in DEFAULT_BUDGETS if budget.window is BudgetWindow.MONTH]
     return OutflowPolicy(
         completions=answers.completions,
         top_logprobs=answers.logprobs or None,
@@ -40,5 +54,5 @@ def outflow_of(answers: Answers) -> OutflowPolicy:
         answer_tokens=max(1, answers.tokens_per_request),
         requests_per_minute=max(1, answers.requests_per_minute),
         padding=512 if answers.pad_stream else 0,
-        budgets=(daily, *DEFAULT_BUDGETS[1:]),
+        budgets=(*daily, *monthly),
     )
