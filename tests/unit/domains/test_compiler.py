@@ -180,16 +180,21 @@ def test_the_box_is_told_which_workload_reads_what() -> None:
 
 
 @pytest.mark.parametrize(
-    ("owner", "form", "told"),
-    [("customer", "metrics", True), ("vendor", "metrics", False), ("customer", "aggregates", False)],
+    ("owner", "form", "taken", "told"),
+    [
+        ("customer", "metrics", "metrics", True),
+        ("vendor", "metrics", "metrics", False),
+        ("customer", "aggregates", "aggregates", False),
+        ("customer", "metrics", "", False),
+    ],
 )
-def test_metrics_are_told_to_a_customer_to_whose_domain_they_flow(owner: str, form: str, told: bool) -> None:
+def test_metrics_are_told_to_a_customer_whose_domain_takes_them(owner: str, form: str, taken: str, told: bool) -> None:
     makes = domain_text(
         "makes",
         more='\n[[member]]\nkind = "workload"\nid = "w"\n\n[run]\nworkloads = ["w"]\n\n[resources]\nresults_mib = 4\n'
         f'\n[[flow]]\nto = "sees"\nforms = ["{form}"]\n',
     )
-    sees = domain_text("sees", more=f'\n[[chain]]\nfrom = "makes"\nforms = ["{form}"]\n')
+    sees = domain_text("sees", more=f'\n[[chain]]\nfrom = "makes"\nforms = ["{taken}"]\n' if taken else "")
     sees = sees.replace('kind = "vendor"', f'kind = "{owner}"')
     assert workloads(verified([makes, sees])).workloads["w"].metrics is told
 

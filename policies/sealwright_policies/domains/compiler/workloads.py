@@ -43,7 +43,10 @@ def _results(domain: Domain, domains: Domains) -> ResultsPlan:
     """What may become a file of the domain: of adapters its own, and those of domains that take adapters from it."""
     forms = {form for flow in domain.flow for form in flow.forms}
     takers = [flow.to for flow in domain.flow if Form.ADAPTER in flow.forms]
-    named = [domain, *(domains.by_name[name].domain for name in takers if _takes(domains, name, domain.name))]
+    named = [
+        domain,
+        *(domains.by_name[name].domain for name in takers if _takes(domains, name, domain.name, Form.ADAPTER)),
+    ]
     adapters = sorted(
         member.id for one in named for member in one.members(MemberKind.ADAPTER) if member.trainer is None
     )
@@ -56,13 +59,15 @@ def _results(domain: Domain, domains: Domains) -> ResultsPlan:
     )
 
 
-def _takes(domains: Domains, name: str, source: str) -> bool:
+def _takes(domains: Domains, name: str, source: str, form: Form) -> bool:
     taker = domains.by_name.get(name)
-    return taker is not None and any(one.source == source and Form.ADAPTER in one.forms for one in taker.domain.chain)
+    return taker is not None and any(one.source == source and form in one.forms for one in taker.domain.chain)
 
 
 def _plan(unit: Unit, domains: Domains) -> WorkloadPlan:
-    metrics_to = {unit.domain.name, *(one.to for one in unit.domain.flow if Form.METRICS in one.forms)}
+    own = unit.domain.name
+    flows_to = {one.to for one in unit.domain.flow if Form.METRICS in one.forms}
+    metrics_to = {own, *(name for name in flows_to if _takes(domains, name, own, Form.METRICS))}
     told = any(
         domains.by_name[name].domain.owner.kind is OwnerKind.CUSTOMER for name in metrics_to if name in domains.by_name
     )
