@@ -15,9 +15,9 @@ def test_an_answer_names_the_lines_of_all_that_must_agree() -> None:
     answer = explain(DOMAINS, "oncology-training", "flow", ["clinic", "metrics"])
     assert answer.allowed
     assert [(one.domain, one.place, one.key) for one in answer.grounds] == [
-        ("oncology-training", "oncology-training.toml: line 46", "flow[0].forms"),
-        ("medical-model", "medical-model.toml: line 37", "flow[1].forms"),
-        ("oncology-records", "oncology-records.toml: line 37", "flow[1].forms"),
+        ("oncology-training", "oncology-training.toml: line 49", "flow[0].forms"),
+        ("medical-model", "medical-model.toml: line 40", "flow[1].forms"),
+        ("oncology-records", "oncology-records.toml: line 40", "flow[1].forms"),
         ("clinic", "clinic.toml: line 39", "chain[0].forms"),
     ]
 

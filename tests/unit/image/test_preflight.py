@@ -113,7 +113,7 @@ def edit(product: Path, old: str, new: str) -> None:
                 serving_text("medical", ["medical"]) + "\n[retention]\nprompts_days = 31\n"
             ),
             VerificationError,
-            "DOMAIN_EXCEEDS_LEVEL: .*medical.toml: line 36: retention.prompts_days",
+            "DOMAIN_EXCEEDS_LEVEL: .*medical.toml: line 39: retention.prompts_days",
         ),
         (
             lambda p: edit(p, "version", 'accelerator = "cuda"\nversion'),
