@@ -9,7 +9,7 @@ BROADEST = {4: 24, 6: 64}
 """Prefix lengths: a wider network is no longer a named host."""
 
 
-def parse_network(text: str) -> Network:
+def as_network(text: str) -> Network:
     """A network, or an address, in its one spelling.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from sealwright_policies.networks import parse_network, require_narrow
+from sealwright_policies.networks import as_network, require_narrow
 from sealwright_policies.tpm_tier import TpmTier
 from sealwright_policies.wire.encoding import Bytes4K, Bytes64K, Document, Identifier, PcrValues, Sha256Hex
 
@@ -40,7 +40,7 @@ MOST_PEERS: Final = 16
 
 
 def _checked_peer(text: str) -> str:
-    network = parse_network(text)
+    network = as_network(text)
     require_narrow(network)
     if text != str(network):
         raise ValueError(f"{text}: write it as {network}")

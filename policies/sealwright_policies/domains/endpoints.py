@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from sealwright_policies.domains.fields import Table, once
 from sealwright_policies.domains.orders import Excess, listed
-from sealwright_policies.networks import Network, parse_network, require_narrow, subnet_of
+from sealwright_policies.networks import Network, as_network, require_narrow, subnet_of
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOST_NAME = re.compile(rf"({_LABEL}\.)*{_LABEL}")
@@ -56,7 +56,7 @@ class Endpoint(Table):
     @property
     def networks(self) -> tuple[Network, ...]:
         """Where it is."""
-        return tuple(parse_network(one) for one in self.addresses or (self.host,))
+        return tuple(as_network(one) for one in self.addresses or (self.host,))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
