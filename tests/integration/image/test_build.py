@@ -184,7 +184,7 @@ def test_every_partition_is_approved_for_every_way_to_boot(image: Path) -> None:
     key = load_p256_public_key(folder.release.manifest.release_key)
     approvals = load_approvals(folder)
     ways = folder.release.manifest.measurements.boot_applications
-    assert len(approvals) == len(PAYLOADS) * len(ways)
+    assert len(approvals) == (len(PAYLOADS) + 1) * len(ways)  # and the domain key
     for approval in approvals:
         verify_release_approval(approval, key)
         assert approval.release_id == folder.release.release_id

@@ -161,7 +161,6 @@ async function train() {
   } catch (error) {
     tell("train-said", failure(error));
   }
-  await list();
 }
 
 // Nothing of what goes wrong here is in the way of the rest of the page.
@@ -178,6 +177,7 @@ find("train").addEventListener("submit", async (event) => {
   sending = true;
   await train();
   sending = false;
+  await list();
 });
 find("adapter-model").addEventListener("change", showKeys);
 for (const id of ["adapter-all", "adapter-chosen"]) find(id).addEventListener("change", showKeys);
