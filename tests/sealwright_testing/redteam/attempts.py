@@ -35,47 +35,60 @@ DISARMED = "disarmed"
 FROM_ROOT = frozenset({
     # lockdown, Yama and the capabilities that process 1 has given up
     "ptrace", "foreign-memory", "process-memory", "physical-memory", "kernel-memory", "code-policy",
+    "hibernation", "memory-image",
     # no core dumps, no kexec, no user name spaces, no module any more
     "core-dump", "kexec", "user-namespace", "module", "vsock",
     # the system calls that the initrd has taken away
     "io-uring", "bpf", "perf", "userfaultfd", "same-file", "foreign-descriptor", "accounting",
+    "swap",
     # IPE: no code but the verified root's
     "own-code", "own-script", "own-library", "memory-program", "writable-code",
     # the packet filter
     "send-datagram", "look-up", "send-echo", "send-raw", "call-host", "call-service",
+    "send-datagram-v6", "look-up-v6", "send-echo-v6", "send-raw-v6", "call-host-v6", "call-service-v6",
     # keys: dm-crypt's reference to the keyring, PCR 15 closed, the TPM's localities
     "state-volume-key", "payload-volume-key", "keyring", "unseal-state-again", "unseal-volumes-again", "reset-pcr-15",
+    "reset-boot-pcr",
     # no driver
     "write-usb",
 })  # fmt: skip
 """Refused to root in no sandbox."""
 
+EXTENDS = frozenset({
+    "extend-pcr", "extend-pcr-4", "extend-pcr-7", "extend-pcr-11", "extend-pcr-12", "extend-pcr-13", "extend-pcr-15",
+})  # fmt: skip
+"""One PCR that nothing hangs on, and those that keys hang on."""
+ENGINES = frozenset({"other-socket", "engine-numbers", "engine-states"})
+"""Who may connect to an engine's socket is told what the engine tells, past the gateway."""
+
 TO_ROOT = frozenset({
     "other-socket", "other-socket-folder", "other-payload", "other-payload-device", "other-processes",
     "data-set", "data-set-device", "results", "other-environments", "other-environment-file", "signal-to-others",
     "agent-socket", "system-bus", "service-manager", "state", "leases", "shares", "tls-key", "network",
-    "packet-socket", "netlink-socket",
+    "network-v6", "send-echo-reply", "send-echo-reply-v6", "packet-socket", "netlink-socket",
     "kernel-log", "disk", "tpm", "firmware-variables", "mount-namespace", "network-namespace", "mount", "bind-over",
     "remount", "writable-places", "root", "core-settings", "capabilities", "link", "interpreter",
     "interpreted-script", "write-state", "write-esp", "write-disk", "write-other-disk", "own-volume-key",
-    "own-key", "extend-pcr", "reset-debug-pcr",
+    "own-key", "engine-numbers", "engine-states", *EXTENDS, "reset-debug-pcr",
 })  # fmt: skip
 """Allowed to root in no sandbox: residuals, and the control of what a sandbox refuses."""
 
 PASSES = {
     Place.ENGINE: frozenset(),
-    Place.GATEWAY: frozenset({"other-socket", "agent-socket", "tls-key", "signal-to-others", "own-key"}),
+    Place.GATEWAY: frozenset({*ENGINES, "agent-socket", "tls-key", "signal-to-others", "own-key"}),
     # Of the network, names and the licence service's port at any address.
     Place.AGENT: frozenset({
-        "other-socket", "agent-socket", "signal-to-others", "state", "leases", "shares", "write-state", "tpm",
-        "extend-pcr", "reset-debug-pcr", "network", "look-up", "call-service", "own-key", "writable-places",
+        *ENGINES, *EXTENDS, "agent-socket", "signal-to-others", "state", "leases", "shares", "write-state", "tpm",
+        "reset-debug-pcr", "network", "network-v6", "look-up", "look-up-v6", "call-service", "call-service-v6",
+        "own-key", "writable-places",
     }),
     Place.AGENT_ROOT: frozenset({
-        "other-socket", "agent-socket", "state", "tpm", "extend-pcr", "reset-debug-pcr", "network", "root", "own-key",
+        *ENGINES, *EXTENDS, "agent-socket", "state", "tpm", "reset-debug-pcr", "network", "network-v6", "root",
+        "own-key",
     }),
     # It closes volumes and starts engines: whoever is it may ask process 1 for more.
     Place.VOLUMES: frozenset({
-        "other-socket", "other-payload", "other-payload-device", "data-set", "data-set-device",
+        *ENGINES, "other-payload", "other-payload-device", "data-set", "data-set-device",
         "other-environment-file", "signal-to-others", "system-bus", "service-manager", "netlink-socket", "disk",
         "firmware-variables", "write-esp", "write-disk", "write-other-disk", "root", "capabilities",
         "own-volume-key", "own-key",
@@ -84,16 +97,17 @@ PASSES = {
     }),
     # Profiles do not judge who connects to a socket; and process 1 believes user 0. Units hide its sockets.
     Place.ROOT_IN_GATEWAY: frozenset({
-        "other-socket", "system-bus", "service-manager", "tls-key", "root", "capabilities", "own-key",
+        *ENGINES, "system-bus", "service-manager", "tls-key", "root", "capabilities", "own-key",
     }),
     Place.ROOT_IN_AGENT: frozenset({
-        "other-socket", "system-bus", "service-manager", "state", "network", "root", "capabilities", "own-key",
+        *ENGINES, "system-bus", "service-manager", "state", "network", "network-v6", "root", "capabilities", "own-key",
     }),
 }  # fmt: skip
 """What each sandbox lets through: what its service needs, and residuals. All else is refused there."""
 
 OTHER_CONTROLS = {
     "reset-pcr-15": (Place.ROOT, "reset-debug-pcr"),
+    "reset-boot-pcr": (Place.ROOT, "reset-debug-pcr"),
     "state-volume-key": (Place.ROOT, "own-volume-key"),
     "payload-volume-key": (Place.ROOT, "own-volume-key"),
     "keyring": (Place.ROOT, "own-key"),

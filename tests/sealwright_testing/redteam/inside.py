@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ KNOCKED = 9998
 """The port that the observer listens on, and no service of the box."""
 SIZE = 1 << 20
 """Of a further disk and of a stick, bytes."""
+PAGE = 4096
+SWAP_SIGNATURE = b"SWAPSPACE2"
 KEYS = ("alt-f2", "ctrl-c", "esc", "ret", "alt-sysrq-c", "alt-sysrq-b")
 """Another terminal, an end, a prompt; a crash and a restart by the kernel's own keys. Debian's kernel obeys the last
 where nobody forbids it."""
@@ -99,7 +102,7 @@ def boot_disarmed(scene: Scene) -> Report:
     folder = scene.directory / "disarmed"
     folder.mkdir()
     image = scene.world.planted.image
-    machine = disarmed(TEST_MACHINE, image, folder)
+    machine = disarmed(with_disk(TEST_MACHINE, folder / "further.raw"), image, folder)
     with scene.world.fresh_box(folder / "machine", secure_boot=False, machine=machine, image=image)[0] as box:
         box.start()
         box.expect("planted end")
@@ -115,16 +118,26 @@ def with_devices(machine: Machine, further: Path, stick: Path) -> Machine:
     Keys go to the board's own keyboard. The box has no driver for one by USB, which would take them, and write the
     first to memory, as tests/vm/redteam/test_dma.py shows.
     """
-    for path in (further, stick):
-        path.write_bytes(bytes(SIZE))
+    stick.write_bytes(bytes(SIZE))
+    devices = ("-device", "qemu-xhci", "-device", "usb-storage,drive=stick")
+    machine = with_disk(machine, further)
     return dataclasses.replace(
-        machine,
-        extra=(
-            *("-drive", f"if=none,id=further,format=raw,file={further}", "-device", "virtio-blk-pci,drive=further"),
-            *("-drive", f"if=none,id=stick,format=raw,file={stick}"),
-            *("-device", "qemu-xhci", "-device", "usb-storage,drive=stick"),
-        ),
+        machine, extra=(*machine.extra, "-drive", f"if=none,id=stick,format=raw,file={stick}", *devices)
     )
+
+
+def with_disk(machine: Machine, further: Path) -> Machine:
+    """The machine with a second disk, made ready to swap to."""
+    further.write_bytes(swap_area(SIZE))
+    drive = ("-drive", f"if=none,id=further,format=raw,file={further}", "-device", "virtio-blk-pci,drive=further")
+    return dataclasses.replace(machine, extra=(*machine.extra, *drive))
+
+
+def swap_area(size: int) -> bytes:
+    """As mkswap(8) makes one (linux/swap.h, union swap_header): version and number of the last page behind 1024 bytes
+    that are anybody's, and a signature at the end of the first page."""
+    head = bytes(1024) + struct.pack("<II", 1, size // PAGE - 1)
+    return (head.ljust(PAGE - len(SWAP_SIGNATURE), b"\0") + SWAP_SIGNATURE).ljust(size, b"\0")
 
 
 def type_keys(box: VirtualBox) -> None:

@@ -13,6 +13,11 @@ class Verdict:
     succeeded: bool
     detail: str
 
+    @property
+    def reason(self) -> str:
+        """Of a refusal: the error's name, as EPERM."""
+        return self.detail.partition(" ")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

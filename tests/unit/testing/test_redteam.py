@@ -20,6 +20,7 @@ from sealwright_testing.redteam.attempts import (
 )
 from sealwright_testing.redteam.controls import ELSEWHERE
 from sealwright_testing.redteam.disarmed import disarmed_words
+from sealwright_testing.redteam.inside import swap_area
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INTRUDER = REPOSITORY / "tests/sealwright_testing/planted/tree/usr/lib/planted/intruder"
@@ -109,6 +110,15 @@ def test_what_succeeds_in_a_place_is_told(place: Place) -> None:
     section = (REPOSITORY / "docs/red-team.md").read_text().split("## What succeeds", 1)[1].split("\n## ", 1)[0]
     (row,) = (line for line in section.splitlines() if line.startswith(f"| `{place}` |"))
     assert set(re.findall(r"`([a-z0-9-]+)`", row)) - {place} == passes_in(place)
+
+
+def test_a_second_disk_is_ready_to_swap_to(tmp_path: Path) -> None:
+    """As file(1) would see it: the signature at the end of the first page, version 1, all pages but the first."""
+    (tmp_path / "disk").write_bytes(swap_area(1 << 20))
+    content = (tmp_path / "disk").read_bytes()
+    assert len(content) == 1 << 20
+    assert content[4086:4096] == b"SWAPSPACE2"
+    assert (content[1024:1028], content[1028:1032]) == (b"\1\0\0\0", b"\xff\0\0\0")
 
 
 def test_the_control_boot_keeps_what_is_no_defence_of_the_kernel() -> None:

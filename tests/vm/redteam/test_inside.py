@@ -29,6 +29,7 @@ from sealwright_testing.redteam.attempts import (
     refused_in,
 )
 from sealwright_testing.redteam.inside import Inside
+from sealwright_testing.redteam.refusals import is_expected
 from sealwright_testing.redteam.report import Report
 from sealwright_testing.sealed_job import CALLS, NO_SOCKET, OTHER_HOST, ROWS
 from sealwright_testing.smbios import INJECTED
@@ -58,6 +59,7 @@ def test_is_refused(inside: Inside, disarmed: Report, case: tuple[Place, str]) -
     place, name = case
     verdict = inside.report.verdicts(place)[name]
     assert not verdict.succeeded, verdict.detail
+    assert is_expected(name, verdict.reason), verdict.detail
     control = control_of(name)
     if control is not None:
         where, same = control
@@ -210,6 +212,21 @@ def test_root_is_shown_no_volume_key(inside: Inside) -> None:
 @pytest.mark.parametrize("place", ["intruder", "gateway", "agent", "agent-root", "volumes"])
 def test_nothing_that_was_written_in_a_place_outlives_it(inside: Inside, place: str) -> None:
     assert inside.report.lines(f"left {place}") == ["none"]
+
+
+def test_memory_is_written_to_no_disk(inside: Inside) -> None:
+    assert inside.report.lines("swap") == ["none"]
+
+
+def test_extended_pcrs_open_nothing(inside: Inside) -> None:
+    """The last that root does to the TPM in its boot. The models go on answering: the engine that was killed, below."""
+    verdicts = inside.report.verdicts("spoilt")
+    assert {name for name, verdict in verdicts.items() if verdict.succeeded} == {
+        "extend-pcr-11",
+        "extend-pcr-12",
+        "extend-pcr-15",
+    }
+    assert verdicts.keys() > BY_THE_BOX
 
 
 def test_nobody_listens_but_as_the_packet_filter_says(inside: Inside) -> None:

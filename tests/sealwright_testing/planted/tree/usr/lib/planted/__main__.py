@@ -7,7 +7,8 @@ AppArmor profile, so the intruder goes into PROFILE once it runs, as code does t
 For each attempt it prints ``probe LABEL NAME denied REASON`` or ``probe LABEL NAME ALLOWED DETAIL``. Only an error of
 the operating system or of the TPM counts as denied; anything else ends the attempt, and its line is missing. Run by
 root outside of any sandbox (LABEL "root") it shows that what it looks for is there and that the attempts are good ones;
-what is refused to that root too succeeds in a boot without the kernel's defences (LABEL "disarmed").
+what is refused to that root too succeeds in a boot without the kernel's defences (LABEL "disarmed"). With LABEL
+"spoilt" it extends PCRs for the rest of the boot, and makes no other attempts than those that hang on them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from intruder import code, kernel, keys, neighbours, network
+from intruder import code, engines, kernel, keys, neighbours, network
 from intruder.calls import places
+
+SPOILT = "spoilt"
 
 
 def attempts(own: str, other: str) -> dict[str, Callable[[], str]]:
@@ -30,6 +33,7 @@ def attempts(own: str, other: str) -> dict[str, Callable[[], str]]:
         **kernel.attempts(own),
         **code.attempts(own),
         **keys.attempts(other),
+        **engines.attempts(other),
     }
 
 
@@ -60,6 +64,10 @@ def main() -> None:
     label, own, other, *profiles = sys.argv[1:]
     for profile in profiles:
         confine(profile)
+    if label == SPOILT:
+        for name, attempt in keys.spoiling(other).items():
+            os.waitpid(try_out(f"probe {label} {name}", attempt), 0)
+        return
     # Some of these wait, and so they do it together.
     waiting = [try_out(f"probe {label} {name}", attempt) for name, attempt in network.attempts().items()]
     for child in waiting:

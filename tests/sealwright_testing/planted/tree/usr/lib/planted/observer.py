@@ -11,6 +11,7 @@ It prints, besides the lines of the intruder,
     confined UNIT PROFILE           the AppArmor profile that a unit's process is in
     interpreter UNIT RESULT STATUS  how an engine's unit ended that was to start an interpreter
     workload NAME LINE              what a workload has written
+    swap PLACE                      where the kernel may write memory to (/proc/swaps, proc(5)); or "none"
     data-set NAME open|closed       whether the kernel has a device of a data set
     image PAYLOAD RESULT            what came of running the program in a payload as root, where mounts forbid nothing
     mounted PAYLOAD OPTIONS         how it is mounted, as in /proc/mounts (proc(5))
@@ -65,6 +66,7 @@ WORKLOAD_S = 60.0
 OTHER_HOST, ECHO_PORT = "10.0.2.101", 7
 """Somewhere that the stranger's domain does not name."""
 CALL_S = 30.0
+USER_NETWORK = f"{'fec0'.ljust(32, '0')} 40 "
 KNOCKED = 9998
 """A port that no service of the box has."""
 UNITS = ("sealwright-agent.service", "sealwright-gateway.service", "sealwright-engine@medical.service")
@@ -249,6 +251,16 @@ def report_mounts() -> None:
     print("runs", *(running or ["none"]), flush=True)
 
 
+def report_swap() -> None:
+    rows = Path("/proc/swaps").read_text().splitlines()[1:]
+    print("swap", *([row.split()[0] for row in rows] or ["none"]), flush=True)
+
+
+def spoil_boot() -> None:
+    """Nothing is asked of the TPM behind this that hangs on PCRs."""
+    subprocess.run([sys.executable, "-I", INTRUDER, "spoilt", "spoilt", OTHER], check=True)
+
+
 def call_other_host() -> None:
     for rule in ("", f"insert rule inet sealwright output ip daddr {OTHER_HOST} tcp dport {ECHO_PORT} accept\n"):
         subprocess.run(["nft", "--file", "-"], input=rule, text=True, check=True)
@@ -365,8 +377,11 @@ def kill_engine(model: str) -> None:
 
 
 def has_route() -> bool:
-    """Destination 0 stands for all (route(8))."""
-    return any(line.split()[1] == "00000000" for line in Path("/proc/net/route").read_text().splitlines()[1:])
+    """By IPv4 to everywhere, where destination 0 stands for all (route(8)); by IPv6 to QEMU's user network, which is
+    fec0::/64 (/proc/net/ipv6_route has the length in hex)."""
+    by_v4 = any(line.split()[1] == "00000000" for line in Path("/proc/net/route").read_text().splitlines()[1:])
+    by_v6 = any(line.startswith(USER_NETWORK) for line in Path("/proc/net/ipv6_route").read_text().splitlines())
+    return by_v4 and by_v6
 
 
 def run_disarmed() -> None:
@@ -392,6 +407,7 @@ def run_armed() -> None:
     for payload in ("counting", "rows"):
         run_image(payload)
     report_mounts()
+    report_swap()
     report_keys()
     report_ports()
     report_devices()
@@ -402,6 +418,7 @@ def run_armed() -> None:
     in_place_of_services()
     for name in INTERPRETERS:
         start_interpreter(name)
+    spoil_boot()
     call_other_host()
     await_knock()
 

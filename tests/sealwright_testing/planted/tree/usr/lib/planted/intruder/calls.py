@@ -14,6 +14,8 @@ HOST = "10.0.2.2"
 """Behind QEMU's user network."""
 NAME_SERVER = "10.0.2.3"
 """QEMU's own."""
+HOST_V6, NAME_SERVER_V6 = "fec0::2", "fec0::3"
+"""The same two by IPv6."""
 
 
 def refused(sentence: str) -> PermissionError:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from intruder.calls import called, content, nothing, places, switched_off, system_call
 
-PTRACE, ACCT, MOUNT, UMOUNT, KEXEC, UNSHARE, PERF = 101, 163, 165, 166, 246, 272, 298
+PTRACE, ACCT, MOUNT, UMOUNT, SWAPON, SWAPOFF = 101, 163, 165, 166, 167, 168
+KEXEC, UNSHARE, PERF = 246, 272, 298
 PROCESS_VM_READV, KCMP, INSERT_MODULE, BPF, USERFAULTFD = 310, 312, 313, 321, 323
 IO_URING, PIDFD_OPEN, PIDFD_GETFD = 425, 434, 438
 COMPRESSED = 4
@@ -73,6 +74,20 @@ def core_dump(own: str) -> str:
     for core in cores:
         core.unlink()
     return nothing([str(core) for core in cores])
+
+
+def swapped() -> str:
+    """Have the kernel write memory to a second disk, which its owner has made ready for that."""
+    result = system_call(SWAPON, b"/dev/vdb", NONE)
+    called(SWAPOFF, b"/dev/vdb")
+    return result
+
+
+def hibernation() -> str:
+    """Say how the machine is to end once its memory is on a disk: who may do that may hibernate it."""
+    way = Path("/sys/power/disk")
+    way.write_text("shutdown")
+    return str(way)
 
 
 def unshared(flags: int) -> str:
@@ -149,6 +164,10 @@ def attempts(own: str) -> dict[str, Callable[[], str]]:
         "physical-memory": lambda: content(Path("/dev/mem")),
         "kernel-memory": lambda: content(Path("/proc/kcore")),
         "core-dump": lambda: core_dump(own),
+        "swap": swapped,
+        "hibernation": hibernation,
+        # Whoever opens it may read an image of all memory (Documentation/power/userland-swsusp.rst).
+        "memory-image": lambda: content(Path("/dev/snapshot")),
         "core-settings": lambda: switched_off(Path("/proc/sys/kernel/core_pattern")),
         "user-namespace": lambda: unshared(NEW_USERS),
         "mount-namespace": lambda: unshared(NEW_MOUNTS),

@@ -9,6 +9,8 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from intruder.calls import called, content, nothing, refused
@@ -28,6 +30,8 @@ EXTEND, RESET, SHA256, PASSWORD = 0x182, 0x13D, 0xB, 0x4000_0009
 SESSIONS = 0x8002
 """TPM_ST_SESSIONS."""
 DEBUG_PCR, UNLOCK_PCR = 16, 15
+BOOT_PCRS = range(16)
+"""What a boot is measured into; none of them may be reset before the next (PC Client Platform TPM Profile, 4.6)."""
 
 
 def volume_key(name: str) -> str:
@@ -173,8 +177,32 @@ def extended(pcr: int) -> str:
     return tpm_command(EXTEND, pcr, struct.pack(">IH", 1, SHA256) + bytes(32))
 
 
+def extended_by_nothing(pcr: int) -> str:
+    """By no digest at all: who may do that may extend. Later attempts find the PCR as it was."""
+    return tpm_command(EXTEND, pcr, struct.pack(">I", 0))
+
+
 def reset(pcr: int) -> str:
     return tpm_command(RESET, pcr, b"")
+
+
+def reset_any_of_the_boot() -> str:
+    """All of them: whoever takes back one measures another boot into it."""
+    done = []
+    for pcr in BOOT_PCRS:
+        with suppress(PermissionError):
+            done.append(reset(pcr))
+    if not done:
+        raise refused("no PCR of the boot")
+    return " ".join(done)
+
+
+def spoiling(other: str) -> dict[str, Callable[[], str]]:
+    """Extend what keys hang on, and ask for them once more: the last attempts of a boot."""
+    return {
+        **{f"extend-pcr-{pcr}": partial(extended, pcr) for pcr in (11, 12, UNLOCK_PCR)},
+        **{name: attempts(other)[name] for name in ("unseal-state-again", "unseal-volumes-again")},
+    }
 
 
 def attempts(other: str) -> dict[str, Callable[[], str]]:
@@ -187,6 +215,13 @@ def attempts(other: str) -> dict[str, Callable[[], str]]:
         "unseal-state-again": state_unsealed_again,
         "unseal-volumes-again": volumes_unsealed_again,
         "extend-pcr": lambda: extended(DEBUG_PCR),
+        "extend-pcr-4": lambda: extended_by_nothing(4),
+        "extend-pcr-7": lambda: extended_by_nothing(7),
+        "extend-pcr-11": lambda: extended_by_nothing(11),
+        "extend-pcr-12": lambda: extended_by_nothing(12),
+        "extend-pcr-13": lambda: extended_by_nothing(13),
+        "extend-pcr-15": lambda: extended_by_nothing(UNLOCK_PCR),
         "reset-debug-pcr": lambda: reset(DEBUG_PCR),
         "reset-pcr-15": lambda: reset(UNLOCK_PCR),
+        "reset-boot-pcr": reset_any_of_the_boot,
     }
