@@ -305,7 +305,8 @@ def test_who_stands_on_a_button_of_the_list_stays_there(page: Page, box: Serving
     delete = texts(page)["chat.kept.delete"]
     page.on("dialog", lambda dialog: dialog.accept())
     page.locator("#kept summary").press("Enter")
-    page.get_by_role("button", name="older: ").press("Enter")
+    with page.expect_response("**/conversations"):
+        page.get_by_role("button", name="older: ").press("Enter")
     expect(page.locator("#log li")).to_have_count(2, timeout=PATIENCE_MS)
     older = page.get_by_role("button", name=f"{delete}: older")
 
@@ -316,7 +317,7 @@ def test_who_stands_on_a_button_of_the_list_stays_there(page: Page, box: Serving
     page.route("**/conversations", stand_there)
     with page.expect_response("**/conversations"):
         ask(page, "brief", "more")
-    page.unroute("**/conversations")
+    page.unroute_all(behavior="wait")
     expect(page.locator("#conversations li").first.get_by_role("button").first).to_have_text("older")
     expect(older).to_be_focused()
     older.press("Enter")
