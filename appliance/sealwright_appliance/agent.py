@@ -197,7 +197,8 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
         activation = Activation(paths, client, store, claim, api_keys, release_id, tpm_lock, handover)
     flows = None
     if renewal is not None:
-        flows = BoxFlows.of(renewal, board, tpm_lock, keeper.calendar.now, volumes.forget)
+        calendar, forget = keeper.calendar.now, volumes.forget
+        flows = BoxFlows.of(renewal, board, tpm_lock, calendar, forget, are_open=boot.domains_open)
     if meter_keeper is not None and flows is not None and renewal is not None:
         meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, paths.flows / "reported.json").report
     outflow = _outflow(paths, board)

@@ -102,7 +102,10 @@ def _kept(file: Path, release: Release, say: Callable[[str], None]) -> StoredDom
         _require_approved(release, stored)
     except (FormatError, VerificationError) as error:
         aside = file.with_name(f"{file.stem}.aside-{os.urandom(4).hex()}{file.suffix}")
-        file.rename(aside)
+        try:
+            file.rename(aside)
+        except OSError as refused:
+            raise OperationError(f"{file} cannot be put aside: {refused.strerror}.") from None
         say(f"domains: {file.name} is not used, and another key is drawn: {error} It is {aside.name} now.")
         return None
     return stored

@@ -226,6 +226,11 @@ class Paths:
         return self.state / "domain-key.json"
 
     @property
+    def closed_domain_files(self) -> Path:
+        """A folder that is never there, for a boot in which the files of domains were not opened."""
+        return self.run / "closed-domains"
+
+    @property
     def domain_files(self) -> Path:
         """Files of domains, a folder for each (policies/spec/domain-flow.md)."""
         return self.state / "domains"

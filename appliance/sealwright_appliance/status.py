@@ -133,6 +133,8 @@ class BootResult(Document):
     lease: LeaseStatus | None = None
     tls_fingerprint: str | None = None
     state_volume_open: bool = False
+    domains_open: bool = False
+    """What domains have on the state volume. If not, whatever lies in its place is nobody's to read."""
     workloads: tuple[WorkloadStatus, ...] = ()
     kept_closed: tuple[KeptClosed, ...] = ()
     engine_room_mib: int = 0

@@ -29,7 +29,7 @@ from sealwright_appliance.console import Console, release_line, state_line
 from sealwright_appliance.customer_wipe import carry_out, is_ordered
 from sealwright_appliance.data_sets import bind_data_sets
 from sealwright_appliance.domain_key import open_domain_key
-from sealwright_appliance.domain_texts import DomainTexts, without
+from sealwright_appliance.domain_texts import DomainTexts, without, without_files
 from sealwright_appliance.engines import open_models, placed, prepare_engines, room_here_mib
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.made_files import keep_made_files
@@ -101,8 +101,10 @@ class Progress:
     state_volume_open: bool = False
     activated: bool = False
     opened: OpenedLease | None = None
+    domains_open: bool = False
+    """What domains have on the state volume."""
     domains_closed: str = ""
-    """Why what domains have on the state volume is closed; empty if it is open, or no payload is."""
+    """Why it is not, though payloads are."""
     payloads: list[PayloadStatus] = field(default_factory=list)
 
 
@@ -119,17 +121,19 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         _close(paths, console)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     plans = load_workloads(paths) if result.state is BoxState.UNLOCKED else NO_WORKLOADS
-    if progress.domains_closed:
-        console.say(f"domains: {progress.domains_closed}")
+    if not progress.domains_open:
+        if progress.domains_closed:
+            console.say(f"domains: {progress.domains_closed}")
         without_place = {plan.domain: progress.domains_closed for plan in plans.workloads.values()}
+        plans = without_files(plans)
     else:
-        texts = _domain_texts(paths, result, console)
+        texts = DomainTexts.load(paths, console.say)
         unsettled = texts.settle_files(paths, console.say)
         plans = without(plans, unsettled)
         without_place = _open_results(paths, result, plans, texts, console)
         without_place |= _show_data_sets(paths, result, plans, unsettled, console)
         keep_made_files(paths, plans, texts.texts, int(now()), console.say)
-        result = result.model_copy(update={"kept_closed": texts.kept_closed(paths)})
+        result = result.model_copy(update={"domains_open": True, "kept_closed": texts.kept_closed(paths)})
     result = _with_engines(paths, _with_results(paths, result, plans, console, without_place), plans)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
@@ -137,25 +141,16 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         prepare_workloads(paths, result.payloads, plans, without_place)
     give_to_agent(paths)
     give_to_document_service(paths)
-    if not progress.domains_closed:
+    if progress.domains_open:
         give_to_adapter_service(paths, [name for name, plan in plans.adapters.items() if plan.trainer is not None])
     _announce(paths, console, result)
     return result
 
 
-def _domain_texts(paths: Paths, result: BootResult, console: Console) -> DomainTexts:
-    """What the release's domains say. In a locked box nothing is judged, and nothing opened."""
-    if result.state is not BoxState.UNLOCKED:
-        return DomainTexts((), {})
-    return DomainTexts.load(paths, console.say)
-
-
 def _open_results(
     paths: Paths, result: BootResult, plans: ReleaseWorkloads, texts: DomainTexts, console: Console
 ) -> dict[str, str]:
-    """Volumes on which workloads write; why one is not there, by domain. In a locked box they stay closed."""
-    if result.state is not BoxState.UNLOCKED:
-        return {}
+    """Volumes on which workloads write; why one is not there, by domain."""
     needed = {plans.workloads[name].domain for name in runnable(result.payloads, plans)}
     return ResultVolumes(paths.results, run, console.say).open(plans.results, texts.texts, needed, texts.known)
 
@@ -164,8 +159,6 @@ def _show_data_sets(
     paths: Paths, result: BootResult, plans: ReleaseWorkloads, unsettled: Collection[str], console: Console
 ) -> dict[str, str]:
     """Data sets that came to the box, where workloads see them; domains whose workloads would run without."""
-    if result.state is not BoxState.UNLOCKED:
-        return {}
     running = [plans.workloads[name] for name in runnable(result.payloads, plans)]
     wanted = {domain for plan in running for domain in plan.files}
     problems = {one: f"A data set of domain {one} could not be closed." for one in wanted & set(unsettled)}
@@ -362,6 +355,7 @@ def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: P
                 srk_name=bytes.fromhex(progress.opened.lease.srk_name), say=console.say,
             )  # fmt: skip
             open_sealed_folders(paths, key, console.say)
+            progress.domains_open = True
         except OperationError as error:
             progress.domains_closed = str(error)
 

@@ -99,6 +99,7 @@ class RunningBox:
             payloads=[],
             tls_fingerprint=self.fingerprint,
             state_volume_open=True,
+            domains_open=state is BoxState.UNLOCKED,
         )
         write_durably(paths.boot_result, document_bytes(boot), mode=0o644)
         keep_signed_files(paths, self.simulated.vendor.release)

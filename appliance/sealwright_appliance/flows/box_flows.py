@@ -127,10 +127,17 @@ class BoxFlows:
         tpm_lock: threading.Lock,
         calendar: Callable[[], int],
         forget_results: Callable[[int], Sequence[str]],
+        *,
+        are_open: bool,
     ) -> BoxFlows:
-        """Wire them for an activated box. ``forget_results``: as the volume service does it."""
+        """Wire them for an activated box.
+
+        Args:
+            forget_results: as the volume service does it.
+            are_open: whether unlocking has opened what domains have here.
+        """
         paths, identity = renewal.paths, renewal.identity
-        own, files = OwnDomains(paths), DomainFiles(paths.domain_files)
+        own, files = OwnDomains(paths), DomainFiles.of_boot(paths, are_open=are_open)
         journal = FlowJournal(paths.flows / "records", identity.device_id, identity.license_id)
         side = OwnSide(renewal, board, tpm_lock, own, calendar)
         certificate = paths.identity / "tls" / CERTIFICATE_FILE

@@ -20,6 +20,7 @@ from pydantic import Field
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.files import KEPT_FREE, free_bytes, read_file, sync_directory, write_durably
 from sealwright_appliance.flows.errors import FlowError
+from sealwright_appliance.paths import Paths
 from sealwright_policies.domains.entrusted import ENTRUSTED_LIMIT, EntrustedText, entrusted_bytes, parse_entrusted
 from sealwright_policies.domains.fields import Name
 from sealwright_policies.errors import FormatError, OperationError
@@ -99,6 +100,11 @@ class DomainFiles:
     root: Path
     _digests: WeakValueDictionary[Path, RunningDigest] = field(default_factory=WeakValueDictionary)
     """Of the files that somebody is writing, by their folders."""
+
+    @classmethod
+    def of_boot(cls, paths: Paths, *, are_open: bool) -> DomainFiles:
+        """As unlocking left them: none, if it did not open them, whatever lies on the volume in their place."""
+        return cls(paths.domain_files if are_open else paths.closed_domain_files)
 
     def all_files(self) -> list[DomainFile]:
         """All files, by domain, kind and name; what cannot be read is passed over."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance import file_encryption, volumes
+from sealwright_appliance.boot import BoxState
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.paths import Paths
@@ -16,7 +17,8 @@ from sealwright_appliance.run import run
 from sealwright_appliance.sealed_folders import folder_key, open_sealed_folders
 from sealwright_policies.errors import OperationError
 from sealwright_policies.flows.documents import FileKind
-from sealwright_testing.laid_files import text_of
+from sealwright_testing.laid_files import lay_in, text_of
+from sealwright_testing.running_box import RunningBox
 from sealwright_testing.state_disk import mounted_state
 
 KEY, OTHER = bytes(range(64)), bytes(range(1, 65))
@@ -161,3 +163,27 @@ def test_a_closed_box_takes_no_file_of_a_domain(paths: Paths, tmp_path: Path) ->
         files.incoming("import-2", file, text_of("oncology"))
     opened(paths)
     assert (paths.domain_files / "oncology/.incoming/import-1/about.json").exists()
+
+
+def test_a_boot_that_has_not_opened_them_lists_and_sends_nothing_that_lies_there(running: RunningBox) -> None:
+    """A locked box does not look whose the folders are; its agent runs, and has a certificate to send files under."""
+    running.serve()
+    paths = running.simulated.paths
+    paths.domain_files.mkdir()
+    files, flow = DomainFiles(paths.domain_files), "0f" * 16
+    laid = lay_in(files, "oncology", "crafted", b"GGUF", kind=FileKind.ADAPTER, flow_id=flow)
+
+    def of_a_boot(state: BoxState) -> DomainFiles:
+        running.start_agent(state)
+        assert running.agent.flows is not None
+        return running.agent.flows.files
+
+    assert of_a_boot(BoxState.UNLOCKED).all_files() == [laid]
+    closed = of_a_boot(BoxState.LOCKED)
+    assert closed.all_files() == []
+    with pytest.raises(FlowError, match="no adapter named crafted"):
+        closed.find("oncology", FileKind.ADAPTER, "crafted")
+    with pytest.raises(OperationError, match="cannot be read"):
+        closed.read_frame(laid, 0)
+    with pytest.raises(FlowError, match="closed"):
+        closed.incoming("import-1", laid, text_of("oncology"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from sealwright_appliance.unlock import PCR_EXTEND
 from sealwright_appliance.volumes import READ_ONLY_VIEW, READ_WRITE
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.domains.entrusted import entrusted_bytes
+from sealwright_policies.errors import OperationError
 from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.mounts import ReleaseMounts
 from sealwright_policies.wire.encoding import document_bytes
@@ -197,6 +199,36 @@ def test_what_no_domain_says_how_to_mount_stays_closed(disk: Disk, monkeypatch: 
     assert states(booted(disk, monkeypatch, PLANS))["records"] == (PayloadState.CLOSED, BoxCode.UNLOCK_FAILED.value)
     assert disk.box.vendor.volume_keys[ROOT_HASHES["records"]] not in disk.keys
     assert names(disk.box.paths.workloads) == []
+
+
+@pytest.mark.redteam
+def test_nothing_is_read_of_folders_that_were_not_opened(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the recovery key lays adapters and data sets there, and keeps the box from putting them aside."""
+    results = {"training": ResultsPlan(mib=4, days=0, adapters=("tuned",))}
+    adapters = {"tuned": AdapterPlan(domain="training", base="medical")}
+    booted(disk, monkeypatch, PLANS.model_copy(update={"results": results, "adapters": adapters}))
+    paths = disk.box.paths
+    files, now = DomainFiles(paths.domain_files), OwnDomains(paths).text("training")
+    weights = made_name("tuned", FileKind.ADAPTER, hashlib.sha256(b"GGUF").hexdigest())
+    lay_in(files, "training", weights, b"GGUF", kind=FileKind.ADAPTER, flow_id="0f" * 16, text=now)
+    result = disk.boot(monkeypatch)
+    assert result.domains_open
+    assert "tuned" in [one.payload_id for one in result.payloads]  # the control
+    (paths.results / "training/tuned.gguf").write_bytes(b"GGUF")
+
+    def refused(*_: object) -> None:
+        raise OperationError("The disk refuses.")
+
+    monkeypatch.setattr(disk, "open_folders", refused)
+    shutil.rmtree(paths.workloads)  # a tmpfs
+    closed = disk.boot(monkeypatch)
+    assert (closed.state, closed.domains_open) == (BoxState.UNLOCKED, False)
+    assert "tuned" not in [one.payload_id for one in closed.payloads]
+    assert [one.sentence for one in closed.workloads] == ["The disk refuses."]
+    assert names(paths.workloads) == []
+    assert not [argv for argv in disk.seen if READ_ONLY_VIEW in argv or str(paths.results / "training") in argv]
+    assert "domains: The disk refuses." in disk.console.read_text()
+    assert names(paths.domain_files / "training/adapter") == [weights]
 
 
 NARROW = text_of("training", "\n[retention]\nresults_days = 1\n")
