@@ -171,6 +171,7 @@ async def scene(
     waiting: int = 4,
     policy: OutflowPolicy = AS_IT_IS,
     keys_known: Sequence[dict[str, Any]] = (),
+    base: str = "medical",
     **status: Any,
 ) -> AsyncIterator[Scene]:
     said = SERVING | status
@@ -192,7 +193,7 @@ async def scene(
     engine = ScriptedEngine()
     box = Box(directory / "agent.sock")
     admission = Admission(active=active, waiting=waiting)
-    outflow = ReleaseOutflow(version=1, models={"medical": policy})
+    outflow = ReleaseOutflow(version=1, models={"medical": policy}, bases={"medical": base})
     room = EngineRoom(1, {"medical": 1}, box)
     engines = {"medical": QueuedEngine(engine, admission, Quota(unlimited), room)}
     own = Adapters(directory / "adapters.sock", {})

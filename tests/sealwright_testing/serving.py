@@ -172,7 +172,8 @@ def serving_box(
         payloads = placed(paths, [*mounted, *adapters], plans, room_mib)
         prepare_engines(paths, open_models(payloads), plans, room_mib)
         policies = dict.fromkeys([*models, *own_adapters.values()], policy) | dict.fromkeys(brief, BRIEF_REPLIES)
-        release = ReleaseOutflow(version=1, models=policies)
+        bases = {member: model for model, member in own_adapters.items()}
+        release = ReleaseOutflow(version=1, models=policies, bases=bases)
         write_durably(paths.outflow, document_bytes(release))
         meter = _meter(paths, payloads)
         outflow = BoxOutflow(paths.outflow_used, release, frozenset(policies))

@@ -45,9 +45,9 @@ def box(hasty_box: ServingBox) -> Iterator[ServingBox]:
     assert "Traceback" not in hasty_box.gateway_log
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def narrow_box() -> Iterator[ServingBox]:
-    """A gateway with few places."""
+    """A gateway with few places, none of which another test's connections still have."""
     with serving_box({}, NARROW) as made:
         yield made
 

@@ -63,8 +63,8 @@ def test_a_key_that_looks_like_copying_is_refused_where_the_policy_says_so(short
         "loops": 9,
     }
 
-    async def run(policy: OutflowPolicy) -> int:
-        async with scene(short_tmp, policy=policy, keys_known=[known]) as s:
+    async def run(policy: OutflowPolicy, base: str = "medical") -> int:
+        async with scene(short_tmp, policy=policy, keys_known=[known | {"model": base}], base=base) as s:
             reply = await s.chat()
             if reply.status_code == 429:
                 assert reply.json()["error"]["code"] == "rate_limit_exceeded"
@@ -73,6 +73,7 @@ def test_a_key_that_looks_like_copying_is_refused_where_the_policy_says_so(short
             return reply.status_code
 
     assert asyncio.run(run(OutflowPolicy())) == 429
+    assert asyncio.run(run(OutflowPolicy(), base="model-of-the-adapter")) == 429  # an adapter is watched as its base
     assert asyncio.run(run(OutflowPolicy(on_extraction=Reaction.ALERT))) == 200
 
 

@@ -161,11 +161,17 @@ def test_a_restart_is_no_rest() -> None:
             for number in range(20 * 60):
                 await scene.admit(watch, alert)
                 question = " ".join(f"{start}x{number}x{at}" for at in range(20))
-                watch.observe(WARD, [("user", question)], scene.now + scene.ahead_s, 600)
+                tally = Meter().tally(*WARD)
+                tally.tokens_seen = 600
+                async with watch.over(WARD, [[("user", question)]], tally):
+                    pass
                 scene.now += 60
             await watch.send()
+            (kept,) = scene.kept.states
+            assert kept.at_s == scene.now + scene.ahead_s - 60
+            assert max(kept.hours) == 60
             scene.ahead_s, scene.now = scene.now + scene.ahead_s + 600, 0.0
-        assert [(one.sign, one.level) for one in scene.kept.states] == [(Sign.HARVEST, 2)]
+        assert (kept.sign, kept.level) == (Sign.HARVEST, 2)
 
     asyncio.run(run())
 
