@@ -7,6 +7,8 @@ TOOLCHAIN := image/toolchain
 PYTHON := .venv/bin/python
 # Subprocesses of tests and of the demo find the project's commands.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Tests start our commands thousands of times: Python keeps what it compiled, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 PACKAGES := policies/sealwright_policies licensing/custody/sealwright_custody image/sealwright_image appliance/sealwright_appliance \
 	appliance/client/sealwright_client licensing/sealwright_licensing ansible/sealwright_ansible
