@@ -75,12 +75,13 @@ lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
 .PHONY: test test-all test-gpu test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
-	test-redteam test-training soak
-# First what is independent, two at a time, compiling meanwhile; the virtual machines then have the cores to themselves.
+	test-redteam test-training soak world
+# First what is independent, two at a time, compiling meanwhile, and the box from which most virtual machines are copied;
+# these then have the cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
 	@$(MAKE) --no-print-directory --jobs=2 step-lint step-docs step-unit step-box-python step-integration \
-		step-postgresql step-models
+		step-postgresql step-models step-world
 	@$(MAKE) --no-print-directory step-vm
 	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration postgresql vm
 test-all: test test-training  ## everything, with five minutes of the soak
@@ -108,6 +109,8 @@ test-leases: python  ## drive leases in random order for MINUTES (10)
 VM := $(PYTEST) --timeout 3600
 test-vm: python tools server trained  ## boot the image and attack it (two boxes at a time)
 	@$(VM) -m "vm and not long" tests/vm
+world: python tools server trained
+	@$(PYTHON) -m sealwright_testing.world
 test-training: python tools server training trained  ## a box in which torch tunes a model on sealed data
 	@$(VM) -m training tests/vm
 test-gpu: python  ## engines on a GPU keep the contract: llama-server for CUDA (needs nvcc), vLLM (needs `vllm` in PATH)
@@ -122,9 +125,10 @@ step-integration: python tools server wheel license-server debian-server lm-eval
 step-postgresql: python
 step-box-python: python tools
 step-models: python tools server training
+step-world: step-models
 step-vm: python tools server trained
 step-%:
-	@$(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models,$*),$*,test-$*)
+	@$(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models world,$*),$*,test-$*)
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
