@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import socket
@@ -188,33 +189,35 @@ def man_in_the_middle(box: FlowBox, folder: Path) -> Iterator[str]:
     inside.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     outside = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     outside.check_hostname, outside.verify_mode = False, ssl.CERT_NONE
-    listener = socket.create_server(("127.0.0.1", 0))
 
-    def pump(source: ssl.SSLSocket, target: ssl.SSLSocket) -> None:
+    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):
-            while part := source.recv(65536):
-                target.sendall(part)
-        with suppress(OSError):
-            target.close()
+            while part := await source.read(65536):
+                target.write(part)
+                await target.drain()
+        target.close()
 
-    def accept() -> None:
-        while True:
-            try:
-                plain, _ = listener.accept()
-                near = inside.wrap_socket(plain, server_side=True)
-                far = outside.wrap_socket(socket.create_connection(("127.0.0.1", box.running.port)))
-            except ssl.SSLError:
-                continue
-            except OSError:
-                return
-            for source, target in ((near, far), (far, near)):
-                threading.Thread(target=pump, args=(source, target), daemon=True).start()
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", box.running.port, ssl=outside)
+        await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
 
-    threading.Thread(target=accept, daemon=True).start()
+    with in_a_thread() as loop:
+        listening = asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=inside)
+        server = asyncio.run_coroutine_threadsafe(listening, loop).result()
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@contextmanager
+def in_a_thread() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop: threads may not use two ends of one TLS connection at a time."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
     try:
-        yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        yield loop
     finally:
-        listener.close()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
 
 
 def test_somebody_in_between_is_found(boxes: Boxes, tmp_path: Path) -> None:
