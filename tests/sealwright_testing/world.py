@@ -25,10 +25,11 @@ from sealwright_testing.flow_texts import CHAINED, PEERS, UNCHAINED
 from sealwright_testing.machine import Machine
 from sealwright_testing.models import ModelStore
 from sealwright_testing.partition_table import SECTOR
+from sealwright_testing.redteam.marked_models import marked
 from sealwright_testing.sealed_job import write_job
 from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tools_root import ToolsRoot, cache_directory
-from sealwright_testing.vendor import IssuedLicense, Vendor, bundled_models
+from sealwright_testing.vendor import IssuedLicense, Model, Vendor, bundled_models
 from sealwright_testing.virtual_box import VirtualBox
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,6 +46,7 @@ INPUTS = (
     "tests/sealwright_testing/world.py",
     "tests/sealwright_testing/sealed_job.py",
     "tests/sealwright_testing/owner_desk.py",
+    "tests/sealwright_testing/redteam/marked_models.py",
     "tests/sealwright_testing/flow_texts.py",
     PLANTED,
 )
@@ -75,6 +77,12 @@ class World:
     def unchained(self) -> Vendor:
         """The same vendor with another release, whose domains have the same names and do not chain data sets."""
         return Vendor(self.directory / "unchained")
+
+    @property
+    def models(self) -> list[Model]:
+        """What is in the images: the bundled models, each with a mark of its own in its metadata."""
+        bundled = bundled_models(ModelStore.load())
+        return [dataclasses.replace(one, path=self.directory / "models" / one.path.name) for one in bundled]
 
     @property
     def secure_boot_keys(self) -> SecureBootKeys:
@@ -194,7 +202,7 @@ def _build(world: World) -> None:
     say("vendor: licence service, keys, product")
     vendor = world.vendor
     vendor.initialise()
-    vendor.write_product(bundled_models(ModelStore.load()), more_domains=CHAINED, peers=[PEERS])
+    vendor.write_product(_marked_models(world), more_domains=CHAINED, peers=[PEERS])
     say("image")
     vendor.build(show=True)
     vendor.start_service()
@@ -213,6 +221,12 @@ def _build(world: World) -> None:
     say("world complete")
 
 
+def _marked_models(world: World) -> list[Model]:
+    """Write the models of all images; they answer as the bundled ones."""
+    world.directory.joinpath("models").mkdir()
+    return [marked(model, world.directory / "models") for model in bundled_models(ModelStore.load())]
+
+
 def _build_others(world: World) -> None:
     _build_planted(world)
     _build_unchained(world)
@@ -224,7 +238,7 @@ def _build_planted(world: World) -> None:
     _share_keys(world.vendor, planted)
     tree = REPOSITORY / PLANTED / "tree"
     planted.write_product(
-        bundled_models(ModelStore.load()),
+        world.models,
         flavour="test",
         extra_tree=tree,
         extra_command_line=[TAKES_CREDENTIALS],
@@ -238,8 +252,7 @@ def _build_unchained(world: World) -> None:
     """A later release of the product with one model only; only a box of the flows' case runs it."""
     unchained = world.unchained
     _share_keys(world.vendor, unchained)
-    models = bundled_models(ModelStore.load())[:1]
-    unchained.write_product(models, version="1.2", more_domains=UNCHAINED, peers=[PEERS])
+    unchained.write_product(world.models[:1], version="1.2", more_domains=UNCHAINED, peers=[PEERS])
     unchained.build()
 
 

@@ -1,14 +1,17 @@
 """A data set goes from the box that has it to the box whose release chains it, and to no other.
 
 Storage and compute node are new boxes of one image; a third box runs another release of the same vendor, whose domains
-have the same names and let no data set pass. Boxes reach each other over a network of their own, through the packet
-filter of the image. None is a copy of the activated box, whose TPM other cases restart: the service would hold its
-metering for rolled back, and not hear of the flow.
+have the same names and let no data set pass. What goes is in clear in the boxes' memory alone: a canary in it is sought
+on the wire between them, on their disks and consoles, and at the licence service. Boxes reach each other over a network
+of their own, through the packet filter of the image. None is a copy of the activated box, whose TPM other cases
+restart: the service would hold its metering for rolled back, and not hear of the flow.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +24,9 @@ import pytest
 from sealwright_testing import customer
 from sealwright_testing.box_network import BoxNetwork
 from sealwright_testing.flow_texts import PEERS
+from sealwright_testing.machine import Machine
+from sealwright_testing.redteam.canaries import forms, found_in
+from sealwright_testing.redteam.controls import control
 from sealwright_testing.scene import Scene
 from sealwright_testing.vendor import CommandError
 from sealwright_testing.virtual_box import VirtualBox
@@ -29,7 +35,8 @@ from sealwright_testing.world import TEST_MACHINE
 pytestmark = [pytest.mark.vm, pytest.mark.redteam, pytest.mark.long]
 
 STORAGE, COMPUTE, THIRD = range(3)
-RECORDS = os.urandom(1 << 20) + b"id,finding\n" * 7
+CANARY = f"canary-{secrets.token_hex(12)}".encode()
+RECORDS = os.urandom(1 << 20) + b"id,finding\n" * 7 + CANARY * 7
 """Two frames."""
 UNLOCKED = "sealwright: state unlocked: "
 """Files of domains wait for no engine."""
@@ -80,7 +87,7 @@ def network() -> Iterator[BoxNetwork]:
 @pytest.fixture
 def nodes(scene: Scene, network: BoxNetwork) -> tuple[Node, Node, Node]:
     """Storage, compute and third box, their volumes open."""
-    machines = [network.machine(TEST_MACHINE, place) for place in (STORAGE, COMPUTE, THIRD)]
+    machines = [tapped(network.machine(TEST_MACHINE, one), scene.directory, one) for one in (STORAGE, COMPUTE, THIRD)]
     unchained = scene.world.unchained.image
     fresh = [
         scene.fresh_box(name=name, machine=machine, image=image).start()
@@ -93,6 +100,12 @@ def nodes(scene: Scene, network: BoxNetwork) -> tuple[Node, Node, Node]:
         node.box.expect(UNLOCKED)
         customer.wait_for_https(node.box)
     return nodes
+
+
+def tapped(machine: Machine, folder: Path, place: int) -> Machine:
+    """What passes its card to other boxes is kept."""
+    dump = f"filter-dump,id=tap,netdev=peers,maxlen=65535,file={folder / f'wire-{place}.pcap'}"
+    return dataclasses.replace(machine, extra=(*machine.extra, "-object", dump))
 
 
 def activated(scene: Scene, network: BoxNetwork, place: int, box: VirtualBox) -> Node:
@@ -114,6 +127,20 @@ def test_a_data_set_goes_to_the_chained_box_and_to_no_other(
     assert compute.files("training") == [(file.name, len(RECORDS))]
     recorded(scene, storage, compute, flow_id)
     third_box_is_refused(storage, compute, third, file)
+    nothing_in_clear(scene, nodes, file)
+
+
+def nothing_in_clear(scene: Scene, nodes: tuple[Node, Node, Node], file: Path) -> None:
+    """Of what the boxes had, and sent each other."""
+    wanted = {"records": forms(CANARY)}
+    control(found_in(file, wanted), "it is in what was brought")
+    for node in nodes:
+        control(node.box.console.text, "its console is heard")
+        node.box.power_off()
+    wires = sorted(scene.directory.glob("wire-*.pcap"))
+    control(sum(one.stat().st_size for one in wires) > 2 * len(RECORDS), "both ends have heard the file pass")
+    places = [*wires, *(one.box.directory for one in nodes), scene.vendor.directory / "license"]
+    assert [str(one) for one in places if found_in(one, wanted)] == []
 
 
 def recorded(scene: Scene, storage: Node, compute: Node, flow_id: str) -> None:

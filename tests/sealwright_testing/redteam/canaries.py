@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
 WINDOW = 48
 """Bytes of a model file that stand for it: too many to be there by chance."""
 DISTINCT = 24
@@ -26,10 +29,18 @@ def forms(canary: bytes) -> frozenset[bytes]:
     return frozenset(found)
 
 
-def weight_windows(model: Path, count: int = 8) -> dict[str, bytes]:
+def key_forms(pem: str) -> frozenset[bytes]:
+    """A private key on P-256: its number, and the lines of its file that are not every key's."""
+    key = load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    number = key.private_numbers().private_value.to_bytes(32)
+    return forms(number).union(*(forms(line.encode()) for line in pem.splitlines()[2:-1]))
+
+
+def weight_windows(model: Path, count: int = 4) -> dict[str, bytes]:
     """Pieces of a model file: of its metadata, which come first, and of tensors, spread over the rest."""
     content = model.read_bytes()
-    places = [4096 * number for number in range(2, 6)] + [len(content) * n // (count + 1) for n in range(1, count + 1)]
+    places = [4096 * number for number in range(2, 4)] + [len(content) * n // (count + 1) for n in range(1, count + 1)]
     windows = {f"{model.name}@{place}": content[place : place + WINDOW] for place in places}
     return {name: window for name, window in windows.items() if len(set(window)) >= DISTINCT}
 

@@ -6,9 +6,15 @@ import base64
 from pathlib import Path
 from urllib.parse import quote
 
+import gguf
+import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from sealwright_testing.redteam.canaries import WINDOW, forms, found_in, weight_windows
+from sealwright_testing.redteam.canaries import WINDOW, forms, found_in, key_forms, weight_windows
+from sealwright_testing.redteam.marked_models import KEY, mark_of, marked
+from sealwright_testing.vendor import Model
 
 CANARY = "canary-5ea1-of-a-patient"
 WRITTEN = {
@@ -39,3 +45,35 @@ def test_windows_of_a_model_are_pieces_of_it_and_no_padding(tmp_path: Path) -> N
     windows = weight_windows(tmp_path / "model.gguf")
     assert windows
     assert all(window in content and len(window) == WINDOW and any(window) for window in windows.values())
+
+
+def test_a_key_is_found_by_its_number_and_by_its_file(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    formats = (Encoding.PEM, PrivateFormat.PKCS8), (Encoding.DER, PrivateFormat.PKCS8)
+    pem, der = (key.private_bytes(*one, NoEncryption()) for one in formats)
+    stranger = ec.generate_private_key(ec.SECP256R1()).private_bytes(*formats[0], NoEncryption())
+    wanted = {"key": key_forms(pem.decode())}
+    for content, found in ((pem, {"key"}), (der, {"key"}), (der.hex().encode(), {"key"}), (stranger, set())):
+        (tmp_path / "file").write_bytes(content)
+        assert found_in(tmp_path, wanted) == found
+
+
+def test_a_marked_model_has_its_mark_and_is_the_same_otherwise(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_name("one")
+    tensors = {"first": np.arange(7, dtype=np.float32), "second": np.arange(9, dtype=np.float32)}
+    for name, tensor in tensors.items():
+        writer.add_tensor(name, tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    (tmp_path / "marked").mkdir()
+    model = Model("medical", "medical", tmp_path / "model.gguf", tmp_path / "license")
+    made = marked(model, tmp_path / "marked")
+    read = gguf.GGUFReader(made.path)
+    assert read.fields[KEY.decode()].contents().strip() == mark_of("medical")
+    assert read.fields["general.name"].contents() == "one"
+    assert {one.name: one.data.tolist() for one in read.tensors} == {
+        name: tensor.tolist() for name, tensor in tensors.items()
+    }
