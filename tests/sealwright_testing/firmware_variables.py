@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,3 +56,11 @@ def enroll_variables(
     if not secure_boot:
         switch: list[str | Path] = ["--inplace", output, "--set-false", "SecureBootEnable"]
         tools.run_inside("virt-fw-vars", *switch, binds=[output.resolve().parent])
+
+
+def variable(store: Path, name: str) -> bytes | None:
+    """What a variable of a machine that is off holds; None if there is none of this name."""
+    command: list[str | Path] = ["virt-fw-vars", "--input", store, "--output-json", "/dev/stdout"]
+    printed = ToolsRoot.find().run_inside(*command, binds=[store.resolve().parent])
+    found = [one["data"] for one in json.loads(printed)["variables"] if one["name"] == name]
+    return bytes.fromhex(found[0]) if found else None

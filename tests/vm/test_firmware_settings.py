@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealwright_testing import customer
+from sealwright_testing.firmware_variables import variable
 from sealwright_testing.scene import Scene
 from sealwright_testing.smbios import INJECTED, injecting
 from sealwright_testing.vendor import command
@@ -15,6 +16,8 @@ from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
 
 pytestmark = [pytest.mark.vm, pytest.mark.redteam]
+OVERWRITE = "MemoryOverwriteRequestControl"
+"""TCG PC Client Platform Reset Attack Mitigation, 4: bit 0 asks for all memory to be overwritten at the next start."""
 
 
 def denial(scene: Scene, box: VirtualBox) -> tuple[str, set[str]]:
@@ -60,3 +63,9 @@ def test_credentials_from_smbios_are_not_taken(scene: Scene) -> None:
     box = scene.activated_box(machine=injecting(TEST_MACHINE)).start()
     box.expect("sealwright: state serving: ", failures=INJECTED)
     assert INJECTED not in box.console.text
+
+
+def test_the_firmware_is_asked_to_overwrite_memory(scene: Scene) -> None:
+    """By the kernel, at each start. OVMF keeps the request; that it is heeded only a machine shows."""
+    assert variable(scene.fresh_box().variables, OVERWRITE) is None
+    assert variable(scene.world.activated.directory / "box/vars.fd", OVERWRITE) == b"\x01"
