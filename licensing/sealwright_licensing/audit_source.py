@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Engine, MetaData, Select, Table, func, select
+from sqlalchemy import Column, Connection, CursorResult, Engine, MetaData, Select, Table, func, inspect, select
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
 from sealwright_licensing.audit import StoredEntry, StoredNote
@@ -60,10 +60,12 @@ class DatabaseSource:
 
     def rows(self, kind: type[Any]) -> Iterator[StoredRow]:
         # With the columns that are there: entries are about those of their schema, which a migration changes.
+        name = TABLES[kind].name
         try:
-            table = Table(TABLES[kind].name, MetaData(), autoload_with=self._connection)
+            columns_there = inspect(self._connection).get_columns(name)
         except NoSuchTableError:
             return
+        table = Table(name, MetaData(), *(Column(one["name"], one["type"]) for one in columns_there))
         for row in self._read(select(table)).mappings():
             columns = dict(row)
             yield StoredRow(row_state(kind, columns), columns)
