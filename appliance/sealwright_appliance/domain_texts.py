@@ -6,14 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from sealwright_appliance.boot import Obstacle
+from sealwright_appliance.domain_opening import obstacle_to_domain, rights_of
 from sealwright_appliance.flows.closed_files import obstacle_to_file, settle_files, wider
 from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_volumes import ResultVolumes
-from sealwright_appliance.status import KeptClosed
+from sealwright_appliance.status import WHOLE, KeptClosed
 from sealwright_policies.domains.entrusted import EntrustedText
 from sealwright_policies.errors import SealwrightError
+from sealwright_policies.wire.lease import Lease
 from sealwright_policies.workloads import ReleaseWorkloads
 
 CURE = (
@@ -28,33 +31,65 @@ class DomainTexts:
     known: Collection[str]
     """Domains of the release."""
     texts: Mapping[str, EntrustedText]
-    """What they say; those whose form and manifest do not agree are left out."""
+    """What they say; those whose form and manifest do not agree are left out, and those that may not be opened here:
+    nothing is opened under a text that is not there."""
+    refused: Mapping[str, Obstacle]
+    """Why those may not."""
 
     @classmethod
-    def load(cls, paths: Paths, say: Callable[[str], None]) -> DomainTexts:
-        """Read them from the root; ``say`` tells what cannot be read."""
-        own = OwnDomains(paths)
+    def load(cls, paths: Paths, lease: Lease, say: Callable[[str], None]) -> DomainTexts:
+        """Read them from the root, and judge whether this box may open them.
+
+        Args:
+            paths: of the box.
+            lease: by which it is open.
+            say: tells what cannot be read.
+        """
+        own, rights = OwnDomains(paths), rights_of(paths, lease, say)
         texts: dict[str, EntrustedText] = {}
+        refused: dict[str, Obstacle] = {}
         for name in own.names():
             try:
-                texts[name] = own.text(name)
+                text = own.text(name)
+                obstacle = obstacle_to_domain(text.domain, own.release.manifest.product_version, rights)
             except SealwrightError as error:
                 say(f"domain {name}: {error}")
-        return cls(own.names(), texts)
+                continue
+            if obstacle is None:
+                texts[name] = text
+            else:
+                refused[name] = obstacle
+        return cls(own.names(), texts, refused)
 
-    def settle_files(self, paths: Paths, say: Callable[[str], None]) -> set[str]:
-        """Close and open files; domains in which one could not be closed."""
-        return settle_files(DomainFiles(paths.domain_files), self.known, self.texts, say)
+    def settle_files(self, paths: Paths, say: Callable[[str], None]) -> dict[str, str]:
+        """Close and open files; domains of which nothing may be shown or served, and why."""
+        unsettled = settle_files(DomainFiles(paths.domain_files), self.known, self.texts, say)
+        sentences = {one: f"A data set of domain {one} could not be closed." for one in unsettled}
+        return sentences | self.refusals
+
+    @property
+    def refusals(self) -> dict[str, str]:
+        """Domains that may not be opened here, and why."""
+        return {name: obstacle.sentence for name, obstacle in self.refused.items()}
 
     def kept_closed(self, paths: Paths) -> tuple[KeptClosed, ...]:
         """What stays closed, by domain and reason."""
-        return (*self._files(DomainFiles(paths.domain_files)), *self._results(ResultVolumes(paths.results)))
+        whole = (
+            KeptClosed(domain=name, what=WHOLE, code=str(obstacle.code), sentence=obstacle.sentence)
+            for name, obstacle in self.refused.items()
+        )
+        return (*whole, *self._files(DomainFiles(paths.domain_files)), *self._results(ResultVolumes(paths.results)))
+
+    @property
+    def _judged(self) -> set[str]:
+        """Domains whose files and results are judged one by one."""
+        return set(self.known).difference(self.refused)
 
     def _files(self, files: DomainFiles) -> Iterator[KeptClosed]:
         why = Counter(
             (one.file.domain, obstacle)
             for one in files.closed()
-            if one.file.domain in self.known
+            if one.file.domain in self._judged
             and (obstacle := obstacle_to_file(files, one, self.texts.get(one.file.domain))) is not None
         )
         for (domain, obstacle), count in sorted(why.items(), key=lambda one: (one[0][0], one[0][1].sentence)):
@@ -62,7 +97,7 @@ class DomainTexts:
             yield KeptClosed(domain=domain, what=what, code=obstacle.code, sentence=f"{obstacle.sentence} {CURE}")
 
     def _results(self, volumes: ResultVolumes) -> Iterator[KeptClosed]:
-        for domain, then in volumes.closed(self.known):
+        for domain, then in volumes.closed(self._judged):
             if (obstacle := wider(then, self.texts.get(domain))) is not None:
                 yield KeptClosed(
                     domain=domain, what="results", code=obstacle.code, sentence=f"{obstacle.sentence} {CURE}"
@@ -70,7 +105,7 @@ class DomainTexts:
 
 
 def without(plans: ReleaseWorkloads, domains: Collection[str]) -> ReleaseWorkloads:
-    """Plans in which domains have no adapters that are served: one of their files could not be closed."""
+    """Plans in which domains have no adapters that are served: they may not be opened, or a file not be closed."""
     kept = {name: plan for name, plan in plans.adapters.items() if plan.domain not in domains}
     return plans.model_copy(update={"adapters": kept})
 

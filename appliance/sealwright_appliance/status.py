@@ -109,12 +109,16 @@ class WorkloadStatus(Document):
     :class:`~sealwright_policies.workloads.Metric`."""
 
 
+WHOLE = "all of it"
+"""All that a domain has on the box, but for its payloads."""
+
+
 class KeptClosed(Document):
-    """What lies on the box and is not opened, since its domain says something else than when it came."""
+    """What lies on the box and is not opened: its domain says something else than when it came, or does not open."""
 
     domain: str
     what: str
-    """Files, or results."""
+    """Files, results, or :data:`WHOLE`, of a domain that this box may not open."""
     code: str
     sentence: str
 

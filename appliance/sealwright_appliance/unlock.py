@@ -16,7 +16,7 @@ seconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from sealwright_appliance import volumes
@@ -75,6 +75,7 @@ from sealwright_policies.errors import FormatError, OperationError, SealwrightEr
 from sealwright_policies.wire.device_id import device_id
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.framing import UNLOCKED_WORD
+from sealwright_policies.wire.lease import Lease
 from sealwright_policies.wire.state_approval import approved_states
 from sealwright_policies.workloads import NO_WORKLOADS, ReleaseWorkloads
 
@@ -101,8 +102,8 @@ class Progress:
     state_volume_open: bool = False
     activated: bool = False
     opened: OpenedLease | None = None
-    domains_open: bool = False
-    """What domains have on the state volume."""
+    domains_open: Lease | None = None
+    """By which lease what domains have on the state volume is."""
     domains_closed: str = ""
     """Why it is not, though payloads are."""
     payloads: list[PayloadStatus] = field(default_factory=list)
@@ -121,17 +122,17 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         _close(paths, console)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     plans = load_workloads(paths) if result.state is BoxState.UNLOCKED else NO_WORKLOADS
-    if not progress.domains_open:
+    if progress.domains_open is None:
         if progress.domains_closed:
             console.say(f"domains: {progress.domains_closed}")
         without_place = {plan.domain: progress.domains_closed for plan in plans.workloads.values()}
         plans = without_files(plans)
     else:
-        texts = DomainTexts.load(paths, console.say)
-        unsettled = texts.settle_files(paths, console.say)
-        plans = without(plans, unsettled)
+        texts = DomainTexts.load(paths, progress.domains_open, console.say)
+        shut = texts.settle_files(paths, console.say)
+        plans = without(plans, shut)
         without_place = _open_results(paths, result, plans, texts, console)
-        without_place |= _show_data_sets(paths, result, plans, unsettled, console)
+        without_place |= _show_data_sets(paths, result, plans, shut, console)
         keep_made_files(paths, plans, texts.texts, int(now()), console.say)
         result = result.model_copy(update={"domains_open": True, "kept_closed": texts.kept_closed(paths)})
     result = _with_engines(paths, _with_results(paths, result, plans, console, without_place), plans)
@@ -141,7 +142,7 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         prepare_workloads(paths, result.payloads, plans, without_place)
     give_to_agent(paths)
     give_to_document_service(paths)
-    if progress.domains_open:
+    if progress.domains_open is not None:
         give_to_adapter_service(paths, [name for name, plan in plans.adapters.items() if plan.trainer is not None])
     _announce(paths, console, result)
     return result
@@ -152,17 +153,22 @@ def _open_results(
 ) -> dict[str, str]:
     """Volumes on which workloads write; why one is not there, by domain."""
     needed = {plans.workloads[name].domain for name in runnable(result.payloads, plans)}
-    return ResultVolumes(paths.results, run, console.say).open(plans.results, texts.texts, needed, texts.known)
+    shut = {name: plan for name, plan in plans.results.items() if name in texts.refused}
+    ResultVolumes(paths.results, run, lambda _: None).open(shut, {}, (), texts.refused)  # set aside; why is told of all
+    plain = {name: plan for name, plan in plans.results.items() if name not in texts.refused}
+    known = set(texts.known).difference(texts.refused)
+    problems = ResultVolumes(paths.results, run, console.say).open(plain, texts.texts, needed, known)
+    return problems | texts.refusals
 
 
 def _show_data_sets(
-    paths: Paths, result: BootResult, plans: ReleaseWorkloads, unsettled: Collection[str], console: Console
+    paths: Paths, result: BootResult, plans: ReleaseWorkloads, shut: Mapping[str, str], console: Console
 ) -> dict[str, str]:
     """Data sets that came to the box, where workloads see them; domains whose workloads would run without."""
     running = [plans.workloads[name] for name in runnable(result.payloads, plans)]
     wanted = {domain for plan in running for domain in plan.files}
-    problems = {one: f"A data set of domain {one} could not be closed." for one in wanted & set(unsettled)}
-    problems |= bind_data_sets(paths, wanted - set(unsettled), run)
+    problems = {one: shut[one] for one in wanted & shut.keys()}
+    problems |= bind_data_sets(paths, wanted - shut.keys(), run)
     for sentence in problems.values():
         console.say(f"data sets: {sentence}")
     return {plan.domain: problems[one] for plan in running for one in plan.files if one in problems}
@@ -355,7 +361,7 @@ def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: P
                 srk_name=bytes.fromhex(progress.opened.lease.srk_name), say=console.say,
             )  # fmt: skip
             open_sealed_folders(paths, key, console.say)
-            progress.domains_open = True
+            progress.domains_open = progress.opened.lease
         except OperationError as error:
             progress.domains_closed = str(error)
 

@@ -28,7 +28,7 @@ from sealwright_appliance.files import write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import keep_signed_files
 from sealwright_appliance.state_volume import FirstBootSecrets
-from sealwright_appliance.status import BootResult, release_status
+from sealwright_appliance.status import BootResult, KeptClosed, release_status
 from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls_identity
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.metering.receipt import Point
@@ -88,7 +88,14 @@ class RunningBox:
         files = [path for path in self.simulated.paths.state.rglob("*") if path.is_file()]
         return "\n".join(path.read_text(errors="replace") for path in files)
 
-    def start_agent(self, state: BoxState, sentence: str = "", *, restart_after_s: float = WAIT_S) -> None:
+    def start_agent(
+        self,
+        state: BoxState,
+        sentence: str = "",
+        *,
+        restart_after_s: float = WAIT_S,
+        kept_closed: tuple[KeptClosed, ...] = (),
+    ) -> None:
         """Start an agent behind an unlock with this result, in the place of one that runs."""
         paths = self.simulated.paths
         boot = BootResult(
@@ -100,6 +107,7 @@ class RunningBox:
             tls_fingerprint=self.fingerprint,
             state_volume_open=True,
             domains_open=state is BoxState.UNLOCKED,
+            kept_closed=kept_closed,
         )
         write_durably(paths.boot_result, document_bytes(boot), mode=0o644)
         keep_signed_files(paths, self.simulated.vendor.release)

@@ -22,10 +22,11 @@ from sealwright_appliance.flows.retention import RemovedFile, Retention
 from sealwright_appliance.flows.sender import FlowOrder, FlowSender
 from sealwright_appliance.renewal import Renewal
 from sealwright_appliance.retention_days import LEAST_DAYS
-from sealwright_appliance.status import KeptClosed, PayloadState
+from sealwright_appliance.status import WHOLE, KeptClosed, PayloadState
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tls import CERTIFICATE_FILE
 from sealwright_appliance.tpm_device import open_tpm
+from sealwright_policies.domains.entrusted import EntrustedText
 from sealwright_policies.domains.fields import Name
 from sealwright_policies.domains.model import Chain, Flow
 from sealwright_policies.errors import FormatError, VerificationError
@@ -49,7 +50,7 @@ class ImportOrder(Document):
 
 
 class ClosedFile(Document):
-    """A file that is not opened, since its domain says something else than when it came."""
+    """A file that is not opened: its domain says something else than when it came, or does not open here."""
 
     file: DomainFile
     code: str
@@ -163,19 +164,23 @@ class BoxFlows:
         for name in self.own.names():
             domain, text = self.own.load(name), self.own.text(name)
             files = [one for one in held if one.domain == name]
-            closed = [
-                ClosedFile(file=one.file, code=obstacle.code, sentence=obstacle.sentence)
-                for one in self.files.closed()
-                if one.file.domain == name and (obstacle := obstacle_to_file(self.files, one, text)) is not None
-            ]
             views.append(
                 DomainView(
                     name=name, level=domain.level.value, flows=domain.flow, chains=domain.chain,
                     kept_days=max(domain.retention.results_days, LEAST_DAYS), files=files,
-                    closed=closed,
+                    closed=self._closed(name, text),
                 )
             )  # fmt: skip
         return DomainsView(domains=views, kept_closed=self.board.status.kept_closed, removed=self.retention.removed())
+
+    def _closed(self, name: str, text: EntrustedText) -> list[ClosedFile]:
+        kept_closed = self.board.status.kept_closed
+        whole = next((one for one in kept_closed if (one.domain, one.what) == (name, WHOLE)), None)
+        return [
+            ClosedFile(file=one.file, code=why.code, sentence=why.sentence)
+            for one in self.files.closed()
+            if one.file.domain == name and (why := whole or obstacle_to_file(self.files, one, text)) is not None
+        ]
 
     def flows(self) -> FlowsView:
         """What is expected, under way and over."""
@@ -208,9 +213,11 @@ class BoxFlows:
         """Let the customer put a file in; its id and the frame that comes next.
 
         Raises:
-            FlowError: there is no such domain, no room, or a file of that name; the domain lets nobody put it in.
+            FlowError: there is no such domain, no room, or a file of that name; the domain lets nobody put it in, or
+                the box may not open it.
             OperationError: the disk refuses.
         """
+        self.receiver.side.require_open(order.domain)
         let_in = self.own.load(order.domain).run.imports
         if order.kind is FileKind.ADAPTER:
             raise FlowError(403, "DOMAIN_FORBIDS", "An adapter is made in a box: an engine reads it, whatever it says.")

@@ -11,6 +11,7 @@ from sealwright_appliance.customer_evidence import box_evidence
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.own_domains import OwnDomains, forms_of
 from sealwright_appliance.renewal import Renewal
+from sealwright_appliance.status import WHOLE
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.tpm_evidence import certify_storage_key, quote_state
 from sealwright_appliance.tpm_keys import attestation_key
@@ -62,6 +63,16 @@ class OwnSide:
     def service_time(self) -> int:
         """When the newest lease was issued, seconds since the epoch; 0 without one."""
         return max((lease.issued_at for lease in self.renewal.store.load_leases()), default=0)
+
+    def require_open(self, *names: str) -> None:
+        """Demand of domains that this start has not refused them whole.
+
+        Raises:
+            FlowError: it has.
+        """
+        for one in self.board.status.kept_closed:
+            if one.what == WHOLE and one.domain in names:
+                raise FlowError(403, one.code, one.sentence)
 
     def show(self, nonce: bytes, payload: bytes, pair: DomainPair) -> FlowParty:
         """Evidence under the other side's nonce.

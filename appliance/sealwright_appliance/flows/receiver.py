@@ -118,9 +118,11 @@ class FlowReceiver:
         """Let a sender come for the next day.
 
         Raises:
-            FlowError: the release does not let anything flow that way, or too much is expected.
+            FlowError: the release does not let anything flow that way, the box may not open one of the two, or too much
+                is expected.
             OperationError: the disk refuses.
         """
+        self.side.require_open(wanted.source, wanted.target)
         pair = self.side.domains.pair(wanted.source, wanted.target)
         if not any(one.source == wanted.source for one in pair.target.chain):
             raise FlowError(
@@ -159,10 +161,11 @@ class FlowReceiver:
         """Show the sender, whose address was admitted, what it would send to.
 
         Raises:
-            FlowError: nobody expects it.
+            FlowError: nobody expects it, or the box may not open what it would go to.
             OperationError: from the TPM or the disk.
         """
         self._require_expected(hello)
+        self.side.require_open(hello.source, hello.target)
         pair = self.side.domains.pair(hello.source, hello.target)
         nonce = os.urandom(NONCE_SIZE)
         party = self.side.show(hello.nonce, receiver_payload(self.side.fingerprint, nonce, hello), pair)

@@ -92,9 +92,10 @@ class FlowSender:
         """Begin a flow, or go on with it.
 
         Raises:
-            FlowError: the file, a domain, or their chain is not there.
+            FlowError: the file, a domain, or their chain is not there, or the box may not open one.
             OperationError: the disk refuses.
         """
+        self.side.require_open(order.source, order.target)
         file = self.files.find(order.source, order.kind, order.name)
         pair = self.side.domains.pair(order.source, order.target)
         with refusing():

@@ -21,6 +21,7 @@ from sealwright_appliance.flows.box_flows import ImportOrder
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.receiver import Expectation, Expected
 from sealwright_appliance.serve.peer_link import client_context
+from sealwright_appliance.status import WHOLE, KeptClosed
 from sealwright_appliance.tls import CERTIFICATE_FILE, KEY_FILE, make_tls_identity
 from sealwright_policies.flows.content import FRAME_SIZE
 from sealwright_policies.flows.documents import FileKind, FlowStatement, FlowWelcome
@@ -102,6 +103,45 @@ def test_a_line_that_is_cut_is_gone_on_with(boxes: Boxes, tmp_path: Path) -> Non
     assert boxes.compute.content("training", "cut.csv") == CONTENT[::-1]
     assert len(wire.passed) - first < len(CONTENT)
     assert "cut.csv" not in [one["order"]["name"] for one in boxes.storage.said("flows")["sending"]]
+
+
+def test_nothing_goes_into_or_out_of_a_domain_that_a_box_may_not_open(boxes: Boxes, tmp_path: Path) -> None:
+    """What was expected before is not taken, and files are told of as closed."""
+    path = put_in(boxes.storage, tmp_path, "unopened.csv", b"one row\n")
+    boxes.expect()
+    received = ("training", "--from", "records", "--device", boxes.storage.device_id)
+    with refusing(boxes.compute, "training") as why:
+        for refused in (boxes.compute.domain("receive", *received), boxes.send("unopened.csv")):
+            assert (refused.returncode, "NOT_ENTITLED" in refused.stderr) == (10, True), refused.stderr
+    files = boxes.storage.flows.files
+    (held,) = [one for one in files.placed() if one.file.name == "unopened.csv"]
+    files.close(held)
+    with refusing(boxes.storage, "records") as why:
+        for refused in (
+            boxes.storage.domain("import", "records", path, "--kind", "results"),
+            boxes.send("unopened.csv"),
+        ):
+            assert (refused.returncode, "NOT_ENTITLED" in refused.stderr) == (10, True), refused.stderr
+        listed = {one["name"]: one["closed"] for one in boxes.storage.said("list")["domains"]}
+        assert [(one["file"]["name"], one["code"], one["sentence"]) for one in listed["records"]] == [
+            ("unopened.csv", "NOT_ENTITLED", why)
+        ]
+    (held,) = files.closed()
+    files.open(held)
+    assert boxes.compute.content("training", "unopened.csv") is None
+    assert boxes.send("unopened.csv").returncode == 0
+
+
+@contextmanager
+def refusing(box: FlowBox, domain: str) -> Iterator[str]:
+    """A box that may not open a domain, as its start has found; the sentence that says why."""
+    why = f"{domain} demands of the licence: training."
+    whole = KeptClosed(domain=domain, what=WHOLE, code="NOT_ENTITLED", sentence=why)
+    box.running.start_agent(BoxState.UNLOCKED, "The payloads are open.", kept_closed=(whole,))
+    try:
+        yield why
+    finally:
+        box.running.start_agent(BoxState.UNLOCKED, "The payloads are open.")
 
 
 def test_a_file_is_never_overwritten(boxes: Boxes, tmp_path: Path) -> None:
