@@ -26,6 +26,7 @@ from sealwright_appliance.files import (
     write_durably,
 )
 from sealwright_appliance.flows.closed_files import wider
+from sealwright_appliance.result_superblock import is_marked, is_of, mark_of, put_label
 from sealwright_appliance.run import run
 from sealwright_policies.domains.entrusted import (
     ENTRUSTED_LIMIT,
@@ -74,7 +75,7 @@ class ResultVolumes:
         Args:
             plans: of the domains that have a volume.
             texts: what the domains say now, as far as it can be read. What was written under a text that this is not
-                within is set aside.
+                within is set aside, and so is a volume of another domain.
             needed: domains whose workloads run in this boot.
             known: all domains of the release. One that declares no results keeps none; those of other releases stay.
         """
@@ -110,7 +111,11 @@ class ResultVolumes:
         Args:
             known: domains of the release.
         """
-        return [(domain, kept_text(text)) for domain, _, text in aside(self.folder) if domain in known]
+        return [
+            (domain, _text_aside(domain, volume, text))
+            for domain, volume, text in aside(self.folder)
+            if domain in known
+        ]
 
     def _file(self, domain: str) -> Path:
         return self.folder / f"{domain}.ext4"
@@ -126,14 +131,13 @@ class ResultVolumes:
         file, text, closed = self._file(domain), self._text(domain), self.folder / CLOSED
         self._require_own(file, text, closed)
         fitting = self._fitting(domain, now)
-        then = kept_text(text)
+        if file.exists() and not is_of(domain, file):
+            self.say(f"results {domain}: what lay in their place is no volume of this domain. It is set aside.")
+            self._set_aside(domain, None)
+        then = own_text(domain, file, text, now) if file.exists() else None
         has_own = then != now and any(kept_text(one) == now for _, one in fitting)
         if file.exists() and (has_own or wider(then, now) is not None):
-            name = f"{domain}.{os.urandom(8).hex()}"
-            closed.mkdir(mode=0o700, exist_ok=True)
-            if (content := read_file(text, ENTRUSTED_LIMIT)) is not None:
-                write_durably(closed / f"{name}{TEXT}", content)
-            self._rename(file, closed / f"{name}.ext4")
+            self._set_aside(domain, _content(text))
         if now is None:
             raise OperationError(f"What this release says of domain {domain} cannot be read.")
         if file.exists():
@@ -144,10 +148,17 @@ class ResultVolumes:
             self._rename(held, file)
             remove_durably(its_text)
 
+    def _set_aside(self, domain: str, text: bytes | None) -> None:
+        closed, name = self.folder / CLOSED, f"{domain}.{os.urandom(8).hex()}"
+        closed.mkdir(mode=0o700, exist_ok=True)
+        if text is not None:
+            write_durably(closed / f"{name}{TEXT}", text)
+        self._rename(self._file(domain), closed / f"{name}.ext4")
+
     def _fitting(self, domain: str, now: EntrustedText | None) -> list[tuple[Path, Path]]:
         """Volumes that were set aside and that this text may have, with their texts; its own first."""
         found = [(held, text) for name, held, text in aside(self.folder) if name == domain]
-        fitting = [(held, text) for held, text in found if wider(kept_text(text), now) is None]
+        fitting = [(held, text) for held, text in found if wider(_text_aside(domain, held, text), now) is None]
         return sorted(fitting, key=lambda one: kept_text(one[1]) != now)
 
     def _tidy(self) -> None:
@@ -163,18 +174,20 @@ class ResultVolumes:
             sync_directory(folder)
 
     def _open(self, domain: str, size: int, text: EntrustedText, *, make: bool) -> None:
-        file, place = self._file(domain), self.folder / domain
+        file, place, content = self._file(domain), self.folder / domain, entrusted_bytes(text)
         if not file.exists():
             if not make:
                 return
-            new = self._made(domain, size)
-            write_durably(self._text(domain), entrusted_bytes(text))
+            new = self._made(domain, size, content)
+            write_durably(self._text(domain), content)
             self._put(domain, new)
-        else:
-            if kept_text(self._text(domain)) != text:  # from now on it holds what was written under this, too
-                write_durably(self._text(domain), entrusted_bytes(text))
-            if file.stat().st_size != size:
-                self._resize(domain, size)
+        elif file.stat().st_size != size:
+            self._resize(domain, size, content)
+        if not is_marked(file, domain, content):  # from now on it holds what was written under this, too
+            with self._mounted(file, place):  # behind it the label stands in the superblock, and not in a journal
+                put_label(place, mark_of(domain, content))
+        if _content(self._text(domain)) != content:
+            write_durably(self._text(domain), content)
         self._mount(file, place)
         place.chmod(ANYBODY)
 
@@ -184,8 +197,8 @@ class ResultVolumes:
             if path.is_symlink() or (path.exists() and path.stat().st_uid != os.getuid()):
                 raise OperationError(f"{path} is not root's: it is left alone.", cure="Install the box anew.")
 
-    def _made(self, domain: str, size: int) -> Path:
-        """An empty volume beside, on the disk."""
+    def _made(self, domain: str, size: int, text: bytes) -> Path:
+        """An empty volume beside, on the disk; marked as open under a text."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         new = self.folder / f".{domain}.new"
         new.unlink(missing_ok=True)  # a power cut has left it
@@ -198,7 +211,8 @@ class ResultVolumes:
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, size)
-            self.execute(volumes.make_results(new, size))
+            mark = mark_of(domain, text)
+            self.execute(volumes.make_results(new, size, mark.uuid, mark.label))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -209,14 +223,14 @@ class ResultVolumes:
         new.rename(self._file(domain))
         sync_directory(self.folder)
 
-    def _resize(self, domain: str, size: int) -> None:
+    def _resize(self, domain: str, size: int, text: bytes) -> None:
         """Take what is there into a volume of the size that this release says, all of it or, without room, nothing."""
         file, place = self._file(domain), self.folder / domain
         before = file.stat().st_size
         try:
             if min(before, size) > COPIED_MOST:
                 raise NoRoomError(f"More than {COPIED_MOST // MIB} MiB are not copied while the box starts.")
-            new = self._made(domain, size)
+            new = self._made(domain, size, text)
         except NoRoomError as error:
             if before > size:
                 raise
@@ -227,7 +241,7 @@ class ResultVolumes:
                 _copy(place, self.folder / f".{domain}")
         except (shutil.Error, RecursionError):
             self.say(f"results {domain}: they had no room in {size // MIB} MiB and are gone.")
-            new = self._made(domain, size)
+            new = self._made(domain, size, text)
         self._put(domain, new)
 
     def _mount(self, file: Path, place: Path) -> None:
@@ -253,12 +267,46 @@ def aside(folder: Path) -> list[tuple[str, Path, Path]]:
     return sorted(found, key=lambda one: -one[1].lstat().st_mtime_ns)
 
 
+def own_text(domain: str, volume: Path, kept: Path, now: EntrustedText | None) -> EntrustedText | None:
+    """The text under which a domain's volume was last open; None if the volume does not say so itself.
+
+    Args:
+        domain: the domain.
+        volume: the volume.
+        kept: where its text was kept.
+        now: the text of this release: a power cut may have come before it was kept.
+
+    Raises:
+        OperationError: the disk refuses.
+    """
+    if now is not None and is_marked(volume, domain, entrusted_bytes(now)):
+        return now
+    content = _content(kept)
+    return kept_text(kept) if content is not None and is_marked(volume, domain, content) else None
+
+
 def kept_text(path: Path) -> EntrustedText | None:
-    """None if there is none, or none that this release can read."""
+    """None if there is none, or none that can be read, by this release or at all."""
+    content = _content(path)
     try:
-        content = read_file(path, ENTRUSTED_LIMIT)
         return None if content is None else parse_entrusted(content)
     except FormatError:
+        return None
+
+
+def _content(text: Path) -> bytes | None:
+    """One that nobody can read is as good as none."""
+    try:
+        return read_file(text, ENTRUSTED_LIMIT)
+    except OperationError:
+        return None
+
+
+def _text_aside(domain: str, volume: Path, text: Path) -> EntrustedText | None:
+    """Of a volume that was set aside; none of one that cannot be read."""
+    try:
+        return own_text(domain, volume, text, None)
+    except OperationError:
         return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from uuid import UUID
 
 from sealwright_appliance.paths import MAPPER
 from sealwright_policies.appraisal.reference_values import Payload, Verity
@@ -141,10 +142,11 @@ RESULT_FILES_PER_MIB, RESULT_FILES_MOST = 64, 65_536
 """Files and folders on a volume of results; each of them is looked at when what is over is removed."""
 
 
-def make_results(file: Path, size: int) -> Argv:
+def make_results(file: Path, size: int, uuid: UUID, label: str) -> Argv:
     """Make the file system that a domain's workloads write on; ``size`` is in bytes."""
     files = min(size // 2**20 * RESULT_FILES_PER_MIB, RESULT_FILES_MOST)
-    return ["mkfs.ext4", "-q", "-F", "-N", str(files), "-E", "nodiscard", str(file)]
+    marks = ("-U", str(uuid), "-L", label)
+    return ["mkfs.ext4", "-q", "-F", "-N", str(files), *marks, "-E", "nodiscard", str(file)]
 
 
 # The state volume (LUKS2): made by the box at its first boot.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -83,18 +84,52 @@ def test_what_was_written_under_a_narrower_text_is_not_for_the_wider_one_before_
     assert (there(paths), aside(paths)) == ([], [SILENT])
 
 
-def test_a_volume_from_before_texts_were_kept_or_with_one_nobody_can_read_is_set_aside(paths: Paths) -> None:
-    for content in (None, b"{}"):
-        started(paths, SILENT)
-        wrote(paths, "older")
-        text = paths.results / "training.text.json"
+@pytest.mark.parametrize("content", [None, b"{}", bytes(200_000)])
+def test_without_a_text_that_can_be_read_a_volume_opens_for_its_own_alone(paths: Paths, content: bytes | None) -> None:
+    """It says itself which one that is; a power cut may have come before the text was kept."""
+    started(paths, SILENT)
+    wrote(paths, "older")
+    text = paths.results / "training.text.json"
+    for after, left in ((SILENT, ["older"]), (ENGINE, [])):
         if content is None:
             text.unlink()
         else:
             text.write_bytes(content)
-        assert started(paths, SILENT) == {}
-        assert there(paths) == []
-    assert aside(paths) == [None, None]
+        assert started(paths, after) == {}
+        assert there(paths) == left
+    assert aside(paths) == [None]
+
+
+def test_a_volume_that_was_made_before_they_were_marked_is_set_aside(paths: Paths) -> None:
+    started(paths, SILENT)
+    wrote(paths, "older")
+    run(["umount", str(paths.results / "training")])
+    subprocess.run(["tune2fs", "-U", "random", str(paths.results / "training.ext4")], check=True, capture_output=True)
+    assert started(paths, SILENT) == {}
+    assert (there(paths), aside(paths)) == ([], [None])
+
+
+def test_a_text_that_is_not_the_volumes_own_opens_nothing(paths: Paths) -> None:
+    """Names are exchanged by who has the disk: of a text from before, or of the volumes of one domain."""
+    started(paths, ENGINE)
+    wider = (paths.results / "training.text.json").read_bytes()
+    started(paths, SILENT)
+    wrote(paths, "under-silent")
+    (paths.results / "training.text.json").write_bytes(wider)
+    assert started(paths, ENGINE) == {}
+    assert (there(paths), aside(paths)) == ([], [None])
+    wrote(paths, "under-engine")
+    run(["umount", str(paths.results / "training")])
+    (held,) = (paths.results / ".closed").glob("*.ext4")
+    (paths.results / "training.ext4").rename(paths.results / "kept")
+    held.rename(paths.results / "training.ext4")
+    assert started(paths, ENGINE) == {}
+    assert (there(paths), aside(paths)) == ([], [None])
+    run(["umount", str(paths.results / "training")])
+    (held,) = (paths.results / ".closed").glob("*.ext4")
+    held.rename(paths.results / "training.ext4")
+    assert started(paths, SILENT) == {}
+    assert there(paths) == ["under-silent"]
 
 
 def test_where_the_release_does_not_say_what_its_domain_is_nothing_is_mounted(paths: Paths) -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from uuid import UUID, uuid5
 
 import pytest
 
 from sealwright_appliance import result_volumes
-from sealwright_appliance.files import KEPT_FREE, free_bytes, write_durably
+from sealwright_appliance.files import KEPT_FREE, free_bytes, overwrite, write_durably
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import SINCE
 from sealwright_appliance.result_volumes import MIB, ResultVolumes
 from sealwright_appliance.run import ToolError, run
+from sealwright_policies.domains.entrusted import entrusted_bytes
 from sealwright_policies.workloads import ResultsPlan
 from sealwright_testing.laid_files import text_of
 from sealwright_testing.state_disk import FILL, STRANGER, as_workload, mounted_state
@@ -257,10 +261,57 @@ def test_no_file_system_is_mounted_that_somebody_but_root_may_have_written(paths
     assert not (kept / "training").is_mount()
 
 
-def test_what_is_no_file_system_is_not_mounted_and_stays(paths: Paths) -> None:
+def test_a_volume_in_the_place_of_another_domains_is_set_aside_and_nothing_of_it_shown(paths: Paths) -> None:
+    """Its names are exchanged by who has the disk, its text with it or not."""
+    plans = {"clinic": plan(4), "training": plan(4)}
+    opened(paths, plans)
+    as_workload(paths.results / "training", 'open("patients", "wb").write(b"patient 17")')
+    restarted(paths)
+    (paths.results / "training.ext4").rename(paths.results / "clinic.ext4")
+    problems, lines = said(paths, plans)
+    assert problems == {}
+    assert lines == ["results clinic: what lay in their place is no volume of this domain. It is set aside."]
+    for domain in plans:
+        assert (paths.results / domain).is_mount()
+        assert not (paths.results / domain / "patients").exists()
+    assert ResultVolumes(paths.results).closed(["clinic"]) == [("clinic", None)]
+    (held,) = (paths.results / ".closed").glob("clinic.*.ext4")
+    write_durably(held.with_name(f"{held.stem}.text.json"), entrusted_bytes(text_of("clinic")))
+    restarted(paths)
+    (paths.results / "clinic.ext4").unlink()
+    assert said(paths, plans) == ({}, [])
+    assert not (paths.results / "clinic/patients").exists()
+    held.rename(paths.results / "training.ext4")
+    restarted(paths)
+    assert said(paths, plans) == ({}, [])
+    assert (paths.results / "training/patients").read_bytes() == b"patient 17"
+
+
+def test_what_stands_in_a_superblock_is_of_the_domain_and_its_text(paths: Paths) -> None:
+    """As the specification says it; programs of others read the same."""
+    opened(paths, {"training": plan(4)})
+    digest = hashlib.sha256((paths.results / "training.text.json").read_bytes()).digest()
+    told = run(["blkid", "--probe", "-o", "export", str(paths.results / "training.ext4")]).splitlines()
+    assert f"UUID={uuid5(UUID('73b068ed-b894-455e-9a2a-b0342dd1fdfb'), 'training')}" in told
+    assert f"LABEL={base64.urlsafe_b64encode(digest[:12]).decode()}" in told
+
+
+def test_what_is_no_file_system_is_set_aside_and_not_mounted(paths: Paths) -> None:
     opened(paths, {"training": plan(4)})
     restarted(paths)
     (paths.results / "training.ext4").write_bytes(bytes(4 * MIB))
+    problems, lines = said(paths, {"training": plan(4)})
+    assert (problems, len(lines)) == ({}, 1)
+    assert (paths.results / "training").is_mount()
+    (held,) = (paths.results / ".closed").glob("*.ext4")
+    assert held.stat().st_size == 4 * MIB
+
+
+def test_a_file_system_that_cannot_be_mounted_stays_and_is_told(paths: Paths) -> None:
+    opened(paths, {"training": plan(4)})
+    restarted(paths)
+    file = paths.results / "training.ext4"
+    overwrite(file, 1024 + 0x38, bytes(2))
     problems = opened(paths, {"training": plan(4)})
     assert problems["training"].startswith("mount failed")
     assert (paths.results / "training.ext4").stat().st_size == 4 * MIB
