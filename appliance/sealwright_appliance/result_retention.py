@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from sealwright_appliance.files import remove_durably
@@ -32,16 +31,15 @@ def forget_results(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> 
         now: of the calendar, seconds.
 
     Raises:
-        OperationError: a disk refuses; the next look goes on.
+        OperationError: a disk refuses something; all else was looked at, and the next look tries it again.
     """
+    failures: list[str] = []
     for domain, plan in plans.items():
         place = folder / domain
-        if not os.path.ismount(place):
-            continue
-        try:
-            _forget(place, plan.days, now)
-        except OSError as error:
-            raise OperationError(f"Results of domain {domain} cannot be removed: {error.strerror}.") from None
+        if os.path.ismount(place) and (failed := _forget(place, plan.days, now)):
+            failures.append(f"Results of domain {domain} cannot be removed: {failed[0].strerror}.")
+    if failures:
+        raise OperationError(failures[0])
 
 
 def forget_closed(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> None:
@@ -53,15 +51,21 @@ def forget_closed(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> N
         now: of the calendar, seconds.
 
     Raises:
-        OperationError: a disk refuses; the next look goes on.
+        OperationError: a disk refuses something; all else was looked at, and the next look tries it again.
     """
+    failures: list[OperationError] = []
     for domain, volume, text in aside(folder):
         then = kept_text(text)
         days = [] if then is None else [then.domain.retention.results_days]
         days += [plans[domain].days] if domain in plans else []
-        if days and is_over(volume, min(days), now):
-            remove_durably(volume)
-            remove_durably(text)
+        try:
+            if days and is_over(volume, min(days), now):
+                remove_durably(volume)
+                remove_durably(text)
+        except OperationError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 def is_over(path: Path, days: int, now: int) -> bool:
@@ -96,17 +100,18 @@ def put_date(copy: Path, at: int | None) -> None:
         os.setxattr(copy, SINCE, f"{at} {copy.lstat().st_mtime_ns}".encode("ascii"))
 
 
-def _forget(place: Path, days: int, now: int) -> None:
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise error
-
-    for folder, folders, names in os.walk(place, topdown=False, onerror=refuse):
+def _forget(place: Path, days: int, now: int) -> list[OSError]:
+    """What the disk has refused; all else is done."""
+    refused: list[OSError] = []
+    for folder, folders, names in os.walk(place, topdown=False, onerror=refused.append):
         here = Path(folder)
         for path in (*(here / name for name in names), *(here / name for name in folders)):
-            with suppress(FileNotFoundError):
+            try:
                 if is_over(path, days, now):
                     _remove(path)
+            except OSError as error:
+                refused.append(error)
+    return [one for one in refused if not isinstance(one, FileNotFoundError)]  # a workload has removed it meanwhile
 
 
 def _remove(path: Path) -> None:

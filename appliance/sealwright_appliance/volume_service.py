@@ -214,11 +214,11 @@ class VolumeService:
                 files[name].unlink()
                 closed.append(name)
             failures += failed
-        try:
-            forget_results(self.paths.results, plans.results, now)
-            forget_closed(self.paths.results, plans.results, now)
-        except OperationError as error:
-            failures.append(str(error))
+        for forget in (forget_results, forget_closed):
+            try:
+                forget(self.paths.results, plans.results, now)
+            except OperationError as error:
+                failures.append(str(error))
         if failures and not closed:  # what is closed is told once; what failed is tried, and told, at the next look
             raise OperationError(failures[0])
         return tuple(closed)

@@ -16,6 +16,7 @@ from sealwright_appliance.result_retention import forget_closed
 from sealwright_appliance.result_volumes import MIB, ResultVolumes
 from sealwright_appliance.run import run
 from sealwright_policies.domains.entrusted import EntrustedText
+from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_policies.workloads import ResultsPlan
 from sealwright_testing.laid_files import text_of
@@ -23,6 +24,7 @@ from sealwright_testing.state_disk import STRANGER, as_workload, mounted_state
 
 SILENT, ENGINE = text_of("training"), text_of("training", "\n[run]\nengine = true\n")
 BRIEF = text_of("training", "\n[run]\nengine = true\n\n[retention]\nresults_days = 2\n")
+WIDEST = text_of("training", "\n[run]\nengine = true\nwritable_code = true\n")
 PLANS = {"training": ResultsPlan(mib=4, days=9)}
 
 
@@ -151,12 +153,30 @@ def test_without_room_for_a_new_one_the_old_one_stays_aside_and_it_is_told(paths
 
 def test_a_volume_aside_goes_by_the_fewer_days(paths: Paths) -> None:
     started(paths, BRIEF)
-    started(paths, text_of("training", "\n[run]\nengine = true\nwritable_code = true\n"))
+    started(paths, WIDEST)
     assert aside(paths) == [BRIEF]
     for days, left in ((0, 1), (1.9, 1), (2, 0)):
         forget_closed(paths.results, PLANS, int(days * DAY_S))
         assert len(aside(paths)) == left
     assert [*(paths.results / ".closed").iterdir()] == []
+
+
+def test_one_that_cannot_be_read_or_removed_keeps_no_other(paths: Paths) -> None:
+    """Texts that nobody can read leave the days of the release; a disk that refuses is told."""
+    started(paths, BRIEF)
+    started(paths, WIDEST)
+    (first,) = (paths.results / ".closed").glob("*.ext4")
+    (paths.results / ".closed" / f"{first.stem}.text.json").unlink()
+    (paths.results / ".closed" / f"{first.stem}.text.json").mkdir()
+    for name in ("training.00000000000000aa.ext4", "training.00000000000000ff.ext4"):
+        (first.parent / name).mkdir()
+    for days, left in ((0, 3), (8.9, 3), (9, 2)):
+        with suppress(OperationError):
+            forget_closed(paths.results, PLANS, int(days * DAY_S))
+        assert len(aside(paths)) == left
+    assert not first.exists()
+    with pytest.raises(OperationError):
+        forget_closed(paths.results, PLANS, 9 * DAY_S)
 
 
 def test_no_volume_aside_is_taken_back_that_somebody_but_root_may_have_written(paths: Paths) -> None:

@@ -16,7 +16,7 @@ from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import SINCE, forget_results
 from sealwright_appliance.result_volumes import ResultVolumes
 from sealwright_appliance.results import lay_out_adapters
-from sealwright_appliance.run import ToolError
+from sealwright_appliance.run import ToolError, run
 from sealwright_appliance.status import PayloadState, PayloadStatus
 from sealwright_appliance.volume_service import VolumeService
 from sealwright_policies.errors import OperationError
@@ -79,6 +79,23 @@ def test_a_folder_in_use_stays(paths: Paths) -> None:
     as_workload(place, 'open("run/a", "wb").close()')
     assert looked(paths, 2) == ["run", "run/a"]
     assert looked(paths, 4) == []
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(paths: Paths) -> None:
+    """In its volume and in others; it is told."""
+    place, other = paths.results / "training", paths.results / "brief"
+    as_workload(place, 'os.mkdir("a"); open("a/kept", "wb").close(); open("b", "wb").close()')
+    as_workload(other, 'open("c", "wb").close()')
+    looked(paths, 0)
+    run(["chattr", "+i", str(place / "a/kept")])
+    try:
+        for plans in (PLANS, dict(reversed(PLANS.items()))):
+            with pytest.raises(OperationError, match="training cannot be removed: Operation not permitted"):
+                forget_results(paths.results, plans, START + 3 * DAY_S)
+        assert (there(place), there(other)) == (["a", "a/kept"], [])
+    finally:
+        run(["chattr", "-i", str(place / "a/kept")])
+    assert looked(paths, 3) == []
 
 
 def test_days_of_none_are_one(paths: Paths) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_appliance.result_retention import forget_closed
 from sealwright_image.apparmor import parse_features, parser_argv, qemu_argv
 from sealwright_image.compiler import freestanding_argv
 from sealwright_image.confinement import APPARMOR_PROFILES, POLICIES, is_profile, stage_profiles
@@ -17,8 +18,14 @@ from sealwright_image.mkosi import DEFINITIONS
 from sealwright_image.os_build import SecureBootSigner
 from sealwright_policies.domains.compiler import compile_units
 from sealwright_policies.domains.compiler.ipe import policy_text
+from sealwright_policies.domains.entrusted import entrusted_bytes
 from sealwright_policies.errors import OperationError
+from sealwright_policies.wire.lease import DAY_S
+from sealwright_policies.workloads import ResultsPlan
+from sealwright_testing.apparmor_rules import PathRules, expression
 from sealwright_testing.domain_texts import examples
+from sealwright_testing.laid_files import text_of
+from sealwright_testing.path_accesses import path_accesses
 
 ROOT_HASH = "5a" * 32
 UNITS = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system"
@@ -113,6 +120,44 @@ def test_only_the_agent_asks_the_volume_service_and_it_has_no_network() -> None:
     assert {"SocketUser=root", "SocketGroup=sealwright-agent", "SocketMode=0660"} <= set(socket)
     unit = (UNITS / "sealwright-volumes.service").read_text().splitlines()
     assert "RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_ALG" in unit
+
+
+def test_the_volume_service_may_read_and_remove_what_is_set_aside_of_results(tmp_path: Path) -> None:
+    """Each path that it uses is one of its profile's, and of results it may read the texts alone."""
+    rules, kept = PathRules.load(APPARMOR_PROFILES / "sealwright-volumes"), "/var/lib/sealwright/results"
+    closed = tmp_path / ".closed"
+    closed.mkdir()
+    volume, text = closed / f"clinic.{'0a' * 8}.ext4", closed / f"clinic.{'0a' * 8}.text.json"
+    volume.touch()
+    brief = text_of("clinic", "\n[run]\nengine = true\n\n[retention]\nresults_days = 2\n")
+    text.write_bytes(entrusted_bytes(brief))
+    with path_accesses() as used:
+        for days in (0, 2):
+            forget_closed(tmp_path, {"clinic": ResultsPlan(mib=4, days=9)}, days * DAY_S)
+    assert [*closed.iterdir()] == []
+    inside = {
+        (kept + path.removeprefix(str(tmp_path)), right) for path, right in used if path.startswith(str(tmp_path))
+    }
+    assert {(f"{kept}/.closed/{text.name}", "r"), (f"{kept}/.closed/{volume.name}", "w")} <= inside
+    assert [(path, right) for path, right in inside if not rules.allow(path, right)] == []
+    for path in ("clinic.ext4", "clinic.text.json", "clinic/adapter.gguf", f".closed/{volume.name}"):
+        assert not rules.allow(f"{kept}/{path}", "r")
+
+
+@pytest.mark.parametrize(
+    ("glob", "admitted", "refused"),
+    [
+        ("/a/*", "/a/.b", "/a/"),
+        ("/a/*/{,**/}", "/a/b/", "/a/b"),
+        ("/a/*/{,**/}", "/a/b/c/d/", "/a/"),
+        ("/a/**", "/a/b/c", "/a/"),
+        ("/a/*.{json,text}", "/a/b.text", "/a/b/c.text"),
+        ("/dev/sd[a-c]?", "/dev/sda1", "/dev/sdd1"),
+    ],
+)
+def test_globs_of_profiles_are_read_as_apparmor_does(glob: str, admitted: str, refused: str) -> None:
+    assert expression(glob).fullmatch(admitted)
+    assert not expression(glob).fullmatch(refused)
 
 
 def test_only_the_gateway_asks_for_documents_and_only_their_service_has_them_read() -> None:
