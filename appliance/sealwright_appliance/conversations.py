@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from pydantic import Field, StringConstraints
 
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys
 from sealwright_appliance.files import read_file, remove_durably, sync_directory, write_durably
-from sealwright_appliance.flows.retention import CALENDAR_LIMIT, RetentionCalendar, look_regularly
+from sealwright_appliance.flows.retention import Failure, attempt, kept_calendar, look_regularly
 from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import KIB, Bytes4K, Document, Identifier, Sha256Hex, document_bytes, parse_json
@@ -96,14 +97,16 @@ class Conversations:
         """Remove what no rule keeps any more.
 
         Raises:
-            SealwrightError: keys, domains, calendar or disk cannot be read; then the days last longer.
+            SealwrightError: keys or domains cannot be read, then the days last longer; or the disk refuses something,
+                and all else was done.
         """
+        failures: list[Failure] = []
         with self._alone():
             now, keys = self._now(), {one.sha256 for one in self.api_keys.load().keys}
             for path in list(self._files()):
-                head = _head(path) if _ID.fullmatch(path.name) else None  # else a power cut came into its writing
-                if head is None or head.key not in keys or self._left_s(head, now) <= 0:
-                    _erase(path)
+                attempt(partial(self._look_at, path, keys, now), failures)
+            if failures:
+                raise failures[0]
 
     def of(self, owner: str) -> list[Kept]:
         """What a key has, the latest first; what is over and not yet removed is no more."""
@@ -184,15 +187,18 @@ class Conversations:
             except OSError as error:
                 raise OperationError(f"The conversations cannot be reached: {error.strerror}.") from None
 
+    def _look_at(self, path: Path, keys: Collection[str], now: int) -> None:
+        head = _head(path) if _ID.fullmatch(path.name) else None  # else a power cut came into its writing
+        if head is None or head.key not in keys or self._left_s(head, now) <= 0:
+            _erase(path)
+
     def _left_s(self, head: Head, now: int) -> int:
         days = self.days()
         return head.since + min(days.get(model, 0) for model in head.models) * DAY_S - now
 
     def _now(self) -> int:
-        content = read_file(self.calendar, CALENDAR_LIMIT)
-        if content is None:
-            return self.service_time()
-        return parse_json(RetentionCalendar, content, limit=CALENDAR_LIMIT).at
+        calendar = kept_calendar(self.calendar)
+        return self.service_time() if calendar is None else calendar.at
 
     def _path(self, owner: str, conversation_id: str) -> Path:
         return self.folder / owner / conversation_id

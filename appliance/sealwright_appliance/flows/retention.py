@@ -6,20 +6,24 @@ runs on through restarts and goes back by no command, and the latest time of whi
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
-from sealwright_appliance.files import read_file, write_durably
+from sealwright_appliance.files import read_file, sync_directory, write_durably
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, HeldFile
 from sealwright_appliance.log_lines import Event, Trouble, tell
 from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.domains.fields import Name
-from sealwright_policies.errors import FormatError, SealwrightError
+from sealwright_policies.errors import FormatError, OperationError, SealwrightError
 from sealwright_policies.flows.documents import SIZE_MOST, FileKind, FileName
 from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
@@ -27,6 +31,8 @@ from sealwright_policies.wire.encoding import Document, Sha256Hex, document_byte
 FIRST_LOOK_S, LOOK_EVERY_S = 60.0, 900.0
 REMOVED_MOST = 256
 CALENDAR_LIMIT, REMOVED_LIMIT = 1024, 256 * 1024
+Failure = SealwrightError | OSError
+Kept = TypeVar("Kept", bound=Document)
 
 
 class RetentionCalendar(Document):
@@ -69,6 +75,19 @@ def advanced(calendar: RetentionCalendar | None, clock_ms: int, service_time: in
     return RetentionCalendar(version=1, at=at, clock_ms=clock_ms - passed % 1000)
 
 
+def kept_document(kind: type[Kept], path: Path, limit: int) -> Kept | None:
+    """What was written, if it is there and can be read."""
+    with suppress(FormatError, OperationError):
+        content = read_file(path, limit)
+        return None if content is None else parse_json(kind, content, limit=limit)
+    return None
+
+
+def kept_calendar(path: Path) -> RetentionCalendar | None:
+    """How far the calendar has come; None: it begins anew, at the service's time."""
+    return kept_document(RetentionCalendar, path, CALENDAR_LIMIT)
+
+
 def look_regularly(look: Callable[[], None], stop: threading.Event, first_s: float) -> None:
     """Look every quarter of an hour until ``stop`` is set, at first after some seconds. What fails is tried again."""
     wait = first_s
@@ -97,6 +116,8 @@ class Retention:
     forget_results: Callable[[int], None]
     """Has what workloads have written removed, where it is over by this time of the calendar."""
     stop: threading.Event = field(default_factory=threading.Event)
+    _calendar: RetentionCalendar | None = field(default=None, init=False)
+    """As far as it has come since the agent was started; goes on if the file is damaged."""
 
     def run(self) -> None:
         """Look until :attr:`stop` is set."""
@@ -106,25 +127,29 @@ class Retention:
         """Remove what is over; each removal is recorded before.
 
         Raises:
-            OperationError: the TPM, the disk or the volume service refuses.
-            FormatError: the calendar or the record is damaged; then nothing is removed, and the days last longer.
+            OperationError: the TPM refuses, and nothing was looked at; or the disk or the volume service refuses
+                something, and all else was done.
         """
         clock_ms = self.read_clock_ms()
+        failures: list[Failure] = []
         with self.lock:
-            now = self._go_on(clock_ms)
-            self.files.finish_removals()
-            for held in self.files.held():
-                since = self.files.since(held, now)
-                days = self._days(held)
-                if days is not None and days_are_over(since, now, days):
-                    self._record(held.file, since, now)
-                    self.files.remove(held)
-        self.forget_results(now)
+            self._put_damaged_aside()
+            now = self._go_on(clock_ms, failures)
+            attempt(self.files.finish_removals, failures)
+            attempt(partial(self._look_at_all, now, failures), failures)
+        attempt(partial(self.forget_results, now), failures)
+        if failures:
+            raise failures[0]
 
     def removed(self) -> list[RemovedFile]:
-        """The latest removals. Raises as :meth:`look`."""
-        content = read_file(self.folder / "removed.json", REMOVED_LIMIT)
-        return [] if content is None else parse_json(RemovedFiles, content, limit=REMOVED_LIMIT).files
+        """The latest removals; none, if the record cannot be read."""
+        record = kept_document(RemovedFiles, self.record_file, REMOVED_LIMIT)
+        return [] if record is None else record.files
+
+    @property
+    def record_file(self) -> Path:
+        """What went."""
+        return self.folder / "removed.json"
 
     @property
     def calendar_file(self) -> Path:
@@ -138,18 +163,44 @@ class Retention:
             return days
         try:
             text = self.files.text(held)
-        except FormatError:
+        except (FormatError, OperationError):
             text = None
         return days if days is None or text is None else min(days, text.domain.retention.results_days)
 
-    def _go_on(self, clock_ms: int) -> int:
-        path = self.calendar_file
-        content = read_file(path, CALENDAR_LIMIT)
-        before = None if content is None else parse_json(RetentionCalendar, content, limit=CALENDAR_LIMIT)
-        calendar = advanced(before, clock_ms, self.service_time())
-        if calendar != before:
-            write_durably(path, document_bytes(calendar))
+    def _look_at_all(self, now: int, failures: list[Failure]) -> None:
+        for held in self.files.held():
+            attempt(partial(self._look_at, held, now), failures)
+
+    def _look_at(self, held: HeldFile, now: int) -> None:
+        since = self.files.since(held, now)
+        days = self._days(held)
+        if days is not None and days_are_over(since, now, days):
+            self._record(held.file, since, now)
+            self.files.remove(held)
+
+    def _put_damaged_aside(self) -> None:
+        """So that it is said once, and whatever lies there is in nobody's way."""
+        if kept_calendar(self.calendar_file) is None:
+            _put_aside(self.calendar_file)
+        if kept_document(RemovedFiles, self.record_file, REMOVED_LIMIT) is None:
+            _put_aside(self.record_file)
+
+    def _go_on(self, clock_ms: int, failures: list[Failure]) -> int:
+        before = kept_calendar(self.calendar_file) or self._calendar
+        told: list[int] = []
+        attempt(lambda: told.append(self.service_time()), failures)
+        known = told if before is not None else [*told, *self._dates()]
+        calendar = self._calendar = advanced(before, clock_ms, max(known, default=0))
+        if calendar != kept_calendar(self.calendar_file):
+            attempt(partial(write_durably, self.calendar_file, document_bytes(calendar)), failures)
         return calendar.at
+
+    def _dates(self) -> Iterator[int]:
+        """Where the calendar stood when files were first seen: one that begins anew begins behind none of them."""
+        for held in self.files.held():
+            with suppress(OperationError):
+                if (seen := self.files.seen(held)) is not None:
+                    yield seen
 
     def _record(self, file: DomainFile, since: int, now: int) -> None:
         known = self.removed()
@@ -159,4 +210,27 @@ class Retention:
         )  # fmt: skip
         kept = [one for one in known if one.model_copy(update={"removed_at": now}) != gone]  # a power cut came between
         files = RemovedFiles(version=1, files=[*kept, gone][-REMOVED_MOST:])
-        write_durably(self.folder / "removed.json", document_bytes(files))
+        write_durably(self.record_file, document_bytes(files))
+
+
+def attempt(step: Callable[[], object], failures: list[Failure]) -> None:
+    """Go on whatever a step refuses."""
+    try:
+        step()
+    except (SealwrightError, OSError) as error:
+        failures.append(error)
+
+
+def _put_aside(path: Path) -> None:
+    """Nothing, if nothing is there. One that was put aside before is replaced."""
+    aside = path.with_name(f"{path.name}.damaged")
+    try:
+        if not os.path.lexists(path):
+            return
+        if aside.is_dir() and not aside.is_symlink():
+            shutil.rmtree(aside)
+        path.rename(aside)
+        sync_directory(path.parent)
+        tell(Trouble(Event.RETENTION, FormatError))
+    except OSError as error:
+        tell(Trouble(Event.RETENTION, type(error)))

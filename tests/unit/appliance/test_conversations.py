@@ -13,7 +13,7 @@ from sealwright_appliance.api_keys import ApiKeyError, ApiKeys
 from sealwright_appliance.conversations import Conversations, Sealed
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.retention import RetentionCalendar
-from sealwright_policies.errors import FormatError, OperationError
+from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
 
 OWNER, OTHER = "0a" * 32, "0b" * 32
@@ -127,13 +127,29 @@ def test_before_the_calendar_begins_the_services_time_counts(tmp_path: Path) -> 
     assert box.files() == []
 
 
-def test_a_calendar_that_is_damaged_keeps_and_removes_nothing(box: Box) -> None:
+@pytest.mark.parametrize("content", [b"{}", bytes(16), bytes(4096)])
+def test_a_calendar_that_is_damaged_is_none(box: Box, content: bytes) -> None:
+    """The service's time counts."""
     box.store("finance")
-    (box.root / "calendar.json").write_text("{}")
-    for act in (box.kept.look, lambda: box.kept.of(OWNER), lambda: box.store("finance", name=ID2)):
-        with pytest.raises(FormatError):
-            act()
-    assert len(box.files()) == 1
+    (box.root / "calendar.json").write_bytes(content)
+    box.kept.service_time = lambda: 17 * DAY - 1
+    box.kept.look()
+    assert [one.left_s for one in box.kept.of(OWNER)] == [1]
+    assert box.store("finance", name=ID2).left_s == 7 * DAY
+    box.kept.service_time = lambda: 17 * DAY
+    box.kept.look()
+    assert [path.name for path in box.files()] == [ID2]
+
+
+def test_what_cannot_be_removed_keeps_no_other(box: Box) -> None:
+    box.store("finance", name=ID)
+    box.store("finance", name=ID2)
+    for name in ("0a" * 16, "ff" * 16):
+        (box.root / "conversations" / OWNER / name).mkdir()
+    box.at(17 * DAY)
+    with pytest.raises(OperationError, match="cannot be reached"):
+        box.kept.look()
+    assert box.files() == []
 
 
 def test_a_domain_that_keeps_nothing_any_more_takes_what_is_there(box: Box) -> None:

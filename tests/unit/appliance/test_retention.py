@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from sealwright_appliance.flows import retention as retention_module
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
 from sealwright_appliance.flows.retention import Retention, RetentionCalendar, advanced
 from sealwright_appliance.retention_days import days_are_over
-from sealwright_policies.errors import FormatError, OperationError
+from sealwright_policies.errors import OperationError
 from sealwright_policies.flows.documents import FileKind
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_testing.laid_files import text_of
@@ -99,7 +100,7 @@ def test_a_file_goes_when_its_days_are_over_and_a_record_stays(files: DomainFile
 
 
 def test_results_of_workloads_go_by_the_same_calendar(files: DomainFiles, times: Times) -> None:
-    """Also when the volume service cannot be asked the first time; a damaged calendar removes nothing."""
+    """Also when the volume service cannot be asked the first time, and when a file cannot be removed."""
     asked: list[int] = []
     retention = started(files, times, asked.append)
     retention.look()
@@ -115,10 +116,11 @@ def test_results_of_workloads_go_by_the_same_calendar(files: DomainFiles, times:
         started(files, times, refuse).look()
     retention.look()
     assert asked[2:] == [ISSUED + 2 * DAY_S]
-    (retention.folder / "calendar.json").write_text("{}")
-    with pytest.raises(FormatError):
+    put(files, "first")
+    (files.root / "training/results/first/since.json").mkdir()
+    with pytest.raises(OperationError):
         retention.look()
-    assert len(asked) == 3
+    assert len(asked) == 4
 
 
 def test_time_passes_through_restarts(files: DomainFiles, times: Times) -> None:
@@ -213,15 +215,105 @@ def test_a_removal_that_was_interrupted_is_completed(
     assert [one.name for one in retention.removed()] == ["first"]
 
 
-def test_a_damaged_calendar_removes_nothing_and_is_told(files: DomainFiles, times: Times) -> None:
+def damage(path: Path, how: str) -> None:
+    """What whoever has the disk can make of a file that he cannot read: noise, a long file, another one, a folder."""
+    path.unlink()
+    match how:
+        case "noise":
+            path.write_bytes(os.urandom(16))
+        case "long":
+            path.write_bytes(bytes(1024 * 1024))
+        case "other":
+            path.write_bytes(b'{"version": 1}')
+        case "folder":
+            path.mkdir()
+            (path / "kept").touch()
+
+
+@pytest.mark.parametrize("how", ["noise", "long", "other", "folder"])
+@pytest.mark.parametrize("name", ["calendar.json", "removed.json"])
+def test_a_damaged_calendar_or_record_keeps_no_file_and_is_told_once(
+    files: DomainFiles, times: Times, caplog: pytest.LogCaptureFixture, name: str, how: str
+) -> None:
+    """The calendar begins anew; days go on from when a file was first seen."""
+    put(files, "first")
+    started(files, times).look()
+    times.run(days=2)
+    put(files, "second")
+    started(files, times).look()
+    assert names(files) == ["second"]
+    damage(files.root.parent / "retention" / name, how)
+    assert [one.name for one in started(files, times).removed()] == (["first"] if name == "calendar.json" else [])
+    times.service += 2 * DAY_S
+    times.run(days=0.1)
+    started(files, times).look()
+    assert len(caplog.records) == 1
+    assert names(files) == ["second"]
+    times.service += 2 * DAY_S
+    for _ in range(2):
+        started(files, times).look()
+    assert len(caplog.records) == 1
+    assert names(files) == []
+    damage(files.root.parent / "retention" / name, how)
+    started(files, times).look()
+    assert len(caplog.records) == 2
+
+
+def test_a_calendar_begins_anew_where_files_say_that_it_has_stood(files: DomainFiles, times: Times) -> None:
+    """Though no lease has come for long, or none can be read any more."""
+    for at in (0, 30):
+        times.run(days=at)
+        put(files, f"at-{at}", "training")
+        started(files, times).look()
+    assert names(files) == ["at-30"]
+    retention = started(files, times)
+    damage(retention.calendar_file, "noise")
+
+    def refuse() -> int:
+        raise OperationError("a lease cannot be read")
+
+    retention.service_time = refuse
+    with pytest.raises(OperationError):
+        retention.look()
+    times.run(days=2)
+    with pytest.raises(OperationError):
+        retention.look()
+    assert names(files) == []
+
+
+def test_a_calendar_that_is_damaged_while_the_agent_runs_goes_on(files: DomainFiles, times: Times) -> None:
+    """Also if no other can be written."""
     put(files, "first")
     retention = started(files, times)
     retention.look()
-    (retention.folder / "calendar.json").write_bytes(b"{}")
-    times.run(days=9)
-    with pytest.raises(FormatError):
-        retention.look()
+    times.run(days=1)
+    retention.look()
+    damage(retention.calendar_file, "noise")
+    times.run(days=0.5)
+    retention.look()
     assert names(files) == ["first"]
+    shutil.rmtree(retention.folder)
+    retention.folder.touch()
+    times.run(days=0.5)
+    with pytest.raises(OperationError):
+        retention.look()
+    assert names(files) == ["first"]  # its record could not be written
+    retention.folder.unlink()
+    retention.look()
+    assert names(files) == []
+
+
+def test_a_file_that_cannot_be_removed_keeps_no_other(files: DomainFiles, times: Times) -> None:
+    for name in ("a", "b", "c"):
+        put(files, name)
+    retention = started(files, times)
+    retention.look()
+    times.run(days=2)
+    (files.root / "training/results/b/since.json").unlink()
+    (files.root / "training/results/b/since.json").mkdir()
+    with pytest.raises(OperationError):
+        retention.look()
+    assert names(files) == ["b"]
 
 
 def test_the_record_keeps_the_latest(files: DomainFiles, times: Times, monkeypatch: pytest.MonkeyPatch) -> None:
