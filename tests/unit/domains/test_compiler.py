@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,7 @@ from sealwright_testing.domain_texts import (
 
 NAME_MAX, PATH_MAX = 255, 4096
 """linux/limits.h."""
+TEMPLATES = Path(__file__).resolve().parents[3] / "image/mkosi/mkosi.extra/usr/lib/systemd/system"
 DOMAINS = examples()
 FILES = {path: content.decode() for path, content in compile_domains(DOMAINS, ROOT_HASHES).items()}
 UNITS = [unit for source in DOMAINS for unit in units_of(DOMAINS, source.domain.name)]
@@ -442,7 +444,7 @@ def test_a_trainer_has_its_socket_and_no_place_to_write_and_the_engine_the_adapt
     def lines(unit: Unit) -> set[str]:
         return set(files[f"/usr/lib/systemd/system/sealwright-{unit.name}.service.d/50-domain.conf"].splitlines())
 
-    assert {"StandardInput=socket", "RemainAfterExit=no", "OOMScoreAdjust=900", "PrivateNetwork=yes"} <= lines(trainer)
+    assert {"StandardInput=socket", "RemainAfterExit=no", "CPUWeight=20", "PrivateNetwork=yes"} <= lines(trainer)
     assert not [line for line in lines(trainer) if line.startswith("BindPaths=")]
     assert re.findall("network.*", files[f"/etc/apparmor.d/{trainer.profile}"]) == ["network unix stream,"]
     own = "/var/lib/sealwright/adapters/served/own:/run/sealwright/payloads/own"
@@ -450,6 +452,19 @@ def test_a_trainer_has_its_socket_and_no_place_to_write_and_the_engine_the_adapt
     plans = workloads(domains)
     assert plans.adapters == {"own": AdapterPlan(domain="tuning", base="m", trainer="t", own=2)}
     assert plans.trainers == {"t"}
+
+
+def test_if_memory_runs_out_each_workload_goes_before_each_engine() -> None:
+    """What a drop-in does not say is said by its template unit."""
+    scores: dict[Program, set[int]] = {Program.ENGINE: set(), Program.WORKLOAD: set()}
+    for domains in (DOMAINS, verified([MODEL, TUNING])):
+        files = {path: content.decode() for path, content in compile_units(domains).items()}
+        for unit in (unit for one in domains for unit in units_of(domains, one.domain.name)):
+            template = (TEMPLATES / f"sealwright-{unit.program.value}@.service").read_text()
+            own = files[f"/usr/lib/systemd/system/sealwright-{unit.name}.service.d/50-domain.conf"]
+            told = re.findall(r"^OOMScoreAdjust=(\d+)$", f"{template}\n{own}", re.MULTILINE)
+            scores[unit.program].add(int(told[-1]) if told else 0)
+    assert scores == {Program.ENGINE: {500}, Program.WORKLOAD: {900}}
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,11 @@ TRAINER: Final = (
     ("StandardInput", "socket"),
     # One run for each connection, as often as there are examples.
     ("RemainAfterExit", "no"),
-    # Whoever asks a model comes first, and if memory runs out the training goes.
+    # Whoever asks a model comes first.
     ("CPUWeight", "20"),
+)
+WORKLOAD: Final = (
+    # If memory runs out it goes, before an engine does (500): it may have taken the memory to that end.
     ("OOMScoreAdjust", "900"),
 )
 HIDDEN: Final = (
@@ -80,6 +83,7 @@ def _service(unit: Unit) -> Lines:
         *_network(unit),
         *_files(unit),
         *system_calls(unit),
+        *(WORKLOAD if unit.program is Program.WORKLOAD else ()),
         *(TRAINER if unit.trains else ()),
     ]
 
