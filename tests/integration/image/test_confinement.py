@@ -48,8 +48,13 @@ SIGSYS = 31
 
 
 UNITS = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system"
-MOST_EXPOSED = {"gateway": 20, "agent": 45, "unlock": 45, "volumes": 45, "documents": 20, "parser@": 20, "site": 45}
-"""Tenths of the levels of `systemd-analyze security`. Engines' are judged with their domains."""
+MOST_EXPOSED = {
+    "adapters": 10, "agent": 20, "documents": 10, "firewall": 40, "gateway": 15, "modules-off": 50, "parser@": 10,
+    "site": 25, "unlock": 45, "volumes": 45,
+}  # fmt: skip
+"""Tenths of the levels of `systemd-analyze security`."""
+WITH_THEIR_DOMAINS = {"engine@", "workload@"}
+"""Units whose sandbox is compiled from a domain: `tests/integration/domains/test_systemd` judges them."""
 
 
 @pytest.fixture
@@ -116,6 +121,11 @@ def test_the_code_policy_is_signed_by_the_db_key_and_always_alike(tmp_path: Path
     ]
     told = tools.run(verify, binds=[tmp_path], stdin=signed)
     assert told.decode() == policy
+
+
+def test_each_unit_of_the_box_is_judged() -> None:
+    found = {path.stem.removeprefix("sealwright-") for path in UNITS.glob("sealwright-*.service")}
+    assert found == {*MOST_EXPOSED, *WITH_THEIR_DOMAINS}
 
 
 @pytest.mark.parametrize("name", MOST_EXPOSED)
