@@ -200,7 +200,7 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
         calendar, forget = keeper.calendar.now, volumes.forget
         flows = BoxFlows.of(renewal, board, tpm_lock, calendar, forget, are_open=boot.domains_open)
     if meter_keeper is not None and flows is not None and renewal is not None:
-        meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, paths.flows / "reported.json").report
+        meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, flows.reported).report
     outflow = _outflow(paths, board)
     conversations = _conversations(paths, board, api_keys, flows) if flows is not None else None
     site = Site(SiteStore(paths), client, volumes.apply_site, board.say) if activation is not None else None
@@ -319,7 +319,7 @@ def agent_server(agent: Agent) -> uvicorn.Server:
 
 
 def _support(agent: Agent) -> BoxSupport:
-    keeper, meter = agent.keeper, agent.meter_keeper
+    keeper, meter, boot = agent.keeper, agent.meter_keeper, load_boot_result(agent.paths)
     return BoxSupport(
         agent.paths,
         agent.board,
@@ -328,7 +328,8 @@ def _support(agent: Agent) -> BoxSupport:
         agent.recent,
         keeper.tpm_lock,
         keeper.calendar.now,
-        state_volume_open=load_boot_result(agent.paths).state_volume_open,
+        state_volume_open=boot.state_volume_open,
+        domains_open=boot.domains_open,
         renewal=keeper.renewal,
         meter=meter.meter if meter is not None else None,
     )

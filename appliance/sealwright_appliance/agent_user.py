@@ -17,10 +17,12 @@ from pathlib import Path
 from sealwright_appliance.paths import Paths
 from sealwright_policies.errors import OperationError
 
+SEARCHED = 0o750
+
 
 def give_to_agent(paths: Paths) -> None:
     """Give files to the agent's user; on the state volume all of them, whoever made them, but the results of
-    workloads and the customer's documents.
+    workloads and the customer's documents. The folder of domains stays root's: the agent moves none of them.
 
     Raises:
         OperationError: there is no such user, or the disk refuses.
@@ -29,8 +31,11 @@ def give_to_agent(paths: Paths) -> None:
     if user is None:
         return
     try:
-        _give(paths.state, user, others=(paths.results, paths.documents, paths.adapters))
+        _give(paths.state, user, others=(paths.results, paths.documents, paths.adapters, paths.domain_files))
+        _give_domains(paths.domain_files, user)
         shutil.chown(paths.boot_result, user, user)
+        if paths.domain_seal_key.exists():
+            shutil.chown(paths.domain_seal_key, user, user)
         # The kernel's has its group's right to read. systemd sets the mode of its own to 0600 with each measurement.
         with suppress(FileNotFoundError):
             shutil.chown(paths.firmware_log, group=user)
@@ -110,6 +115,16 @@ def _give(top: Path, user: str, others: tuple[Path, ...] = ()) -> None:
         for path in (Path(folder), *(Path(folder, name) for name in names)):
             if not path.is_symlink():
                 shutil.chown(path, user, user)
+
+
+def _give_domains(top: Path, user: str) -> None:
+    if not top.is_dir() or top.is_symlink():  # of a box that was never unlocked, or somebody's who had the volume
+        return
+    shutil.chown(top, os.getuid(), user)
+    top.chmod(SEARCHED)
+    for folder in top.iterdir():
+        if folder.is_dir() and not folder.is_symlink():
+            _give(folder, user)
 
 
 def _make_node(device: Path, node: Path) -> None:

@@ -33,13 +33,14 @@ def bind_data_sets(paths: Paths, domains: Collection[str], execute: Callable[...
 
 
 def _own_folder(top: Path, domain: str) -> Path:
-    """The folder of a domain's data sets, made if nothing has come yet."""
+    """The folder of a domain's data sets, made if nothing has come yet; the one above is made with its key."""
     folder = top / domain / FileKind.DATA_SET.value
-    for one, mode in ((top, OWN), (folder.parent, OWN), (folder, LISTED)):
+    for one in (top, folder.parent, folder):
         if one.is_symlink():
             raise OperationError(f"{one} is a link: it is left alone.", cure="Install the box anew.")
-        one.mkdir(exist_ok=True)
-        one.chmod(mode)
+    folder.mkdir(exist_ok=True)
+    folder.parent.chmod(OWN)
+    folder.chmod(LISTED)
     return folder
 
 

@@ -61,9 +61,9 @@ class DomainTexts:
                 refused[name] = obstacle
         return cls(own.names(), texts, refused)
 
-    def settle_files(self, paths: Paths, say: Callable[[str], None]) -> dict[str, str]:
+    def settle_files(self, files: DomainFiles, say: Callable[[str], None]) -> dict[str, str]:
         """Close and open files; domains of which nothing may be shown or served, and why."""
-        unsettled = settle_files(DomainFiles(paths.domain_files), self.known, self.texts, say)
+        unsettled = settle_files(files, self.known, self.texts, say)
         sentences = {one: f"A data set of domain {one} could not be closed." for one in unsettled}
         return sentences | self.refusals
 
@@ -72,13 +72,13 @@ class DomainTexts:
         """Domains that may not be opened here, and why."""
         return {name: obstacle.sentence for name, obstacle in self.refused.items()}
 
-    def kept_closed(self, paths: Paths) -> tuple[KeptClosed, ...]:
+    def kept_closed(self, paths: Paths, files: DomainFiles) -> tuple[KeptClosed, ...]:
         """What stays closed, by domain and reason."""
         whole = (
             KeptClosed(domain=name, what=WHOLE, code=str(obstacle.code), sentence=obstacle.sentence)
             for name, obstacle in self.refused.items()
         )
-        return (*whole, *self._files(DomainFiles(paths.domain_files)), *self._results(ResultVolumes(paths.results)))
+        return (*whole, *self._files(files), *self._results(ResultVolumes(paths.results)))
 
     @property
     def _judged(self) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from sealwright_policies.errors import OperationError
 
 KEY_SIZE = 64
 """Bytes (FSCRYPT_MAX_KEY_SIZE)."""
-SET_POLICY, ADD_KEY, GET_POLICY = 0x800C6613, 0xC0506617, 0xC0096616
-"""FS_IOC_SET_ENCRYPTION_POLICY, FS_IOC_ADD_ENCRYPTION_KEY, FS_IOC_GET_ENCRYPTION_POLICY_EX."""
+SET_POLICY, ADD_KEY, GET_POLICY, GET_NONCE = 0x800C6613, 0xC0506617, 0xC0096616, 0x8010661B
+"""FS_IOC_SET_ENCRYPTION_POLICY, FS_IOC_ADD_ENCRYPTION_KEY, FS_IOC_GET_ENCRYPTION_POLICY_EX,
+FS_IOC_GET_ENCRYPTION_NONCE."""
+NONCE_SIZE = 16
 _KEY = struct.Struct("=II32sII32s")
 """fscrypt_add_key_arg: type, reserved, identifier, size, key id, reserved; the key follows."""
 _POLICY = struct.Struct("=BBBB4s16s")
@@ -53,6 +56,45 @@ def encrypted_under(folder: Path) -> bytes | None:
     Raises:
         OperationError: the disk refuses.
     """
+    policy = _policy_of(folder)
+    if policy is None:
+        return None
+    version, contents, names, flags, _, identifier = _POLICY.unpack(policy)
+    expected = (2, _AES_256_XTS, _AES_256_CTS, _PAD_32)
+    return identifier if (version, contents, names, flags) == expected else None
+
+
+def is_plain(folder: Path) -> bool:
+    """Whether a folder is not encrypted, in no way. Raises as :func:`encrypted_under`."""
+    return _policy_of(folder) is None
+
+
+def nonce_of(file: Path) -> bytes:
+    """What the kernel derives a file's own key from, 16 bytes: no other content decrypts under it. Empty if the file
+    is not encrypted.
+
+    Raises:
+        OperationError: there is no such file, or the disk refuses.
+    """
+    argument = bytearray(NONCE_SIZE)
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OperationError(f"{file} is not a file.")
+            fcntl.ioctl(descriptor, GET_NONCE, argument)
+        except OSError as error:
+            if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOTTY):
+                raise
+            return b""
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise OperationError(f"{file} cannot be read: {error.strerror}.") from None
+    return bytes(argument)
+
+
+def _policy_of(folder: Path) -> bytes | None:
     argument = bytearray(struct.pack("=Q", _POLICY.size) + bytes(_POLICY.size))
     try:
         _ask(folder, GET_POLICY, argument)
@@ -60,9 +102,7 @@ def encrypted_under(folder: Path) -> bytes | None:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENODATA, errno.EOPNOTSUPP):
             return None
         raise
-    version, contents, names, flags, _, identifier = _POLICY.unpack(argument[8:])
-    expected = (2, _AES_256_XTS, _AES_256_CTS, _PAD_32)
-    return identifier if (version, contents, names, flags) == expected else None
+    return bytes(argument[8:])
 
 
 def _ask(folder: Path, request: int, argument: bytearray) -> None:

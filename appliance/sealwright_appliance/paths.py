@@ -97,6 +97,11 @@ class Paths:
         return self.run / "data-sets"
 
     @property
+    def domain_seal_key(self) -> Path:
+        """Key of the seals of domains' files, if they were opened. The agent's alone."""
+        return self.run / "domain-seal.key"
+
+    @property
     def boot_result(self) -> Path:
         """What :mod:`.unlock` found and did."""
         return self.run / "boot.json"
@@ -226,13 +231,13 @@ class Paths:
         return self.state / "domain-key.json"
 
     @property
-    def closed_domain_files(self) -> Path:
-        """A folder that is never there, for a boot in which the files of domains were not opened."""
-        return self.run / "closed-domains"
+    def closed(self) -> Path:
+        """A folder that is never there, for a boot in which what domains have was not opened."""
+        return self.run / "closed"
 
     @property
     def domain_files(self) -> Path:
-        """Files of domains, a folder for each (policies/spec/domain-flow.md)."""
+        """Files of domains, a folder for each (policies/spec/domain-flow.md). Root's, what is in it the agent's."""
         return self.state / "domains"
 
     @property

@@ -40,7 +40,11 @@ READABLE, SEARCHABLE = 0o444, 0o755
 
 
 def lay_out_adapters(
-    paths: Paths, payloads: Sequence[PayloadStatus], plans: ReleaseWorkloads, say: Callable[[str], None]
+    paths: Paths,
+    files: DomainFiles,
+    payloads: Sequence[PayloadStatus],
+    plans: ReleaseWorkloads,
+    say: Callable[[str], None],
 ) -> list[PayloadStatus]:
     """Lay each adapter that is there, and whose model is open, where its engine finds it.
 
@@ -58,7 +62,7 @@ def lay_out_adapters(
             continue
         laid_out = paths.payloads / name / ADAPTER_FILE
         try:
-            found = _made_here(paths, name, plan) or _received(paths, name, plan)
+            found = _made_here(paths, name, plan) or _received(files, name, plan)
             if found is None:
                 continue
             write_durably(laid_out, found.content, mode=READABLE)
@@ -109,9 +113,8 @@ def _made_here(paths: Paths, name: str, plan: AdapterPlan) -> _Adapter | None:
     return None if content is None else _Adapter(content, since(source))
 
 
-def _received(paths: Paths, name: str, plan: AdapterPlan) -> _Adapter | None:
+def _received(files: DomainFiles, name: str, plan: AdapterPlan) -> _Adapter | None:
     """The latest that came from another box, where a workload wrote it for this member."""
-    files = DomainFiles(paths.domain_files)
     came = [
         one
         for one in files.placed()

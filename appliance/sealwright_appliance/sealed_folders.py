@@ -7,7 +7,7 @@ lies in such a place and is not under the folder's key was not put there by this
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -20,31 +20,54 @@ from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.framing import DOMAIN_FOLDER_LABEL, framed
 
 
-def open_sealed_folders(paths: Paths, domain_key: bytes, say: Callable[[str], None]) -> None:
-    """Make the files of domains, results and adapters readable; make what is not there.
+def open_sealed_folders(paths: Paths, domain_key: bytes, domains: Collection[str], say: Callable[[str], None]) -> None:
+    """Make readable what domains have on the state volume; make what is not there.
+
+    Args:
+        paths: of the box.
+        domain_key: of the box.
+        domains: of the running release. What others have stays closed: the kernel gets no key for it.
+        say: takes what the customer has to know.
 
     Raises:
         OperationError: the disk or the kernel refuses.
     """
-    for folder in (paths.domain_files, paths.results, paths.adapters):
-        identifier = file_encryption.add_key(paths.state, folder_key(domain_key, folder.name))
-        try:
-            _settle(folder, identifier, say)
-        except OSError as error:
-            raise OperationError(f"{error.filename or folder} cannot be used: {error.strerror}.") from None
+    whole = (paths.results, paths.adapters, paths.flows, paths.retention)
+    names: list[tuple[str, ...]] = [(folder.name,) for folder in whole]
+    names += [(paths.domain_files.name, domain) for domain in sorted(domains)]
+    try:
+        _settle_plain(paths.domain_files, say)
+        for name in names:
+            identifier = file_encryption.add_key(paths.state, folder_key(domain_key, *name))
+            _settle(paths.state.joinpath(*name), identifier, say)
+    except OSError as error:
+        raise OperationError(f"{error.filename or paths.state} cannot be used: {error.strerror}.") from None
 
 
-def folder_key(domain_key: bytes, name: str) -> bytes:
-    """Key of one folder: contents of one cannot be shown in the place of another's."""
-    info = framed(DOMAIN_FOLDER_LABEL, name.encode("ascii"))
+def folder_key(domain_key: bytes, *names: str) -> bytes:
+    """Key of one folder: contents of one cannot be shown in the place of another's.
+
+    Args:
+        domain_key: of the box.
+        names: its path on the state volume.
+    """
+    info = framed(DOMAIN_FOLDER_LABEL, *(name.encode("ascii") for name in names))
     return HKDF(algorithm=SHA512(), length=file_encryption.KEY_SIZE, salt=None, info=info).derive(domain_key)
+
+
+def _settle_plain(folder: Path, say: Callable[[str], None]) -> None:
+    """In one that is encrypted itself none could lie under a key of its own."""
+    is_folder = folder.is_dir() and not folder.is_symlink()
+    if os.path.lexists(folder) and not (is_folder and file_encryption.is_plain(folder)):
+        _put_aside(folder, say)
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        sync_directory(folder.parent)
 
 
 def _settle(folder: Path, identifier: bytes, say: Callable[[str], None]) -> None:
     if folder.is_symlink() or (folder.exists() and not _is_usable(folder, identifier)):
-        aside = folder.with_name(f"{folder.name}.aside-{os.urandom(4).hex()}")
-        folder.rename(aside)
-        say(f"domains: {folder.name} is not under this box's key: it is {aside.name} now, and nothing of it is used.")
+        _put_aside(folder, say)
     if not folder.exists():
         folder.mkdir(mode=0o700)
     if file_encryption.encrypted_under(folder) is None:
@@ -52,6 +75,12 @@ def _settle(folder: Path, identifier: bytes, say: Callable[[str], None]) -> None
         sync_directory(folder)
         sync_directory(folder.parent)
     any(folder.iterdir())  # the kernel gets its cipher for names while modules can still be loaded
+
+
+def _put_aside(folder: Path, say: Callable[[str], None]) -> None:
+    aside = folder.with_name(f"{folder.name}.aside-{os.urandom(4).hex()}")
+    folder.rename(aside)
+    say(f"domains: {folder.name} is not under this box's key: it is {aside.name} now, and nothing of it is used.")
 
 
 def _is_usable(folder: Path, identifier: bytes) -> bool:

@@ -98,6 +98,7 @@ class BoxSupport:
     calendar: Callable[[], int]
     """Seconds since the epoch, as far as they are known."""
     state_volume_open: bool
+    domains_open: bool
     renewal: Renewal | None = None
     """None before activation."""
     meter: BoxMeter | None = None
@@ -212,7 +213,7 @@ class _Collection:
         return AppraisalPart(findings=findings[:FINDINGS_MOST])
 
     def _domains(self) -> list[DomainPart]:
-        held = DomainFiles(self._of.paths.domain_files).held() if self._of.state_volume_open else []
+        held = DomainFiles.of_boot(self._of.paths, are_open=self._of.domains_open).held()
         return [
             DomainPart(
                 name=one.name,

@@ -32,7 +32,10 @@ from sealwright_appliance.domain_key import open_domain_key
 from sealwright_appliance.domain_texts import DomainTexts, without, without_files
 from sealwright_appliance.engines import open_models, placed, prepare_engines, room_here_mib
 from sealwright_appliance.files import write_durably
+from sealwright_appliance.flows.domain_files import DomainFiles
+from sealwright_appliance.flows.file_seals import leave_seals
 from sealwright_appliance.flows.made_files import keep_made_files
+from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.lease_store import LeaseStore
 from sealwright_appliance.paths import MAPPER, Paths
 from sealwright_appliance.payloads import OpenedLease, open_stored_leases
@@ -93,6 +96,14 @@ class LockedError(Exception):
         self.reason = reason
 
 
+@dataclass(frozen=True, slots=True)
+class OpenDomains:
+    """What domains have on the state volume, and the lease by which it is open."""
+
+    files: DomainFiles
+    lease: Lease
+
+
 @dataclass
 class Progress:
     """What is known so far, so that a boot that fails half-way still says what it knows."""
@@ -102,8 +113,8 @@ class Progress:
     state_volume_open: bool = False
     activated: bool = False
     opened: OpenedLease | None = None
-    domains_open: Lease | None = None
-    """By which lease what domains have on the state volume is."""
+    domains: OpenDomains | None = None
+    """What domains have on the state volume, if it is open."""
     domains_closed: str = ""
     """Why it is not, though payloads are."""
     payloads: list[PayloadStatus] = field(default_factory=list)
@@ -122,27 +133,31 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         _close(paths, console)
     result = result.model_copy(update={"tls_fingerprint": _prepare_tls(paths, progress, console)})
     plans = load_workloads(paths) if result.state is BoxState.UNLOCKED else NO_WORKLOADS
-    if progress.domains_open is None:
+    domains = progress.domains
+    if domains is None:
         if progress.domains_closed:
             console.say(f"domains: {progress.domains_closed}")
         without_place = {plan.domain: progress.domains_closed for plan in plans.workloads.values()}
         plans = without_files(plans)
     else:
-        texts = DomainTexts.load(paths, progress.domains_open, console.say)
-        shut = texts.settle_files(paths, console.say)
+        texts = DomainTexts.load(paths, domains.lease, console.say)
+        shut = texts.settle_files(domains.files, console.say)
         plans = without(plans, shut)
         without_place = _open_results(paths, result, plans, texts, console)
         without_place |= _show_data_sets(paths, result, plans, shut, console)
-        keep_made_files(paths, plans, texts.texts, int(now()), console.say)
-        result = result.model_copy(update={"domains_open": True, "kept_closed": texts.kept_closed(paths)})
-    result = _with_engines(paths, _with_results(paths, result, plans, console, without_place), plans)
+        keep_made_files(paths, domains.files, plans, texts.texts, now=int(now()), say=console.say)
+        kept_closed = texts.kept_closed(paths, domains.files)
+        result = result.model_copy(update={"domains_open": True, "kept_closed": kept_closed})
+    files = DomainFiles.none(paths) if domains is None else domains.files
+    result = _with_results(paths, files, result, plans, console, without_place=without_place)
+    result = _with_engines(paths, result, plans)
     write_durably(paths.boot_result, document_bytes(result), mode=0o644)
     if result.state is BoxState.UNLOCKED:
         prepare_engines(paths, open_models(result.payloads), plans, result.engine_room_mib)
         prepare_workloads(paths, result.payloads, plans, without_place)
     give_to_agent(paths)
     give_to_document_service(paths)
-    if progress.domains_open is not None:
+    if domains is not None:
         give_to_adapter_service(paths, [name for name, plan in plans.adapters.items() if plan.trainer is not None])
     _announce(paths, console, result)
     return result
@@ -175,10 +190,16 @@ def _show_data_sets(
 
 
 def _with_results(
-    paths: Paths, result: BootResult, plans: ReleaseWorkloads, console: Console, without_place: Mapping[str, str]
+    paths: Paths,
+    files: DomainFiles,
+    result: BootResult,
+    plans: ReleaseWorkloads,
+    console: Console,
+    *,
+    without_place: Mapping[str, str],
 ) -> BootResult:
     """Adapters and metrics that workloads of earlier boots have written."""
-    adapters = lay_out_adapters(paths, result.payloads, plans, console.say)
+    adapters = lay_out_adapters(paths, files, result.payloads, plans, console.say)
     described = describe_workloads(paths, result.payloads, plans, console.say, without_place)
     return result.model_copy(update={"payloads": [*result.payloads, *adapters], "workloads": described})
 
@@ -360,8 +381,9 @@ def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: P
                 paths.domain_key, tpm, release, store.domain_key_approvals(),
                 srk_name=bytes.fromhex(progress.opened.lease.srk_name), say=console.say,
             )  # fmt: skip
-            open_sealed_folders(paths, key, console.say)
-            progress.domains_open = progress.opened.lease
+            open_sealed_folders(paths, key, OwnDomains(paths).names(), console.say)
+            files = DomainFiles(paths.domain_files, leave_seals(paths, key))
+            progress.domains = OpenDomains(files, progress.opened.lease)
         except OperationError as error:
             progress.domains_closed = str(error)
 

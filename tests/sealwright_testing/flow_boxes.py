@@ -14,8 +14,10 @@ from typing import Any
 
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.flows.box_flows import BoxFlows
+from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.flows.sender import FlowOrder
 from sealwright_policies.flows.documents import FileKind, FlowHello, FlowOffer, FlowWelcome
+from sealwright_testing.laid_files import files_of
 from sealwright_testing.running_box import RunningBox, running_box
 from sealwright_testing.simulated_box import SimulatedVendor
 
@@ -137,7 +139,8 @@ def activated_box(vendor: SimulatedVendor, directory: Path) -> Iterator[FlowBox]
     with running_box(vendor, directory) as box:
         reply = box.post("/activation", claim_code=box.claim_code, activation_code=vendor.issue().activation_code)
         assert reply.status_code == 200, reply.text
-        box.simulated.paths.domain_files.mkdir()
+        paths = box.simulated.paths
+        files_of(paths.domain_files, *OwnDomains(paths).names())
         box.start_agent(BoxState.UNLOCKED, "The payloads are open.")
         yield FlowBox(box, reply.json()["api_key"])
 

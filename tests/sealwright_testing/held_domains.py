@@ -23,7 +23,6 @@ from sealwright_appliance.conversation_endpoints import PromptsDays
 from sealwright_appliance.conversations import Conversations, Sealed
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.domain_files import DomainFile as BoxFile
-from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.flows.retention import Retention, RetentionCalendar
 from sealwright_appliance.metering.box_meter import BoxMeter
@@ -51,6 +50,7 @@ from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.domain_texts import ROOT_HASHES, example_texts, parse_texts
+from sealwright_testing.laid_files import files_of
 from sealwright_testing.metering import DEVICE, HOUR_MS, LICENSE, PARTITION, point
 
 MODEL = "asked"
@@ -200,8 +200,7 @@ class HeldDomain:
 
     def _keep_results(self, _: str, days: str) -> bool:
         """Seen, and there a second before the last day ends."""
-        (self.folder / "files").mkdir()
-        files, at = DomainFiles(self.folder / "files"), [BEGUN]
+        files, at = files_of(self.folder / "files", self.name), [BEGUN]
         content = BoxFile(
             version=1, domain=self.name, kind=FileKind.RESULTS, name="rows", size=4, at=0,
             digest=hashlib.sha256(b"rows").hexdigest(),

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
+from sealwright_appliance.flows.file_seals import FileSeals
 from sealwright_policies.domains.entrusted import EntrustedText, entrusted_text
 from sealwright_policies.flows.content import FRAME_SIZE, frame_count
 from sealwright_policies.flows.documents import FileKind
 from sealwright_testing.domain_texts import domain_text, parse
+
+SEALS = FileSeals(bytes(range(32)))
+"""Of a box of tests."""
+
+
+def files_of(root: Path, *domains: str) -> DomainFiles:
+    """Files of domains, whose folders are made, as unlocking does."""
+    for domain in domains:
+        (root / domain).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return DomainFiles(root, SEALS)
 
 
 def text_of(name: str, more: str = "") -> EntrustedText:

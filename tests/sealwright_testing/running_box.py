@@ -33,6 +33,7 @@ from sealwright_appliance.tls import CERTIFICATE_FILE, give_to_gateway, kept_tls
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_policies.metering.receipt import Point
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_testing.laid_files import SEALS
 from sealwright_testing.noted_volumes import NotedVolumes
 from sealwright_testing.ports import free_port
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
@@ -110,6 +111,8 @@ class RunningBox:
             kept_closed=kept_closed,
         )
         write_durably(paths.boot_result, document_bytes(boot), mode=0o644)
+        if boot.domains_open:
+            write_durably(paths.domain_seal_key, SEALS.key)
         keep_signed_files(paths, self.simulated.vendor.release)
         self.start_agent_behind_unlock(restart_after_s=restart_after_s)
 

@@ -41,6 +41,7 @@ from sealwright_appliance.conversations import Conversations
 from sealwright_appliance.engine_orders import EngineOrders, add_engines
 from sealwright_appliance.engines import Engines, open_models, placed, prepare_engines
 from sealwright_appliance.files import write_durably
+from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.gateway import run_box_gateway
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.metering.box_meter import BoxMeter
@@ -168,7 +169,7 @@ def serving_box(
         plans = own_adapter_plans(own_adapters)
         write_durably(paths.workload_plans, document_bytes(plans))
         mounted = [_mounted(paths, name, model) for name, model in models.items()]
-        adapters = lay_out_adapters(paths, mounted, plans, print)
+        adapters = lay_out_adapters(paths, DomainFiles.none(paths), mounted, plans, print)
         payloads = placed(paths, [*mounted, *adapters], plans, room_mib)
         prepare_engines(paths, open_models(payloads), plans, room_mib)
         policies = dict.fromkeys([*models, *own_adapters.values()], policy) | dict.fromkeys(brief, BRIEF_REPLIES)

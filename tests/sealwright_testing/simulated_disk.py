@@ -7,7 +7,7 @@ cryptsetup. Closing PCR 15 is done in the TPM, as systemd does.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,13 +133,16 @@ class Disk:
         with offered_key(name, key):
             yield
 
-    def open_folders(self, paths: Paths, domain_key: bytes, say: Callable[[str], None]) -> None:
+    def open_folders(
+        self, paths: Paths, domain_key: bytes, domains: Collection[str], say: Callable[[str], None]
+    ) -> None:
         """In place of :func:`sealwright_appliance.sealed_folders.open_sealed_folders`: the key is noted."""
         self.domain_keys.append(domain_key)
         if self.is_mounted:
-            open_sealed_folders(paths, domain_key, say)
+            open_sealed_folders(paths, domain_key, domains, say)
             return
-        for folder in (paths.domain_files, paths.results, paths.adapters):
+        own = [paths.domain_files / domain for domain in domains]
+        for folder in (paths.domain_files, *own, paths.results, paths.adapters, paths.flows, paths.retention):
             folder.mkdir(mode=0o700, exist_ok=True)
 
     def _map(self, argv: Sequence[str]) -> None:

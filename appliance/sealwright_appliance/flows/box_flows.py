@@ -6,13 +6,14 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.flows.closed_files import obstacle_to_file
-from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, IncomingFile
+from sealwright_appliance.flows.domain_files import CLOSED_SENTENCE, DomainFile, DomainFiles, IncomingFile
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.journal import FlowJournal, readable
 from sealwright_appliance.flows.own_domains import OwnDomains
@@ -117,6 +118,8 @@ class BoxFlows:
     sender: FlowSender
     receiver: FlowReceiver
     retention: Retention
+    reported: Path
+    """How far the licence service has the records."""
     lock: threading.Lock
     _imports: dict[str, IncomingFile] = field(default_factory=dict)
 
@@ -139,11 +142,12 @@ class BoxFlows:
         """
         paths, identity = renewal.paths, renewal.identity
         own, files = OwnDomains(paths), DomainFiles.of_boot(paths, are_open=are_open)
-        journal = FlowJournal(paths.flows / "records", identity.device_id, identity.license_id)
+        flows, kept = (paths.flows, paths.retention) if files.is_open else (paths.closed, paths.closed)
+        journal = FlowJournal(flows / "records", identity.device_id, identity.license_id)
         side = OwnSide(renewal, board, tpm_lock, own, calendar)
         certificate = paths.identity / "tls" / CERTIFICATE_FILE
-        sender = FlowSender(side, files, journal, paths.flows / "outgoing", certificate)
-        receiver = FlowReceiver(side, files, journal, paths.flows / "expected.json")
+        sender = FlowSender(side, files, journal, flows / "outgoing", certificate)
+        receiver = FlowReceiver(side, files, journal, flows / "expected.json")
         lock = threading.Lock()
 
         def clock_ms() -> int:
@@ -154,8 +158,8 @@ class BoxFlows:
             for adapter in forget_results(now):
                 board.set_payload(adapter, PayloadState.CLOSED, ADAPTER_OVER)
 
-        retention = Retention(own.kept_days, files, paths.retention, clock_ms, side.service_time, lock, forget)
-        return cls(own, board, files, journal, sender, receiver, retention, lock)
+        retention = Retention(own.kept_days, files, kept, clock_ms, side.service_time, lock, forget)
+        return cls(own, board, files, journal, sender, receiver, retention, flows / "reported.json", lock)
 
     def domains(self) -> DomainsView:
         """What there is."""
@@ -184,7 +188,7 @@ class BoxFlows:
 
     def flows(self) -> FlowsView:
         """What is expected, under way and over."""
-        records, problem = readable(self.journal)
+        records, problem = readable(self.journal) if self.files.is_open else ([], CLOSED_SENTENCE)
         return FlowsView(
             device_id=self.journal.device_id,
             expected=self._expected(),

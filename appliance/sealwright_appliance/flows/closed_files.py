@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.flows.domain_files import DomainFiles, HeldFile
+from sealwright_appliance.flows.strangers import drop, strangers
 from sealwright_policies.domains.entrusted import EntrustedText, widenings
 from sealwright_policies.domains.model import Import
 from sealwright_policies.errors import FormatError, OperationError
@@ -50,7 +51,7 @@ def obstacle_to_file(files: DomainFiles, held: HeldFile, now: EntrustedText | No
 def settle_files(
     files: DomainFiles, known: Collection[str], texts: Mapping[str, EntrustedText], say: Callable[[str], None]
 ) -> set[str]:
-    """Close what may not be opened, and open what may be again; domains in which that could not be done.
+    """Drop what is no file, close what may not be opened, open what may be again; domains in which it failed.
 
     Args:
         files: of the box.
@@ -58,7 +59,7 @@ def settle_files(
         texts: what they say, as far as it can be read.
         say: tells what could not be done.
     """
-    unsettled: set[str] = set()
+    unsettled = {domain for domain in known if not _without_strangers(files, domain, say)}
     for held in (one for one in (*files.placed(), *files.closed()) if one.file.domain in known):
         domain = held.file.domain
         stays = obstacle_to_file(files, held, texts.get(domain)) is not None
@@ -71,3 +72,16 @@ def settle_files(
             say(f"{held.file.kind.value} {held.file.name} of {domain}: {error}")
             unsettled |= {domain} if stays else set()
     return unsettled
+
+
+def _without_strangers(files: DomainFiles, domain: str, say: Callable[[str], None]) -> bool:
+    """Whether nothing but files of this box lies in a domain, now."""
+    try:
+        for stranger in strangers(files, domain):
+            drop(files, domain, stranger)
+            place = stranger.relative_to(files.root / domain)
+            say(f"domains: {place} of {domain} has no seal of this box: it is removed, and nothing of it is used.")
+    except OperationError as error:
+        say(f"domains: {domain}: {error}")
+        return False
+    return True

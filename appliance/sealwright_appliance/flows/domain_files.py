@@ -1,13 +1,15 @@
 """Files of domains on the state volume (policies/spec/domain-flow.md, 1).
 
 A file is written beside, in order, and comes to its place whole and checked, by one rename; it is never overwritten.
-What has come of one that was interrupted stays, and is gone on with.
+What has come of one that was interrupted stays, and is gone on with. What has no seal of this box, or lies elsewhere
+than it says, is no file (policies/spec/domain-key.md, 4).
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ from pydantic import Field
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.files import KEPT_FREE, free_bytes, read_file, sync_directory, write_durably
 from sealwright_appliance.flows.errors import FlowError
+from sealwright_appliance.flows.file_seals import SEAL_SIZE, FileSeals, is_seal, left_seals
+from sealwright_appliance.flows.folders import folders_in, move
 from sealwright_appliance.paths import Paths
 from sealwright_policies.domains.entrusted import ENTRUSTED_LIMIT, EntrustedText, entrusted_bytes, parse_entrusted
 from sealwright_policies.domains.fields import Name
@@ -30,13 +34,14 @@ from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
 
 ABOUT_LIMIT = 4096
-CONTENT, ABOUT, SINCE, TEXT = "content", "about.json", "since.json", "text.json"
+CONTENT, ABOUT, SINCE, TEXT, SEAL = "content", "about.json", "since.json", "text.json", "seal"
+PARTS = frozenset((CONTENT, ABOUT, SINCE, TEXT, SEAL))
 INCOMING, REMOVED, CLOSED = ".incoming", ".removed", ".closed"
 FILES_MOST = 4096
-OWN, READABLE, SEARCHABLE = 0o700, 0o444, 0o755
+CLOSED_SENTENCE = "What domains have on this box is closed; its console says why."
+READABLE, SEARCHABLE = 0o444, 0o755
 """A data set, by the workloads that :mod:`..data_sets` shows it to. The folders above are the agent's alone."""
-FOLDERS_ABOVE = 4
-"""A file, up to the one of all domains, at most."""
+_DOMAIN = re.compile(r"[a-z0-9][a-z0-9-]*")
 CHECKED_AT_ONCE = 256 * 1024 * 1024
 """Bytes: a check of the whole is made of pieces, between which others have their turn."""
 
@@ -78,6 +83,7 @@ class FirstSeen(Document):
 
     version: Annotated[int, Field(ge=1, le=1)]
     at: Seconds
+    seal: Sha256Hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,8 @@ class HeldFile:
 
     file: DomainFile
     folder: Path
+    about: bytes = field(repr=False)
+    """:attr:`file` as it is written there."""
 
     @property
     def is_closed(self) -> bool:
@@ -98,13 +106,38 @@ class DomainFiles:
     """The folder ``domains`` of the state volume."""
 
     root: Path
+    seals: FileSeals
     _digests: WeakValueDictionary[Path, RunningDigest] = field(default_factory=WeakValueDictionary)
     """Of the files that somebody is writing, by their folders."""
 
     @classmethod
     def of_boot(cls, paths: Paths, *, are_open: bool) -> DomainFiles:
-        """As unlocking left them: none, if it did not open them, whatever lies on the volume in their place."""
-        return cls(paths.domain_files if are_open else paths.closed_domain_files)
+        """As unlocking left them: none, if it did not open them, whatever lies on the volume in their place.
+
+        Raises:
+            OperationError: the key of the seals cannot be read.
+        """
+        seals = left_seals(paths) if are_open else None
+        return cls.none(paths) if seals is None else cls(paths.domain_files, seals)
+
+    @classmethod
+    def none(cls, paths: Paths) -> DomainFiles:
+        """Of a boot that has not opened them."""
+        return cls(paths.closed / paths.domain_files.name, FileSeals(os.urandom(SEAL_SIZE)))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this boot has opened them."""
+        return self.root.is_dir()
+
+    def require_open(self) -> None:
+        """Demand that this boot has opened them.
+
+        Raises:
+            FlowError: it has not.
+        """
+        if not self.is_open:
+            raise _closed()
 
     def all_files(self) -> list[DomainFile]:
         """All files, by domain, kind and name; what cannot be read is passed over."""
@@ -116,12 +149,12 @@ class DomainFiles:
         Raises:
             FlowError: there is none, or it is kept closed.
         """
-        if self._closed_place(domain, kind, name).exists():
+        if os.path.lexists(self._closed_place(domain, kind, name)):
             raise FlowError(403, BoxCode.DOMAIN_CHANGED, f"The {kind.value} {name} of domain {domain} is kept closed.")
-        content = read_file(self._place(domain, kind, name) / ABOUT, ABOUT_LIMIT)
-        if content is None:
+        held = self.held_in(self._place(domain, kind, name))
+        if held is None:
             raise FlowError(404, "FILE_UNKNOWN", f"Domain {domain} has no {kind.value} named {name}.")
-        return parse_json(DomainFile, content, limit=ABOUT_LIMIT)
+        return held.file
 
     def read_frame(self, file: DomainFile, number: int) -> bytes:
         """Bytes of a file, a frame's worth.
@@ -138,22 +171,24 @@ class DomainFiles:
             raise OperationError(f"{path} cannot be read: {error.strerror}.") from None
 
     def placed(self) -> list[HeldFile]:
-        """All files that are whole; what cannot be read is passed over."""
-        return list(self._read("*/*/*"))
+        """All files that are whole; what cannot be read, or has no seal, is passed over."""
+        return [one for domain in self._domains() for one in self._whole(domain)]
 
     def closed(self) -> list[HeldFile]:
-        """Files that are whole and kept closed, for their domain has another text; what cannot be read likewise."""
-        return list(self._read(f"*/{CLOSED}/*/*"))
+        """Files that are whole and kept closed, for their domain has another text; others likewise."""
+        return [one for domain in self._domains() for one in self._whole(domain / CLOSED)]
 
-    def text(self, held: HeldFile) -> EntrustedText | None:
-        """The text of its domain under which a file came; None if it came before texts were kept.
+    def text(self, held: HeldFile) -> EntrustedText:
+        """The text of its domain under which a file came.
 
         Raises:
-            FormatError: nobody can tell any more.
+            FormatError: nobody can tell any more, or this release cannot read it.
             OperationError: the disk refuses.
         """
         content = read_file(held.folder / TEXT, ENTRUSTED_LIMIT)
-        return None if content is None else parse_entrusted(content)
+        if content is None or not self._is_sealed(held.folder, held.about, content):
+            raise FormatError("The text is not the one under which the file came.")
+        return parse_entrusted(content)
 
     def incoming(self, transfer_id: str, file: DomainFile, text: EntrustedText) -> IncomingFile:
         """A file that is being written; one that was begun is gone on with.
@@ -166,40 +201,47 @@ class DomainFiles:
             OperationError: the disk refuses.
         """
         place = self._place(file.domain, file.kind, file.name)
-        if self._closed_place(file.domain, file.kind, file.name).exists():
+        if os.path.lexists(self._closed_place(file.domain, file.kind, file.name)):
             raise _exists(file)
-        if place.exists():
-            held = self.find(file.domain, file.kind, file.name)
-            if file.flow_id is not None and held.model_copy(update={"at": file.at}) == file:
-                return IncomingFile(place, place, held, self._digest(place))  # the sender has not heard of it
+        words = entrusted_bytes(text)
+        if os.path.lexists(place):
+            held = self.held_in(place)
+            if held is not None and file.flow_id is not None and _is_same(held.file, file):
+                # The sender has not heard of it.
+                return IncomingFile(place, place, held.file, self._digest(place), self.seals, held.about, words)
             raise _exists(file)
         folder = self.root / file.domain / INCOMING / transfer_id
-        begun = read_file(folder / ABOUT, ABOUT_LIMIT)
+        begun = self.held_in(folder)
         if begun is not None:
-            same = parse_json(DomainFile, begun, limit=ABOUT_LIMIT).model_copy(update={"at": file.at}) == file
-            if not same:
+            if not _is_same(begun.file, file):
                 raise FlowError(409, "FLOW_MISMATCH", "What was begun under this id is another file.")
-            write_durably(folder / TEXT, entrusted_bytes(text))
+            about = begun.about
+            if read_file(folder / TEXT, ENTRUSTED_LIMIT) != words:
+                write_durably(folder / TEXT, words)
         else:
-            self._require_room(file.size)
-            write_durably(folder / TEXT, entrusted_bytes(text))
-            write_durably(folder / ABOUT, document_bytes(file))
+            self._require_room(file)
+            shutil.rmtree(folder, ignore_errors=True)
+            about = document_bytes(file)
+            write_durably(folder / TEXT, words)
+            write_durably(folder / ABOUT, about)
             self._digests.pop(folder, None)  # of one that was dropped
-        return IncomingFile(folder, place, file, self._digest(folder))
+        write_durably(folder / SEAL, self.seals.of_begun(about, words))
+        return IncomingFile(folder, place, file, self._digest(folder), self.seals, about, words)
 
     def drop_half_received(self, kept: Collection[str]) -> None:
         """Forget what came of flows other than these and was never finished; what a customer puts in stays."""
-        for path in self.root.glob(f"*/{INCOMING}/*/{ABOUT}"):
-            try:
-                flow_id = parse_json(DomainFile, read_file(path, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT).flow_id
-            except (FormatError, OperationError):
-                continue
-            if flow_id is not None and flow_id not in kept:
-                shutil.rmtree(path.parent, ignore_errors=True)
+        for held in self.begun():
+            if held.file.flow_id is not None and held.file.flow_id not in kept:
+                shutil.rmtree(held.folder, ignore_errors=True)
+
+    def begun(self) -> list[HeldFile]:
+        """Files of which something is still to come; others as in :meth:`placed`."""
+        folders = [one for domain in self._domains() for one in folders_in(domain / INCOMING)]
+        return [held for folder in folders if (held := self.held_in(folder)) is not None]
 
     def held(self) -> list[HeldFile]:
-        """Everything that lies here, what was only begun too; what cannot be read is passed over."""
-        return [*self._read("*/*/*"), *self._read(f"*/{INCOMING}/*"), *self.closed()]
+        """Everything that lies here, what was only begun too; what cannot be read, or has no seal, is passed over."""
+        return [*self.placed(), *self.begun(), *self.closed()]
 
     def since(self, held: HeldFile, now: int) -> int:
         """When a file was first asked about; now, if it never was or nobody can tell any more.
@@ -209,7 +251,7 @@ class DomainFiles:
         """
         seen = self.seen(held)
         if seen is None:
-            date(held.folder, now)
+            _date(held.folder, self.seals, held.about, now)
             return now
         return seen
 
@@ -220,9 +262,24 @@ class DomainFiles:
             OperationError: the disk refuses.
         """
         try:
-            return parse_json(FirstSeen, read_file(held.folder / SINCE, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT).at
+            seen = parse_json(FirstSeen, read_file(held.folder / SINCE, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT)
         except FormatError:
             return None
+        expected = self.seals.of_date(held.about, seen.at)
+        return seen.at if is_seal(bytes.fromhex(seen.seal), expected) else None
+
+    def held_in(self, folder: Path) -> HeldFile | None:
+        """What a folder holds; None if this box has not sealed it, or it is not where it belongs."""
+        try:
+            about, text = read_file(folder / ABOUT, ABOUT_LIMIT), read_file(folder / TEXT, ENTRUSTED_LIMIT)
+            if about is None or text is None or not self._is_sealed(folder, about, text):
+                return None
+            file = parse_json(DomainFile, about, limit=ABOUT_LIMIT)
+        except (FormatError, OperationError):
+            return None
+        places = (self._place(file.domain, file.kind, file.name), self._closed_place(file.domain, file.kind, file.name))
+        is_there = folder in places or folder.parent == self.root / file.domain / INCOMING
+        return HeldFile(file, folder, about) if is_there else None
 
     def close(self, held: HeldFile) -> None:
         """Take a file to where nobody reads or sends it, so that after a crash it is here or there.
@@ -230,11 +287,11 @@ class DomainFiles:
         Raises:
             OperationError: the disk refuses, or one of its name is there.
         """
-        _move(held.folder, self._closed_place(held.file.domain, held.file.kind, held.file.name))
+        move(held.folder, self._closed_place(held.file.domain, held.file.kind, held.file.name))
 
     def open(self, held: HeldFile) -> None:
         """Take it back. Raises as :meth:`close`."""
-        _move(held.folder, self._place(held.file.domain, held.file.kind, held.file.name))
+        move(held.folder, self._place(held.file.domain, held.file.kind, held.file.name))
 
     def remove(self, held: HeldFile) -> None:
         """Remove a file, so that after a crash it is there or is not.
@@ -252,41 +309,43 @@ class DomainFiles:
         self.finish_removals()
 
     def finish_removals(self) -> None:
-        """Free the room of what was removed.
-
-        Raises:
-            OperationError: the disk refuses.
-        """
-        try:
-            for place in self.root.glob(f"*/{REMOVED}"):
-                shutil.rmtree(place)
-        except OSError as error:
-            raise OperationError(f"{self.root} cannot be cleared: {error.strerror}.") from None
+        """Free the room of what was removed; what cannot be freed now is tried again with the next."""
+        for domain in self._domains():
+            for place in (one for one in folders_in(domain) if one.name == REMOVED):
+                shutil.rmtree(place, ignore_errors=True)
 
     def _digest(self, folder: Path) -> RunningDigest:
         return self._digests.setdefault(folder, RunningDigest())
 
-    def _require_room(self, size: int) -> None:
-        if not self.root.is_dir():  # made and encrypted before the network is there, in a boot that opens payloads
-            raise FlowError(503, "DOMAINS_CLOSED", "What domains have on this box is closed; its console says why.")
-        free = free_bytes(self.root)
-        if size > free - KEPT_FREE:
-            raise _no_room(size)
+    def _require_room(self, file: DomainFile) -> None:
+        if not (self.root / file.domain).is_dir():  # made and encrypted before the network is there
+            raise _closed()
+        if file.size > free_bytes(self.root) - KEPT_FREE:
+            raise _no_room(file.size)
         if sum(1 for _ in self._all()) >= FILES_MOST:
             raise FlowError(507, "NO_ROOM", f"A box keeps {FILES_MOST} files of domains at most.")
 
     def _all(self) -> Iterator[DomainFile]:
         yield from (held.file for held in self.placed())
 
-    def _read(self, folders: str) -> Iterator[HeldFile]:
-        for path in self.root.glob(f"{folders}/{ABOUT}"):
-            if path.parts[-3] in (INCOMING, REMOVED) and INCOMING not in folders:
-                continue
-            try:
-                file = parse_json(DomainFile, read_file(path, ABOUT_LIMIT) or b"", limit=ABOUT_LIMIT)
-            except (FormatError, OperationError):
-                continue
-            yield HeldFile(file, path.parent)
+    def _domains(self) -> list[Path]:
+        return [one for one in folders_in(self.root) if _DOMAIN.fullmatch(one.name)]
+
+    def _whole(self, above: Path) -> Iterator[HeldFile]:
+        kinds = {kind.value for kind in FileKind}
+        for place in (one for one in folders_in(above) if one.name in kinds):
+            for folder in folders_in(place):
+                if (held := self.held_in(folder)) is not None:
+                    yield held
+
+    def _is_sealed(self, folder: Path, about: bytes, text: bytes) -> bool:
+        """A file that was begun may have the seal of a whole one, but not the other way round."""
+        seal = read_file(folder / SEAL, SEAL_SIZE)
+        if seal is None:
+            return False
+        if folder.parent.name == INCOMING and is_seal(seal, self.seals.of_begun(about, text)):
+            return True
+        return is_seal(seal, self.seals.of_whole(about, text, folder / CONTENT))
 
     def _place(self, domain: str, kind: FileKind, name: str) -> Path:
         return self.root / domain / kind.value / name
@@ -303,6 +362,10 @@ class IncomingFile:
     place: Path
     file: DomainFile
     digest: RunningDigest
+    seals: FileSeals
+    about: bytes = field(repr=False)
+    """As it is written in :attr:`folder`."""
+    text: bytes = field(repr=False)
 
     @property
     def next_frame(self) -> int:
@@ -383,6 +446,14 @@ class IncomingFile:
         if self.folder != self.place and self.place.exists():
             raise _exists(self.file)
 
+    def date(self, at: int) -> None:
+        """Let its days count from then.
+
+        Raises:
+            OperationError: the disk refuses.
+        """
+        _date(self.folder, self.seals, self.about, at)
+
     def put_in_place(self) -> None:
         """Make it a file of the domain.
 
@@ -396,7 +467,7 @@ class IncomingFile:
             if self.file.kind is FileKind.DATA_SET:
                 (self.folder / CONTENT).chmod(READABLE)
                 self.folder.chmod(SEARCHABLE)
-            sync_directory(self.folder)
+            write_durably(self.folder / SEAL, self.seals.of_whole(self.about, self.text, self.folder / CONTENT))
             self.folder.rename(self.place)
             sync_directory(self.place.parent)
         except OSError as error:
@@ -407,30 +478,18 @@ class IncomingFile:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _move(folder: Path, place: Path) -> None:
-    """No link is followed: the folders are the agent's, and this is done by root."""
-    try:
-        for one in (folder, place):
-            if link := next((above for above in (one, *one.parents[:FOLDERS_ABOVE]) if above.is_symlink()), None):
-                raise OperationError(f"{link} is a link: it is left alone.", cure="Install the box anew.")
-        if place.exists():
-            raise OperationError(f"{place} is there already.")
-        for one in (place.parent.parent, place.parent):
-            one.mkdir(mode=OWN, exist_ok=True)
-        folder.rename(place)
-        sync_directory(place.parent)
-        sync_directory(folder.parent)
-    except OSError as error:
-        raise OperationError(f"{folder} cannot be moved: {error.strerror}.") from None
+def _date(folder: Path, seals: FileSeals, about: bytes, at: int) -> None:
+    seen = FirstSeen(version=1, at=at, seal=seals.of_date(about, at).hex())
+    write_durably(folder / SINCE, document_bytes(seen))
 
 
-def date(folder: Path, at: int) -> None:
-    """Let a file's days count from then.
+def _is_same(one: DomainFile, other: DomainFile) -> bool:
+    """Whether they are one file; it may have been announced at another time."""
+    return one.model_copy(update={"at": other.at}) == other
 
-    Raises:
-        OperationError: the disk refuses.
-    """
-    write_durably(folder / SINCE, document_bytes(FirstSeen(version=1, at=at)))
+
+def _closed() -> FlowError:
+    return FlowError(503, "DOMAINS_CLOSED", CLOSED_SENTENCE)
 
 
 def _no_room(size: int) -> FlowError:

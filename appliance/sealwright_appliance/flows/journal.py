@@ -37,7 +37,7 @@ class FlowJournal:
         Raises:
             FormatError, VerificationError: one is damaged, missing or foreign.
         """
-        numbers = sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdigit())
+        numbers = self._numbers()
         records = []
         for number in numbers:
             if number <= behind:
@@ -48,6 +48,10 @@ class FlowJournal:
         if [one.record.sequence for one in records] != [one for one in numbers if one > behind]:
             raise FormatError("Records of flows are not under their numbers.")
         return records
+
+    def last_number(self) -> int:
+        """Number of the last record; 0 if there is none."""
+        return max(self._numbers(), default=0)
 
     def append(self, role: FlowRole, terms: bytes, statement: FlowStatement) -> SealedRecord:
         """Write a record, unless the flow has one.
@@ -85,6 +89,9 @@ class FlowJournal:
             FormatError, VerificationError: as :meth:`append`.
         """
         _record_of(self.load(), role, terms)
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(path.stem) for path in self._folder.glob("*.json") if path.stem.isdigit())
 
     @property
     def _folder(self) -> Path:

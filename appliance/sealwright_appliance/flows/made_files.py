@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, date
+from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import since
 from sealwright_appliance.results import ADAPTER_LIMIT, made_file, opened_result
@@ -33,8 +33,10 @@ class _Made:
 
 def keep_made_files(
     paths: Paths,
+    files: DomainFiles,
     plans: ReleaseWorkloads,
     texts: Mapping[str, EntrustedText],
+    *,
     now: int,
     say: Callable[[str], None],
 ) -> None:
@@ -42,6 +44,7 @@ def keep_made_files(
 
     Args:
         paths: of the box.
+        files: of the box.
         plans: which files.
         texts: of the domains whose results are open, which these are within.
         now: by the box's clock, seconds.
@@ -49,7 +52,7 @@ def keep_made_files(
     """
     for made in (one for one in _listed(plans) if one.domain in texts):
         try:
-            _keep(paths, made, texts[made.domain], now)
+            _keep(paths, files, made, texts[made.domain], now)
         except (SealwrightError, OSError) as error:
             say(f"{made.kind.value} {made.member}: {error}")
 
@@ -60,8 +63,8 @@ def _listed(plans: ReleaseWorkloads) -> Iterator[_Made]:
         yield from (_Made(domain, FileKind.RESULTS, name) for name in plan.results)
 
 
-def _keep(paths: Paths, made: _Made, text: EntrustedText, now: int) -> None:
-    source, files = made_file(paths, made.domain, made.member, made.kind), DomainFiles(paths.domain_files)
+def _keep(paths: Paths, files: DomainFiles, made: _Made, text: EntrustedText, now: int) -> None:
+    source = made_file(paths, made.domain, made.member, made.kind)
     with opened_result(source, LIMITS[made.kind]) as content:
         if content is None:
             return
@@ -82,5 +85,5 @@ def _keep(paths: Paths, made: _Made, text: EntrustedText, now: int) -> None:
         incoming.verify()
     dated = since(source)
     if dated is not None:  # as old as what it was made of, so both go together and it is not made again
-        date(incoming.folder, dated)
+        incoming.date(dated)
     incoming.put_in_place()

@@ -118,10 +118,11 @@ class FlowReceiver:
         """Let a sender come for the next day.
 
         Raises:
-            FlowError: the release does not let anything flow that way, the box may not open one of the two, or too much
-                is expected.
+            FlowError: the domains are closed, the release lets nothing flow that way, the box may not open one of the
+                two, or too much is expected.
             OperationError: the disk refuses.
         """
+        self.files.require_open()
         self.side.require_open(wanted.source, wanted.target)
         pair = self.side.domains.pair(wanted.source, wanted.target)
         if not any(one.source == wanted.source for one in pair.target.chain):

@@ -68,7 +68,9 @@ class FlowReporting:
             held = parse_json(Reported, content, limit=REPORTED_LIMIT) if content is not None else None
         except FormatError:
             held = None  # the service stores no record twice
-        return held.sequence if held is not None and held.license_id == self.journal.license_id else 0
+        if held is None or held.license_id != self.journal.license_id or held.sequence > self.journal.last_number():
+            return 0
+        return held.sequence
 
     def _make(self, records: Sequence[SealedRecord], nonce: bytes | None) -> FlowReport:
         renewal = self.renewal

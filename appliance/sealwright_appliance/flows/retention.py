@@ -124,12 +124,14 @@ class Retention:
         look_regularly(self.look, self.stop, FIRST_LOOK_S)
 
     def look(self) -> None:
-        """Remove what is over; each removal is recorded before.
+        """Remove what is over; each removal is recorded before. Nothing in a boot that has not opened the domains.
 
         Raises:
             OperationError: the TPM refuses, and nothing was looked at; or the disk or the volume service refuses
                 something, and all else was done.
         """
+        if not self.files.is_open:
+            return
         clock_ms = self.read_clock_ms()
         failures: list[Failure] = []
         with self.lock:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance.data_sets import bind_data_sets
-from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import run
 from sealwright_policies.flows.documents import FileKind
-from sealwright_testing.laid_files import lay_in
+from sealwright_testing.laid_files import files_of, lay_in
 from sealwright_testing.state_disk import as_workload, mounted_state
 
 ROWS = b"patient 17, ward 3, metformin\n"
@@ -35,8 +34,7 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
     """A box whose data sets of two domains were shown."""
     box = Paths(root=tmp_path / "box")
     with mounted_state(tmp_path, box.state, 96):
-        box.domain_files.mkdir()
-        lay_in(DomainFiles(box.domain_files), "training", "cohort-7.csv", ROWS)
+        lay_in(files_of(box.domain_files, "training", "other"), "training", "cohort-7.csv", ROWS)
         assert bind_data_sets(box, {"training", "other"}) == {}
         try:
             yield box
@@ -54,7 +52,7 @@ def test_a_workload_reads_what_came_and_changes_nothing(paths: Paths) -> None:
 
 
 def test_what_comes_later_is_seen_and_what_goes_is_gone(paths: Paths) -> None:
-    files = DomainFiles(paths.domain_files)
+    files = files_of(paths.domain_files)
     lay_in(files, "training", "late.csv", ROWS)
     show = "print(sorted(os.listdir('.')), len(open('late.csv/content').read()))"
     assert as_workload(paths.data_sets / "training", show) == f"['cohort-7.csv', 'late.csv'] {len(ROWS)}\n"
@@ -64,7 +62,7 @@ def test_what_comes_later_is_seen_and_what_goes_is_gone(paths: Paths) -> None:
 
 
 def test_other_kinds_are_not_shown(paths: Paths) -> None:
-    lay_in(DomainFiles(paths.domain_files), "training", "weights.gguf", b"GGUF", kind=FileKind.ADAPTER)
+    lay_in(files_of(paths.domain_files), "training", "weights.gguf", b"GGUF", kind=FileKind.ADAPTER)
     assert as_workload(paths.data_sets / "training", "print(os.listdir('.'))") == "['cohort-7.csv']\n"
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance import volume_service
-from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.flows.made_files import keep_made_files
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import SINCE, forget_results
@@ -24,7 +23,7 @@ from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, ResultsPlan
-from sealwright_testing.laid_files import lay_in, text_of
+from sealwright_testing.laid_files import files_of, lay_in, text_of
 from sealwright_testing.state_disk import FILL, as_workload, mounted_state
 
 START = 1_800_000_000
@@ -36,7 +35,7 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
     """A box with volumes of two domains."""
     box = Paths(root=tmp_path / "box")
     with mounted_state(tmp_path, box.state, 96):
-        box.domain_files.mkdir()
+        files_of(box.domain_files, "training")
         ResultVolumes(box.results).open(PLANS, {name: text_of(name) for name in PLANS}, [*PLANS], [*PLANS])
         yield box
 
@@ -180,7 +179,9 @@ def test_an_adapter_is_served_no_longer_than_its_days(paths: Paths) -> None:
     model = PayloadStatus(
         payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
     )
-    assert [one.payload_id for one in lay_out_adapters(paths, [model], plans, print)] == ["tuned"]
+    assert [one.payload_id for one in lay_out_adapters(paths, files_of(paths.domain_files), [model], plans, print)] == [
+        "tuned"
+    ]
     environment.parent.mkdir()
     environment.touch()
     systemd = Systemd()
@@ -203,20 +204,20 @@ def test_what_was_made_of_a_result_goes_with_it_and_is_not_made_again(paths: Pat
     """By the calendar of the first, whenever the box was started; the same look takes both."""
     results = {"training": ResultsPlan(mib=4, days=2, adapters=("tuned",))}
     plans = ReleaseWorkloads(version=1, workloads={}, results=results)
-    source, files = paths.results / "training/tuned.gguf", DomainFiles(paths.domain_files)
+    source, files = paths.results / "training/tuned.gguf", files_of(paths.domain_files)
     as_workload(source.parent, 'open("tuned.gguf", "wb").write(b"GGUF")')
     looked(paths, 0)
-    keep_made_files(paths, plans, {"training": text_of("training")}, START, print)
+    keep_made_files(paths, files, plans, {"training": text_of("training")}, now=START, say=print)
     (made,) = files.placed()
     assert files.seen(made) == START
     as_workload(source.parent, 'open("tuned.gguf", "wb").write(b"another")')
-    keep_made_files(paths, plans, {"training": text_of("training")}, START, print)
+    keep_made_files(paths, files, plans, {"training": text_of("training")}, now=START, say=print)
     later = [one for one in files.placed() if one.folder != made.folder]
     assert [files.seen(one) for one in later] == [None]  # not looked at since it was changed
 
 
 def test_an_adapter_that_came_is_as_old_as_its_file(paths: Paths) -> None:
-    files, digest = DomainFiles(paths.domain_files), hashlib.sha256(b"GGUF").hexdigest()
+    files, digest = files_of(paths.domain_files), hashlib.sha256(b"GGUF").hexdigest()
     name = made_name("tuned", FileKind.ADAPTER, digest)
     lay_in(files, "training", name, b"GGUF", kind=FileKind.ADAPTER, flow_id="0a" * 16)
     (came,) = files.placed()
@@ -229,7 +230,7 @@ def test_an_adapter_that_came_is_as_old_as_its_file(paths: Paths) -> None:
     model = PayloadStatus(
         payload_id="medical", kind="model", domain="medical", file_name="model.gguf", state=PayloadState.OPEN
     )
-    assert [one.payload_id for one in lay_out_adapters(paths, [model], plans, print)] == ["tuned"]
+    assert [one.payload_id for one in lay_out_adapters(paths, files, [model], plans, print)] == ["tuned"]
     service = VolumeService(paths, Systemd())
     assert service.forget(START + DAY_S) == ()
     assert service.forget(START + 2 * DAY_S) == ("tuned",)

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sealwright_appliance import file_encryption, volumes
 from sealwright_appliance.boot import BoxState
+from sealwright_appliance.flows.closed_files import settle_files
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
 from sealwright_appliance.flows.errors import FlowError
+from sealwright_appliance.flows.file_seals import seal_key
+from sealwright_appliance.flows.receiver import Expectation
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.results import _received
 from sealwright_appliance.run import run
 from sealwright_appliance.sealed_folders import folder_key, open_sealed_folders
+from sealwright_policies.domains.entrusted import entrusted_bytes
 from sealwright_policies.errors import OperationError
-from sealwright_policies.flows.documents import FileKind
-from sealwright_testing.laid_files import lay_in, text_of
+from sealwright_policies.flows.documents import FileKind, made_name
+from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.workloads import AdapterPlan
+from sealwright_testing.laid_files import SEALS, files_of, lay_in, text_of
+from sealwright_testing.relinked import exchange, without_checksums
 from sealwright_testing.running_box import RunningBox
 from sealwright_testing.state_disk import mounted_state
 
 KEY, OTHER = bytes(range(64)), bytes(range(1, 65))
 SECRET = b"rows of a hospital "
-NAMES = ("domains", "results", "adapters")
+DOMAINS = ("clinic", "oncology")
+NAMES = ("results", "adapters", "flows", "retention", "domains/clinic", "domains/oncology")
 EXTENTS = 0x80000
 """Flags of an inode that is not encrypted."""
 
@@ -41,7 +52,7 @@ def paths(tmp_path: Path) -> Iterator[Paths]:
 def opened(paths: Paths, key: bytes = KEY) -> list[str]:
     """As at a boot; what was said."""
     lines: list[str] = []
-    open_sealed_folders(paths, key, lines.append)
+    open_sealed_folders(paths, key, DOMAINS, lines.append)
     return lines
 
 
@@ -53,7 +64,7 @@ def mounted_again(paths: Paths, tmp_path: Path) -> None:
 
 def lay_down(paths: Paths) -> None:
     for name in NAMES:
-        folder = paths.state / name / "oncology"
+        folder = paths.state / name / "patients"
         folder.mkdir()
         (folder / "content").write_bytes(SECRET * 1000)
 
@@ -65,7 +76,7 @@ def test_the_owner_of_the_volume_sees_neither_names_nor_contents(paths: Paths, t
     mounted_again(paths, tmp_path)
     for name in NAMES:
         (folder,) = (paths.state / name).iterdir()
-        assert folder.name != "oncology"
+        assert folder.name != "patients"
         (file,) = folder.iterdir()
         with pytest.raises(OSError, match="Required key not available"):
             file.read_bytes()
@@ -75,10 +86,10 @@ def test_the_owner_of_the_volume_sees_neither_names_nor_contents(paths: Paths, t
     disk = (tmp_path / "state-disk").read_bytes()
     assert b"the customer's own" in disk
     assert SECRET not in disk
-    assert b"oncology" not in disk
+    assert b"patients" not in disk
     run(volumes.mount(tmp_path / "state-disk", paths.state, "ext4", f"loop,{volumes.READ_WRITE}"))
     assert opened(paths) == []
-    assert all((paths.state / name / "oncology/content").read_bytes() == SECRET * 1000 for name in NAMES)
+    assert all((paths.state / name / "patients/content").read_bytes() == SECRET * 1000 for name in NAMES)
 
 
 def test_what_is_not_under_the_key_is_put_aside(paths: Paths, tmp_path: Path) -> None:
@@ -86,14 +97,22 @@ def test_what_is_not_under_the_key_is_put_aside(paths: Paths, tmp_path: Path) ->
     opened(paths)
     lay_down(paths)
     mounted_again(paths, tmp_path)
-    (paths.state / "domains").rename(paths.state / "was-domains")
-    (paths.state / "results").rename(paths.state / "domains")
+    (paths.state / "flows").rename(paths.state / "was-flows")
+    (paths.state / "results").rename(paths.state / "flows")
     (paths.state / "adapters").rename(paths.state / "was-adapters")
     (paths.state / "adapters").mkdir()
     (paths.state / "adapters/crafted").write_bytes(b"crafted")
-    (paths.state / "results").symlink_to("was-domains")
+    (paths.state / "results").symlink_to("was-flows")
+    (paths.state / "retention").rename(paths.state / "was-retention")
+    (paths.state / "domains/clinic").rename(paths.state / "retention")
+    (paths.state / "domains/clinic").symlink_to("../was-retention")
+    (paths.state / "domains/oncology").rename(paths.state / "was-oncology")
+    (paths.state / "domains/oncology").mkdir()
+    (paths.state / "domains/oncology/crafted").write_bytes(b"crafted")
     said = opened(paths)
-    assert [line.split(" is not under this box's key")[0] for line in said] == [f"domains: {name}" for name in NAMES]
+    assert sorted(line.split(" is not under this box's key")[0] for line in said) == sorted(
+        f"domains: {Path(name).name}" for name in NAMES
+    )
     for name in NAMES:
         assert list((paths.state / name).iterdir()) == []
         assert not (paths.state / name).is_symlink()
@@ -102,11 +121,84 @@ def test_what_is_not_under_the_key_is_put_aside(paths: Paths, tmp_path: Path) ->
     assert opened(paths) == []
 
 
+def test_one_domain_in_the_place_of_another_is_put_aside(paths: Paths, tmp_path: Path) -> None:
+    """Both are the box's own, and their owner the same: the kernel would show each in the other's place."""
+    opened(paths)
+    lay_down(paths)
+    mounted_again(paths, tmp_path)
+    one, other = (paths.domain_files / name for name in DOMAINS)
+    (one).rename(paths.domain_files / "between")
+    other.rename(one)
+    (paths.domain_files / "between").rename(other)
+    assert len(opened(paths)) == 2
+    assert [list(folder.iterdir()) for folder in (one, other)] == [[], []]
+
+
+@pytest.mark.parametrize("how", ["encrypted", "link", "file"])
+def test_the_folder_above_the_domains_is_plain_or_put_aside(paths: Paths, how: str) -> None:
+    """As a box had it that encrypted it whole, or as somebody has made it."""
+    paths.results.mkdir()
+    if how == "encrypted":
+        paths.domain_files.mkdir()
+        identifier = file_encryption.add_key(paths.state, folder_key(KEY, "domains"))
+        file_encryption.encrypt(paths.domain_files, identifier)
+        (paths.domain_files / "content").write_bytes(SECRET)
+    elif how == "link":
+        paths.domain_files.symlink_to("results")
+    else:
+        paths.domain_files.write_bytes(b"crafted")
+    (said,) = opened(paths)
+    assert "domains is not under this box's key" in said
+    assert sorted(path.name for path in paths.domain_files.iterdir()) == list(DOMAINS)
+    assert opened(paths) == []
+
+
+def test_a_domain_that_the_release_does_not_have_stays_closed(paths: Paths, tmp_path: Path) -> None:
+    opened(paths)
+    laid = lay_in(DomainFiles(paths.domain_files, SEALS), "oncology", "rows", SECRET)
+    mounted_again(paths, tmp_path)
+    open_sealed_folders(paths, KEY, ["clinic"], print)
+    files = DomainFiles(paths.domain_files, SEALS)
+    assert files.held() == []
+    files.finish_removals()
+    with pytest.raises(OSError, match="Required key not available"):
+        (paths.domain_files / "oncology/crafted").write_bytes(b"crafted")
+    assert opened(paths) == []
+    assert files.all_files() == [laid]
+
+
+def test_what_cannot_be_read_keeps_nobody_from_the_rest(paths: Paths, tmp_path: Path) -> None:
+    """Folders whose inodes are gone, or lack their mark of encryption: a domain's data sets, a file."""
+    opened(paths)
+    files = DomainFiles(paths.domain_files, SEALS)
+    for domain in DOMAINS:
+        for name in ("first", "second", "third"):
+            lay_in(files, domain, name, SECRET)
+    broken = [
+        paths.domain_files / one for one in ("clinic/data-set", "oncology/data-set/first", "oncology/data-set/third")
+    ]
+    gone, other, plain = (path.stat().st_ino for path in broken)
+    run(volumes.unmount(paths.state))
+    disk = tmp_path / "state-disk"
+    for change in (f"clri <{gone}>", f"clri <{other}>", f"set_inode_field <{plain}> flags {EXTENTS:#x}"):
+        run(["debugfs", "-w", "-R", change, str(disk)])
+    run(volumes.mount(disk, paths.state, "ext4", f"loop,{volumes.READ_WRITE}"))
+    opened(paths)
+    for path in broken:
+        with pytest.raises(OSError, match=r"Structure needs cleaning|not permitted"):
+            path.stat()
+    assert [(one.domain, one.name) for one in files.all_files()] == [("oncology", "second")]
+    said: list[str] = []
+    assert settle_files(files, DOMAINS, {one: text_of(one) for one in DOMAINS}, said.append) >= {"clinic"}
+    assert [line for line in said if "clinic" in line]
+    files.finish_removals()
+
+
 def test_another_key_opens_nothing_of_it(paths: Paths, tmp_path: Path) -> None:
     opened(paths)
     lay_down(paths)
     mounted_again(paths, tmp_path)
-    assert len(opened(paths, OTHER)) == 3
+    assert len(opened(paths, OTHER)) == len(NAMES)
     assert all(list((paths.state / name).iterdir()) == [] for name in NAMES)
 
 
@@ -114,7 +206,7 @@ def test_a_plain_file_in_an_encrypted_folder_is_not_read(paths: Paths, tmp_path:
     """The owner can clear an inode's mark of encryption, and write what they like into it."""
     opened(paths)
     lay_down(paths)
-    file = paths.domain_files / "oncology/content"
+    file = paths.domain_files / "oncology/patients/content"
     inode = file.stat().st_ino
     run(volumes.unmount(paths.state))
     disk = tmp_path / "state-disk"
@@ -123,7 +215,7 @@ def test_a_plain_file_in_an_encrypted_folder_is_not_read(paths: Paths, tmp_path:
     opened(paths)
     with pytest.raises(PermissionError):
         file.read_bytes()
-    assert (paths.results / "oncology/content").read_bytes() == SECRET * 1000
+    assert (paths.results / "patients/content").read_bytes() == SECRET * 1000
 
 
 def test_a_power_cut_between_making_and_encrypting_is_gone_on_from(paths: Paths) -> None:
@@ -138,20 +230,22 @@ def test_a_volume_that_cannot_encrypt_folders_says_so(tmp_path: Path) -> None:
     place.state.mkdir(parents=True)
     try:
         with pytest.raises(OperationError, match="cannot be encrypted"):
-            open_sealed_folders(place, KEY, print)
+            open_sealed_folders(place, KEY, DOMAINS, print)
     finally:
-        for folder in (place.state, *list(place.state.parents)[:3]):
+        for folder in (place.domain_files, place.state, *list(place.state.parents)[:3]):
             folder.rmdir()
 
 
 def test_each_folder_has_a_key_of_its_own() -> None:
-    assert len({folder_key(KEY, name) for name in NAMES} | {KEY}) == 4
+    """Of a whole folder and of a domain's in it too, whatever their names."""
+    ways = [tuple(name.split("/")) for name in NAMES] + [("domains",), ("domainsclinic",), ("clinic", "domains")]
+    assert len({folder_key(KEY, *way) for way in ways} | {KEY, seal_key(KEY)}) == len(ways) + 2
 
 
 def test_a_closed_box_takes_no_file_of_a_domain(paths: Paths, tmp_path: Path) -> None:
     """Before a payload was ever open, and in a boot that opens none; what is there is not listed, and not lost."""
     file = DomainFile(version=1, domain="oncology", kind=FileKind.DATA_SET, name="rows", digest="0" * 64, size=9, at=1)
-    files = DomainFiles(paths.domain_files)
+    files = DomainFiles(paths.domain_files, SEALS)
     with pytest.raises(FlowError, match="closed"):
         files.incoming("import-1", file, text_of("oncology"))
     opened(paths)
@@ -169,8 +263,7 @@ def test_a_boot_that_has_not_opened_them_lists_and_sends_nothing_that_lies_there
     """A locked box does not look whose the folders are; its agent runs, and has a certificate to send files under."""
     running.serve()
     paths = running.simulated.paths
-    paths.domain_files.mkdir()
-    files, flow = DomainFiles(paths.domain_files), "0f" * 16
+    files, flow = files_of(paths.domain_files, "oncology"), "0f" * 16
     laid = lay_in(files, "oncology", "crafted", b"GGUF", kind=FileKind.ADAPTER, flow_id=flow)
 
     def of_a_boot(state: BoxState) -> DomainFiles:
@@ -187,3 +280,145 @@ def test_a_boot_that_has_not_opened_them_lists_and_sends_nothing_that_lies_there
         closed.read_frame(laid, 0)
     with pytest.raises(FlowError, match="closed"):
         closed.incoming("import-1", laid, text_of("oncology"))
+    flows = running.agent.flows
+    assert flows is not None
+    with pytest.raises(FlowError, match="closed"):
+        flows.receiver.expect(Expectation(source="records", target="oncology", device_id="a" * 52))
+    flows.retention.look()
+    assert flows.domains().removed == []
+    assert "closed" in flows.flows().problem
+    assert running.agent.conversations is not None
+    running.agent.conversations.look()
+    assert not [path for path in (paths.flows, paths.retention, paths.closed) if path.exists()]
+
+
+class Volume:
+    """Files of two domains, and their owner, who changes the disk while the box is off."""
+
+    def __init__(self, paths: Paths, disk: Path) -> None:
+        self.paths, self.disk = paths, disk
+        opened(paths)
+        self.files = DomainFiles(paths.domain_files, SEALS)
+
+    def lay(self, domain: str, name: str, content: bytes, **more: Any) -> DomainFile:
+        return lay_in(self.files, domain, name, content, flow_id="0f" * 16, **more)
+
+    def exchange(self, *pairs: tuple[str, str]) -> list[str]:
+        """Exchange places in the folder of domains; what was said at the boot behind it."""
+        found = []
+        for pair in pairs:
+            paths = [self.paths.domain_files / place for place in pair]
+            found.append([(path.parent.stat().st_ino, path.stat().st_ino) for path in paths])
+        run(volumes.unmount(self.paths.state))
+        without_checksums(self.disk)
+        for one, other in found:
+            exchange(self.disk, one, other)
+        run(volumes.mount(self.disk, self.paths.state, "ext4", f"loop,{volumes.READ_WRITE}"))
+        return opened(self.paths)
+
+    def settle(self) -> list[str]:
+        """As a boot does, with the same texts."""
+        said: list[str] = []
+        assert settle_files(self.files, DOMAINS, {one: text_of(one) for one in DOMAINS}, said.append) == set()
+        return said
+
+    def shown(self, domain: str = "clinic") -> list[str]:
+        """Data sets as a workload sees them, who is given all of their folder."""
+        return sorted(path.name for path in (self.paths.domain_files / domain / "data-set").iterdir())
+
+
+@pytest.fixture
+def volume(paths: Paths, tmp_path: Path) -> Volume:
+    return Volume(paths, tmp_path / "state-disk")
+
+
+def test_an_owner_who_relinks_a_domain_in_the_place_of_another_reads_nothing_of_it(volume: Volume) -> None:
+    volume.lay("oncology", "x", b"rows of oncology")
+    volume.lay("clinic", "x", b"rows of the clinic")
+    said = volume.exchange(("clinic", "oncology"))
+    assert len(said) == 2
+    assert volume.files.all_files() == []
+    assert [list((volume.paths.domain_files / domain).iterdir()) for domain in DOMAINS] == [[], []]
+
+
+def test_what_lies_deeper_cannot_be_relinked_into_another_domain_either(volume: Volume) -> None:
+    """The kernel shows nothing in a folder under another key."""
+    volume.lay("oncology", "x", b"rows of oncology")
+    volume.lay("clinic", "x", b"rows of the clinic")
+    assert volume.exchange(("clinic/data-set/x/content", "oncology/data-set/x/content")) == []
+    for domain in DOMAINS:
+        with pytest.raises(PermissionError):
+            (volume.paths.domain_files / domain / "data-set/x/content").read_bytes()
+    assert volume.files.all_files() == []
+
+
+def test_what_the_customer_put_in_is_never_taken_for_what_the_box_says_of_a_file(volume: Volume) -> None:
+    """Contents of data sets are their own: relinked to where the box writes what a file is, and its text."""
+    evil = b"GGUF made by the customer"
+    digest = hashlib.sha256(evil).hexdigest()
+    name = made_name("tuned", FileKind.ADAPTER, digest)
+    about = DomainFile(
+        version=1, domain="clinic", kind=FileKind.ADAPTER, name=name, digest=digest, size=len(evil), at=1,
+        flow_id="0f" * 16,
+    )  # fmt: skip
+    volume.lay("clinic", "a", evil)
+    volume.lay("clinic", "b", document_bytes(about))
+    volume.lay("clinic", "d", entrusted_bytes(text_of("oncology")))
+    at = "clinic/data-set/"
+    volume.exchange(
+        (f"{at}a/about.json", f"{at}b/content"), (f"{at}a/text.json", f"{at}d/content")
+    )  # fmt: skip
+    assert (volume.paths.domain_files / f"{at}a/about.json").read_bytes() == document_bytes(about)  # the control
+    assert volume.files.held() == []
+    with pytest.raises(FlowError, match="no data-set named a"):
+        volume.files.find("clinic", FileKind.DATA_SET, "a")
+    plan = AdapterPlan(domain="clinic", base="medical")
+    assert _received(volume.files, "tuned", plan) is None
+    said = volume.settle()
+    assert [line.split(" has no seal")[0] for line in said] == [
+        f"domains: data-set/{one} of clinic" for one in ("a", "b", "d")
+    ]
+    assert volume.shown() == []
+
+
+def test_a_file_in_the_place_of_another_of_its_domain_is_none(volume: Volume) -> None:
+    for name in ("a", "b", "c"):
+        volume.lay("clinic", name, name.encode())
+    volume.exchange(("clinic/data-set/a", "clinic/data-set/b"))
+    assert [one.name for one in volume.files.all_files()] == ["c"]
+    with pytest.raises(FlowError, match="no data-set named a"):
+        volume.files.find("clinic", FileKind.DATA_SET, "a")
+    assert len(volume.settle()) == 2
+    assert volume.shown() == ["c"]
+
+
+@pytest.mark.parametrize("part", ["about.json", "text.json", "content", "seal"])
+def test_parts_of_two_files_of_a_domain_cannot_be_exchanged(volume: Volume, part: str) -> None:
+    """Of one domain, so under one key: what stays closed would be read as the content of what is open."""
+    laid = {name: volume.lay("clinic", name, name.encode() * 9) for name in ("a", "b", "c")}
+    lay_in(volume.files, "clinic", "b2", b"b", text=text_of("clinic", "\n[run]\nengine = true\n"))
+    volume.exchange((f"clinic/data-set/a/{part}", f"clinic/data-set/b2/{part}"))
+    assert volume.files.all_files() == [laid["b"], laid["c"]]
+    volume.settle()
+    assert volume.shown() == ["b", "c"]
+
+
+def test_a_date_of_another_file_is_none(volume: Volume) -> None:
+    for name, at in (("a", 5), ("b", 9)):
+        volume.lay("clinic", name, name.encode())
+        held = next(one for one in volume.files.placed() if one.file.name == name)
+        assert volume.files.since(held, at) == at
+    volume.exchange(("clinic/data-set/a/since.json", "clinic/data-set/b/since.json"))
+    assert [volume.files.seen(one) for one in volume.files.placed()] == [None, None]
+    assert len(volume.settle()) == 2
+    assert [volume.files.since(one, 11) for one in volume.files.placed()] == [11, 11]
+
+
+def test_what_only_began_is_not_believed_in_the_place_of_a_whole_file(volume: Volume) -> None:
+    volume.lay("clinic", "a", b"a")
+    other = DomainFile(version=1, domain="clinic", kind=FileKind.DATA_SET, name="b", digest="0" * 64, size=9, at=1)
+    volume.files.incoming("import-b", other, text_of("clinic"))
+    (volume.paths.domain_files / "clinic/.incoming/import-b").rename(volume.paths.domain_files / "clinic/data-set/b")
+    assert [one.name for one in volume.files.all_files()] == ["a"]
+    volume.settle()
+    assert volume.shown() == ["a"]

@@ -152,7 +152,7 @@ def test_what_a_workload_wrote_becomes_a_file_before_there_is_an_agent(
     seen: list[list[str]] = []
 
     def give(_: object) -> None:
-        seen.extend([[one.name for one in DomainFiles(paths.domain_files).all_files()], disk.programs()])
+        seen.extend([[one.name for one in DomainFiles.of_boot(paths, are_open=True).all_files()], disk.programs()])
 
     monkeypatch.setattr(unlock_module, "give_to_agent", give)
     disk.boot(monkeypatch)
@@ -208,7 +208,7 @@ def test_nothing_is_read_of_folders_that_were_not_opened(disk: Disk, monkeypatch
     adapters = {"tuned": AdapterPlan(domain="training", base="medical")}
     booted(disk, monkeypatch, PLANS.model_copy(update={"results": results, "adapters": adapters}))
     paths = disk.box.paths
-    files, now = DomainFiles(paths.domain_files), OwnDomains(paths).text("training")
+    files, now = DomainFiles.of_boot(paths, are_open=True), OwnDomains(paths).text("training")
     weights = made_name("tuned", FileKind.ADAPTER, hashlib.sha256(b"GGUF").hexdigest())
     lay_in(files, "training", weights, b"GGUF", kind=FileKind.ADAPTER, flow_id="0f" * 16, text=now)
     result = disk.boot(monkeypatch)
@@ -243,7 +243,7 @@ def test_what_came_under_another_text_of_its_domain_stays_closed_and_is_told(
     adapters = {"tuned": AdapterPlan(domain="training", base="medical")}
     booted(disk, monkeypatch, PLANS.model_copy(update={"results": results, "adapters": adapters}))
     paths = disk.box.paths
-    files, now = DomainFiles(paths.domain_files), OwnDomains(paths).text("training")
+    files, now = DomainFiles.of_boot(paths, are_open=True), OwnDomains(paths).text("training")
     weights = made_name("tuned", FileKind.ADAPTER, hashlib.sha256(b"GGUF").hexdigest())
     lay_in(files, "training", weights, b"GGUF", kind=FileKind.ADAPTER, flow_id="0f" * 16, text=NARROW)
     lay_in(files, "training", "earlier.csv", b"rows", text=NARROW)
@@ -272,7 +272,13 @@ def test_what_the_root_says_of_a_domain_and_the_manifest_does_not_opens_nothing(
 ) -> None:
     booted(disk, monkeypatch, PLANS)
     paths = disk.box.paths
-    lay_in(DomainFiles(paths.domain_files), "training", "cohort.csv", b"rows", text=OwnDomains(paths).text("training"))
+    lay_in(
+        DomainFiles.of_boot(paths, are_open=True),
+        "training",
+        "cohort.csv",
+        b"rows",
+        text=OwnDomains(paths).text("training"),
+    )
     form = paths.domains / "training.json"
     form.write_bytes(form.read_bytes().replace(b'"engine":false', b'"engine":true'))
     result = disk.boot(monkeypatch)

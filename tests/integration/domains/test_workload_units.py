@@ -18,7 +18,6 @@ import pytest
 
 from sealwright_appliance import volumes
 from sealwright_appliance.data_sets import bind_data_sets
-from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import run as execute
 from sealwright_image.compiler import compile_static
@@ -28,7 +27,7 @@ from sealwright_image.mkosi import DEFINITIONS
 from sealwright_image.run import Tools
 from sealwright_policies.domains.compiler import compile_units
 from sealwright_testing.domain_texts import domain_text, verified
-from sealwright_testing.laid_files import lay_in
+from sealwright_testing.laid_files import files_of, lay_in
 from sealwright_testing.sealed_job import CALLS, DOMAINS, NO_SOCKET, OTHER_HOST, OWN_HOST, ROWS, SOURCE
 from sealwright_testing.tools_root import ToolsRoot
 
@@ -99,8 +98,7 @@ def box(tmp_path_factory: pytest.TempPathFactory, launcher: Path) -> Iterator[Pa
             (top / "run/sealwright/payloads" / name / folder).mkdir(parents=True)
         compile_static(SOURCE, top / "run/sealwright/payloads" / name / "program", Tools())
     paths = Paths(root=top)
-    paths.domain_files.mkdir(parents=True)
-    lay_in(DomainFiles(paths.domain_files), "counting-job", "cohort-7.csv", COHORT)
+    lay_in(files_of(paths.domain_files, *WORKLOADS.values()), "counting-job", "cohort-7.csv", COHORT)
     assert bind_data_sets(paths, WORKLOADS.values()) == {}
     try:
         yield top

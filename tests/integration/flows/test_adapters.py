@@ -71,8 +71,9 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boxes]:
 def started(box: FlowBox) -> tuple[list[PayloadStatus], list[str]]:
     """What unlocking does with results and adapters at the start of a box: what is served, and what it said."""
     paths, said = box.running.simulated.paths, list[str]()
-    keep_made_files(paths, PLANS, {"tuning": box.flows.own.text("tuning")}, AT, said.append)
-    return lay_out_adapters(paths, [MODEL], PLANS, said.append), said
+    files, texts = box.flows.files, {"tuning": box.flows.own.text("tuning")}
+    keep_made_files(paths, files, PLANS, texts, now=AT, say=said.append)
+    return lay_out_adapters(paths, files, [MODEL], PLANS, said.append), said
 
 
 def wrote(box: FlowBox, name: str, content: bytes) -> None:

@@ -40,6 +40,24 @@ def test_the_state_volume_the_result_and_the_logs_are_the_agents(tmp_path: Path,
     assert set(given) == {*volume, paths.boot_result, paths.firmware_log, paths.userspace_log}
 
 
+def test_the_folder_of_domains_stays_roots_and_what_is_in_it_is_the_agents(tmp_path: Path) -> None:
+    """Who has got into the agent puts no domain in the place of another; the key of the seals is nobody else's."""
+    paths = unlocked(tmp_path)
+    agent = paths.agent_user
+    held = paths.domain_files / "records/data-set/rows/content"
+    held.parent.mkdir(parents=True)
+    held.touch()
+    paths.domain_seal_key.touch(mode=0o600)
+    changed: list[tuple[Path, object, object]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "chown", lambda path, user=None, group=None: changed.append((Path(path), user, group)))
+        give_to_agent(paths)
+    given = {path: (user, group) for path, user, group in changed}
+    assert given[paths.domain_files] == (os.getuid(), agent)
+    assert stat.S_IMODE(paths.domain_files.stat().st_mode) == 0o750
+    assert given[paths.domain_seal_key] == given[paths.domain_files / "records"] == given[held] == (agent, agent)
+
+
 def test_the_record_is_the_agents_under_a_name_of_its_own(tmp_path: Path, given: list[Path]) -> None:
     """A device node of the same device for one user, whatever the disk is called; one that lay there before goes."""
     paths = unlocked(tmp_path)

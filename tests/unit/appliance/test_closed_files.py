@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sealwright_appliance.boot import BoxCode
-from sealwright_appliance.flows import domain_files
+from sealwright_appliance.files import write_durably
+from sealwright_appliance.flows import folders
 from sealwright_appliance.flows.closed_files import NOT_KEPT, NOT_LET_IN, NOT_SAID, obstacle_to_file, settle_files
-from sealwright_appliance.flows.domain_files import TEXT, DomainFile, DomainFiles
+from sealwright_appliance.flows.domain_files import ABOUT, CONTENT, SEAL, SINCE, TEXT, DomainFile, DomainFiles
 from sealwright_appliance.flows.errors import FlowError
+from sealwright_appliance.flows.file_seals import FileSeals
 from sealwright_appliance.flows.retention import Retention
 from sealwright_policies.domains.entrusted import EntrustedText, entrusted_bytes
 from sealwright_policies.flows.documents import FileKind
 from sealwright_policies.wire.lease import DAY_S
-from sealwright_testing.laid_files import lay_in, text_of
+from sealwright_testing.laid_files import SEALS, files_of, lay_in, text_of
 
 FLOW_ID = "0f" * 16
 KEPT = "\n[retention]\nresults_days = {}\n"
@@ -35,13 +39,23 @@ class PowerCutError(BaseException):
 @pytest.fixture
 def files(tmp_path: Path) -> DomainFiles:
     """None yet."""
-    (tmp_path / "domains").mkdir()
-    return DomainFiles(tmp_path / "domains")
+    return files_of(tmp_path / "domains", "training")
 
 
 def came(files: DomainFiles, name: str = "cohort.csv", text: EntrustedText = SILENT, **more: Any) -> DomainFile:
     """With a flow."""
     return lay_in(files, "training", name, b"rows", text=text, **({"flow_id": FLOW_ID} | more))
+
+
+def of_a_later_release(files: DomainFiles, name: str) -> None:
+    file = DomainFile(
+        version=1, domain="training", kind=FileKind.DATA_SET, name=name, size=4, at=0, flow_id=FLOW_ID,
+        digest=hashlib.sha256(b"rows").hexdigest(),
+    )  # fmt: skip
+    incoming = files.incoming(f"import-{name}", file, SILENT)
+    incoming.append(0, b"rows")
+    write_durably(incoming.folder / TEXT, b'{"later":1}')
+    replace(incoming, text=b'{"later":1}').put_in_place()
 
 
 def started(files: DomainFiles, text: EntrustedText | None) -> list[str]:
@@ -76,13 +90,97 @@ def test_a_narrower_text_leaves_a_file_open_and_does_not_take_the_place_of_its_o
     assert started(files, ENGINE) == ["cohort.csv"]
 
 
-def test_what_came_before_texts_were_kept_or_with_one_that_nobody_can_read_stays_closed(files: DomainFiles) -> None:
-    for name in ("without", "broken"):
-        came(files, name)
-    (files.root / "training/data-set/without" / TEXT).unlink()
-    (files.root / "training/data-set/broken" / TEXT).write_bytes(b"{}")
-    assert started(files, SILENT) == []
-    assert reasons(files, SILENT) == [NOT_KEPT] * 2
+def test_a_text_that_this_release_cannot_read_keeps_a_file_closed(files: DomainFiles) -> None:
+    """Of a later release, say, whose domains have keys that this one does not know."""
+    of_a_later_release(files, "later")
+    came(files, "other")
+    assert started(files, SILENT) == ["other"]
+    assert reasons(files, SILENT) == [NOT_KEPT]
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "no text": lambda folder: (folder / TEXT).unlink(),
+    "another text": lambda folder: (folder / TEXT).write_bytes(entrusted_bytes(ENGINE)),
+    "no seal": lambda folder: (folder / SEAL).unlink(),
+    "another seal": lambda folder: (folder / SEAL).write_bytes(bytes(32)),
+    "a longer seal": lambda folder: (folder / SEAL).write_bytes(bytes(33)),
+    "another about": lambda folder: (folder / ABOUT).write_bytes((folder / ABOUT).read_bytes().replace(b"0f", b"0e")),
+    "no content": lambda folder: (folder / CONTENT).unlink(),
+    "a link for content": lambda folder: ((folder / CONTENT).unlink(), (folder / CONTENT).symlink_to("/etc/passwd")),
+    "another name": lambda folder: folder.rename(folder.with_name("another")),
+    "another kind": lambda folder: (
+        (folder.parent.parent / "results").mkdir(), folder.rename(folder.parent.parent / "results/cohort.csv"),
+    ),
+    "another domain": lambda folder: (
+        (top := next(one for one in folder.parents if one.name == "domains") / "other/data-set").mkdir(parents=True),
+        folder.rename(top / "cohort.csv"),
+    ),
+    "seals of another box": lambda folder: (folder / SEAL).write_bytes(
+        FileSeals(bytes(32)).of_whole((folder / ABOUT).read_bytes(), (folder / TEXT).read_bytes(), folder / CONTENT)
+    ),
+    "what is begun": lambda folder: (folder / SEAL).write_bytes(
+        SEALS.of_begun((folder / ABOUT).read_bytes(), (folder / TEXT).read_bytes())
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.redteam
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("closed", [False, True])
+def test_what_has_no_seal_of_this_box_or_lies_elsewhere_is_no_file_and_is_dropped(
+    files: DomainFiles, change: str, *, closed: bool
+) -> None:
+    """Workloads see whatever lies among the data sets, so it may not stay there."""
+    file = came(files)
+    if closed:
+        assert started(files, ENGINE) == []
+    CHANGES[change](files.root / ("training/.closed" if closed else "training") / "data-set/cohort.csv")
+    assert files.held() == []
+    with pytest.raises(FlowError, match=r"no data-set named|kept closed"):
+        files.find(file.domain, file.kind, "cohort.csv" if closed else file.name)
+    said: list[str] = []
+    texts = {"training": SILENT, "other": text_of("other")}
+    assert settle_files(files, ["training", "other"], texts, said.append) == set()
+    assert [line.split(" has no seal of this box")[0].rpartition(" of ")[0] for line in said] != []
+    assert not list(files.root.rglob("data-set/*"))
+    assert not list(files.root.rglob("results/*"))
+    assert came(files) == file
+
+
+def test_what_lies_beside_the_parts_of_a_file_is_dropped_and_the_file_stays(files: DomainFiles) -> None:
+    """A workload would see it. Of a date that is none the days begin anew."""
+    came(files)
+    folder = files.root / "training/data-set/cohort.csv"
+    (folder / "more").write_bytes(b"closed rows")
+    (folder / "folder").mkdir()
+    (folder / "folder/more").write_bytes(b"closed rows")
+    (folder / SINCE).write_bytes(b'{"at":99,"seal":"' + b"0" * 64 + b'","version":1}')
+    (folder.parent / "link").symlink_to("/etc")
+    (folder.parent / "stray").write_bytes(b"closed rows")
+    said: list[str] = []
+    assert settle_files(files, ["training"], {"training": SILENT}, said.append) == set()
+    assert len(said) == 5
+    assert sorted(path.name for path in folder.parent.rglob("*")) == [
+        ABOUT, "cohort.csv", CONTENT, SEAL, TEXT,
+    ]  # fmt: skip
+    assert [one.name for one in files.all_files()] == ["cohort.csv"]
+
+
+def test_what_only_began_and_has_no_seal_begins_anew(files: DomainFiles) -> None:
+    file = DomainFile(
+        version=1, domain="training", kind=FileKind.DATA_SET, name="a", digest="00" * 32, size=2**21, at=0,
+        flow_id=FLOW_ID,
+    )  # fmt: skip
+    incoming = files.incoming(FLOW_ID, file, SILENT)
+    incoming.append(0, bytes(2**20))
+    assert files.incoming(FLOW_ID, file, SILENT).next_frame == 1  # the control
+    (incoming.folder / ABOUT).write_bytes((incoming.folder / ABOUT).read_bytes().replace(b"2097152", b"2097153"))
+    assert files.held() == []
+    assert files.incoming(FLOW_ID, file, SILENT).next_frame == 0
+    assert [one.file for one in files.begun()] == [file]
+    (incoming.folder / SEAL).unlink()
+    assert settle_files(files, ["training"], {"training": SILENT}, print) == set()
+    assert not incoming.folder.exists()
 
 
 def test_where_the_release_does_not_say_what_its_domain_is_all_stays_closed(files: DomainFiles) -> None:
@@ -129,8 +227,7 @@ def test_a_closed_file_goes_by_the_days_under_which_it_came_and_a_closed_one_of_
     files: DomainFiles, tmp_path: Path
 ) -> None:
     came(files, "brief", text_of("training", KEPT.format(2)))
-    came(files, "unknown")
-    (files.root / "training/data-set/unknown" / TEXT).unlink()
+    of_a_later_release(files, "unknown")
     assert started(files, text_of("training", KEPT.format(5))) == []
     at = [0]
     retention = Retention(
@@ -175,7 +272,7 @@ def test_a_power_cut_leaves_a_file_open_or_closed_and_the_next_start_goes_on(
 
     with monkeypatch.context() as patch:
         if step == "sync":
-            patch.setattr(domain_files, "sync_directory", cut)
+            patch.setattr(folders, "sync_directory", cut)
         else:
             patch.setattr(step, cut)
         with pytest.raises(PowerCutError):
@@ -185,7 +282,7 @@ def test_a_power_cut_leaves_a_file_open_or_closed_and_the_next_start_goes_on(
     assert len(files.placed()) + len(files.closed()) == 1
 
 
-@pytest.mark.parametrize("cut_at", range(12))
+@pytest.mark.parametrize("cut_at", range(16))
 def test_a_power_cut_while_a_file_comes_never_leaves_one_without_its_text(
     files: DomainFiles, monkeypatch: pytest.MonkeyPatch, cut_at: int
 ) -> None:

@@ -13,7 +13,7 @@ from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_policies.flows.content import FRAME_SIZE
 from sealwright_policies.flows.documents import FileKind
-from sealwright_testing.laid_files import text_of
+from sealwright_testing.laid_files import SEALS, files_of, text_of
 
 CONTENT = bytes(FRAME_SIZE) + b"rest"
 TEXT = text_of("training")
@@ -32,8 +32,7 @@ def described(**changes: Any) -> DomainFile:
 @pytest.fixture
 def files(tmp_path: Path) -> DomainFiles:
     """None yet."""
-    (tmp_path / "domains").mkdir()
-    return DomainFiles(tmp_path / "domains")
+    return files_of(tmp_path / "domains", "training")
 
 
 def test_a_volume_that_fills_up_meanwhile_takes_no_further_frame(
@@ -89,7 +88,7 @@ def test_what_a_restart_has_left_is_hashed_piece_by_piece(files: DomainFiles, mo
     before = files.incoming(IDS[0], file, TEXT)
     for number in range(2):
         before.append(number, content[number * FRAME_SIZE : (number + 1) * FRAME_SIZE])
-    after = DomainFiles(files.root).incoming(IDS[0], file, TEXT)
+    after = DomainFiles(files.root, SEALS).incoming(IDS[0], file, TEXT)
     after.append(2, b"rest")
     assert after.digest.size == 0
     with pytest.raises(FlowError) as caught:

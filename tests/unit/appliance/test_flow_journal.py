@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sealwright_appliance.flows.journal import FlowJournal
+from sealwright_appliance.flows.reporting import FlowReporting, Reported
+from sealwright_appliance.renewal import Renewal
 from sealwright_policies.errors import VerificationError
 from sealwright_policies.flows.record import FlowRole, SealedRecord
 from sealwright_policies.wire.encoding import document_bytes
@@ -45,3 +48,19 @@ def test_an_id_that_was_used_hides_no_other_flow(journal: FlowJournal, changes: 
     with pytest.raises(VerificationError, match="FLOW_MISMATCH"):
         recorded(journal, **changes)
     assert recorded(journal, flow_id="1e" * 16, **changes).record.sequence == 2
+
+
+@pytest.mark.parametrize(("says", "told"), [(0, 2), (1, 1), (2, 0), (3, 2), (2**40, 2)])
+def test_what_is_remembered_of_reports_hides_no_record(
+    journal: FlowJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: int, told: int
+) -> None:
+    """Above the last record it is not of this chain; the service stores no record twice."""
+    for number in range(2):
+        recorded(journal, flow_id=f"{number:02x}" * 16)
+    reported = tmp_path / "reported.json"
+    reported.write_bytes(document_bytes(Reported(version=1, license_id=journal.license_id, sequence=says)))
+    sent: list[SealedRecord] = []
+    monkeypatch.setattr(FlowReporting, "_send", lambda _, records: sent.extend(records))
+    reporting = FlowReporting(cast(Renewal, None), journal, threading.Lock(), reported)
+    assert reporting.report() == told == len(sent)
+    assert reporting.report() == 0

@@ -16,13 +16,13 @@ from starlette.concurrency import run_in_threadpool
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.customer_evidence import EACH
 from sealwright_appliance.flows.box_flows import BoxFlows
-from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.flows.endpoints import HELLOS_MOST, Turns, add_flows
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.journal import FlowJournal
 from sealwright_appliance.flows.party import OwnSide
 from sealwright_appliance.flows.receiver import FlowReceiver
 from sealwright_policies.errors import FormatError
+from sealwright_testing.laid_files import files_of
 
 THREADS = 40
 """Of anyio's shared pool."""
@@ -74,7 +74,7 @@ def test_an_address_that_asks_too_often_is_refused_before_it_waits(tmp_path: Pat
     """Expected or not, and while a long call has the turn: nothing of what it says is read."""
 
     async def run() -> None:
-        files, journal = DomainFiles(tmp_path / "domains"), FlowJournal(tmp_path, "a" * 52, "license-1")
+        files, journal = files_of(tmp_path / "domains"), FlowJournal(tmp_path, "a" * 52, "license-1")
         flows = Locked()
         flows.receiver = FlowReceiver(cast(OwnSide, None), files, journal, tmp_path / "expected.json")
         app = FastAPI()

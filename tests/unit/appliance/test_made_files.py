@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from sealwright_appliance.flows import domain_files
-from sealwright_appliance.flows.domain_files import CONTENT, DomainFile, DomainFiles
+from sealwright_appliance.flows.domain_files import CONTENT, DomainFile
 from sealwright_appliance.flows.made_files import LIMITS, keep_made_files
 from sealwright_appliance.paths import Paths
 from sealwright_policies.flows.content import FRAME_SIZE
 from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_policies.workloads import ReleaseWorkloads, ResultsPlan
-from sealwright_testing.laid_files import text_of
+from sealwright_testing.laid_files import files_of, text_of
 
 PLANS = ReleaseWorkloads(
     version=1, workloads={}, results={"training": ResultsPlan(mib=64, days=2, adapters=("tuned",), results=("lora",))}
@@ -33,14 +33,15 @@ class Box:
         self.said: list[str] = []
         self.results = self.paths.results / "training"
         self.results.mkdir(parents=True)
-        self.paths.domain_files.mkdir()
+        self.domain_files = files_of(self.paths.domain_files, "training")
 
     def keep(self, plans: ReleaseWorkloads = PLANS) -> None:
-        keep_made_files(self.paths, plans, {"training": text_of("training")}, AT, self.said.append)
+        texts = {"training": text_of("training")}
+        keep_made_files(self.paths, self.domain_files, plans, texts, now=AT, say=self.said.append)
 
     @property
     def files(self) -> list[DomainFile]:
-        return DomainFiles(self.paths.domain_files).all_files()
+        return self.domain_files.all_files()
 
     def content(self, file: DomainFile) -> bytes:
         return (self.paths.domain_files / file.domain / file.kind.value / file.name / CONTENT).read_bytes()
@@ -83,7 +84,7 @@ def test_what_the_domain_does_not_let_flow_stays_where_it_is(box: Box) -> None:
     (box.results / "tuned.gguf").write_bytes(b"GGUF")
     box.keep(PLANS.model_copy(update={"results": {"training": ResultsPlan(mib=64, days=2)}}))
     assert box.files == []
-    assert list(box.paths.domain_files.iterdir()) == []
+    assert list((box.paths.domain_files / "training").iterdir()) == []
 
 
 def test_what_is_no_file_or_too_long_becomes_none(box: Box) -> None:

@@ -20,7 +20,7 @@ from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.errors import OperationError
 from sealwright_policies.flows.documents import FileKind
 from sealwright_policies.wire.lease import DAY_S
-from sealwright_testing.laid_files import text_of
+from sealwright_testing.laid_files import files_of, text_of
 
 ISSUED = 1_800_000_000
 DAYS = {"training": 2, "brief": 0}
@@ -47,8 +47,7 @@ def times() -> Times:
 @pytest.fixture
 def files(tmp_path: Path) -> DomainFiles:
     """None yet."""
-    (tmp_path / "domains").mkdir()
-    return DomainFiles(tmp_path / "domains")
+    return files_of(tmp_path / "domains", "training", "brief", "elsewhere")
 
 
 def started(files: DomainFiles, times: Times, forget: Callable[[int], None] = lambda _: None) -> Retention:
@@ -194,7 +193,7 @@ def test_a_removal_that_was_interrupted_is_completed(
     started(files, times).look()
     times.run(days=2)
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise OperationError("the power is cut")
 
     with monkeypatch.context() as cut:

@@ -20,6 +20,7 @@ from sealwright_policies.flows.permission import DomainPair
 from sealwright_policies.flows.verification import Ourselves
 from sealwright_policies.wire.messages import ImportBlob
 from sealwright_testing.flows import CONTENT, CONTENT_KEY, FLOW_ID, Exchange, Party, domains
+from sealwright_testing.laid_files import files_of
 from sealwright_testing.license_world import LicenseWorld
 
 OTHER_ID = "1e" * 16
@@ -89,8 +90,7 @@ class Receiving:
         """A new one, which expects the sender."""
         exchange = Exchange.between(world)
         party = exchange.receiver
-        (folder / "domains").mkdir()
-        side, files = SoftwareSide(party, exchange.now), DomainFiles(folder / "domains")
+        side, files = SoftwareSide(party, exchange.now), files_of(folder / "domains", exchange.hello.target)
         journal = FlowJournal(folder / "records", party.device.device_id, party.license_id)
         receiver = FlowReceiver(cast(OwnSide, side), files, journal, folder / "expected.json")
         made = cls(exchange, side, receiver, files)
