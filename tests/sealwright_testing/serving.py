@@ -301,6 +301,7 @@ def _agent(
     app = create_agent_app(board, None, keys, by_file, outflow, meter=meter)
     support = BoxSupport(
         paths, board, keys, outflow, RecentLines(), keeper.tpm_lock, lambda: int(time.time()), state_volume_open=True,
+        domains_open=False,
         meter=meter.meter,
     )  # fmt: skip
     add_support(app, support)

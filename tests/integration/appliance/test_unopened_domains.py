@@ -96,7 +96,7 @@ def activated(disk: Disk, monkeypatch: pytest.MonkeyPatch, *options: str) -> str
     disk.box.enroll(issued.activation_code)
     started(disk, monkeypatch)
     paths, text = disk.box.paths, OwnDomains(disk.box.paths).text("training")
-    files = DomainFiles(paths.domain_files)
+    files = DomainFiles.of_boot(paths, are_open=True)
     lay_in(files, "training", WEIGHTS, b"GGUF", kind=FileKind.ADAPTER, flow_id="0f" * 16, text=text)
     lay_in(files, "training", "cohort.csv", b"rows", flow_id="0f" * 16, text=text)
     return issued.license_id
@@ -149,7 +149,7 @@ def assert_closed(disk: Disk, result: BootResult, code: str, said: str) -> None:
     assert "medical" in [one.payload_id for one in result.payloads]
     assert names(paths.domain_files / "training/data-set") == []
     assert names(paths.domain_files / "training/adapter") == []
-    assert len(DomainFiles(paths.domain_files).closed()) == 2
+    assert len(DomainFiles.of_boot(paths, are_open=True).closed()) == 2
     assert not [argv for argv in disk.seen if READ_ONLY_VIEW in argv or str(paths.results / "training") in argv]
     assert not (paths.results / "training.ext4").exists()
     assert len(names(paths.results / ".closed")) == 2
@@ -203,7 +203,7 @@ def test_a_release_that_the_domain_does_not_open_for_opens_nothing_of_it(
             result = started(disk, monkeypatch)
             assert refusals(result) == [("training", WHOLE, "RELEASE_NOT_ALLOWED")]
             assert "tuned" not in [one.payload_id for one in result.payloads]
-            assert len(DomainFiles(disk.box.paths.domain_files).closed()) == 2
+            assert len(DomainFiles.of_boot(disk.box.paths, are_open=True).closed()) == 2
         finally:
             disk.box.tpm.kill()
 
