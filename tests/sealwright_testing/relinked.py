@@ -16,6 +16,7 @@ _ENTRY = struct.Struct("<IH")
 
 def without_checksums(disk: Path) -> None:
     """Let an ext4 that is not mounted have none over its folders: they have no key, and anybody can make them anew."""
+    run(["e2fsck", "-f", "-p", str(disk)])  # tune2fs demands it of what was mounted
     run(["tune2fs", "-O", "^metadata_csum", str(disk)])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from sealwright_appliance.files import KEPT_FREE, free_bytes
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import forget_closed
+from sealwright_appliance.result_superblock import UUID_AT, UUID_SIZE
 from sealwright_appliance.result_volumes import MIB, ResultVolumes
 from sealwright_appliance.run import run
 from sealwright_policies.domains.entrusted import EntrustedText
@@ -106,7 +106,9 @@ def test_a_volume_that_was_made_before_they_were_marked_is_set_aside(paths: Path
     started(paths, SILENT)
     wrote(paths, "older")
     run(["umount", str(paths.results / "training")])
-    subprocess.run(["tune2fs", "-U", "random", str(paths.results / "training.ext4")], check=True, capture_output=True)
+    with (paths.results / "training.ext4").open("r+b") as volume:
+        volume.seek(UUID_AT)
+        volume.write(os.urandom(UUID_SIZE))
     assert started(paths, SILENT) == {}
     assert (there(paths), aside(paths)) == ([], [None])
 
