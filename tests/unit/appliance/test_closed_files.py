@@ -98,6 +98,20 @@ def test_a_text_that_this_release_cannot_read_keeps_a_file_closed(files: DomainF
     assert reasons(files, SILENT) == [NOT_KEPT]
 
 
+def linked(content: Path) -> None:
+    content.unlink()
+    content.symlink_to("/etc/passwd")
+
+
+def moved(folder: Path, kind: Path) -> None:
+    kind.mkdir(parents=True)
+    folder.rename(kind / "cohort.csv")
+
+
+def domains_above(folder: Path) -> Path:
+    return next(one for one in folder.parents if one.name == "domains")
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "no text": lambda folder: (folder / TEXT).unlink(),
     "another text": lambda folder: (folder / TEXT).write_bytes(entrusted_bytes(ENGINE)),
@@ -106,22 +120,17 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a longer seal": lambda folder: (folder / SEAL).write_bytes(bytes(33)),
     "another about": lambda folder: (folder / ABOUT).write_bytes((folder / ABOUT).read_bytes().replace(b"0f", b"0e")),
     "no content": lambda folder: (folder / CONTENT).unlink(),
-    "a link for content": lambda folder: ((folder / CONTENT).unlink(), (folder / CONTENT).symlink_to("/etc/passwd")),
+    "a link for content": lambda folder: linked(folder / CONTENT),
     "another name": lambda folder: folder.rename(folder.with_name("another")),
-    "another kind": lambda folder: (
-        (folder.parent.parent / "results").mkdir(), folder.rename(folder.parent.parent / "results/cohort.csv"),
-    ),
-    "another domain": lambda folder: (
-        (top := next(one for one in folder.parents if one.name == "domains") / "other/data-set").mkdir(parents=True),
-        folder.rename(top / "cohort.csv"),
-    ),
+    "another kind": lambda folder: moved(folder, folder.parent.parent / "results"),
+    "another domain": lambda folder: moved(folder, domains_above(folder) / "other/data-set"),
     "seals of another box": lambda folder: (folder / SEAL).write_bytes(
         FileSeals(bytes(32)).of_whole((folder / ABOUT).read_bytes(), (folder / TEXT).read_bytes(), folder / CONTENT)
     ),
     "what is begun": lambda folder: (folder / SEAL).write_bytes(
         SEALS.of_begun((folder / ABOUT).read_bytes(), (folder / TEXT).read_bytes())
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.redteam
