@@ -19,8 +19,9 @@ SEALS = FileSeals(bytes(range(32)))
 
 def files_of(root: Path, *domains: str) -> DomainFiles:
     """Files of domains, whose folders are made, as unlocking does."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
     for domain in domains:
-        (root / domain).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (root / domain).mkdir(mode=0o700, exist_ok=True)
     return DomainFiles(root, SEALS)
 
 
