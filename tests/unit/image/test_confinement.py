@@ -144,6 +144,16 @@ def test_the_volume_service_may_read_and_remove_what_is_set_aside_of_results(tmp
         assert not rules.allow(f"{kept}/{path}", "r")
 
 
+def test_the_agent_moves_no_folder_of_a_domain() -> None:
+    """Each is bound where workloads see it by its name."""
+    rules, domains = PathRules.load(APPARMOR_PROFILES / "sealwright-agent"), "/var/lib/sealwright/domains"
+    for path in ("/", "/clinic", "/clinic/"):
+        assert not rules.allow(domains + path, "w")
+        assert rules.allow(domains + path, "r")
+    for path in ("/clinic/data-set/", "/clinic/data-set/x/content", "/clinic/.incoming/"):
+        assert rules.allow(domains + path, "w")
+
+
 @pytest.mark.parametrize(
     ("glob", "admitted", "refused"),
     [
