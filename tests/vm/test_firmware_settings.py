@@ -32,11 +32,13 @@ def denial(scene: Scene, box: VirtualBox) -> tuple[str, set[str]]:
     return problem["code"], {str(mismatch["code"]) for mismatch in problem["mismatches"]}
 
 
+@pytest.mark.long
 def test_secure_boot_off_is_refused(scene: Scene) -> None:
     code, all_codes = denial(scene, scene.fresh_box(secure_boot=False))
     assert "SECURE_BOOT_DISABLED" in all_codes | {code}
 
 
+@pytest.mark.long
 def test_keys_of_somebody_else_and_a_kernel_command_line_from_smbios_are_refused(scene: Scene, tmp_path: Path) -> None:
     """The owner enrols a platform key and KEK of their own and keeps our db, so that the image still boots. Each alone
     is refused in vectors/appraisal: secure-boot-other-keys, smbios-command-line."""

@@ -34,7 +34,7 @@ from sealwright_testing.vendor import CommandError, command
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE, World
 
-pytestmark = [pytest.mark.vm, pytest.mark.redteam]
+pytestmark = [pytest.mark.vm, pytest.mark.redteam, pytest.mark.long]
 
 MEBIBYTE = 1 << 20
 ROUNDS = 3
