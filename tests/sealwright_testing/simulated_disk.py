@@ -117,7 +117,9 @@ class Disk:
             raise self.failure or ToolError(argv[0], 1, "it is not there")
         if argv[0] == PCR_EXTEND and self.measures:
             self.box.measure(15, argv[2])
-        if argv[0].endswith("mkfs.ext4") and argv[-1].endswith(LUKS_NAME):
+        if argv[0].endswith("mkfs.ext4"):
+            if not argv[-1].endswith(LUKS_NAME):  # a volume of results, a file
+                return really_run(argv)
             shutil.rmtree(self.box.paths.state, ignore_errors=True)  # what is on the volume
         if argv[1] in ("open", "create"):
             self._map(argv)

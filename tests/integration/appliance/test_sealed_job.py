@@ -16,9 +16,12 @@ from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.flows.own_domains import OwnDomains
+from sealwright_appliance.result_superblock import mark_of
+from sealwright_appliance.result_volumes import MIB
+from sealwright_appliance.run import run
 from sealwright_appliance.status import BootResult, PayloadState
 from sealwright_appliance.unlock import PCR_EXTEND
-from sealwright_appliance.volumes import READ_ONLY_VIEW, READ_WRITE
+from sealwright_appliance.volumes import READ_ONLY_VIEW, READ_WRITE, make_results
 from sealwright_policies.appraisal.reference_values import PayloadKind
 from sealwright_policies.domains.entrusted import entrusted_bytes
 from sealwright_policies.errors import OperationError
@@ -249,6 +252,8 @@ def test_what_came_under_another_text_of_its_domain_stays_closed_and_is_told(
     lay_in(files, "training", "earlier.csv", b"rows", text=NARROW)
     lay_in(files, "training", "present.csv", b"rows", text=now)
     write_durably(paths.results / "training.text.json", entrusted_bytes(NARROW))
+    mark = mark_of("training", entrusted_bytes(NARROW))
+    run(make_results(paths.results / "training.ext4", 4 * MIB, mark.uuid, mark.label))
 
     result = disk.boot(monkeypatch)
 
