@@ -12,12 +12,14 @@ import pytest
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.conversations import Conversations
 from sealwright_appliance.files import write_durably
+from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.flows.retention import Retention
 from sealwright_appliance.release_files import keep_signed_files
 from sealwright_appliance.status import BootResult, PayloadState, payload_status, release_status
 from sealwright_policies.wire.encoding import document_bytes
 from sealwright_testing.domain_texts import domain_text, open_anywhere
 from sealwright_testing.flows import domains
+from sealwright_testing.laid_files import SEALS, files_of
 from sealwright_testing.running_box import RunningBox, running_box
 from sealwright_testing.simulated_box import SimulatedVendor
 
@@ -62,9 +64,11 @@ class Box:
         boot = BootResult(
             state=BoxState.UNLOCKED, sentence="", at=int(time.time()), release=release_status(release),
             payloads=[payload_status(one, PayloadState.OPEN) for one in release.manifest.payloads],
-            tls_fingerprint=self.running.fingerprint, state_volume_open=True,
+            tls_fingerprint=self.running.fingerprint, state_volume_open=True, domains_open=True,
         )  # fmt: skip
         write_durably(simulated.paths.boot_result, document_bytes(boot), mode=0o644)
+        write_durably(simulated.paths.domain_seal_key, SEALS.key)
+        files_of(simulated.paths.domain_files, *OwnDomains(simulated.paths).names())
         keep_signed_files(simulated.paths, release)
         self.running.start_agent_behind_unlock()
 
