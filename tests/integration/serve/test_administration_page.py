@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.engines import PARALLEL_REQUESTS
 from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_appliance.serve.pages import catalogue
@@ -168,11 +170,12 @@ def test_the_last_administrator_stays(page: Page, box: ServingBox) -> None:
 
 def test_a_key_that_looks_like_copying_begins_anew(page: Page, box: ServingBox) -> None:
     """Once the administrator says that it was a mistake."""
-    cleared = max((one.cleared for one in box.outflow.states().states if one.key == "ward"), default=0)
-    box.outflow.count([KeyState(model="random", key="ward", harvest=1000.0, level=1, cleared=cleared)])
+    key = f"copier-{secrets.token_hex(4)}"  # that the gateway hears nothing of, which would say otherwise
+    ApiKeys(box.paths.api_keys).create(key, admin=False)
+    box.outflow.count([KeyState(model="random", key=key, harvest=1000.0, level=1)])
     opened(page, box)
     page.on("dialog", lambda dialog: dialog.accept())
-    alarm = page.locator("#copying li", has_text="ward")
+    alarm = page.locator("#copying li", has_text=key)
     expect(alarm).to_have_count(1, timeout=PATIENCE_MS)
     alarm.get_by_role("button").click()
     expect(page.locator("#no-copying")).to_be_visible(timeout=PATIENCE_MS)
