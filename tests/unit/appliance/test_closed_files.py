@@ -17,7 +17,16 @@ from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows import folders
 from sealwright_appliance.flows.closed_files import NOT_KEPT, NOT_LET_IN, NOT_SAID, obstacle_to_file, settle_files
-from sealwright_appliance.flows.domain_files import ABOUT, CONTENT, SEAL, SINCE, TEXT, DomainFile, DomainFiles
+from sealwright_appliance.flows.domain_files import (
+    ABOUT,
+    CONTENT,
+    REMOVED,
+    SEAL,
+    SINCE,
+    TEXT,
+    DomainFile,
+    DomainFiles,
+)
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.file_seals import FileSeals
 from sealwright_appliance.flows.retention import Retention
@@ -173,6 +182,18 @@ def test_what_lies_beside_the_parts_of_a_file_is_dropped_and_the_file_stays(file
         ABOUT, "cohort.csv", CONTENT, SEAL, TEXT,
     ]  # fmt: skip
     assert [one.name for one in files.all_files()] == ["cohort.csv"]
+
+
+def test_where_what_is_no_file_cannot_be_dropped_nothing_of_the_domain_is_shown(files: DomainFiles) -> None:
+    """Somebody has seen to it that it stays: a workload would read it."""
+    came(files)
+    came(files, "whole.csv")
+    domain = files.root / "training"
+    (domain / "data-set/cohort.csv" / SEAL).unlink()
+    (domain / REMOVED).symlink_to("/etc")
+    said: list[str] = []
+    assert settle_files(files, ["training", "other"], {"training": SILENT}, said.append) == {"training"}
+    assert "is a link" in said[0]
 
 
 def test_what_only_began_and_has_no_seal_begins_anew(files: DomainFiles) -> None:
