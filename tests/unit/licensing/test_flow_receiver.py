@@ -32,6 +32,7 @@ class SoftwareSide:
 
     party: Party
     moment: int
+    closed: frozenset[str] = frozenset()
 
     @property
     def ourselves(self) -> Ourselves:
@@ -60,6 +61,11 @@ class SoftwareSide:
     def now(self) -> int:
         """A clock."""
         return self.moment
+
+    def require_open(self, *names: str) -> None:
+        """This start has refused those that are closed."""
+        if self.closed.intersection(names):
+            raise FlowError(403, "DOMAIN_CLOSED", "Refused at this start.")
 
     def show(self, nonce: bytes, payload: bytes, pair: DomainPair) -> FlowParty:
         """Its word for itself."""
@@ -182,3 +188,13 @@ def test_nothing_is_recorded_of_a_file_whose_place_was_taken_meanwhile(receiving
     with pytest.raises(FlowError, match="already"):
         receiving.receiver.finish(FLOW_ID)
     assert receiving.receiver.journal.load() == []
+
+
+@pytest.mark.parametrize("end", ["source", "target"])
+def test_nothing_is_received_of_or_into_a_domain_that_this_start_refused(receiving: Receiving, end: str) -> None:
+    """Neither expected anew, nor what was expected before it was refused."""
+    receiving.side.closed = frozenset({getattr(receiving.exchange.hello, end)})
+    for attempt in (receiving.expect, lambda: receiving.receiver.welcome(receiving.exchange.hello)):
+        with pytest.raises(FlowError) as caught:
+            attempt()
+        assert (caught.value.status, caught.value.code) == (403, "DOMAIN_CLOSED")
