@@ -48,6 +48,7 @@ from sealwright_appliance.metering.meter_store import MeterStore
 from sealwright_appliance.metering.metering_terms import load_terms
 from sealwright_appliance.metering.reporting import Reporting
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
+from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.recent_lines import RecentLines
 from sealwright_appliance.release_files import load_outflow, load_service
@@ -201,7 +202,7 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
         flows = BoxFlows.of(renewal, board, tpm_lock, calendar, forget, are_open=boot.domains_open)
     if meter_keeper is not None and flows is not None and renewal is not None:
         meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, flows.reported).report
-    outflow = _outflow(paths, board)
+    outflow = _outflow(paths, board, meter_keeper)
     conversations = _conversations(paths, board, api_keys, flows) if flows is not None else None
     site = Site(SiteStore(paths), client, volumes.apply_site, board.say) if activation is not None else None
     return Agent(
@@ -217,18 +218,22 @@ def _conversations(paths: Paths, board: StatusBoard, api_keys: ApiKeys, flows: B
     )
 
 
-def _outflow(paths: Paths, board: StatusBoard) -> BoxOutflow:
+def _outflow(paths: Paths, board: StatusBoard, meter_keeper: MeterKeeper | None) -> BoxOutflow:
     """Budgets, by a calendar that only the licence service and running time move on."""
 
     def service_time() -> int:
         lease = board.status.lease
         return lease.issued_at if lease is not None else 0
 
+    def alarm(state: KeyState) -> None:
+        board.extraction_alarm(state)
+        if meter_keeper is not None:
+            meter_keeper.meter.note_copying(state.model)
+
     models = frozenset(one.payload_id for one in board.status.payloads if one.kind in SERVED)
     outflow = BoxOutflow(
-        paths.outflow_used, load_outflow(paths), models, service_time, alarm=board.extraction_alarm,
-        alarms=board.set_extraction_alarms,
-    )  # fmt: skip
+        paths.outflow_used, load_outflow(paths), models, service_time, alarm=alarm, alarms=board.set_extraction_alarms
+    )
     if board.status.state in (BoxState.UNLOCKED, BoxState.SERVING):
         with suppress(SealwrightError):  # the gateway is told so, and serves nobody
             board.set_extraction_alarms(sum(one.level > 0 for one in outflow.states().states))

@@ -52,7 +52,7 @@ model_requests_per_day = 1000000000
 pad_stream = false
 
 [metering]
-counters = ["requests", "prompt_tokens", "completion_tokens", "busy_ms", "lease_ms"]
+counters = ["requests", "prompt_tokens", "completion_tokens", "busy_ms", "lease_ms", "copying_alarms"]
 by_key = true
 """
 """What the tests' boxes are asked for."""

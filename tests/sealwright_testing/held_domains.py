@@ -226,8 +226,8 @@ class HeldDomain:
         return most == 0 or int(days) <= most
 
     def _report_counter(self, counter: str) -> bool:
-        if counter == "lease_ms":
-            return any(one.lease_ms for one in self._receipt.receipt.models)
+        if counter in {"lease_ms", "copying_alarms"}:
+            return any(getattr(one, counter) for one in self._receipt.receipt.models)
         return any(getattr(row, counter) for row in self._receipt.receipt.rows)
 
     def _report_by_key(self, _: str) -> bool:
@@ -235,12 +235,13 @@ class HeldDomain:
 
     @property
     def _receipt(self) -> SealedReceipt:
-        """Of an hour in which a key has asked."""
+        """Of an hour in which a key has asked, and looked as if it copied the model."""
         store, terms = MeterStore(self.folder / "meter"), load_terms(self._root)
         meter = BoxMeter(store, NOBODY, DEVICE, LICENSE, {MODEL: PARTITION}, terms, lambda: BEGUN)
         meter.open(point(0))
         row = BatchRow(model=MODEL, key="ward", requests=1, prompt_tokens=10, completion_tokens=5, busy_ms=7)
         meter.take(Batch(gateway_id="ab" * 16, number=1, rows=[row]))
+        meter.note_copying(MODEL)
         meter.pass_time(HOUR_MS, [MODEL])
         return meter.close(point(HOUR_MS), 1)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sealwright_policies.domains.model import Counter, Metering
 from sealwright_policies.metering.receipt import (
-    ModelTime,
+    ModelUsage,
     Point,
     Receipt,
     SealedReceipt,
@@ -75,7 +75,7 @@ class ChainWriter:
             "opened_at": self.opened_at,
             "closed_at": self.opened_at + hours * 3600,
             "running_ms": hours * HOUR_MS,
-            "models": [ModelTime(model="medical", partition_id=PARTITION, lease_ms=hours * HOUR_MS)],
+            "models": [ModelUsage(model="medical", partition_id=PARTITION, lease_ms=hours * HOUR_MS, copying_alarms=0)],
             "rows": [usage_row()] if rows is None else list(rows),
         }
         sealed = seal_receipt(Receipt(**(members | changes)))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sealwright_policies.errors import RejectionCode as Code
-from sealwright_policies.metering.receipt import ModelTime, SealedReceipt
+from sealwright_policies.metering.receipt import ModelUsage, SealedReceipt
 from sealwright_policies.metering.report import head_of
 from sealwright_testing.metering import HOUR_MS, PARTITION, ChainWriter, point, usage_row
 
@@ -90,12 +90,17 @@ def _times() -> dict[str, Case]:
     def case(description: str, codes: tuple[Code, ...], **changes: Any) -> Case:
         return Case(description, "metering.md 4", [], [ChainWriter().next(**changes)], codes, (False,))
 
-    long = [ModelTime(model="medical", partition_id=PARTITION, lease_ms=3 * HOUR_MS + 1)]
+    def model(lease_ms: int, copying_alarms: int) -> list[ModelUsage]:
+        alone = ModelUsage(model="medical", partition_id=PARTITION, lease_ms=lease_ms, copying_alarms=copying_alarms)
+        return [alone]
+
+    long = model(3 * HOUR_MS + 1, 0)
     quiet: dict[str, Any] = {"running_ms": 0, "rows": [], "models": []}
     return {
         "running-as-long-as-ticks-allow": case("one tick and two to spare", (), running_ms=3 * HOUR_MS),
         "running-longer-than-ticks": case("a millisecond more", implausible, running_ms=3 * HOUR_MS + 1),
         "served-longer-than-ticks": case("a millisecond more", implausible, models=long),
+        "copied": case("a domain has it told", (Code.METERING_COPYING,), models=model(HOUR_MS, 2)),
         "busy-longer-than-places": case("four places", implausible, rows=[usage_row(busy_ms=12 * HOUR_MS + 1)]),
         "unmetered-hour": case("an hour is allowed", (), **quiet),
         "unmetered-longer": case("and no more", (Code.METERING_GAP,), closed=point(HOUR_MS + 1), **quiet),

@@ -18,6 +18,7 @@ from sealwright_appliance.metering.journal import (
     close_journal,
     in_new_chain,
     with_batch,
+    with_copying,
     with_time,
 )
 from sealwright_appliance.metering.meter_store import MeteringSettings, MeterStore
@@ -52,6 +53,8 @@ class BoxMeter:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _journal: Journal | None = None
     _days: UsageDays = field(init=False)
+    _early: dict[str, int] = field(default_factory=dict)
+    """Alarms of copying from before the TPM has said where it stands."""
 
     def __post_init__(self) -> None:
         """Days are kept beside the journal."""
@@ -72,7 +75,10 @@ class BoxMeter:
                 held = begin_chain(self.device_id, self.license_id, now, today)
             elif held.license_id != self.license_id or held.opened.is_after(now):
                 held = in_new_chain(held, self.license_id, now, today)
+            for model, alarms in self._early.items():
+                held = with_copying(held, model, alarms, partition=self._partition)
             self._write(held)
+            self._early.clear()
 
     @property
     def is_open(self) -> bool:
@@ -102,6 +108,20 @@ class BoxMeter:
         counted = [one for one in serving if Counter.LEASE_MS in self.terms.get(one, NOTHING_TOLD).counters]
         with self._lock:
             self._write(with_time(self._opened(), running_ms, counted, partition=self._partition))
+
+    def note_copying(self, model: str) -> None:
+        """Count an alarm of a model's being copied, where its domain lets it be told.
+
+        Raises:
+            OperationError: the disk refuses.
+        """
+        if Counter.COPYING_ALARMS not in self.terms.get(model, NOTHING_TOLD).counters:
+            return
+        with self._lock:
+            if self._journal is None:
+                self._early[model] = self._early.get(model, 0) + 1
+            else:
+                self._write(with_copying(self._journal, model, 1, partition=self._partition))
 
     def close(self, now: Point, lease_number: int) -> SealedReceipt:
         """End the interval here. Killed between the two writes, :meth:`MeterStore.load` completes it."""

@@ -13,7 +13,7 @@ from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.journal import Batch
 from sealwright_appliance.metering.meter_store import MeteringSettings
 from sealwright_appliance.metering.usage_days import Day, DayRow
-from sealwright_policies.metering.receipt import ModelTime, UsageRow
+from sealwright_policies.metering.receipt import ModelUsage, UsageRow
 from sealwright_policies.wire.encoding import Document
 
 
@@ -38,7 +38,7 @@ class MeteringView(Document):
     waiting: int
     """Receipts that the service has not acknowledged."""
     opened_at: int
-    models: list[ModelTime]
+    models: list[ModelUsage]
     rows: list[UsageRow]
     aliases: dict[str, str]
 

@@ -19,7 +19,7 @@ from sealwright_policies.metering.receipt import (
     ROWS_MOST,
     ChainId,
     Count,
-    ModelTime,
+    ModelUsage,
     Point,
     Receipt,
     SealedReceipt,
@@ -80,7 +80,7 @@ class Journal(Document):
     opened: Point
     opened_at: Seconds
     running_ms: Count
-    models: list[ModelTime]
+    models: list[ModelUsage]
     rows: list[UsageRow]
     gateways: list[GatewayMark]
 
@@ -140,6 +140,14 @@ def with_time(journal: Journal, running_ms: int, serving: Iterable[str], *, part
     )
 
 
+def with_copying(journal: Journal, model: str, alarms: int, *, partition: Callable[[str], str]) -> Journal:
+    """Count alarms of a model's being copied."""
+    models = {one.model: one for one in _with_times(journal.models, [(model, 0)], partition)}
+    held = models[model]
+    models[model] = held.model_copy(update={"copying_alarms": _capped(held.copying_alarms + alarms)})
+    return journal.model_copy(update={"models": list(models.values())})
+
+
 def close_journal(journal: Journal, closed: Point, closed_at: int, lease_number: int) -> tuple[SealedReceipt, Journal]:
     """The receipt of the interval that ends here, and the journal of the next."""
     sealed = seal_receipt(
@@ -192,14 +200,14 @@ def _sum(held: UsageRow | None, new: BatchRow, alias: str) -> UsageRow:
 
 
 def _with_times(
-    models: list[ModelTime], times: Iterable[tuple[str, int]], partition: Callable[[str], str]
-) -> list[ModelTime]:
+    models: list[ModelUsage], times: Iterable[tuple[str, int]], partition: Callable[[str], str]
+) -> list[ModelUsage]:
     found = {one.model: one for one in models}
     for model, lease_ms in times:
         held = found.get(model)
-        total = _capped((held.lease_ms if held else 0) + lease_ms)
-        known = held.partition_id if held else partition(model)
-        found[model] = ModelTime(model=model, partition_id=known, lease_ms=total)
+        if held is None:
+            held = ModelUsage(model=model, partition_id=partition(model), lease_ms=0, copying_alarms=0)
+        found[model] = held.model_copy(update={"lease_ms": _capped(held.lease_ms + lease_ms)})
     return [found[model] for model in sorted(found)]
 
 

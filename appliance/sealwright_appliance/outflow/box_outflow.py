@@ -37,7 +37,7 @@ class BoxOutflow:
     """Latest time of which the licence service has told, seconds since the epoch; 0 for none."""
     steady: Callable[[], float] = time.monotonic
     alarm: Callable[[KeyState], None] = lambda _: None
-    """Told of each key that has come to a higher level."""
+    """Told of each key that has come to a higher level; what it raises keeps the count from being taken."""
     alarms: Callable[[int], None] = lambda _: None
     """Told how many there are, whenever it may have changed."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -75,9 +75,9 @@ class BoxOutflow:
             raise UsageError("The running release has no such model.")
         with self._lock:
             kept, raised = with_counted(self._states(), counted, self._now().at_s)
+            for one in raised:  # before it is kept: rather told twice than never
+                self.alarm(one)
             self._keep(kept)
-        for one in raised:
-            self.alarm(one)
 
     def clear(self, key: str) -> int:
         """Begin anew with a key; at how many models it had come to a level. Raises like :meth:`states`."""

@@ -110,6 +110,7 @@ class Counter(StrEnum):
     COMPLETION_TOKENS = "completion_tokens"
     BUSY_MS = "busy_ms"
     LEASE_MS = "lease_ms"
+    COPYING_ALARMS = "copying_alarms"
 
 
 def _checked_key(text: str) -> str:
@@ -315,8 +316,8 @@ class Metering(Table):
         once(),
         SUBSET,
         Field(
-            max_length=5,
-            description="of `requests`, `prompt_tokens`, `completion_tokens`, `busy_ms`, `lease_ms`",
+            max_length=len(Counter),
+            description="of `requests`, `prompt_tokens`, `completion_tokens`, `busy_ms`, `lease_ms`, `copying_alarms`",
         ),
     ] = ()
     by_key: Annotated[bool, AT_MOST, Field(description="counts of each API key, under its alias")] = False

@@ -86,7 +86,7 @@ class _State:
         disputed = self._place(one, refused_start)
         self.known[one.digest] = disputed
         self.new.append(JudgedReceipt(one, disputed))
-        self.findings += judge_plausibility(one.receipt)
+        self.findings += [*judge_plausibility(one.receipt), *copying_alarms(one.receipt)]
 
     def _place(self, one: SealedReceipt, refused_start: str) -> bool:
         """Put a receipt where it belongs; whether it is disputed."""
@@ -136,6 +136,19 @@ def judge_plausibility(receipt: Receipt) -> list[MeteringFinding]:
         code = RejectionCode.METERING_GAP
         findings.append(MeteringFinding(code=code, sequence=receipt.sequence, sentence=sentence))
     return findings
+
+
+def copying_alarms(receipt: Receipt) -> list[MeteringFinding]:
+    """What the box has seen of its models being copied through their API: one finding for each model."""
+    return [
+        MeteringFinding(
+            code=RejectionCode.METERING_COPYING,
+            sequence=receipt.sequence,
+            sentence=f"The use of {one.model} looked like copying it; so the box said, times: {one.copying_alarms}.",
+        )
+        for one in receipt.models
+        if one.copying_alarms
+    ]
 
 
 def _more_than(receipt: Receipt, most_ms: int) -> str:

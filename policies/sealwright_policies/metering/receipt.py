@@ -48,12 +48,15 @@ class Point(Document):
         return order or self.ticks > other.ticks
 
 
-class ModelTime(Document):
-    """How long a model was served under a lease."""
+class ModelUsage(Document):
+    """What is told of a model, whoever asked."""
 
     model: Identifier
     partition_id: Sha256Hex
     lease_ms: Count
+    """How long it was served under a lease."""
+    copying_alarms: Count
+    """How often the use of a key came to a higher level of what looks like copying it."""
 
 
 class UsageRow(Document):
@@ -82,7 +85,7 @@ class Receipt(Document):
     opened_at: Seconds
     closed_at: Seconds
     running_ms: Count
-    models: Annotated[list[ModelTime], Field(max_length=MODELS_MOST)]
+    models: Annotated[list[ModelUsage], Field(max_length=MODELS_MOST)]
     rows: Annotated[list[UsageRow], Field(max_length=ROWS_MOST)]
 
     @model_validator(mode="after")

@@ -46,7 +46,7 @@ model_requests_per_day = 10000
 pad_stream = false
 
 [metering]
-counters = ["requests", "prompt_tokens", "completion_tokens", "busy_ms", "lease_ms"]
+counters = ["requests", "prompt_tokens", "completion_tokens", "busy_ms", "lease_ms", "copying_alarms"]
 by_key = true
 
 [[chain]]

@@ -9,12 +9,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import httpx
 import pytest
 
 from sealwright_appliance import agent as agent_module
-from sealwright_appliance.agent import Agent
+from sealwright_appliance.agent import Agent, _outflow
 from sealwright_appliance.agent_by_file import ByFile
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
@@ -22,14 +23,23 @@ from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
+from sealwright_appliance.metering.box_meter import BoxMeter
+from sealwright_appliance.metering.meter_keeper import MeterKeeper
+from sealwright_appliance.metering.meter_store import MeterStore
+from sealwright_appliance.outflow import box_outflow
 from sealwright_appliance.outflow.box_outflow import BoxOutflow
+from sealwright_appliance.outflow.extraction import Sign
+from sealwright_appliance.outflow.key_states import KeyState
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import ToolError
 from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus, WorkloadRun, WorkloadStatus
 from sealwright_appliance.status_board import StatusBoard
 from sealwright_appliance.volume_service import VolumeService
 from sealwright_appliance.workloads import ObservedRun
+from sealwright_policies.errors import OperationError
 from sealwright_policies.outflow import NOTHING_SAID
+from sealwright_policies.wire.service import LicenseService
+from sealwright_testing.metering import ALL_TOLD, DEVICE, HOUR_MS, LICENSE, PARTITION, point
 
 PROGRAM = """
 import sys, threading
@@ -100,6 +110,36 @@ def test_a_given_up_payload_that_does_not_close_says_so(tmp_path: Path, devices:
     (payload,) = agent.board.status.payloads
     assert (payload.state, payload.code) == (PayloadState.FAILED, BoxCode.PAYLOAD_CORRUPTED)
     assert ("is not wholly closed" in payload.sentence) is said
+
+
+def full(path: Path, _: bytes) -> None:
+    """A disk that takes nothing."""
+    raise OperationError(f"{path}: no space left.")
+
+
+class Meters:
+    """Where the agent's meter stands."""
+
+    def __init__(self, meter: BoxMeter) -> None:
+        self.meter = meter
+
+
+def test_what_looks_like_copying_comes_into_the_receipts_before_it_is_kept(tmp_path: Path) -> None:
+    """So that a power cut in between cannot hide it; and while it cannot be counted, nothing is taken for kept."""
+    agent = agent_of_a_broken_payload(tmp_path, "root\n")
+    store, service = MeterStore(tmp_path / "metering"), LicenseService.model_construct(**{})  # reports to nobody
+    meter = BoxMeter(store, service, DEVICE, LICENSE, {"medical": PARTITION}, {"medical": ALL_TOLD})
+    meter.open(point(0))
+    outflow = _outflow(agent.paths, agent.board, cast(MeterKeeper, Meters(meter)))
+    risen = KeyState(model="medical", key="ward", sign=Sign.HARVEST, level=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(box_outflow, "write_durably", full)
+        with pytest.raises(OperationError):
+            outflow.count([risen])
+    assert [one.copying_alarms for one in meter.journal().models] == [1]
+    outflow.count([risen])
+    outflow.count([risen])
+    assert [one.copying_alarms for one in meter.close(point(HOUR_MS), 1).receipt.models] == [2]
 
 
 def test_a_box_without_a_model_that_works_stays_ended(tmp_path: Path) -> None:

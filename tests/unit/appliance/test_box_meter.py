@@ -110,6 +110,18 @@ def test_a_batch_that_comes_twice_counts_once_also_after_a_boot(box: Box) -> Non
     assert box.requests() == 3
 
 
+def test_alarms_of_copying_are_told_whenever_they_come(box: Box) -> None:
+    """Also before the TPM has said where it stands, and over a power cut."""
+    store = MeterStore(box.folder)
+    early = BoxMeter(store, SERVICE, DEVICE, LICENSE, {"medical": PARTITION}, box.terms, lambda: NOVEMBER)
+    early.note_copying("medical")
+    early.open(box.now)
+    early.note_copying("medical")
+    box.boot()
+    assert [(one.model, one.copying_alarms) for one in box.close().receipt.models] == [("medical", 2)]
+    assert box.close().receipt.models == []
+
+
 def test_receipts_follow_each_other_over_boots(box: Box) -> None:
     box.meter.take(box.batch())
     first = box.close()

@@ -104,6 +104,7 @@ ALLOWED = [
     ("finance-model", "keep prompts 7"),
     ("finance-model", "open 2.9.9 software"),
     ("finance-model", "report by_key"),
+    ("finance-model", "report copying_alarms"),
     ("clinic", "keep prompts 90"),
     ("clinic", "report lease_ms"),
     ("clinic", "egress documents.clinic.example:443"),

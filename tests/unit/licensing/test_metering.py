@@ -23,13 +23,14 @@ from sealwright_licensing.operations.devices import retire_device
 from sealwright_licensing.operations.licenses import revoke_license
 from sealwright_licensing.records import Decision, LogQueueItem
 from sealwright_policies.errors import FormatError, RejectionCode
+from sealwright_policies.metering.receipt import ModelUsage
 from sealwright_policies.metering.report import verify_acknowledgement
 from sealwright_policies.wire.messages import Purpose
 from sealwright_testing.denials import denied
 from sealwright_testing.evidence_factory import NOW
 from sealwright_testing.license_world import OPERATOR
 from sealwright_testing.metered import NUMBERS, Metered, forked
-from sealwright_testing.metering import make_report, usage_row
+from sealwright_testing.metering import PARTITION, make_report, usage_row
 
 
 def test_a_report_is_acknowledged_and_counted(metered: Metered) -> None:
@@ -55,6 +56,16 @@ def test_what_is_reported_again_counts_once(metered: Metered) -> None:
     assert metered.requests() == 2
     assert metered.stored() == 2
     assert metered.alarm_codes() == []
+
+
+def test_what_looked_like_copying_is_an_alarm_and_counts(metered: Metered) -> None:
+    """Told the operator once; what was used is not disputed for it."""
+    copied = ModelUsage(model="medical", partition_id=PARTITION, lease_ms=0, copying_alarms=2)
+    receipt = metered.writer.next(models=[copied])
+    for _ in range(2):
+        metered.report(receipt)
+    assert metered.alarm_codes() == ["METERING_COPYING"]
+    assert metered.requests() == 1
 
 
 def entries(metered: Metered) -> int:

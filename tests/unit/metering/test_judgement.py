@@ -19,7 +19,7 @@ from sealwright_policies.metering.judgement import (
     judge_plausibility,
     judge_receipts,
 )
-from sealwright_policies.metering.receipt import ModelTime, SealedReceipt
+from sealwright_policies.metering.receipt import ModelUsage, SealedReceipt
 from sealwright_testing.metering import HOUR_MS, PARTITION, ChainWriter, point, usage_row
 
 
@@ -135,7 +135,11 @@ def test_a_chain_that_should_not_have_begun_is_disputed_as_a_whole() -> None:
         ({"running_ms": 3 * HOUR_MS}, None),
         ({"running_ms": 3 * HOUR_MS + 1}, RejectionCode.METERING_IMPLAUSIBLE),
         (
-            {"models": [ModelTime(model="medical", partition_id=PARTITION, lease_ms=3 * HOUR_MS + 1)]},
+            {
+                "models": [
+                    ModelUsage(model="medical", partition_id=PARTITION, lease_ms=3 * HOUR_MS + 1, copying_alarms=0)
+                ]
+            },
             RejectionCode.METERING_IMPLAUSIBLE,
         ),
         ({"rows": [usage_row(busy_ms=ENGINE_PLACES * 3 * HOUR_MS)]}, None),

@@ -15,7 +15,7 @@ from sealwright_policies.metering.receipt import (
     OTHER_KEYS,
     RECEIPT_LIMIT,
     ROWS_MOST,
-    ModelTime,
+    ModelUsage,
     SealedReceipt,
     parse_receipt,
     pseudonym,
@@ -80,7 +80,7 @@ def test_rows_are_in_order_and_of_listed_models() -> None:
 def test_the_longest_receipt_is_within_its_limit() -> None:
     """As many rows and models as there may be, with the longest names and numbers."""
     names = [f"{'m' * 60}{number:04}" for number in range(64)]
-    models = [ModelTime(model=name, partition_id="0" * 64, lease_ms=LARGEST) for name in names]
+    models = [ModelUsage(model=name, partition_id="0" * 64, lease_ms=LARGEST, copying_alarms=LARGEST) for name in names]
     row = usage_row(requests=LARGEST, prompt_tokens=LARGEST, completion_tokens=LARGEST, busy_ms=LARGEST)
     rows = [row.model_copy(update={"model": names[0], "alias": f"{'😀' * 60}{one:04}"}) for one in range(ROWS_MOST)]
     sealed = ChainWriter().next(models=models, rows=rows)
