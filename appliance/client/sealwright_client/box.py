@@ -190,6 +190,10 @@ class Box:
         path = f"/admin/domains/imports/{import_id}/finish"
         return self._ask("POST", path, {}, admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
 
+    def remove_file(self, admin_key: str, order: dict[str, Any]) -> dict[str, Any]:
+        """Have the box remove a file of a domain."""
+        return self._ask("POST", "/admin/domains/remove", order, admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)
+
     def flows(self, admin_key: str) -> dict[str, Any]:
         """What came and went, and how far the flow is that is under way."""
         return self._ask("GET", "/admin/flows", admin_key=admin_key, timeout_s=FILE_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""``domain list | import | receive | send | cancel | flows``: files of security domains; an administrator's key."""
+"""``domain list | import | remove | receive | send | cancel | flows``: files of domains; an administrator's key."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ LIST_EXAMPLE = "  sealwright-box domain list https://storage.example:8443 --fing
 IMPORT_EXAMPLE = (
     "  sealwright-box domain import https://storage.example:8443 records cohort-7.csv --fingerprint @storage.pin"
 )
+REMOVE_EXAMPLE = (
+    "  sealwright-box domain remove https://storage.example:8443 records cohort-7.csv --fingerprint @storage.pin"
+)
 RECEIVE_EXAMPLE = """\
   sealwright-box domain receive https://compute.example:8443 training --from records --device oxw4… \\
       --fingerprint @compute.pin"""
@@ -34,7 +37,9 @@ FLOWS_EXAMPLE = "  sealwright-box domain flows https://compute.example:8443 --fi
 CANCEL_EXAMPLE = """\
   sealwright-box domain cancel https://compute.example:8443 training --from records --device oxw4… \\
       --fingerprint @compute.pin"""
-EXAMPLES = "\n".join((LIST_EXAMPLE, IMPORT_EXAMPLE, RECEIVE_EXAMPLE, SEND_EXAMPLE, CANCEL_EXAMPLE, FLOWS_EXAMPLE))
+EXAMPLES = "\n".join(
+    (LIST_EXAMPLE, IMPORT_EXAMPLE, REMOVE_EXAMPLE, RECEIVE_EXAMPLE, SEND_EXAMPLE, CANCEL_EXAMPLE, FLOWS_EXAMPLE)
+)
 KINDS = [one.value for one in FileKind]
 FILE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 LOOK_S = 0.5
@@ -49,7 +54,7 @@ class FlowFailedError(SealwrightError):
 def add_domain(commands: Commands) -> None:
     """Add them to the command line."""
     group = commands.add_parser(
-        "domain", help="files of security domains: put in, send to another box, receive",
+        "domain", help="files of security domains: put in, remove, send to another box, receive",
         description=f"Data sets, adapters and results of security domains, on a box and from box to box. {ADMIN_KEY}",
         epilog=f"examples:\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter,
     ).add_subparsers(title="commands", required=True, metavar="COMMAND")  # fmt: skip
@@ -64,6 +69,13 @@ def add_domain(commands: Commands) -> None:
     putting.add_argument("domain", metavar="DOMAIN")
     putting.add_argument("file", metavar="FILE", type=Path)
     putting.add_argument("--name", help="its name on the box (default: the file's)")
+    removing = add_command(
+        group, "remove", _remove, help_="remove a file before its days are over", example=REMOVE_EXAMPLE,
+        more="One that was put in or received, also one that is kept closed or was put in by half. What has read it "
+        f"meanwhile keeps what it made of it. {ADMIN_KEY}",
+    )  # fmt: skip
+    removing.add_argument("domain", metavar="DOMAIN", help="of this box, that has the file")
+    removing.add_argument("name", metavar="NAME", help="of the file")
     receiving = add_command(
         group, "receive", _receive, help_="expect a file from another box, for a day", example=RECEIVE_EXAMPLE,
         more="The other box's administrator then sends it. Both boxes verify each other by their TPMs, and both "
@@ -82,7 +94,7 @@ def add_domain(commands: Commands) -> None:
     sending.add_argument("--to", required=True, metavar="DOMAIN", help="domain of the other box, that takes it")
     sending.add_argument("--peer", required=True, metavar="URL", help="https://HOST:PORT of the other box")
     sending.add_argument("--device", required=True, metavar="ID", help="device id of the other box")
-    for command in (putting, sending, _add_cancel(group)):
+    for command in (putting, removing, sending, _add_cancel(group)):
         command.add_argument("--kind", choices=KINDS, default=KINDS[0], help="what the file is (default: %(default)s)")
     add_command(
         group, "flows", _flows, help_="what came and went, what is expected, what is under way", example=FLOWS_EXAMPLE,
@@ -129,6 +141,7 @@ def domain_lines(view: Mapping[str, Any]) -> list[str]:
     lines += closed_lines(view)
     lines += [
         f"removed   {one.get('kind')} {one.get('name')} of {one.get('domain')}, {moment(one.get('removed_at'))}"
+        f"{', as ordered' if one.get('ordered') else ''}"
         for one in view.get("removed", [])
     ]
     return lines or ["The release declares no domains."]
@@ -154,6 +167,13 @@ def _import(arguments: argparse.Namespace) -> None:
         while "checked" in reply:
             reply = box.finish_import(key, str(begun.get("import_id")))
     print_result(arguments, reply, [f"In domain {arguments.domain}: {arguments.kind} {name}, {size} bytes"])
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    order = {"domain": arguments.domain, "kind": arguments.kind, "name": arguments.name}
+    with administered(arguments) as (box, key):
+        reply = box.remove_file(key, order)
+    print_result(arguments, reply, [f"Removed from domain {arguments.domain}: {arguments.kind} {arguments.name}"])
 
 
 def _measured(path: Path) -> tuple[int, str]:

@@ -32,7 +32,7 @@ from sealwright_policies.domains.fields import Name
 from sealwright_policies.domains.model import Chain, Flow
 from sealwright_policies.errors import FormatError, VerificationError
 from sealwright_policies.flows.content import FRAME_SIZE
-from sealwright_policies.flows.documents import SIZE_MOST, FileKind, FileName, FlowTerms
+from sealwright_policies.flows.documents import SIZE_MOST, FileKind, FileName, FlowTerms, is_made_name
 from sealwright_policies.flows.record import FlowRole
 from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes
 
@@ -48,6 +48,14 @@ class ImportOrder(Document):
     name: FileName
     size: Annotated[int, Field(ge=0, le=SIZE_MOST)]
     digest: Sha256Hex
+
+
+class RemoveOrder(Document):
+    """A file that is to go before its days are over."""
+
+    domain: Name
+    kind: FileKind
+    name: FileName
 
 
 class ClosedFile(Document):
@@ -77,7 +85,7 @@ class DomainsView(Document):
     kept_closed: tuple[KeptClosed, ...]
     """What stays closed, in sum; results are told of here alone."""
     removed: list[RemovedFile]
-    """What went because its days were over, the latest at the end."""
+    """What went, the latest at the end."""
 
 
 class UnderWay(Document):
@@ -213,6 +221,35 @@ class BoxFlows:
             return self.receiver.withdraw(expectation)
         raise FlowError(400, "FLOW_MISMATCH", "Name what is sent, or what is expected.")
 
+    def remove(self, order: RemoveOrder) -> list[DomainFile]:
+        """Remove a file that was put in or received, whole, kept closed or half put in; what went.
+
+        Raises:
+            FlowError: there is none; it is being sent; or a workload of this box has made it, and the next start would
+                keep it again.
+            OperationError: the TPM or the disk refuses.
+        """
+        self.files.require_open()
+        put_in = [one for one in self.files.begun() if one.file.flow_id is None]
+        held = [*self.files.placed(), *self.files.closed(), *put_in]
+        found = [one for one in held if _is_named(one.file, order)]
+        what = f"{order.kind.value} {order.name} of domain {order.domain}"
+        if not found:
+            raise FlowError(404, "FILE_UNKNOWN", f"There is no {what}; what a flow has begun is given up with cancel.")
+        if any(
+            (one.order.source, one.order.kind, one.order.name) == (order.domain, order.kind, order.name)
+            for one in self.sender.under_way()
+        ):
+            raise FlowError(409, "FILE_IN_USE", f"The {what} is being sent; give that up first (cancel).")
+        for one in found:
+            if one.file.flow_id is None and is_made_name(one.file.name, one.file.kind, one.file.digest):
+                sentence = (
+                    f"A workload of this box has made the {what}; it goes with its results, when their days are over."
+                )
+                raise FlowError(409, "FILE_IN_USE", sentence)
+            self.retention.remove(one)
+        return [one.file for one in found]
+
     def begin_import(self, order: ImportOrder) -> tuple[str, int]:
         """Let the customer put a file in; its id and the frame that comes next.
 
@@ -286,3 +323,7 @@ class BoxFlows:
             return self.receiver.expected()
         except (FormatError, VerificationError):
             return []
+
+
+def _is_named(file: DomainFile, order: RemoveOrder) -> bool:
+    return (file.domain, file.kind, file.name) == (order.domain, order.kind, order.name)

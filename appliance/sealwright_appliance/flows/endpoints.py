@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from sealwright_appliance.api_keys import ApiKeys
-from sealwright_appliance.flows.box_flows import BoxFlows, ImportOrder
+from sealwright_appliance.flows.box_flows import BoxFlows, ImportOrder, RemoveOrder
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.receiver import Expectation
 from sealwright_appliance.flows.sender import FlowOrder, frames_of
@@ -64,6 +64,13 @@ class ImportRequest(Document):
 
     admin_key: AdminKey
     order: ImportOrder
+
+
+class RemoveRequest(Document):
+    """``POST /domains/remove``."""
+
+    admin_key: AdminKey
+    order: RemoveOrder
 
 
 class ReceiverAnswer(Document):
@@ -153,6 +160,12 @@ def _add_domains(app: FastAPI, api_keys: ApiKeys, turns: Turns) -> None:
         if checked.checked < checked.size:
             return _json(checked, status=202)
         return _json(await turns.alone(lambda: flows.finish_import(import_id)))
+
+    @app.post("/domains/remove")
+    async def remove(request: Request) -> dict[str, int]:
+        asked = await _document(request, RemoveRequest, ORDER_LIMIT)
+        await run_in_threadpool(api_keys.require_admin, asked.admin_key)
+        return {"removed": len(await turns.alone(lambda: flows.remove(asked.order)))}
 
     @app.get("/flows")
     async def view() -> Response:

@@ -54,6 +54,8 @@ class RemovedFile(Document):
     since: Seconds
     """When it was first seen, by this calendar."""
     removed_at: Seconds
+    ordered: bool = False
+    """Whether an administrator has had it removed; else its days were over."""
 
 
 class RemovedFiles(Document):
@@ -143,6 +145,16 @@ class Retention:
         if failures:
             raise failures[0]
 
+    def remove(self, held: HeldFile) -> None:
+        """Remove a file before its days are over, for whoever has the lock; recorded before.
+
+        Raises:
+            OperationError: the TPM or the disk refuses.
+        """
+        now = self._go_on(self.read_clock_ms(), [])
+        self._record(held.file, self.files.seen(held) or now, now, ordered=True)
+        self.files.remove(held)
+
     def removed(self) -> list[RemovedFile]:
         """The latest removals; none, if the record cannot be read."""
         record = kept_document(RemovedFiles, self.record_file, REMOVED_LIMIT)
@@ -204,11 +216,11 @@ class Retention:
                 if (seen := self.files.seen(held)) is not None:
                     yield seen
 
-    def _record(self, file: DomainFile, since: int, now: int) -> None:
+    def _record(self, file: DomainFile, since: int, now: int, *, ordered: bool = False) -> None:
         known = self.removed()
         gone = RemovedFile(
             domain=file.domain, kind=file.kind, name=file.name, digest=file.digest, size=file.size, since=since,
-            removed_at=now,
+            removed_at=now, ordered=ordered,
         )  # fmt: skip
         kept = [one for one in known if one.model_copy(update={"removed_at": now}) != gone]  # a power cut came between
         files = RemovedFiles(version=1, files=[*kept, gone][-REMOVED_MOST:])

@@ -95,6 +95,12 @@ def _add_domains(app: FastAPI, box: Box, admin_key: AdminKey) -> None:
         order = json_object(await read_body(request, FORM_LIMIT))
         return passed_on(await box.flow("POST", "/domains/imports", json={"admin_key": key, "order": order}))
 
+    @app.post("/admin/domains/remove")
+    async def remove(request: Request) -> Response:
+        key = await admin_key(request)
+        order = json_object(await read_body(request, FORM_LIMIT))
+        return passed_on(await box.flow("POST", "/domains/remove", json={"admin_key": key, "order": order}))
+
     @app.put("/admin/domains/imports/{import_id}/{number}")
     async def part(import_id: str, number: int, request: Request) -> Response:
         await admin_key(request)

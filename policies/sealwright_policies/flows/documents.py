@@ -56,6 +56,11 @@ def made_name(member: str, kind: FileKind, digest: str) -> str:
     return f"{member}-{digest[:MADE_DIGITS]}{MADE_ENDINGS[kind]}"
 
 
+def is_made_name(name: str, kind: FileKind, digest: str) -> bool:
+    """Whether a name is one of those, of whatever member."""
+    return kind in MADE_ENDINGS and name.endswith(made_name("", kind, digest))
+
+
 class FlowSide(Document):
     """One box, as the terms name it."""
 

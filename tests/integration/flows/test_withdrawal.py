@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.flows import domain_files
+from sealwright_appliance.flows.box_flows import ImportOrder
+from sealwright_appliance.flows.domain_files import DomainFile
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.receiver import Checked, FlowReceiver
 from sealwright_policies.flows.content import FRAME_SIZE
+from sealwright_policies.flows.documents import FileKind, made_name
 from sealwright_testing.flow_boxes import Boxes, Meeting, Wire, put_in, relayed
 
 CONTENT = bytes(range(256)) * 4096 * 2 + b"end"
@@ -55,6 +59,48 @@ def test_what_is_sent_no_longer_has_no_key(boxes: Boxes, tmp_path: Path) -> None
     assert boxes.storage.domain("cancel", *words).returncode == 10
     assert boxes.send("kept.csv").returncode == 0  # anew, under another id
     assert boxes.storage.said("flows")["records"][-1]["terms"]["flow_id"] != meeting.flow_id
+
+
+def test_a_file_is_removed_before_its_days_are_over(boxes: Boxes, tmp_path: Path) -> None:
+    """Not while it is being sent. What went is listed; its name is free again."""
+    put_in(boxes.storage, tmp_path, "unwanted.csv", CONTENT)
+    boxes.expect()
+    Meeting(boxes.storage, boxes.compute, "unwanted.csv").offer()
+    refused = boxes.storage.domain("remove", "records", "unwanted.csv")
+    assert (refused.returncode, "FILE_IN_USE" in refused.stderr) == (10, True)
+    boxes.storage.said("cancel", "records", "unwanted.csv", "--to", "training", "--device", boxes.compute.device_id)
+    assert boxes.storage.said("remove", "records", "unwanted.csv") == {"removed": 1}
+    assert boxes.storage.content("records", "unwanted.csv") is None
+    shown = boxes.storage.domain("list").stdout.splitlines()
+    assert [one.endswith(", as ordered") for one in shown if "data-set unwanted.csv of records" in one] == [True]
+    refused = boxes.storage.domain("remove", "records", "unwanted.csv")
+    assert (refused.returncode, "FILE_UNKNOWN" in refused.stderr) == (10, True)
+    put_in(boxes.storage, tmp_path, "unwanted.csv", b"another\n")
+    assert boxes.storage.content("records", "unwanted.csv") == b"another\n"
+
+
+def test_what_is_kept_closed_or_half_put_in_is_removed_and_what_was_made_here_is_not(
+    boxes: Boxes, tmp_path: Path
+) -> None:
+    flows = boxes.storage.flows
+    put_in(boxes.storage, tmp_path, "closed.csv", b"one row\n")
+    (held,) = [one for one in flows.files.placed() if one.file.name == "closed.csv"]
+    flows.files.close(held)
+    half = ImportOrder(domain="records", kind=FileKind.DATA_SET, name="half.csv", size=len(CONTENT), digest="0" * 64)
+    import_id, _ = flows.begin_import(half)
+    flows.take_import(import_id, 0, CONTENT[:FRAME_SIZE])
+    for name in ("closed.csv", "half.csv"):
+        assert boxes.storage.said("remove", "records", name) == {"removed": 1}
+    assert [one for one in flows.files.held() if one.file.name in {"closed.csv", "half.csv"}] == []
+
+    digest = hashlib.sha256(b"rows").hexdigest()
+    name = made_name("tuning", FileKind.RESULTS, digest)
+    file = DomainFile(version=1, domain="records", kind=FileKind.RESULTS, name=name, digest=digest, size=4, at=0)
+    made = flows.files.incoming("made", file, flows.own.text("records"))
+    made.append(0, b"rows")
+    made.put_in_place()
+    refused = boxes.storage.domain("remove", "records", name, "--kind", "results")
+    assert (refused.returncode, "A workload of this box has made" in refused.stderr) == (10, True)
 
 
 def test_one_of_the_two_is_named(boxes: Boxes) -> None:
