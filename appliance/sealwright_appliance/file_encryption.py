@@ -90,8 +90,18 @@ def nonce_of(file: Path) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise OperationError(f"{file} cannot be read: {error.strerror}.") from None
+        raise OperationError(f"{file} cannot be read: {error.strerror}.") from error
     return bytes(argument)
+
+
+def is_encrypted(file: Path) -> bool:
+    """Whether a file is encrypted, in whatever way and under whatever key. Raises as :func:`nonce_of`."""
+    try:
+        return nonce_of(file) != b""
+    except OperationError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOKEY, errno.ENOPKG):
+            return True
+        raise
 
 
 def _policy_of(folder: Path) -> bytes | None:

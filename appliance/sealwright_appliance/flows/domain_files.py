@@ -22,7 +22,7 @@ from pydantic import Field
 from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.files import KEPT_FREE, free_bytes, read_file, sync_directory, write_durably
 from sealwright_appliance.flows.errors import FlowError
-from sealwright_appliance.flows.file_seals import SEAL_SIZE, FileSeals, is_seal, left_seals
+from sealwright_appliance.flows.file_seals import SEAL_SIZE, FileSeals, Stage, is_seal, left_seals
 from sealwright_appliance.flows.folders import folders_in, move
 from sealwright_appliance.paths import Paths
 from sealwright_policies.domains.entrusted import ENTRUSTED_LIMIT, EntrustedText, entrusted_bytes, parse_entrusted
@@ -224,8 +224,9 @@ class DomainFiles:
             about = document_bytes(file)
             write_durably(folder / TEXT, words)
             write_durably(folder / ABOUT, about)
+            write_durably(folder / CONTENT, b"")
             self._digests.pop(folder, None)  # of one that was dropped
-        write_durably(folder / SEAL, self.seals.of_begun(about, words))
+        write_durably(folder / SEAL, self.seals.of(Stage.BEGUN, about, words, folder / CONTENT))
         return IncomingFile(folder, place, file, self._digest(folder), self.seals, about, words)
 
     def drop_half_received(self, kept: Collection[str]) -> None:
@@ -343,9 +344,8 @@ class DomainFiles:
         seal = read_file(folder / SEAL, SEAL_SIZE)
         if seal is None:
             return False
-        if folder.parent.name == INCOMING and is_seal(seal, self.seals.of_begun(about, text)):
-            return True
-        return is_seal(seal, self.seals.of_whole(about, text, folder / CONTENT))
+        stages = tuple(Stage) if folder.parent.name == INCOMING else (Stage.WHOLE,)
+        return any(is_seal(seal, self.seals.of(stage, about, text, folder / CONTENT)) for stage in stages)
 
     def _place(self, domain: str, kind: FileKind, name: str) -> Path:
         return self.root / domain / kind.value / name
@@ -372,7 +372,7 @@ class IncomingFile:
         """The first frame that is not there; the number of all if none is missing."""
         try:
             size = (self.folder / CONTENT).stat().st_size
-        except FileNotFoundError:
+        except FileNotFoundError:  # dropped meanwhile
             return 0
         return frame_count(self.file.size) if size == self.file.size else size // FRAME_SIZE
 
@@ -392,7 +392,7 @@ class IncomingFile:
             raise _no_room(len(plain))
         path = self.folder / CONTENT
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             with os.fdopen(descriptor, "wb") as content:
                 content.truncate(number * FRAME_SIZE)  # half a frame, which a power cut has left
                 content.seek(number * FRAME_SIZE)
@@ -467,7 +467,7 @@ class IncomingFile:
             if self.file.kind is FileKind.DATA_SET:
                 (self.folder / CONTENT).chmod(READABLE)
                 self.folder.chmod(SEARCHABLE)
-            write_durably(self.folder / SEAL, self.seals.of_whole(self.about, self.text, self.folder / CONTENT))
+            write_durably(self.folder / SEAL, self.seals.of(Stage.WHOLE, self.about, self.text, self.folder / CONTENT))
             self.folder.rename(self.place)
             sync_directory(self.place.parent)
         except OSError as error:

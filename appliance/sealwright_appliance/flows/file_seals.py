@@ -37,17 +37,13 @@ class FileSeals:
 
     key: bytes = field(repr=False)
 
-    def of_begun(self, about: bytes, text: bytes) -> bytes:
-        """Seal of a file whose content is still to come."""
-        return self._seal(DOMAIN_FILE_LABEL, Stage.BEGUN.value.encode("ascii"), about, text, b"")
-
-    def of_whole(self, about: bytes, text: bytes, content: Path) -> bytes:
-        """Seal of a file and of the one content that the kernel decrypts in its place.
+    def of(self, stage: Stage, about: bytes, text: bytes, content: Path) -> bytes:
+        """Seal of a file and of the one content that the kernel decrypts in its place, as far as it has come.
 
         Raises:
             OperationError: there is no such content.
         """
-        return self._seal(DOMAIN_FILE_LABEL, Stage.WHOLE.value.encode("ascii"), about, text, nonce_of(content))
+        return self._seal(DOMAIN_FILE_LABEL, stage.value.encode("ascii"), about, text, nonce_of(content))
 
     def of_date(self, about: bytes, at: int) -> bytes:
         """Seal of the day from which a file's days count."""

@@ -109,7 +109,8 @@ def test_what_is_not_under_the_key_is_put_aside(paths: Paths, tmp_path: Path) ->
     (paths.state / "domains/oncology").rename(paths.state / "was-oncology")
     (paths.state / "domains/oncology").mkdir()
     (paths.state / "domains/oncology/crafted").write_bytes(b"crafted")
-    said = opened(paths)
+    *said, removed = opened(paths)
+    assert removed.endswith("files or folders, 4.")  # which had other names now
     assert sorted(line.split(" is not under this box's key")[0] for line in said) == sorted(
         f"domains: {Path(name).name}" for name in NAMES
     )
@@ -118,7 +119,9 @@ def test_what_is_not_under_the_key_is_put_aside(paths: Paths, tmp_path: Path) ->
         assert not (paths.state / name).is_symlink()
         (aside,) = paths.state.glob(f"{name}.aside-*")
         assert aside.name in " ".join(said)
-    assert opened(paths) == []
+    said = opened(paths)
+    assert said == []
+    assert not [*paths.state.glob("*aside*"), *paths.domain_files.glob("*aside*")]
 
 
 def test_one_domain_in_the_place_of_another_is_put_aside(paths: Paths, tmp_path: Path) -> None:
@@ -223,6 +226,66 @@ def test_a_power_cut_between_making_and_encrypting_is_gone_on_from(paths: Paths)
     assert opened(paths) == []
     (paths.results / "content").write_bytes(SECRET)
     assert file_encryption.encrypted_under(paths.results) is not None
+
+
+PLAIN = ("documents", "conversations/0a", "api-keys.json.d")
+
+
+def link_content(paths: Paths, place: Path) -> None:
+    """As the owner does it who cannot read the name: any file of a domain, under its only other name."""
+    (content,) = [one for one in (paths.state / "domains/oncology").rglob("*") if one.is_file()]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.link(content, place)
+
+
+@pytest.mark.parametrize("folder", PLAIN)
+def test_a_file_of_a_domain_that_is_linked_among_the_customers_is_removed(
+    paths: Paths, tmp_path: Path, folder: str
+) -> None:
+    """Else a service reads it as one of its own, or writes what its owner chose into a file that has a seal."""
+    opened(paths)
+    (paths.state / "domains/oncology/content").write_bytes(SECRET)
+    mounted_again(paths, tmp_path)
+    place = paths.state / folder / "documents.sqlite"
+    link_content(paths, place)
+    (place.parent / "own.sqlite").write_bytes(b"the customer's own")
+    with pytest.raises(OSError, match="Required key not available"):
+        place.read_bytes()
+    assert opened(paths) == ["domains: what was put there past the box is removed: encrypted files or folders, 1."]
+    assert [one.name for one in place.parent.iterdir()] == ["own.sqlite"]
+    assert (paths.state / "domains/oncology/content").read_bytes() == SECRET  # the control: the key is there
+    assert opened(paths) == []
+
+
+def test_folders_of_domains_that_are_moved_among_the_customers_are_removed(paths: Paths, tmp_path: Path) -> None:
+    """Under a key of the box or of somebody else, at whatever depth, as another domain of no release too."""
+    opened(paths)
+    lay_down(paths)
+    stranger = file_encryption.add_key(paths.state, bytes(64))
+    (paths.state / "theirs").mkdir()
+    file_encryption.encrypt(paths.state / "theirs", stranger)
+    (paths.state / "theirs/content").write_bytes(SECRET)
+    mounted_again(paths, tmp_path)
+    (paths.state / "documents/a").mkdir(parents=True)
+    (paths.state / "results").rename(paths.state / "documents/a/results")
+    (paths.state / "domains/clinic").rename(paths.state / "domains/another")
+    (paths.state / "documents/link").symlink_to("../domains")
+    assert opened(paths) == ["domains: what was put there past the box is removed: encrypted files or folders, 3."]
+    assert sorted(one.name for one in (paths.state / "documents").rglob("*")) == ["a", "link"]
+    assert sorted(one.name for one in paths.domain_files.iterdir()) == sorted(DOMAINS)
+    assert (paths.domain_files / "oncology/patients/content").read_bytes() == SECRET * 1000
+
+
+def test_a_domain_that_the_release_has_not_keeps_its_folder(paths: Paths, tmp_path: Path) -> None:
+    opened(paths)
+    lay_down(paths)
+    mounted_again(paths, tmp_path)
+    lines: list[str] = []
+    open_sealed_folders(paths, KEY, ("clinic",), lines.append)
+    assert lines == []
+    mounted_again(paths, tmp_path)
+    assert opened(paths) == []
+    assert (paths.domain_files / "oncology/patients/content").read_bytes() == SECRET * 1000
 
 
 def test_a_volume_that_cannot_encrypt_folders_says_so(tmp_path: Path) -> None:
@@ -422,3 +485,20 @@ def test_what_only_began_is_not_believed_in_the_place_of_a_whole_file(volume: Vo
     assert [one.name for one in volume.files.all_files()] == ["a"]
     volume.settle()
     assert volume.shown() == ["a"]
+
+
+def test_what_is_kept_closed_is_not_opened_as_a_file_that_the_customer_begins_to_put_in(volume: Volume) -> None:
+    """Its size and digest are listed: a file that is announced with them, and whose content is exchanged for it."""
+    narrow, wide = text_of("clinic"), text_of("clinic", "\n[run]\nengine = true\n")
+    volume.lay("clinic", "theirs", SECRET, text=narrow)
+    (held,) = volume.files.placed()
+    volume.files.close(held)
+    order = held.file.model_copy(update={"name": "mine", "flow_id": None})
+    volume.files.incoming("import-1", order, wide).append(0, b"?" * order.size)
+    closed = held.folder.relative_to(volume.paths.domain_files).parts
+    assert closed == ("clinic", "data-set", "theirs")
+    volume.exchange(("clinic/.incoming/import-1/content", "clinic/.closed/data-set/theirs/content"))
+    anew = volume.files.incoming("import-1", order, wide)
+    assert anew.next_frame == 0  # nothing of it is believed
+    with pytest.raises(FlowError, match="comes next"):
+        anew.verify()

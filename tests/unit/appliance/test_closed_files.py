@@ -28,7 +28,7 @@ from sealwright_appliance.flows.domain_files import (
     DomainFiles,
 )
 from sealwright_appliance.flows.errors import FlowError
-from sealwright_appliance.flows.file_seals import FileSeals
+from sealwright_appliance.flows.file_seals import FileSeals, Stage
 from sealwright_appliance.flows.retention import Retention
 from sealwright_policies.domains.entrusted import EntrustedText, entrusted_bytes
 from sealwright_policies.flows.documents import FileKind
@@ -134,10 +134,12 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "another kind": lambda folder: moved(folder, folder.parent.parent / "results"),
     "another domain": lambda folder: moved(folder, domains_above(folder) / "other/data-set"),
     "seals of another box": lambda folder: (folder / SEAL).write_bytes(
-        FileSeals(bytes(32)).of_whole((folder / ABOUT).read_bytes(), (folder / TEXT).read_bytes(), folder / CONTENT)
+        FileSeals(bytes(32)).of(
+            Stage.WHOLE, (folder / ABOUT).read_bytes(), (folder / TEXT).read_bytes(), folder / CONTENT
+        )
     ),
     "what is begun": lambda folder: (folder / SEAL).write_bytes(
-        SEALS.of_begun((folder / ABOUT).read_bytes(), (folder / TEXT).read_bytes())
+        SEALS.of(Stage.BEGUN, (folder / ABOUT).read_bytes(), (folder / TEXT).read_bytes(), folder / CONTENT)
     ),
 }
 
