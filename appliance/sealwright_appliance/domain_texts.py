@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from sealwright_appliance.boot import Obstacle
+from sealwright_appliance.boot import BoxCode, Obstacle
 from sealwright_appliance.domain_opening import obstacle_to_domain, rights_of
 from sealwright_appliance.flows.closed_files import obstacle_to_file, settle_files, wider
 from sealwright_appliance.flows.domain_files import DomainFiles
@@ -37,13 +37,14 @@ class DomainTexts:
     """Why those may not."""
 
     @classmethod
-    def load(cls, paths: Paths, lease: Lease, say: Callable[[str], None]) -> DomainTexts:
+    def load(cls, paths: Paths, lease: Lease, say: Callable[[str], None], damaged: Mapping[str, str]) -> DomainTexts:
         """Read them from the root, and judge whether this box may open them.
 
         Args:
             paths: of the box.
             lease: by which it is open.
             say: tells what cannot be read.
+            damaged: domains whose folder cannot be used, and why.
         """
         own, rights = OwnDomains(paths), rights_of(paths, lease, say)
         texts: dict[str, EntrustedText] = {}
@@ -55,6 +56,8 @@ class DomainTexts:
             except SealwrightError as error:
                 say(f"domain {name}: {error}")
                 continue
+            if obstacle is None and name in damaged:
+                obstacle = Obstacle(BoxCode.STATE_VOLUME, damaged[name])
             if obstacle is None:
                 texts[name] = text
             else:

@@ -13,6 +13,9 @@ import stat
 import struct
 from pathlib import Path
 
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from sealwright_policies.errors import OperationError
 
 KEY_SIZE = 64
@@ -38,6 +41,11 @@ def add_key(mount_point: Path, key: bytes) -> bytes:
     argument = bytearray(_KEY.pack(_BY_IDENTIFIER, 0, b"", len(key), 0, b"") + key)
     _ask(mount_point, ADD_KEY, argument)
     return bytes(argument[8:24])
+
+
+def identifier_of(key: bytes) -> bytes:
+    """What the kernel will call a key, 16 bytes (fscrypt_init_hkdf and HKDF_CONTEXT_KEY_IDENTIFIER in fs/crypto)."""
+    return HKDF(algorithm=SHA512(), length=16, salt=None, info=b"fscrypt\0\x01").derive(key)
 
 
 def encrypt(folder: Path, identifier: bytes) -> None:

@@ -19,7 +19,7 @@ def remove_misplaced(top: Path, is_sealed: Callable[[Path], bool]) -> int:
     """Remove what is encrypted, under whatever key, and whatever lies in it; how many there were.
 
     Args:
-        top: of the plain part. Nothing below it is in use, and the kernel has all keys that it will get.
+        top: of the plain part. Nothing below it is in use.
         is_sealed: whether a folder is encrypted in its place; it is not looked into.
 
     Raises:

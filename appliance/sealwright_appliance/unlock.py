@@ -102,6 +102,8 @@ class OpenDomains:
 
     files: DomainFiles
     lease: Lease
+    damaged: Mapping[str, str]
+    """Domains of which nothing can be opened, and why."""
 
 
 @dataclass
@@ -140,7 +142,7 @@ def unlock(paths: Paths, console: Console, now: Callable[[], float] = time.time)
         without_place = {plan.domain: progress.domains_closed for plan in plans.workloads.values()}
         plans = without_files(plans)
     else:
-        texts = DomainTexts.load(paths, domains.lease, console.say)
+        texts = DomainTexts.load(paths, domains.lease, console.say, domains.damaged)
         shut = texts.settle_files(domains.files, console.say)
         plans = without(plans, shut)
         without_place = _open_results(paths, result, plans, texts, console)
@@ -381,9 +383,9 @@ def _try_leases(paths: Paths, tpm: ProvisionedTpm, release: Release, progress: P
                 paths.domain_key, tpm, release, store.domain_key_approvals(),
                 srk_name=bytes.fromhex(progress.opened.lease.srk_name), say=console.say,
             )  # fmt: skip
-            open_sealed_folders(paths, key, OwnDomains(paths).names(), console.say)
+            damaged = open_sealed_folders(paths, key, OwnDomains(paths).names(), console.say)
             files = DomainFiles(paths.domain_files, leave_seals(paths, key))
-            progress.domains = OpenDomains(files, progress.opened.lease)
+            progress.domains = OpenDomains(files, progress.opened.lease, damaged)
         except OperationError as error:
             progress.domains_closed = str(error)
 

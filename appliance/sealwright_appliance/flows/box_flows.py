@@ -270,8 +270,12 @@ class BoxFlows:
             at=self.receiver.side.now(),
         )  # fmt: skip
         import_id = hashlib.sha256(document_bytes(order)).hexdigest()[:32]
+        put_in = [one.folder.name for one in self.files.begun() if one.file.flow_id is None]
+        if len(put_in) >= IMPORTS_MOST and f"import-{import_id}" not in put_in:
+            sentence = f"{IMPORTS_MOST} files are half put in: go on with one of them, or remove one (domain remove)."
+            raise FlowError(409, "TOO_MANY_IMPORTS", sentence)
         incoming = self.files.incoming(f"import-{import_id}", file, self.own.text(order.domain))
-        if len(self._imports) >= IMPORTS_MOST:
+        if len(self._imports) >= IMPORTS_MOST:  # of some that were removed
             self._imports.pop(next(iter(self._imports)))
         self._imports[import_id] = incoming
         return import_id, incoming.next_frame

@@ -37,7 +37,7 @@ ABOUT_LIMIT = 4096
 CONTENT, ABOUT, SINCE, TEXT, SEAL = "content", "about.json", "since.json", "text.json", "seal"
 PARTS = frozenset((CONTENT, ABOUT, SINCE, TEXT, SEAL))
 INCOMING, REMOVED, CLOSED = ".incoming", ".removed", ".closed"
-FILES_MOST = 4096
+FILES_MOST, KEPT_INODES = 4096, 1024
 CLOSED_SENTENCE = "What domains have on this box is closed; its console says why."
 READABLE, SEARCHABLE = 0o444, 0o755
 """A data set, by the workloads that :mod:`..data_sets` shows it to. The folders above are the agent's alone."""
@@ -141,7 +141,7 @@ class DomainFiles:
 
     def all_files(self) -> list[DomainFile]:
         """All files, by domain, kind and name; what cannot be read is passed over."""
-        return sorted(self._all(), key=lambda one: (one.domain, one.kind, one.name))
+        return sorted((one.file for one in self.placed()), key=lambda one: (one.domain, one.kind, one.name))
 
     def find(self, domain: str, kind: FileKind, name: str) -> DomainFile:
         """One file.
@@ -323,11 +323,10 @@ class DomainFiles:
             raise _closed()
         if file.size > free_bytes(self.root) - KEPT_FREE:
             raise _no_room(file.size)
-        if sum(1 for _ in self._all()) >= FILES_MOST:
-            raise FlowError(507, "NO_ROOM", f"A box keeps {FILES_MOST} files of domains at most.")
-
-    def _all(self) -> Iterator[DomainFile]:
-        yield from (held.file for held in self.placed())
+        if os.statvfs(self.root).f_favail < KEPT_INODES:
+            raise FlowError(507, "NO_ROOM", "The state volume has no room for another file.")
+        if len(self.held()) >= FILES_MOST:
+            raise FlowError(507, "NO_ROOM", f"At most {FILES_MOST} files of domains lie on a box, closed or begun too.")
 
     def _domains(self) -> list[Path]:
         return [one for one in folders_in(self.root) if _DOMAIN.fullmatch(one.name)]

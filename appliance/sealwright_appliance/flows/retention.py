@@ -152,8 +152,7 @@ class Retention:
             OperationError: the TPM or the disk refuses.
         """
         now = self._go_on(self.read_clock_ms(), [])
-        self._record(held.file, self.files.seen(held) or now, now, ordered=True)
-        self.files.remove(held)
+        self._remove(held, self.files.seen(held) or now, now, ordered=True)
 
     def removed(self) -> list[RemovedFile]:
         """The latest removals; none, if the record cannot be read."""
@@ -189,7 +188,17 @@ class Retention:
         since = self.files.since(held, now)
         days = self._days(held)
         if days is not None and days_are_over(since, now, days):
-            self._record(held.file, since, now)
+            self._remove(held, since, now)
+
+    def _remove(self, held: HeldFile, since: int, now: int, *, ordered: bool = False) -> None:
+        """Recorded before, or, where that fails, as on a full disk, behind it."""
+        record = partial(self._record, held.file, since, now, ordered=ordered)
+        try:
+            record()
+        except OperationError:
+            self.files.remove(held)
+            record()
+        else:
             self.files.remove(held)
 
     def _put_damaged_aside(self) -> None:

@@ -110,17 +110,17 @@ def test_what_is_not_under_the_key_is_put_aside(paths: Paths, tmp_path: Path) ->
     (paths.state / "domains/oncology").mkdir()
     (paths.state / "domains/oncology/crafted").write_bytes(b"crafted")
     *said, removed = opened(paths)
-    assert removed.endswith("files or folders, 4.")  # which had other names now
+    assert removed.endswith("files or folders, 6.")  # the box's own, under other names
     assert sorted(line.split(" is not under this box's key")[0] for line in said) == sorted(
         f"domains: {Path(name).name}" for name in NAMES
     )
     for name in NAMES:
         assert list((paths.state / name).iterdir()) == []
         assert not (paths.state / name).is_symlink()
-        (aside,) = paths.state.glob(f"{name}.aside-*")
-        assert aside.name in " ".join(said)
-    said = opened(paths)
-    assert said == []
+    asides = [*paths.state.glob("*.aside-*"), *paths.domain_files.glob("*.aside-*")]
+    assert sorted(one.name.split(".")[0] for one in asides) == ["adapters", "clinic", "oncology", "results"]
+    assert all(one.name in " ".join(said) for one in asides)
+    assert opened(paths) == []
     assert not [*paths.state.glob("*aside*"), *paths.domain_files.glob("*aside*")]
 
 
@@ -133,7 +133,7 @@ def test_one_domain_in_the_place_of_another_is_put_aside(paths: Paths, tmp_path:
     (one).rename(paths.domain_files / "between")
     other.rename(one)
     (paths.domain_files / "between").rename(other)
-    assert len(opened(paths)) == 2
+    assert len(opened(paths)) == 3  # each put aside, and removed
     assert [list(folder.iterdir()) for folder in (one, other)] == [[], []]
 
 
@@ -276,6 +276,45 @@ def test_folders_of_domains_that_are_moved_among_the_customers_are_removed(paths
     assert (paths.domain_files / "oncology/patients/content").read_bytes() == SECRET * 1000
 
 
+def test_where_something_cannot_be_removed_the_kernel_gets_no_key(paths: Paths, tmp_path: Path) -> None:
+    """Keys are of the file system: whoever comes to the inode would read it, though the domains are closed."""
+    opened(paths)
+    (paths.state / "domains/oncology/content").write_bytes(SECRET)
+    mounted_again(paths, tmp_path)
+    place = paths.state / "documents/documents.sqlite"
+    link_content(paths, place)
+    run(["chattr", "+i", str(place.parent)])
+    with pytest.raises(OperationError, match=r"documents\.sqlite cannot be used: Operation not permitted"):
+        opened(paths)
+    with pytest.raises(OSError, match="Required key not available"):
+        place.read_bytes()
+    run(["chattr", "-i", str(place.parent)])
+    assert len(opened(paths)) == 1
+    assert not place.exists()
+
+
+def test_a_domain_whose_folder_cannot_be_used_keeps_no_other_closed(paths: Paths, tmp_path: Path) -> None:
+    """Somebody's plain one, which cannot be put aside."""
+    opened(paths)
+    (paths.state / "domains/oncology/content").write_bytes(SECRET)
+    mounted_again(paths, tmp_path)
+    folder = paths.state / "domains/clinic"
+    folder.rmdir()
+    folder.mkdir()
+    (folder / "crafted").write_bytes(b"crafted")
+    run(["chattr", "+i", str(folder)])
+    (domain,) = open_sealed_folders(paths, KEY, DOMAINS, print)
+    assert domain == "clinic"
+    assert (paths.state / "domains/oncology/content").read_bytes() == SECRET
+    run(["chattr", "-i", str(folder)])
+    assert len(opened(paths)) == 1
+    assert list(folder.iterdir()) == []
+
+
+def test_the_kernel_calls_a_key_what_it_is_known_by_before(paths: Paths) -> None:
+    assert file_encryption.add_key(paths.state, KEY) == file_encryption.identifier_of(KEY)
+
+
 def test_a_domain_that_the_release_has_not_keeps_its_folder(paths: Paths, tmp_path: Path) -> None:
     opened(paths)
     lay_down(paths)
@@ -295,7 +334,7 @@ def test_a_volume_that_cannot_encrypt_folders_says_so(tmp_path: Path) -> None:
         with pytest.raises(OperationError, match="cannot be encrypted"):
             open_sealed_folders(place, KEY, DOMAINS, print)
     finally:
-        for folder in (place.domain_files, place.state, *list(place.state.parents)[:3]):
+        for folder in (place.state, *list(place.state.parents)[:3]):
             folder.rmdir()
 
 
@@ -399,7 +438,7 @@ def test_an_owner_who_relinks_a_domain_in_the_place_of_another_reads_nothing_of_
     volume.lay("oncology", "x", b"rows of oncology")
     volume.lay("clinic", "x", b"rows of the clinic")
     said = volume.exchange(("clinic", "oncology"))
-    assert len(said) == 2
+    assert len(said) == 3
     assert volume.files.all_files() == []
     assert [list((volume.paths.domain_files / domain).iterdir()) for domain in DOMAINS] == [[], []]
 

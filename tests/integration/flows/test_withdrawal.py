@@ -9,7 +9,7 @@ import pytest
 
 from sealwright_appliance.boot import BoxState
 from sealwright_appliance.flows import domain_files
-from sealwright_appliance.flows.box_flows import ImportOrder
+from sealwright_appliance.flows.box_flows import IMPORTS_MOST, ImportOrder
 from sealwright_appliance.flows.domain_files import DomainFile
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.receiver import Checked, FlowReceiver
@@ -101,6 +101,26 @@ def test_what_is_kept_closed_or_half_put_in_is_removed_and_what_was_made_here_is
     made.put_in_place()
     refused = boxes.storage.domain("remove", "records", name, "--kind", "results")
     assert (refused.returncode, "A workload of this box has made" in refused.stderr) == (10, True)
+
+
+def test_files_that_are_half_put_in_are_bounded(boxes: Boxes) -> None:
+    """Over restarts; each can be gone on with, or removed."""
+    flows = boxes.storage.flows
+    orders = [
+        ImportOrder(domain="records", kind=FileKind.DATA_SET, name=f"half-{number}", size=9, digest="0" * 64)
+        for number in range(IMPORTS_MOST + 1)
+    ]
+    for order in orders[:-1]:
+        flows.begin_import(order)
+    flows._imports.clear()  # as a restart does
+    with pytest.raises(FlowError) as caught:
+        flows.begin_import(orders[-1])
+    assert (caught.value.status, caught.value.code) == (409, "TOO_MANY_IMPORTS")
+    flows.begin_import(orders[0])
+    boxes.storage.said("remove", "records", "half-3")
+    flows.begin_import(orders[-1])
+    for order in [*orders[:3], *orders[4:]]:
+        boxes.storage.said("remove", "records", order.name)
 
 
 def test_one_of_the_two_is_named(boxes: Boxes) -> None:

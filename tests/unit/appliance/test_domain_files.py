@@ -51,6 +51,21 @@ def test_a_volume_that_fills_up_meanwhile_takes_no_further_frame(
     incoming.verify()
 
 
+@pytest.mark.parametrize(("limit", "value"), [("KEPT_INODES", 2**62), ("FILES_MOST", 2)])
+def test_files_that_only_begin_leave_room_for_others(
+    files: DomainFiles, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    """Each takes inodes, though it has no content; what is closed or begun counts with the rest."""
+    for one in ("a", "b"):
+        files.incoming(f"import-{one}", described(name=one, size=0), TEXT)
+    monkeypatch.setattr(domain_files, limit, value)
+    with pytest.raises(FlowError) as caught:
+        files.incoming("import-c", described(name="c", size=0), TEXT)
+    assert (caught.value.status, caught.value.code) == (507, "NO_ROOM")
+    assert len(files.begun()) == 2
+    files.incoming("import-a", described(name="a", size=0), TEXT)  # goes on
+
+
 def test_what_came_of_other_flows_is_dropped_and_imports_stay(files: DomainFiles) -> None:
     older, newer = (files.incoming(one, described(flow_id=one), TEXT) for one in IDS)
     imported = files.incoming("import-1", described(name="own.csv"), TEXT)

@@ -296,7 +296,7 @@ def test_a_calendar_that_is_damaged_while_the_agent_runs_goes_on(files: DomainFi
     times.run(days=0.5)
     with pytest.raises(OperationError):
         retention.look()
-    assert names(files) == ["first"]  # its record could not be written
+    assert names(files) == []  # though its record could not be written
     retention.folder.unlink()
     retention.look()
     assert names(files) == []
@@ -313,6 +313,27 @@ def test_a_file_that_cannot_be_removed_keeps_no_other(files: DomainFiles, times:
     with pytest.raises(OperationError):
         retention.look()
     assert names(files) == ["b"]
+
+
+def test_where_the_record_has_no_room_the_file_goes_first(
+    files: DomainFiles, times: Times, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a volume without a free inode would keep everything for ever."""
+    put(files, "old")
+    retention = started(files, times)
+    retention.look()
+    times.run(days=2)
+    write = retention_module.write_durably
+
+    def full(path: Path, content: bytes) -> None:
+        if path == retention.record_file and names(files):
+            raise OperationError(f"{path} cannot be written: No space left on device.")
+        write(path, content)
+
+    monkeypatch.setattr(retention_module, "write_durably", full)
+    retention.look()
+    assert names(files) == []
+    assert [one.name for one in retention.removed()] == ["old"]
 
 
 def test_the_record_keeps_the_latest(files: DomainFiles, times: Times, monkeypatch: pytest.MonkeyPatch) -> None:
