@@ -23,6 +23,7 @@ from sealwright_policies.wire.encoding import document_bytes, parse_json, pcr_by
 from sealwright_policies.wire.envelope import load_p256_public_key
 from sealwright_policies.wire.framing import domain_key_id, release_share_reference
 from sealwright_policies.wire.state_approval import approve_release
+from sealwright_testing.redteam.planted_modules import planted_module
 from sealwright_testing.simulated_box import SimulatedVendor
 from sealwright_testing.simulated_disk import Disk
 
@@ -97,12 +98,27 @@ def test_it_is_drawn_once_and_opens_in_every_later_boot(opened: Disk, monkeypatc
     assert opened.box.paths.domain_key.read_bytes() == before
 
 
+@pytest.mark.redteam
 def test_nothing_unseals_it_behind_the_closing_of_pcr_15(opened: Disk) -> None:
     store, release, file = opened.box.store, opened.box.vendor.release, opened.box.paths.domain_key
     with open_provisioned_tpm(opened.box.paths.tcti) as tpm, pytest.raises(OperationError, match="PCR 15"):
         open_domain_key(
             file, tpm, release, store.domain_key_approvals(), srk_name=tpm.srk.public.name, say=print
         )  # fmt: skip
+
+
+@pytest.mark.redteam
+def test_the_tpm_refuses_it_to_whoever_asks_past_the_box(opened: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the intruder of the test image does, by the approval of the boot that made the key. Its control is the same
+    question before PCR 15 is closed."""
+    keys = planted_module("intruder.keys")
+    monkeypatch.setattr(keys, "appliance", lambda: None)
+    monkeypatch.setattr(keys, "STATE", opened.box.paths.state)
+    monkeypatch.setattr("sealwright_appliance.paths.Paths", lambda: opened.box.paths)
+    with pytest.raises(PermissionError, match="check the PCRs: TPM_RC_VALUE"):
+        keys.domain_key_unsealed_again()
+    opened.box.boot()
+    assert keys.domain_key_unsealed_again() == "the key of domains"
 
 
 @pytest.mark.redteam

@@ -47,8 +47,8 @@ FROM_ROOT = frozenset({
     "send-datagram", "look-up", "send-echo", "send-raw", "call-host", "call-service",
     "send-datagram-v6", "look-up-v6", "send-echo-v6", "send-raw-v6", "call-host-v6", "call-service-v6",
     # keys: dm-crypt's reference to the keyring, PCR 15 closed, the TPM's localities
-    "state-volume-key", "payload-volume-key", "keyring", "unseal-state-again", "unseal-volumes-again", "reset-pcr-15",
-    "reset-boot-pcr",
+    "state-volume-key", "payload-volume-key", "keyring", "unseal-state-again", "unseal-volumes-again",
+    "unseal-domain-key-again", "reset-pcr-15", "reset-boot-pcr",
     # no driver
     "write-usb",
 })  # fmt: skip
@@ -63,7 +63,8 @@ ENGINES = frozenset({"other-socket", "engine-numbers", "engine-states"})
 
 TO_ROOT = frozenset({
     "other-socket", "other-socket-folder", "other-payload", "other-payload-device", "other-processes",
-    "data-set", "data-set-device", "results", "other-environments", "other-environment-file", "signal-to-others",
+    "data-set", "data-set-device", "results", "domain-file", "domain-seal-key", "documents", "examples",
+    "other-environments", "other-environment-file", "signal-to-others",
     "agent-socket", "system-bus", "service-manager", "state", "leases", "shares", "tls-key", "network",
     "network-v6", "send-echo-reply", "send-echo-reply-v6", "packet-socket", "netlink-socket",
     "kernel-log", "disk", "tpm", "firmware-variables", "mount-namespace", "network-namespace", "mount", "bind-over",
@@ -76,11 +77,12 @@ TO_ROOT = frozenset({
 PASSES = {
     Place.ENGINE: frozenset(),
     Place.GATEWAY: frozenset({*ENGINES, "agent-socket", "tls-key", "signal-to-others", "own-key"}),
-    # Of the network, names and the licence service's port at any address.
+    # Of the network, names and the licence service's port at any address. Files of domains and the key of their seals
+    # are its own; documents, examples and results are not.
     Place.AGENT: frozenset({
         *ENGINES, *EXTENDS, "agent-socket", "signal-to-others", "state", "leases", "shares", "write-state", "tpm",
         "reset-debug-pcr", "network", "network-v6", "look-up", "look-up-v6", "call-service", "call-service-v6",
-        "own-key", "writable-places",
+        "own-key", "writable-places", "domain-file", "domain-seal-key",
     }),
     Place.AGENT_ROOT: frozenset({
         *ENGINES, *EXTENDS, "agent-socket", "state", "tpm", "reset-debug-pcr", "network", "network-v6", "root",
@@ -111,6 +113,8 @@ OTHER_CONTROLS = {
     "state-volume-key": (Place.ROOT, "own-volume-key"),
     "payload-volume-key": (Place.ROOT, "own-volume-key"),
     "keyring": (Place.ROOT, "own-key"),
+    # That key is made of the domain key, which the box so has unsealed in the same boot.
+    "unseal-domain-key-again": (Place.ROOT, "domain-seal-key"),
 }
 """Attempts of which another one shows that they are good ones."""
 BY_THE_BOX = frozenset({"unseal-state-again", "unseal-volumes-again"})

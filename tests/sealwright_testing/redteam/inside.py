@@ -72,7 +72,11 @@ def boot_planted(scene: Scene) -> Inside:
     secrets = customer.activate(box, placard, issued.activation_code)
     box.expect("sealwright: state serving: ")
     box.expect("knock listening")
-    with knocking(box, KNOCKED):
+    port = forwarded(box, KNOCKED)
+    with knocking(port):
+        box.expect("knock (dropped|ACCEPTED)")
+    box.expect("knock again")
+    with knocking(port):
         box.expect("planted end")
     type_keys(box)
     customer.wait_for_https(box)
@@ -146,10 +150,14 @@ def type_keys(box: VirtualBox) -> None:
         box.execute("send-key", keys=[{"type": "qcode", "data": key} for key in keys.split("-")])
 
 
-@contextmanager
-def knocking(box: VirtualBox, port: int) -> Iterator[None]:
-    """Try to connect to a port of the box. QEMU takes the connection itself, and then tries the box."""
+def forwarded(box: VirtualBox, port: int) -> int:
+    """A port of this machine that leads to one of the box's."""
     box.execute("human-monitor-command", **{"command-line": f"hostfwd_add net0 tcp:127.0.0.1:0-:{port}"})
-    table = box.execute("human-monitor-command", **{"command-line": "info usernet"})
-    with socket.create_connection(("127.0.0.1", forwarded_port(table, port))):
+    return forwarded_port(box.execute("human-monitor-command", **{"command-line": "info usernet"}), port)
+
+
+@contextmanager
+def knocking(port: int) -> Iterator[None]:
+    """Try to connect to a port that is forwarded. QEMU takes the connection itself, and then tries the box."""
+    with socket.create_connection(("127.0.0.1", port)):
         yield

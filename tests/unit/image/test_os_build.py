@@ -193,6 +193,9 @@ REQUIRED_WORDS = (
     "sysctl.kernel.yama.ptrace_scope=3",
     "sysctl.kernel.kexec_load_disabled=1",
     "sysctl.kernel.core_pattern=|/bin/false",
+    "slab_nomerge",
+    "init_on_alloc=1",
+    "page_alloc.shuffle=1",
 )
 
 

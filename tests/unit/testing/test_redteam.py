@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import re
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from sealwright_testing.redteam.attempts import (
     control_of,
     every_attempt,
     passes_in,
+    refused_in,
 )
 from sealwright_testing.redteam.controls import ELSEWHERE
 from sealwright_testing.redteam.disarmed import disarmed_words
 from sealwright_testing.redteam.inside import swap_area
+from sealwright_testing.redteam.refusals import REASONS, SETS, is_expected
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 INTRUDER = REPOSITORY / "tests/sealwright_testing/planted/tree/usr/lib/planted/intruder"
@@ -50,6 +53,26 @@ def test_what_is_refused_has_a_control_that_is_not(name: str) -> None:
     place, same = control
     assert place == DISARMED or same in passes_in(Place(place))
     assert (place == DISARMED) == (name in FROM_ROOT and same == name)
+
+
+def test_each_refusal_has_the_errors_that_it_comes_with() -> None:
+    """No refusal passes by any error at all, and none stands in the table that is not one."""
+    assert REASONS.keys() == {(place, name) for place in Place for name in refused_in(place)}
+
+
+def test_what_is_expected_are_errors() -> None:
+    known = set(errno.errorcode.values())
+    assert set().union(*REASONS.values(), *SETS.values()) <= known
+    assert not any(set(SETS) & reasons for reasons in REASONS.values())
+
+
+def test_a_refusal_by_another_error_is_none() -> None:
+    """As of a file that is not there, where root has found it and the profile keeps it."""
+    assert is_expected(Place.GATEWAY, "domain-seal-key", "EACCES")
+    assert not is_expected(Place.GATEWAY, "domain-seal-key", "ENOENT")
+    assert not is_expected(Place.ROOT, "module", "ENOENT")
+    assert is_expected(Place.AGENT, "call-host", "ETIMEDOUT")
+    assert not is_expected(Place.AGENT, "call-host", "ENETUNREACH")
 
 
 def functions_in(file: str) -> dict[str, ast.FunctionDef]:

@@ -42,6 +42,8 @@ EXIT_LAUNCHER = 126
 """Of the launcher whose program Landlock does not let it execute."""
 EXIT_LOADER = 127
 """Of a program whose libraries the dynamic loader may not map (glibc)."""
+MARK = "planted-mark"
+"""Of the intruder: the file that it leaves."""
 STARTED = "BdsDxe: starting "
 """Of the firmware (OVMF), at each start of a system."""
 STARTS = 2
@@ -59,7 +61,7 @@ def test_is_refused(inside: Inside, disarmed: Report, case: tuple[Place, str]) -
     place, name = case
     verdict = inside.report.verdicts(place)[name]
     assert not verdict.succeeded, verdict.detail
-    assert is_expected(name, verdict.reason), verdict.detail
+    assert is_expected(place, name, verdict.reason), verdict.detail
     control = control_of(name)
     if control is not None:
         where, same = control
@@ -184,12 +186,25 @@ def test_no_place_to_write_to_runs_programs(inside: Inside) -> None:
     assert inside.report.lines("runs") == ["none"]
 
 
+def test_what_a_customer_brings_lies_where_it_is_sought(inside: Inside) -> None:
+    """And so do the folders of domains, which were opened: an attempt on what is not there is none."""
+    assert inside.report.lines("not laid") == []
+    assert inside.report.lines("laid") == [
+        "domains/counting-job/data-set/planted/content",
+        "documents/documents.sqlite",
+        "adapters/kept/planted.examples",
+    ]
+
+
 def test_the_recovery_key_opens_nothing_that_workloads_have_written(inside: Inside) -> None:
     """They wrote what the console shows. The device id, which is the customer's, is found, so it was deciphered."""
     assert inside.device_id.encode() in inside.state
     assert "mounted-program" in written_by("counting", inside)
     for written in (b"mounted-program", b"enter-results-of-strangers"):
         assert written not in inside.state
+    for brought in (b"a data set planted here", b"examples planted here"):
+        assert brought not in inside.state
+    assert b"a document planted here" in inside.state  # the customer's
     assert "domains: " not in inside.report.console
 
 
@@ -209,9 +224,52 @@ def test_root_is_shown_no_volume_key(inside: Inside) -> None:
     assert re.findall(r"left key (.*)", console) == ["none"]
 
 
-@pytest.mark.parametrize("place", ["intruder", "gateway", "agent", "agent-root", "volumes"])
+@pytest.mark.parametrize("place", ["gateway", "agent", "agent-root"])
 def test_nothing_that_was_written_in_a_place_outlives_it(inside: Inside, place: str) -> None:
+    """A file in /tmp was, there and elsewhere; the folder of the next test is the control of the search."""
+    assert f"/tmp/{MARK}" in inside.report.lines(f"made {place}")
     assert inside.report.lines(f"left {place}") == ["none"]
+
+
+def test_what_root_leaves_is_found(inside: Inside) -> None:
+    """Nobody takes it away: as those of a place would be found, were they not."""
+    made = set(inside.report.lines("made root"))
+    (left,) = inside.report.lines("left root")
+    assert {f"/tmp/{MARK}", f"/run/sealwright/engine/root/{MARK}"} <= made
+    assert made <= set(left.split())
+
+
+@pytest.mark.parametrize("place", ["intruder", "volumes"])
+def test_no_file_can_be_made_in_an_engine_nor_where_volumes_are_closed(inside: Inside, place: str) -> None:
+    assert inside.report.lines(f"made {place}") == []
+    assert inside.report.lines(f"left {place}") == ["none"]
+
+
+def test_what_the_command_line_says_of_the_kernel_holds(inside: Inside) -> None:
+    """One defence at a time: most attempts meet several."""
+    assert dict(line.partition(" ")[::2] for line in inside.report.lines("setting")) == {
+        "lockdown": "none integrity [confidentiality]",
+        "module.sig_enforce": "Y",
+        "ipe.enforce": "1",
+        "vsyscall": "none",
+        "kernel.modules_disabled": "1",
+        "kernel.panic": "5",
+        "kernel.panic_on_oops": "1",
+        "kernel.yama.ptrace_scope": "3",
+        "kernel.kexec_load_disabled": "1",
+        "kernel.unprivileged_bpf_disabled": "1",
+        "kernel.core_pattern": "|/bin/false",
+        "fs.suid_dumpable": "0",
+        "kernel.dmesg_restrict": "1",
+        "kernel.kptr_restrict": "2",
+        "kernel.sysrq": "0",
+        "kernel.perf_event_paranoid": "4",
+        "kernel.io_uring_disabled": "2",
+        "vm.unprivileged_userfaultfd": "0",
+        "user.max_user_namespaces": "0",
+        "dev.tty.ldisc_autoload": "0",
+        "net.core.bpf_jit_harden": "2",
+    }
 
 
 def test_memory_is_written_to_no_disk(inside: Inside) -> None:
@@ -226,7 +284,7 @@ def test_extended_pcrs_open_nothing(inside: Inside) -> None:
         "extend-pcr-12",
         "extend-pcr-15",
     }
-    assert verdicts.keys() > BY_THE_BOX
+    assert verdicts.keys() > {*BY_THE_BOX, "unseal-domain-key-again"}
 
 
 def test_nobody_listens_but_as_the_packet_filter_says(inside: Inside) -> None:
@@ -237,7 +295,8 @@ def test_nobody_listens_but_as_the_packet_filter_says(inside: Inside) -> None:
 
 
 def test_a_port_without_a_service_is_not_reached(inside: Inside) -> None:
-    assert inside.report.lines("knock") == ["listening", "dropped"]
+    """But for a rule that lets it be: the control."""
+    assert inside.report.lines("knock") == ["listening", "dropped", "again", "ACCEPTED"]
 
 
 def test_no_weights_stay_in_the_page_cache(inside: Inside) -> None:

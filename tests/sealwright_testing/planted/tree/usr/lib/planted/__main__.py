@@ -4,11 +4,12 @@
 
 OWN and OTHER are payload ids: the engine that it runs as, and one that serves. No interpreter starts in an engine's
 AppArmor profile, so the intruder goes into PROFILE once it runs, as code does that gets into a process that is there.
-For each attempt it prints ``probe LABEL NAME denied REASON`` or ``probe LABEL NAME ALLOWED DETAIL``. Only an error of
-the operating system or of the TPM counts as denied; anything else ends the attempt, and its line is missing. Run by
-root outside of any sandbox (LABEL "root") it shows that what it looks for is there and that the attempts are good ones;
-what is refused to that root too succeeds in a boot without the kernel's defences (LABEL "disarmed"). With LABEL
-"spoilt" it extends PCRs for the rest of the boot, and makes no other attempts than those that hang on them.
+For each attempt it prints ``probe LABEL NAME denied REASON`` or ``probe LABEL NAME ALLOWED DETAIL``, and ``made OWN
+PATH`` for each file that it leaves. Only an error of the operating system or of the TPM counts as denied; anything else
+ends the attempt, and its line is missing. Run by root outside of any sandbox (LABEL "root") it shows that what it looks
+for is there and that the attempts are good ones; what is refused to that root too succeeds in a boot without the
+kernel's defences (LABEL "disarmed"). With LABEL "spoilt" it extends PCRs for the rest of the boot, and makes no other
+attempts than those that hang on them.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def main() -> None:
     for place in places(own):
         with suppress(OSError):
             (place / neighbours.MARK).touch()
+            print(f"made {own} {place / neighbours.MARK}", flush=True)
     print(f"probe {label} end", flush=True)
 
 

@@ -2,11 +2,12 @@
 
 With ``planted.disarmed`` on the kernel's command line it waits for the network alone, and the intruder is root.
 
-It prints, besides the lines of the intruder,
+It prints, besides the lines of the intruder and of customer.py,
 
     cache STAGE MODEL PLACE PAGES   pages of the model file, 4096 bytes each, that are in the page cache: of the file
                                     itself, of the verity device, of the dm-crypt device; "none", or as in "0-3,7"
     left PLACE PATHS                what the intruder has made there and is still there after its end; or "none"
+    setting NAME VALUE              what holds of the kernel's settings; or the error's name
     filters MODE                    the seccomp mode of process 1, which all have inherited; 2 is a filter (proc(5))
     confined UNIT PROFILE           the AppArmor profile that a unit's process is in
     interpreter UNIT RESULT STATUS  how an engine's unit ended that was to start an interpreter
@@ -25,6 +26,7 @@ It prints, besides the lines of the intruder,
     input NAME                      a device that the kernel takes keys or movements from
     knock listening                 somebody may now connect to port 9998
     knock dropped|ACCEPTED          what the packet filter did with that
+    knock again                     somebody may connect once more, past a rule that lets him; what came of it is next
     planted end
 """
 
@@ -49,6 +51,10 @@ from pathlib import Path
 
 RUN = Path("/run/sealwright")
 INTRUDER = Path("/usr/lib/planted")
+CUSTOMER = INTRUDER / "customer.py"
+SERVICE = Path("/usr/share/sealwright/license-service.json")
+SERVICE_PORT = "PLANTED_SERVICE_PORT"
+"""What the intruder is told of the licence service."""
 UNIT_FILES = Path("/usr/lib/systemd/system")
 OWN_UNIT_FILES = Path("/run/systemd/system")
 DISARMED = "planted.disarmed"
@@ -69,6 +75,17 @@ CALL_S = 30.0
 USER_NETWORK = f"{'fec0'.ljust(32, '0')} 40 "
 KNOCKED = 9998
 """A port that no service of the box has."""
+KNOCK_S = 120.0
+SETTINGS = {
+    "lockdown": Path("/sys/kernel/security/lockdown"),
+    "module.sig_enforce": Path("/sys/module/module/parameters/sig_enforce"),
+    "ipe.enforce": Path("/sys/kernel/security/ipe/enforce"),
+    "kernel.modules_disabled": Path("/proc/sys/kernel/modules_disabled"),
+    "kernel.panic": Path("/proc/sys/kernel/panic"),
+    "kernel.panic_on_oops": Path("/proc/sys/kernel/panic_on_oops"),
+}
+"""Of the kernel, beside the sysctls on its command line."""
+SYSCTL = "sysctl."
 UNITS = ("sealwright-agent.service", "sealwright-gateway.service", "sealwright-engine@medical.service")
 INTERPRETERS = ("by-path", "by-profile", "by-rules")
 """Instances of the engine's unit that are to start an interpreter; each lacks the others' defences, see its drop-in."""
@@ -176,11 +193,25 @@ def report_cache(stage: str, models: list[str]) -> None:
 
 
 def as_root(label: str, *profile: str) -> None:
-    """The intruder as root, in no sandbox, or in none but an AppArmor profile."""
+    """The intruder as root, in no sandbox, or in none but an AppArmor profile. Nobody removes what it leaves."""
     (RUN / "engine" / label).mkdir(parents=True)
     subprocess.run([sys.executable, "-I", INTRUDER, label, label, OTHER, *profile], check=True)
+    print("left", label, " ".join(map(str, marks(label))) or "none", flush=True)
     for path in marks(label):
         path.unlink()
+
+
+def report_settings() -> None:
+    words = Path("/proc/cmdline").read_text().split()
+    names = [word.removeprefix(SYSCTL).partition("=")[0] for word in words if word.startswith(SYSCTL)]
+    for name, path in {**SETTINGS, **{name: Path("/proc/sys") / name.replace(".", "/") for name in names}}.items():
+        try:
+            value = path.read_text().strip()
+        except OSError as error:
+            value = errno.errorcode[error.errno or 0]
+        print("setting", name, value, flush=True)
+    maps = Path("/proc/self/maps").read_text()
+    print("setting vsyscall", "there" if "[vsyscall]" in maps else "none", flush=True)
 
 
 def prepare_units() -> None:
@@ -192,7 +223,8 @@ def prepare_units() -> None:
         (OWN_UNIT_FILES / f"planted-{label}.service").write_text(unit)
         start = f"ExecStart=/usr/bin/python3 -I {INTRUDER} {label} {label} {OTHER}"
         output = ("StandardOutput=journal+console", "StandardError=journal+console")
-        drop_in.write_text("\n".join(["[Service]", "ExecStart=", start, "Restart=no", *output, *changes, ""]))
+        told = f"Environment={SERVICE_PORT}={os.environ[SERVICE_PORT]}"
+        drop_in.write_text("\n".join(["[Service]", "ExecStart=", start, "Restart=no", told, *output, *changes, ""]))
     systemctl("daemon-reload")
 
 
@@ -263,7 +295,7 @@ def spoil_boot() -> None:
 
 def call_other_host() -> None:
     for rule in ("", f"insert rule inet sealwright output ip daddr {OTHER_HOST} tcp dport {ECHO_PORT} accept\n"):
-        subprocess.run(["nft", "--file", "-"], input=rule, text=True, check=True)
+        add_rules(rule)
         try:
             with socket.create_connection((OTHER_HOST, ECHO_PORT), timeout=CALL_S) as client:
                 client.sendall(b"weights")
@@ -323,18 +355,25 @@ def start_interpreter(name: str) -> None:
     print("interpreter", unit, shown("Result", unit), shown("ExecMainStatus", unit), flush=True)
 
 
-def await_knock() -> None:
-    """Let somebody connect. A table of our own before the box's counts what arrives: a second packet is a first one
-    that nobody has answered."""
-    table = "table inet planted { chain input { type filter hook input priority -1; tcp dport 9998 counter; }; }"
-    subprocess.run(["nft", "--file", "-"], input=table, text=True, check=True)
+def await_knocks() -> None:
+    """Let somebody connect, and once more when the packet filter lets him. A table of our own before the box's counts
+    what arrives: a second packet is a first one that nobody has answered."""
+    add_rules("table inet planted { chain input { type filter hook input priority -1; tcp dport 9998 counter; }; }")
     with socket.create_server(("", KNOCKED)) as listener:
         print("knock listening", flush=True)
         while True:
             accepted, _, _ = select.select([listener], [], [], POLL_S)
             if accepted or knocks() > 1:
                 break
-    print("knock", "ACCEPTED" if accepted else "dropped", flush=True)
+        print("knock", "ACCEPTED" if accepted else "dropped", flush=True)
+        add_rules(f"insert rule inet sealwright input tcp dport {KNOCKED} accept\n")
+        print("knock again", flush=True)
+        accepted, _, _ = select.select([listener], [], [], KNOCK_S)
+        print("knock", "ACCEPTED" if accepted else "dropped", flush=True)
+
+
+def add_rules(rules: str) -> None:
+    subprocess.run(["nft", "--file", "-"], input=rules, text=True, check=True)
 
 
 def knocks() -> int:
@@ -411,6 +450,8 @@ def run_armed() -> None:
     report_keys()
     report_ports()
     report_devices()
+    report_settings()
+    subprocess.run([sys.executable, "-I", CUSTOMER], check=True)
     as_root("root")
     for profile in ("sealwright-gateway", "sealwright-agent"):
         as_root(profile, profile)
@@ -420,10 +461,11 @@ def run_armed() -> None:
         start_interpreter(name)
     spoil_boot()
     call_other_host()
-    await_knock()
+    await_knocks()
 
 
 def main() -> None:
+    os.environ[SERVICE_PORT] = json.loads(SERVICE.read_text())["url"].rpartition(":")[2]
     run_disarmed() if DISARMED in Path("/proc/cmdline").read_text().split() else run_armed()
     print("planted end", flush=True)
 

@@ -10,10 +10,12 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from intruder.calls import RUN, places
+from intruder.calls import RUN, places, refused
 
 PROGRAM = "/usr/bin/python3"
 LIBRARY = "/usr/lib/x86_64-linux-gnu/libz.so.1"
+NOT_MAPPED = "failed to map segment from shared object"
+"""Of the dynamic loader (glibc), which tells no number of an error."""
 
 
 def in_one_of(folders: tuple[Path, ...], attempt: Callable[[Path], str]) -> str:
@@ -76,7 +78,13 @@ def interpreter() -> str:
 
 def own_library(folder: Path) -> str:
     """Load code into a process that is there."""
-    return str(ctypes.CDLL(str(shutil.copy(LIBRARY, folder / "planted-library"))))
+    copy = shutil.copy(LIBRARY, folder / "planted-library")
+    try:
+        return str(ctypes.CDLL(str(copy)))
+    except OSError as error:
+        if NOT_MAPPED in str(error):
+            raise refused(str(error)) from None
+        raise
 
 
 def writable_code() -> str:

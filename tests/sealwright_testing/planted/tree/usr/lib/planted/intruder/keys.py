@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from intruder.calls import called, content, nothing, refused
+from intruder.calls import STATE, called, content, nothing, refused
 
 ADD_KEY, KEYCTL, READ_KEY = 248, 250, 11
 PROCESS_KEYRING = -2
@@ -32,6 +32,10 @@ SESSIONS = 0x8002
 DEBUG_PCR, UNLOCK_PCR = 16, 15
 BOOT_PCRS = range(16)
 """What a boot is measured into; none of them may be reset before the next (PC Client Platform TPM Profile, 4.6)."""
+
+
+UNSEALS = ("unseal-state-again", "unseal-volumes-again", "unseal-domain-key-again")
+"""What hangs on PCRs of the boot."""
 
 
 def volume_key(name: str) -> str:
@@ -140,6 +144,39 @@ def volumes_unsealed_again() -> str:
     return nothing(sorted(keys))
 
 
+def domain_key_unsealed_again() -> str:
+    """The same for the key of what domains have on the state volume, by the release key's word for the boot that made
+    it: this one. The box's own code would not ask, since it sees what is in the PCRs."""
+    appliance()
+    kept = (STATE / "domain-key.json").read_bytes()
+    from sealwright_appliance.domain_key import LIMIT, StoredDomainKey  # noqa: PLC0415
+    from sealwright_appliance.paths import Paths  # noqa: PLC0415
+    from sealwright_appliance.tpm_errors import TpmError  # noqa: PLC0415
+    from sealwright_appliance.tpm_provision import open_provisioned_tpm  # noqa: PLC0415
+    from sealwright_appliance.tpm_unseal import Authorization, SealedObject, state_assertions, unseal  # noqa: PLC0415
+    from sealwright_policies.tcg.policy import external_signing_key  # noqa: PLC0415
+    from sealwright_policies.wire.encoding import parse_json, pcr_bytes  # noqa: PLC0415
+    from sealwright_policies.wire.envelope import load_p256_public_key  # noqa: PLC0415
+    from sealwright_policies.wire.framing import domain_key_id, release_share_reference  # noqa: PLC0415
+    from sealwright_policies.wire.release_approval import release_approval_policy  # noqa: PLC0415
+
+    paths, stored = Paths(), parse_json(StoredDomainKey, kept, limit=LIMIT)
+    pcrs = pcr_bytes(stored.made_in.pcrs)
+    authorization = Authorization(
+        key=external_signing_key(load_p256_public_key(paths.release_key.read_text())),
+        policy_ref=release_share_reference(domain_key_id()),
+        approved_policy=release_approval_policy(pcrs),
+        signature=stored.made_in.signature,
+    )
+    sealed = SealedObject(stored.public, stored.private)
+    with open_provisioned_tpm(paths.tcti) as tpm:
+        try:
+            unseal(tpm.device, tpm.srk, sealed, state_assertions(pcrs), authorization, srk_name=tpm.srk.public.name)
+        except TpmError as error:
+            raise by_the_tpm(str(error)) from None
+    return "the key of domains"
+
+
 def appliance() -> None:
     """Make the box's own packages importable, where there is a TPM to open."""
     content(TPM_DEVICE, os.O_RDWR)
@@ -201,7 +238,7 @@ def spoiling(other: str) -> dict[str, Callable[[], str]]:
     """Extend what keys hang on, and ask for them once more: the last attempts of a boot."""
     return {
         **{f"extend-pcr-{pcr}": partial(extended, pcr) for pcr in (11, 12, UNLOCK_PCR)},
-        **{name: attempts(other)[name] for name in ("unseal-state-again", "unseal-volumes-again")},
+        **{name: attempts(other)[name] for name in UNSEALS},
     }
 
 
@@ -214,6 +251,7 @@ def attempts(other: str) -> dict[str, Callable[[], str]]:
         "keyring": keyring,
         "unseal-state-again": state_unsealed_again,
         "unseal-volumes-again": volumes_unsealed_again,
+        "unseal-domain-key-again": domain_key_unsealed_again,
         "extend-pcr": lambda: extended(DEBUG_PCR),
         "extend-pcr-4": lambda: extended_by_nothing(4),
         "extend-pcr-7": lambda: extended_by_nothing(7),
