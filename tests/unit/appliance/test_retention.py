@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows import retention as retention_module
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles
 from sealwright_appliance.flows.retention import Retention, RetentionCalendar, advanced
@@ -323,12 +324,11 @@ def test_where_the_record_has_no_room_the_file_goes_first(
     retention = started(files, times)
     retention.look()
     times.run(days=2)
-    write = retention_module.write_durably
 
     def full(path: Path, content: bytes) -> None:
         if path == retention.record_file and names(files):
             raise OperationError(f"{path} cannot be written: No space left on device.")
-        write(path, content)
+        write_durably(path, content)
 
     monkeypatch.setattr(retention_module, "write_durably", full)
     retention.look()
