@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +41,7 @@ from sealwright_appliance.lease_calendar import CALENDAR_FILE, LeaseCalendar
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.lease_store import Identity, LeaseStore
 from sealwright_appliance.license_client import LicenseClient
+from sealwright_appliance.log_lines import write_end
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.meter_keeper import MeterKeeper
 from sealwright_appliance.metering.meter_store import MeterStore
@@ -280,7 +280,7 @@ def run_agent(paths: Paths) -> None:
     listener = listen(paths)
     try:
         server = agent_server(agent)
-        agent.recent.listen("uvicorn")
+        agent.recent.listen()
         server.run(sockets=[listener])
     finally:
         listener.close()
@@ -294,8 +294,7 @@ def end_with_any_thread() -> None:
     """
 
     def end(failure: threading.ExceptHookArgs) -> None:
-        threading.__excepthook__(failure)
-        sys.stderr.flush()
+        write_end(failure.exc_type, failure.exc_traceback)
         os._exit(1)
 
     threading.excepthook = end
@@ -320,7 +319,7 @@ def agent_server(agent: Agent) -> uvicorn.Server:
         app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart, agent.keeper.tpm_lock)
     )
     add_support(app, _support(agent))
-    return uvicorn.Server(uvicorn.Config(app, access_log=False, log_level="warning", server_header=False))
+    return uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, server_header=False))
 
 
 def _support(agent: Agent) -> BoxSupport:

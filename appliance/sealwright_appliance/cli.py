@@ -1,19 +1,21 @@
 """Commands of the box, one per unit: ``unlock``, ``agent``, ``gateway``.
 
+None of them writes an exception's text to the journal: documents and examples are in memory here.
+
 Each imports what it needs and no more: the boot waits for ``unlock``, and in emulation a web framework costs seconds.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from sealwright_appliance.log_lines import write_allowed_lines_only, write_end
 from sealwright_appliance.paths import Paths
 from sealwright_policies.errors import SealwrightError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, paths: Paths | None = None) -> int:
     """Run one command; the exit code is that of :mod:`sealwright_policies.errors`."""
     parser = argparse.ArgumentParser(prog="sealwright-agent", description="The sealed box. Started by its units.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -26,10 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("parser", help="read one document")
     commands.add_parser("adapters", help="keep the customer's adapters, and have them trained")
     chosen = parser.parse_args(arguments)
+    write_allowed_lines_only()
     try:
-        return _COMMANDS[chosen.command](Paths())
+        return _COMMANDS[chosen.command](paths or Paths())
     except SealwrightError as error:
-        print(f"sealwright: {error}", file=sys.stderr, flush=True)
+        write_end(type(error), error.__traceback__)
         return error.exit_code
 
 

@@ -2,7 +2,7 @@
 
 A library's message may hold what a client sent, and an exception's text what the engine said; neither is written. Where
 something went wrong is: the level, the logger, the kind of the exception, and file and line. Lines of our own are
-:class:`Notice` and :class:`Trouble`, whose words are closed sets.
+:class:`Notice` and :class:`Trouble`, whose words are closed sets. What stands on the console is :mod:`.console`'s.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Event(StrEnum):
     EXTRACTION_ALARM = "extraction-alarm"
     FLOWS_UNREPORTED = "flows-unreported"
     RETENTION = "retention"
+    SITE_UNREADABLE = "site-unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something that is tried again, by the kind of its error."""
+    """Something that is tried again, or done without, by the kind of its error."""
 
     event: Event
     kind: type[Exception]
@@ -66,9 +67,9 @@ def write_allowed_lines_only() -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
     logging.raiseExceptions = False
-    sys.excepthook = _uncaught
-    threading.excepthook = lambda left: _uncaught(left.exc_type, left.exc_value, left.exc_traceback)
-    sys.unraisablehook = lambda left: _uncaught(left.exc_type, left.exc_value, left.exc_traceback)
+    sys.excepthook = lambda kind, _, trace: write_end(kind, trace)
+    threading.excepthook = lambda left: write_end(left.exc_type, left.exc_traceback)
+    sys.unraisablehook = lambda left: write_end(left.exc_type, left.exc_traceback)
 
 
 def tell(notice: Notice | Trouble) -> None:
@@ -76,7 +77,8 @@ def tell(notice: Notice | Trouble) -> None:
     logging.getLogger("sealwright").warning(notice)
 
 
-def _uncaught(kind: type[BaseException], _: BaseException | None, trace: TracebackType | None) -> None:
+def write_end(kind: type[BaseException], trace: TracebackType | None) -> None:
+    """Write the line of an exception that ends a process or a thread."""
     print(f"level=CRITICAL {_raised(kind, trace)}", file=sys.stderr, flush=True)
 
 

@@ -42,10 +42,9 @@ class RecentLines(logging.Handler):
         )
         self._kept.append(line)
 
-    def listen(self, *loggers: str) -> None:
-        """Keep what the root logger gets, and these, which hand nothing on to it."""
-        for name in (None, *loggers):
-            logging.getLogger(name).addHandler(self)
+    def listen(self) -> None:
+        """Keep what the root logger gets."""
+        logging.getLogger().addHandler(self)
 
     def lines(self) -> list[LinePart]:
         """The oldest first."""

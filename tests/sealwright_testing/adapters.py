@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from sealwright_appliance.adapters.messages import Trained, TrainerWord, TrainingJob
 from sealwright_appliance.adapters.weights import LearnedAdapter, LearnedMatrix, weights_size
@@ -27,9 +28,9 @@ _ACTIVATED = (
     "os.dup2(int(sys.argv[1]), 3)\n"
     "os.environ['LISTEN_FDS'] = '1'\n"
     "from pathlib import Path\n"
-    "from sealwright_appliance.adapters.service import run_adapter_service\n"
+    "from sealwright_appliance.cli import main\n"
     "from sealwright_appliance.paths import Paths\n"
-    "run_adapter_service(Paths(root=Path(sys.argv[2])))\n"
+    "sys.exit(main(['adapters'], Paths(root=Path(sys.argv[2]))))\n"
 )
 """systemd's part of a socket-activated service (sd_listen_fds(3)), then the service."""
 
@@ -119,7 +120,9 @@ def played_trainer(path: Path, *parts: Part) -> Iterator[None]:
 class AdapterProcess:
     """The adapter service, which can be killed and started again as by a power cut."""
 
-    def __init__(self, paths: Paths, members: list[str]) -> None:
+    def __init__(self, paths: Paths, members: list[str], log: IO[bytes] | None = None) -> None:
+        """``log`` takes what goes to the journal."""
+        self._log = log
         (paths.adapters / "kept").mkdir(parents=True, exist_ok=True)
         for member in members:
             paths.served_adapters(member).mkdir(parents=True, exist_ok=True)
@@ -136,6 +139,8 @@ class AdapterProcess:
             ["setpriv", "--pdeathsig", "KILL", sys.executable, "-c", _ACTIVATED, str(number), str(self._paths.root)],
             pass_fds=(number,),
             stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
         )
 
     def kill(self) -> None:

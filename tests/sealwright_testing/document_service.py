@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import IO
 
 from sealwright_appliance.paths import Paths
 
@@ -20,16 +21,16 @@ _ACTIVATED = (
     "os.dup2(int(sys.argv[1]), 3)\n"
     "os.environ['LISTEN_FDS'] = '1'\n"
     "from pathlib import Path\n"
-    "from sealwright_appliance.documents.service import run_document_service\n"
+    "from sealwright_appliance.cli import main\n"
     "from sealwright_appliance.paths import Paths\n"
-    "run_document_service(Paths(root=Path(sys.argv[2])))\n"
+    "sys.exit(main(['documents'], Paths(root=Path(sys.argv[2]))))\n"
 )
 """systemd's part of a socket-activated service (sd_listen_fds(3)), then the service."""
 
 
 @contextmanager
-def document_service(paths: Paths) -> Iterator[None]:
-    """Serve on the sockets under ``paths.root`` until the block ends."""
+def document_service(paths: Paths, log: IO[bytes] | None = None) -> Iterator[None]:
+    """Serve on the sockets under ``paths.root`` until the block ends; what goes to the journal goes to ``log``."""
     paths.documents.mkdir(parents=True, exist_ok=True)
     with _parsers(paths), _listener(paths.documents_socket) as listener:
         number = listener.fileno()
@@ -37,6 +38,8 @@ def document_service(paths: Paths) -> Iterator[None]:
             [sys.executable, "-c", _ACTIVATED, str(number), str(paths.root)],
             pass_fds=(number,),
             stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
         try:
             yield

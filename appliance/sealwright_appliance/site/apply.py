@@ -6,10 +6,10 @@ or whose settings cannot be read, goes by DHCP.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from sealwright_appliance.files import write_durably
+from sealwright_appliance.log_lines import Event, Trouble, tell
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.run import run
 from sealwright_appliance.site.settings import NOTHING_SET, SiteSettings
@@ -45,7 +45,7 @@ def _in_force(paths: Paths) -> SiteSettings:
         try:
             found = read()
         except SealwrightError as error:
-            print(f"site: {error}", file=sys.stderr, flush=True)
+            tell(Trouble(Event.SITE_UNREADABLE, type(error)))
             continue
         if found is not None:
             return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 import threading
@@ -15,13 +16,14 @@ import httpx
 import pytest
 
 from sealwright_appliance import agent as agent_module
-from sealwright_appliance.agent import Agent, _outflow
+from sealwright_appliance.agent import Agent, _outflow, agent_server
 from sealwright_appliance.agent_by_file import ByFile
 from sealwright_appliance.agent_endpoints import create_agent_app
 from sealwright_appliance.api_keys import ApiKeys
 from sealwright_appliance.boot import BoxCode, BoxState
 from sealwright_appliance.console import Console
 from sealwright_appliance.engines import Engines
+from sealwright_appliance.files import write_durably
 from sealwright_appliance.lease_keeper import Actions, LeaseKeeper
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.meter_keeper import MeterKeeper
@@ -38,6 +40,7 @@ from sealwright_appliance.volume_service import VolumeService
 from sealwright_appliance.workloads import ObservedRun
 from sealwright_policies.errors import OperationError
 from sealwright_policies.outflow import NOTHING_SAID
+from sealwright_policies.wire.encoding import document_bytes
 from sealwright_policies.wire.service import LicenseService
 from sealwright_testing.metering import ALL_TOLD, DEVICE, HOUR_MS, LICENSE, PARTITION, point
 
@@ -45,7 +48,8 @@ PROGRAM = """
 import sys, threading
 from sealwright_appliance.agent import end_with_any_thread
 end_with_any_thread()
-thread = threading.Thread(target=lambda: [][0])
+def fail(): raise IndexError("canary-of-a-patient")
+thread = threading.Thread(target=fail)
 thread.start()
 thread.join()
 sys.exit(0)
@@ -56,7 +60,7 @@ def test_a_thread_that_fails_ends_the_agent() -> None:
     """A keeper that died alone would leave the box serving for ever."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "IndexError" in done.stderr
+    assert done.stderr == "level=CRITICAL error=IndexError in=<string>:5\n"
 
 
 @pytest.mark.parametrize("path", ["/activation", "/activation/acknowledgement", "/activation/file/request"])
@@ -110,6 +114,21 @@ def test_a_given_up_payload_that_does_not_close_says_so(tmp_path: Path, devices:
     (payload,) = agent.board.status.payloads
     assert (payload.state, payload.code) == (PayloadState.FAILED, BoxCode.PAYLOAD_CORRUPTED)
     assert ("is not wholly closed" in payload.sentence) is said
+
+
+def test_what_the_agents_server_says_goes_where_all_lines_go(tmp_path: Path) -> None:
+    """To the root logger, whose lines name kinds and places alone: uvicorn has no handler of its own."""
+    logging.getLogger("uvicorn").handlers.clear()
+    agent = agent_of_a_broken_payload(tmp_path, "root\n")
+    boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD])
+    write_durably(agent.paths.boot_result, document_bytes(boot))
+    agent_server(agent)
+    said = logging.getLogger("uvicorn.error")
+    assert said.getEffectiveLevel() == logging.WARNING
+    while said.parent is not None:
+        assert said.propagate
+        assert not said.handlers
+        said = said.parent
 
 
 def full(path: Path, _: bytes) -> None:
