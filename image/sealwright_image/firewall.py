@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
-from urllib.parse import urlsplit
 
-HTTPS_PORT = 443
+from sealwright_policies.wire.service import service_port
+
 Network = IPv4Network | IPv6Network
 
 
@@ -19,8 +19,7 @@ def firewall_rules(base: str, service_url: str, peers: Sequence[Network] = ()) -
         peers: Networks of boxes with which files are exchanged (policies/spec/domain-flow.md, 6); without any, the
             gateway calls nobody, and nobody reaches its port for frames.
     """
-    port = urlsplit(service_url).port or HTTPS_PORT
-    return f"define license_service_port = {port}\n\n{base}{_peer_rules(peers)}"
+    return f"define license_service_port = {service_port(service_url)}\n\n{base}{_peer_rules(peers)}"
 
 
 def _peer_rules(peers: Sequence[Network]) -> str:

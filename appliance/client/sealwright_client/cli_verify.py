@@ -6,12 +6,13 @@ import argparse
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sealwright_client.box import connected
+from sealwright_client.box_egress import box_egress
 from sealwright_client.cli_output import Commands, add_command, print_result
 from sealwright_client.pinning import fingerprint_of, parse_box_url, parse_fingerprint, shown_certificate
 from sealwright_client.release_changes import PEERS_UNKNOWN
@@ -98,7 +99,9 @@ def _verify(arguments: argparse.Namespace) -> None:
     log = compare_log(shown.log.checkpoint, verified.checkpoint, anchors.service, arguments.consistency, needed=needed)
     if arguments.pin is not None:
         _pin(arguments.pin, fingerprint)
-    print_result(arguments, document(verified, fingerprint, log, texts), lines(verified, fingerprint, log, texts))
+    egress = box_egress(anchors.service.url)
+    told = document(verified, fingerprint, log, texts, egress)
+    print_result(arguments, told, lines(verified, fingerprint, log, texts, egress))
 
 
 def _fingerprint(arguments: argparse.Namespace) -> str:
@@ -108,8 +111,10 @@ def _fingerprint(arguments: argparse.Namespace) -> str:
     return fingerprint_of(shown_certificate(*parse_box_url(arguments.url)))
 
 
-def document(verified: VerifiedBox, fingerprint: str, log: LogComparison, texts: HeldTexts) -> dict[str, Any]:
-    """For ``--json``."""
+def document(
+    verified: VerifiedBox, fingerprint: str, log: LogComparison, texts: HeldTexts, egress: Sequence[str]
+) -> dict[str, Any]:
+    """For ``--json``; ``egress`` is the box's own."""
     manifest, result = verified.release.manifest, verified.result
     return {
         "result": "verified",
@@ -127,6 +132,7 @@ def document(verified: VerifiedBox, fingerprint: str, log: LogComparison, texts:
         ],
         "domains": [_domain_document(one, texts.get(one.name)) for one in manifest.domains],
         "peers": manifest.peers,
+        "egress": list(egress),
         "boot": {"firmware": result.boot.firmware_version, "phases": list(result.boot.phases)} if result.boot else None,
         "pcrs": {str(number): value.hex() for number, value in sorted(result.pcrs.items())},
     }
@@ -137,7 +143,9 @@ def _domain_document(domain: DomainSummary, text: HeldText | None) -> dict[str, 
     return domain.model_dump(mode="json") | {"ownership": asdict(ownership(domain)), "text": held}
 
 
-def lines(verified: VerifiedBox, fingerprint: str, log: LogComparison, texts: HeldTexts) -> list[str]:
+def lines(
+    verified: VerifiedBox, fingerprint: str, log: LogComparison, texts: HeldTexts, egress: Sequence[str]
+) -> list[str]:
     """The same for people."""
     manifest, device = verified.release.manifest, verified.device
     return [
@@ -157,6 +165,7 @@ def lines(verified: VerifiedBox, fingerprint: str, log: LogComparison, texts: He
         *(line for one in manifest.domains for line in _text_lines(one.name, texts.get(one.name))),
         *([] if manifest.domains else ["domain    the release declares no domains"]),
         *_peer_lines(manifest),
+        *(f"egress    the box itself: {way}" for way in egress),
         *(f"          {line}" for line in describe(verified.result)[1:]),
     ]
 

@@ -28,6 +28,7 @@ def changes(old: Manifest | None, new: Manifest) -> list[str]:
         *_payload_changes(old, new),
         *_domain_changes(old, new),
         *_peer_changes(old, new),
+        *_service_changes(old, new),
         *_command_line_changes(old, new),
     ]
 
@@ -101,6 +102,17 @@ def _peer_changes(old: Manifest | None, new: Manifest) -> list[str]:
         return [*lines, f"warning   {PEERS_UNKNOWN}"]
     before = set(old.peers or ()) if old is not None else set()
     return lines + _differences("peers", before, set(new.peers))
+
+
+def _service_changes(old: Manifest | None, new: Manifest) -> list[str]:
+    """Of what the box itself sends to, beside domains and peers, manifests tell this alone."""
+    known = None if old is None else (old.service_id, old.service_file)
+    if known in (None, (new.service_id, new.service_file)):
+        return []
+    return [
+        f"warning   the file of the licence service {new.service_id} is another: by it the box knows the service, and "
+        "where its agent may send"
+    ]
 
 
 def _differences(of: str, before: Set[str], after: Set[str]) -> list[str]:

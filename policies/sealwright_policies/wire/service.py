@@ -7,9 +7,11 @@ wraps key shares to its custodian keys. Public keys only.
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
+from sealwright_policies.errors import FormatError
 from sealwright_policies.wire.encoding import Document, Identifier
 
 SERVICE_FILE = "/usr/share/sealwright/license-service.json"
@@ -17,6 +19,8 @@ MANIFEST_KEY_FILE = "/usr/share/sealwright/manifest-key.pem"
 RELEASE_KEY_FILE = "/usr/share/sealwright/release-key.pem"
 DOMAINS_FOLDER = "/usr/share/sealwright/domains"
 """Of an image: the canonical form of each of its domains, as NAME.json."""
+
+HTTPS_PORT = 443
 
 Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN [A-Z ]+-----\n", max_length=16384)]
 
@@ -45,3 +49,15 @@ class LicenseService(Document):
     log_key: Pem
     """Ed25519: signs checkpoints of the service's log."""
     custodian_keys: CustodianKeys
+
+
+def service_port(url: str) -> int:
+    """TCP port of a licence service.
+
+    Raises:
+        FormatError: there is no such port.
+    """
+    try:
+        return urlsplit(url).port or HTTPS_PORT
+    except ValueError:
+        raise FormatError("The licence service's address names no port that there is.") from None

@@ -258,12 +258,12 @@ def test_a_customer_is_told_whose_word_each_domain_is(shown: Shown) -> None:
     owned = replace(verified, release=replace(verified.release, manifest=manifest))
     log = LogComparison(Seen.SAME, verified.checkpoint, Path("seen"))
     owner = (key_id(records()) or b"").hex()
-    assert [line for line in lines(owned, "sha256:00", log, {}) if line.startswith("owner ")] == [
+    assert [line for line in lines(owned, "sha256:00", log, {}, []) if line.startswith("owner ")] == [
         "owner     domain medical: somebody, by the vendor's word only",
         f"owner     domain records: somebody, signed by key {owner}; workloads signed: tune {IMAGE[:16]}",
         "owner     domain training: somebody, by the vendor's word only",
     ]
-    told = {one["name"]: one["ownership"] for one in document(owned, "sha256:00", log, {})["domains"]}
+    told = {one["name"]: one["ownership"] for one in document(owned, "sha256:00", log, {}, [])["domains"]}
     assert (told["records"]["key_id"], told["records"]["workloads"]) == (owner, {"tune": IMAGE})
     assert told["training"]["key_id"] is None
 

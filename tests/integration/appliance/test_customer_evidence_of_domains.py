@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -100,3 +101,11 @@ def test_whom_the_gateway_may_call_is_shown(box: RunningBox) -> None:
     more = "the gateway may call ports 8443 and 8444 there, and 8444 is open to it"
     assert said == [f"peers     {one}: {more}" for one in PEERS]
     assert json.loads(verify(box, "--json").stdout)["peers"] == list(PEERS)
+
+
+def test_what_the_box_itself_sends_is_shown(box: RunningBox) -> None:
+    """The port is that of this vendor's service."""
+    said = verify(box).stdout.splitlines()
+    told = [line.removeprefix("egress    the box itself: ") for line in said if line.startswith("egress    the box ")]
+    assert told == json.loads(verify(box, "--json").stdout)["egress"]
+    assert f"port {urlsplit(box.simulated.vendor.service.url).port}/tcp" in told[0]

@@ -97,3 +97,11 @@ def test_a_release_that_lists_no_networks_may_have_some(peers: list[str]) -> Non
     unknown = "peers     the running release does not list its own"
     assert told(unlisted, listed) == [unknown, *(f"opened    peers: {one}" for one in peers)]
     assert told(listed, unlisted) == [f"warning   {PEERS_UNKNOWN}"]
+
+
+@pytest.mark.parametrize("change", [{"service_file": "0" * 64}, {"service_file": None}, {"service_id": "other"}])
+def test_another_licence_service_is_told(change: dict[str, str | None]) -> None:
+    one = manifest().model_copy(update={"service_file": "1" * 64})
+    (said,) = told(one, one.model_copy(update=change))
+    assert said.startswith("warning   the file of the licence service ")
+    assert told(one, one) == []
