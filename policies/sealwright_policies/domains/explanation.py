@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -37,6 +37,13 @@ USAGE: Final = {
     "report": "COUNTER | by_key",
 }
 """The verbs, and what comes behind them."""
+
+
+UNDONE: Final = {
+    ("run", "writable_code"): "the IPE policy of every image forbids it all the same",
+    ("flow", "aggregates"): "nothing in a box makes or moves aggregates",
+}
+"""What domains may let happen, and no box of today does; by verb and last word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,9 @@ def explain(domains: Domains, name: str, verb: str, words: Sequence[str]) -> Exp
         grounds = None
     if not grounds:
         raise UsageError(f"{verb} {' '.join(words)}: expected {verb} {USAGE[verb]}")
+    undone = UNDONE.get((verb, words[-1]))
+    if undone is not None and all(one.allows for one in grounds):
+        grounds = [*grounds, replace(grounds[0], allows=False, sentence=undone)]
     table = grounds[0].key.partition(".")[0].partition("[")[0]
     return Explanation(f"{name} {verb} {' '.join(words)}", tuple(grounds), ENFORCERS[table])
 

@@ -205,7 +205,12 @@ class Running(Table):
         Field(max_length=32, description="signed workload images"),
     ] = ()
     writable_code: Annotated[
-        bool, AT_MOST, Field(description="workloads may make code at run time (JIT compilers)")
+        bool,
+        AT_MOST,
+        Field(
+            description="workloads may make code at run time (JIT compilers), as far as their unit goes: the IPE "
+            "policy of every image forbids it all the same"
+        ),
     ] = False
     own_adapters: Annotated[
         int,
@@ -270,7 +275,11 @@ class Flow(Table):
     forms: Annotated[
         tuple[Form, ...],
         once(),
-        Field(min_length=1, description="of `metrics`, `aggregates`, `results`, `adapter`, `raw`"),
+        Field(
+            min_length=1,
+            description="of `metrics`, `aggregates`, `results`, `adapter`, `raw`; nothing in a box makes or moves "
+            "aggregates yet",
+        ),
     ]
 
 

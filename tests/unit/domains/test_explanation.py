@@ -110,3 +110,30 @@ def test_a_question_that_is_none_is_a_usage_error(question: str) -> None:
 def test_every_verb_has_a_usage() -> None:
     with pytest.raises(UsageError, match=", ".join(sorted(USAGE))):
         explain(DOMAINS, "clinic", "fly", [])
+
+
+@pytest.mark.parametrize(
+    ("more", "question", "why"),
+    [
+        (
+            "\n[run]\nwritable_code = true\n",
+            "run writable_code",
+            "the IPE policy of every image forbids it all the same",
+        ),
+        (
+            '\n[[flow]]\nto = "taker"\nforms = ["aggregates"]\n',
+            "flow taker aggregates",
+            "nothing in a box makes or moves aggregates",
+        ),
+    ],
+)
+def test_what_no_box_does_is_not_allowed_though_the_domain_lets_it(more: str, question: str, why: str) -> None:
+    taker = domain_text("taker", more='\n[[chain]]\nfrom = "giver"\nforms = ["aggregates"]\n')
+    domains = verified([domain_text("giver", more=more), *([taker] if "flow" in more else [])])
+    verb, *words = question.split()
+    *own, last = explain(domains, "giver", verb, words).grounds
+    assert own
+    assert all(one.allows for one in own)
+    assert (last.allows, last.sentence) == (False, why)
+    silent = explain(verified([domain_text("giver"), domain_text("taker")]), "giver", verb, words)
+    assert why not in [one.sentence for one in silent.grounds]
