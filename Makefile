@@ -115,7 +115,7 @@ test-training: python tools server training trained  ## a box in which torch tun
 	@$(VM) -m training tests/vm
 test-gpu: python  ## engines on a GPU keep the contract: llama-server for CUDA (needs nvcc), vLLM (needs `vllm` in PATH)
 	@$(PYTHON) -m pytest -m gpu tests/gpu
-test-redteam: python tools server wheel trained  ## what an attacker would try, apart from the other tests
+test-redteam: python tools server wheel training trained  ## what an attacker would try, apart from the other tests
 	@$(PYTEST) -m redteam tests/integration
 	@$(VM) -m redteam tests/vm
 

@@ -11,6 +11,8 @@ from sealwright_appliance.boot import BoxState
 from sealwright_appliance.claim import Claim
 from sealwright_testing.simulated_disk import Disk
 
+pytestmark = pytest.mark.redteam
+
 
 def code(disk: Disk) -> str | None:
     """The claim code that the box would take."""

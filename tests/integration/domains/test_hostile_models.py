@@ -26,6 +26,8 @@ from sealwright_testing.llama import llama_server_binary
 from sealwright_testing.models.hostile_gguf import CANARY, HOSTILE, TINY
 from sealwright_testing.models.random_gguf import write_random_gguf
 
+pytestmark = pytest.mark.redteam
+
 MEMBER = '\n[[member]]\nkind = "model"\nid = "{name}"\n'
 RUN = "\n[run]\nengine = true\n"
 ENDS_WITHIN_S = 60

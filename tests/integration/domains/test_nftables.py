@@ -15,6 +15,8 @@ from sealwright_image.firewall import firewall_rules
 from sealwright_policies.domains.compiler import compile_units
 from sealwright_testing.domain_texts import domain_text, verified
 
+pytestmark = pytest.mark.redteam
+
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
 PROBE = Path(__file__).with_name("probe_network.py")
 RULES = "/usr/share/sealwright/nftables.d"

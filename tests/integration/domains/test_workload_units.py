@@ -31,6 +31,8 @@ from sealwright_testing.laid_files import files_of, lay_in
 from sealwright_testing.sealed_job import CALLS, DOMAINS, NO_SOCKET, OTHER_HOST, OWN_HOST, ROWS, SOURCE
 from sealwright_testing.tools_root import ToolsRoot
 
+pytestmark = pytest.mark.redteam
+
 TEMPLATE = "usr/lib/systemd/system/sealwright-workload@.service"
 RULES = "/usr/share/sealwright/nftables.d"
 WORKLOADS = {"counting": "counting-job", "stranger": "strangers"}

@@ -14,6 +14,8 @@ import pytest
 from sealwright_policies.outflow import OutflowPolicy
 from sealwright_testing.serving import ServingBox, serving_box
 
+pytestmark = pytest.mark.redteam
+
 INTRUDER = Path(__file__).parents[2] / "sealwright_testing/planted/tree/usr/lib/planted"
 Attempts = dict[str, Callable[[], str]]
 

@@ -112,6 +112,20 @@ def test_every_file_of_attempts_is_told_of(path: Path) -> None:
     assert f"vm/redteam/{path.stem}" in (REPOSITORY / "docs/red-team.md").read_text()
 
 
+def named_elsewhere() -> list[str]:
+    """Files and folders below tests/ that the table of what is tried names."""
+    told = (REPOSITORY / "docs/red-team.md").read_text().split("## What is tried", 1)[1]
+    return sorted(set(re.findall(r"`((?:integration|unit|vm)/[a-z_/]+)`", told)))
+
+
+@pytest.mark.parametrize("name", named_elsewhere())
+def test_what_the_table_names_is_run_with_the_suite(name: str) -> None:
+    """By its mark; of a folder, some of it."""
+    path = TESTS / name
+    files = list(path.rglob("test_*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    assert any("pytest.mark.redteam" in file.read_text() for file in files)
+
+
 def test_every_attempt_is_told_of() -> None:
     """In the table of docs/red-team.md of what is tried."""
     told = (REPOSITORY / "docs/red-team.md").read_text().split("## What is tried", 1)[1]
