@@ -6,22 +6,28 @@ The adapter is served from the domain in which it was made. Of the run the custo
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
+from sealwright_appliance.status import WorkloadStatus
+from sealwright_policies.workloads import Metric
 from sealwright_testing import customer
 from sealwright_testing.models import ModelStore
 from sealwright_testing.redteam.canaries import forms, found_in
+from sealwright_testing.redteam.controls import control
+from sealwright_testing.redteam.network import call_in_clear, capture
 from sealwright_testing.scene import Scene
-from sealwright_testing.training_job.product import ADAPTER, CASES, MODEL, WORKLOAD, write_training
+from sealwright_testing.training_job.product import ADAPTER, CASES, DATA_SET, MODEL, WORKLOAD, write_training
 from sealwright_testing.vendor import Vendor, bundled_models
 from sealwright_testing.world import TEST_MACHINE
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.redteam]
 
 MEMORY_MIB = 3072
 STALL_S = 3600.0
 """While it trains, the box says nothing."""
+SENT_IN_CLEAR = "nothing-but-a-control"
 
 
 def product(scene: Scene) -> Vendor:
@@ -37,9 +43,11 @@ def product(scene: Scene) -> Vendor:
     return vendor
 
 
-def test_torch_tunes_a_model_on_sealed_data_and_the_customer_sees_numbers_alone(scene: Scene) -> None:
+def test_torch_tunes_a_model_on_sealed_data_and_the_customer_sees_numbers_alone(scene: Scene, tmp_path: Path) -> None:
     vendor = product(scene)
-    box = scene.fresh_box(image=vendor.image, machine=dataclasses.replace(TEST_MACHINE, memory_mib=MEMORY_MIB))
+    networks = [tmp_path / name for name in ("training.pcap", "serving.pcap")]
+    machine = dataclasses.replace(TEST_MACHINE, memory_mib=MEMORY_MIB, extra=capture(tmp_path / "network"))
+    box = scene.fresh_box(image=vendor.image, machine=machine)
     box.start()
     placard = customer.read_placard(box)
     secrets = customer.activate(box, placard, scene.vendor.issue_license().activation_code)
@@ -52,12 +60,16 @@ def test_torch_tunes_a_model_on_sealed_data_and_the_customer_sees_numbers_alone(
         "cases": "open",
     }
     box.expect(f"sealwright: workload {WORKLOAD}: done", failures=f"workload {WORKLOAD}: failed", stall_s=STALL_S)
+    call_in_clear(box, SENT_IN_CLEAR)
     box.power_off()
+    (tmp_path / "network").rename(networks[0])
     box.start()
     box.expect("sealwright: state serving: ")
     customer.wait_for_https(box)
     (run,) = customer.status(box)["workloads"]
     metrics = run["metrics"]
+    assert run.keys() <= set(WorkloadStatus.model_fields)
+    assert metrics.keys() <= set(Metric)
     assert (run["payload_id"], metrics["examples"]) == (WORKLOAD, len(CASES))
     assert metrics["loss_after"] < metrics["loss_before"]
     assert (metrics["accuracy_before"], metrics["accuracy_after"]) == (0.0, 1.0)
@@ -66,7 +78,13 @@ def test_torch_tunes_a_model_on_sealed_data_and_the_customer_sees_numbers_alone(
         for question, answer in CASES:
             assert customer.ask(client, ADAPTER, question) == answer
             assert customer.ask(client, MODEL, question) != answer
+    call_in_clear(box, SENT_IN_CLEAR)
     box.kill()
+    (tmp_path / "network").rename(networks[1])
     wanted = {answer: forms(answer.encode()) for _, answer in CASES}
-    assert not found_in(box.directory, wanted)  # disk and console among it
-    assert not found_in(vendor.image, wanted)
+    control(found_in(vendor.directory / DATA_SET, wanted) == wanted.keys(), "the file that was sealed has them")
+    control(found_in(box.directory, {"console": forms(b"sealwright: state serving")}), "the console is among it")
+    for network in networks:
+        control(found_in(network, {"in clear": forms(SENT_IN_CLEAR.encode())}), "the network is heard")
+    for place in (box.directory, vendor.image, *networks):  # disk and console are in the first
+        assert not found_in(place, wanted), place

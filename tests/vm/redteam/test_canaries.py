@@ -1,4 +1,4 @@
-"""Nothing leaves the box: after a long mixed run no prompt, document, data set, key or piece of a model is outside.
+"""Nothing leaves the box: after a mixed run no prompt, document, data set, key or piece of a model is outside.
 
 Outside is all that its owner can read without opening it: the console, the network, the whole disk, firmware variables
 and the TPM's NV storage, what the box answers to those who ask about it, and what has come to the licence service. The
@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import secrets
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from sealwright_testing.domain_texts import KEPT_DAYS
 from sealwright_testing.redteam.canaries import forms, found_in, key_forms, weight_windows
 from sealwright_testing.redteam.controls import control
 from sealwright_testing.redteam.marked_models import mark_of
+from sealwright_testing.redteam.network import call_in_clear, capture
 from sealwright_testing.scene import Scene
 from sealwright_testing.vendor import CommandError, command
 from sealwright_testing.virtual_box import VirtualBox
@@ -88,8 +88,7 @@ def test_nothing_leaves_the_box(scene: Scene, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     network = outside / "network.pcap"
-    capture = ("-object", f"filter-dump,id=dump,netdev=net0,maxlen=65535,file={network}")
-    owned, wanted = activated(scene, dataclasses.replace(TEST_MACHINE, extra=capture), tmp_path)
+    owned, wanted = activated(scene, dataclasses.replace(TEST_MACHINE, extra=capture(network)), tmp_path)
     wanted |= {"what is sent in": forms(tag.encode())}
     box = owned.box
 
@@ -242,14 +241,6 @@ def dump_memory(box: VirtualBox, target: Path) -> Path:
     """All of the machine's memory, as a cold boot would have it."""
     box.execute("pmemsave", val=0, size=box.machine.memory_mib * MEBIBYTE, filename=str(target))
     return target
-
-
-def call_in_clear(box: VirtualBox, words: str) -> None:
-    """Something that everybody on the network can read: the control of the capture."""
-    with socket.create_connection(("127.0.0.1", box.port)) as client:
-        client.sendall(f"GET /{words} HTTP/1.1\r\n\r\n".encode())
-        with suppress(OSError):
-            client.recv(4096)
 
 
 def has_open_meter(ask: Callable[..., str]) -> bool:
