@@ -15,7 +15,7 @@ from sealwright_testing.tools_root import ToolsRoot
 
 DOMAINS = examples()
 UNITS = [unit for source in DOMAINS for unit in units_of(DOMAINS, source.domain.name)]
-ENGINE_TEMPLATE = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service"
+BOX_UNITS = DEFINITIONS / "mkosi.extra/usr/lib/systemd/system"
 TEMPLATE = "[Service]\nType=exec\nDynamicUser=yes\nUser=sw-%i\nUMask=0077\nExecStart=/usr/bin/true\n"
 MOST_EXPOSED = 2.0
 """Of ten, by systemd-analyze security."""
@@ -42,8 +42,7 @@ chown fchownat
 def units(compiled: Path) -> Path:
     folder = compiled / "usr/lib/systemd/system"
     for program in Program:
-        (folder / f"sealwright-{program.value}@.service").write_text(TEMPLATE)
-    shutil.copy(ENGINE_TEMPLATE, folder)
+        shutil.copy(BOX_UNITS / f"sealwright-{program.value}@.service", folder)
     (folder / "sealwright-firewall.service").write_text("[Service]\nExecStart=/usr/bin/true\n")
     return compiled
 
