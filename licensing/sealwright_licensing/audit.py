@@ -1,8 +1,9 @@
 """The audit (policies/spec/transparency.md, 7): is the log whole, is it what was signed, and do the rows agree with it?
 
-Works on a :class:`Source`, a database or an export, without the service. Finds all that is wrong, not the first. What
-this does not do: tell a log that was rewritten by whoever holds the log key, unless a checkpoint that somebody kept is
-given.
+Works on a :class:`Source`, a database or an export, without the service. Finds all that is wrong, not the first; but of
+tables that are not what the migrations make it reads nothing, for they may show it something else than the service.
+What this does not do: tell a log that was rewritten by whoever holds the log key, unless a checkpoint that somebody
+kept is given.
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ class StoredNote:
 class Source(Protocol):
     """What is audited, all of one moment."""
 
+    def differences(self) -> Iterator[tuple[str, str]]:
+        """Place and sentence of what may keep the rest from being what the service reads. Asked first."""
+
     def entries(self) -> Iterator[StoredEntry]:
         """Entries, lowest number first."""
 
@@ -77,7 +81,7 @@ class Finding:
     """Something that is not as the log has it."""
 
     place: str
-    """An entry, a subtree, a checkpoint, or table and key of a row."""
+    """An entry, a subtree, a checkpoint, a thing in the database's schema, or table and key of a row."""
     sentence: str
     state: tuple[str, ...] | None = None
     """Of an entry its hash. Of a row its digest, empty for none; how many entries are about it; the hash of the last
@@ -188,6 +192,10 @@ def audit(
             forgiven, as it is behind the upgrade's entry.
     """
     report, tree, schedule = Report(), Tree(), KeySchedule(keys, origin)
+    for difference in source.differences():
+        report.add(*difference)
+    if report.found:
+        return report
     expected, causes = ExpectedRows(), Causes()
 
     def play(stored: StoredEntry) -> None:

@@ -18,6 +18,7 @@ from sealwright_licensing.audit_rows import StoredRow
 from sealwright_licensing.database import is_postgresql
 from sealwright_licensing.row_changes import row_state, search_fields
 from sealwright_licensing.tables import TABLES, log_checkpoints, log_entries, log_nodes, log_queue
+from sealwright_licensing.tables_as_made import damages, table_differences
 from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.transparency.entries import ENTRY_LIMIT, parse_entry
 
@@ -36,6 +37,10 @@ class DatabaseSource:
     def _read(self, query: Select[*tuple[Any, ...]]) -> CursorResult[*tuple[Any, ...]]:
         """A query's rows, in chunks. The option is the query's own: a connection would keep it for what comes after."""
         return self._connection.execute(query, execution_options={"yield_per": _CHUNK})
+
+    def differences(self) -> Iterator[tuple[str, str]]:
+        yield from table_differences(self._connection)
+        yield from damages(self._connection)
 
     def entries(self) -> Iterator[StoredEntry]:
         for row in self._read(select(log_entries).order_by(log_entries.c.entry_index)).mappings():
@@ -66,7 +71,8 @@ class DatabaseSource:
         except NoSuchTableError:
             return
         table = Table(name, MetaData(), *(Column(one["name"], one["type"]) for one in columns_there))
-        for row in self._read(select(table)).mappings():
+        whole = select(table).suffix_with("NOT INDEXED", dialect="sqlite")  # an index could have rows of before
+        for row in self._read(whole).mappings():
             columns = dict(row)
             yield StoredRow(row_state(kind, columns), columns)
 
@@ -76,6 +82,9 @@ class ExportSource:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def differences(self) -> Iterator[tuple[str, str]]:
+        return iter(())
 
     def entries(self) -> Iterator[StoredEntry]:
         try:

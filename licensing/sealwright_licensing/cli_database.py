@@ -11,6 +11,7 @@ from sealwright_licensing.cli_judgements import acknowledged_documents, acknowle
 from sealwright_licensing.cli_output import Commands, add_group, add_leaf, print_result, table
 from sealwright_licensing.config import ServiceFolder, load_config, read_password
 from sealwright_licensing.database import describe, open_engine, opened_database
+from sealwright_licensing.revisions import newest_revision
 from sealwright_licensing.service_schema import downgrade_service, upgrade_service
 from sealwright_policies.errors import OperationError
 
@@ -43,7 +44,7 @@ def add_commands(commands: Commands) -> None:
 def _status(arguments: argparse.Namespace) -> None:
     folder = ServiceFolder(arguments.directory)
     with opened_database(folder, load_config(folder)) as engine:
-        found, wanted = schema.current_revision(engine), schema.newest_revision()
+        found, wanted = schema.current_revision(engine), newest_revision()
         counts = database_copy.count_records(engine) if found == wanted else {}
         about = describe(engine)
     result = {"database": about, "schema": found, "wanted": wanted, "records": counts}

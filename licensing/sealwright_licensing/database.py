@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from sealwright_licensing.config import ServiceConfig, ServiceFolder
 from sealwright_licensing.locks import lock_key
+from sealwright_licensing.postgresql_names import require_own_names
 from sealwright_licensing.row_arrays import RECORDS, RowArrayLoader
 from sealwright_licensing.statements import POSTGRESQL
 from sealwright_policies.errors import OperationError, UsageError
@@ -110,6 +111,7 @@ def _open_postgresql(url: URL, password: str | None) -> Engine:
         max_overflow=SPARE_CONNECTIONS,
         pool_timeout=BUSY_TIMEOUT_S,
         pool_use_lifo=True,
+        use_native_hstore=False,  # it would be looked for before the names are (postgresql_names.py)
         connect_args={
             "application_name": "sealwright-license",
             "connect_timeout": 10,
@@ -126,6 +128,7 @@ def _open_postgresql(url: URL, password: str | None) -> Engine:
         },
     )
     event.listen(engine, "connect", _require_version)
+    event.listen(engine, "connect", require_own_names)
     event.listen(engine, "connect", _read_rows)
     event.listen(engine, "checkout", _require_alive)
     event.listen(engine, "checkin", _note_use)

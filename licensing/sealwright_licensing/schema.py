@@ -6,13 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine
@@ -25,12 +20,12 @@ from sealwright_licensing.audit_judgements import Judgement
 from sealwright_licensing.audit_keys import AuditKeys
 from sealwright_licensing.baseline import LOGGED_SINCE, enter_baseline, require_as_logged
 from sealwright_licensing.database import EXCLUSIVE, refused, take_alone
+from sealwright_licensing.revisions import migrations, newest_revision, revision_of
 from sealwright_licensing.signed_records import sign_stored_records
 from sealwright_policies.errors import OperationError, UsageError
 
 SIGNED_SINCE = "0009"
 """The revision since which records are signed."""
-_MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +48,13 @@ class Migration:
     """Findings that persons had acknowledged: the rows are entered in the log as they are."""
 
 
-def _config(connection: Connection | None = None) -> Config:
-    config = Config()
-    config.attributes["connection"] = connection
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
-@cache
-def newest_revision() -> str:
-    """The revision that this version of the code needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
-        raise OperationError("The package holds no migrations.", cure="Reinstall sealwright-licensing.")
-    return head
-
-
 def current_revision(engine: Engine) -> str | None:
     """The revision of a database, None for an empty one."""
     try:
         with engine.connect() as connection:
-            return _revision(connection)
+            return revision_of(connection)
     except DBAPIError as error:
         raise refused(engine, error) from error
-
-
-def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
 
 
 def create(engine: Engine) -> None:
@@ -112,11 +86,11 @@ def upgrade(engine: Engine, migrator: Migrator | None = None) -> Migration:
     """
     newest, signed = newest_revision(), 0
     with _alone(engine) as connection:
-        before = _revision(connection)
+        before = revision_of(connection)
         if before == newest:
             return Migration()
         report = _prepare(connection, before, migrator)
-        command.upgrade(_config(connection), newest)
+        command.upgrade(migrations(connection), newest)
         if migrator and before and before < SIGNED_SINCE:
             signed = sign_stored_records(connection, migrator.record_key(), report.judged_rows())
         _enter(connection, before, migrator)
@@ -132,9 +106,9 @@ def downgrade(engine: Engine, revision: str, migrator: Migrator) -> Migration:
         OperationError: the database refuses.
     """
     with _alone(engine) as connection:
-        before = _revision(connection)
+        before = revision_of(connection)
         report = _prepare(connection, before, migrator)
-        command.downgrade(_config(connection), revision)
+        command.downgrade(migrations(connection), revision)
         _enter(connection, before, migrator)
     return Migration(acknowledged=tuple(report.acknowledged))
 
@@ -146,7 +120,7 @@ def acknowledge(engine: Engine, keys: AuditKeys, actor: Actor, named: str, judge
         UsageError, OperationError: as :func:`.audit_acknowledgement.acknowledge_finding`; or the database refuses.
     """
     with _alone(engine) as connection:
-        revision = _revision(connection) or ""
+        revision = revision_of(connection) or ""
         now = int(time.time())
         return acknowledge_finding(connection, keys, actor, named, judgement, schema=revision, now=now)
 
@@ -159,7 +133,7 @@ def _prepare(connection: Connection, before: str | None, migrator: Migrator | No
 
 
 def _enter(connection: Connection, before: str | None, migrator: Migrator | None) -> None:
-    after = _revision(connection)
+    after = revision_of(connection)
     if migrator and before and after and before != after and after >= LOGGED_SINCE:
         enter_baseline(connection, migrator.actor, before, after)
 

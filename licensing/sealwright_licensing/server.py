@@ -24,6 +24,7 @@ from sealwright_licensing.database import is_postgresql, opened_database, servic
 from sealwright_licensing.logs import configure_logging
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_licensing.systemd import inherited_socket, tell_ready
+from sealwright_licensing.tables_as_made import require_as_made
 from sealwright_licensing.workers import supervise
 from sealwright_policies.errors import OperationError, UsageError
 
@@ -38,9 +39,11 @@ def serve(folder: ServiceFolder, config: ServiceConfig, *, host: str, port: int,
     Raises:
         UsageError: several workers on SQLite.
         OperationError: schema not current, keys missing, port taken.
+        VerificationError: AUDIT_MISMATCH: the tables are not what the migrations make.
     """
     with opened_database(folder, config) as engine:
         schema.require_newest(engine)
+        require_as_made(engine)
         if workers > 1 and not is_postgresql(engine):
             raise UsageError("SQLite has one writer and serves one process; for several workers take PostgreSQL.")
     listener, announce = _opened(folder, config.limits, host=host, port=port)

@@ -7,7 +7,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
-from sealwright_licensing.schema import newest_revision
+from sealwright_licensing.revisions import newest_revision
 
 LATER_REVISION = f"{int(newest_revision()) + 1:04}"
 _MIGRATION = f"""

@@ -17,7 +17,7 @@ import pytest
 from sealwright_appliance.renewal import renew
 from sealwright_appliance.tpm_provision import open_provisioned_tpm
 from sealwright_licensing.keyring import KeyRole
-from sealwright_licensing.schema import newest_revision
+from sealwright_licensing.revisions import newest_revision
 from sealwright_testing.client_load import CLIENTS, TIMEOUT_S, under_load
 from sealwright_testing.debian_server import OPERATOR, DebianServer
 from sealwright_testing.deployed_vendor import FOLDER, USER

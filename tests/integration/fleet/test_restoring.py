@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sealwright_licensing import migrations
-from sealwright_licensing.schema import newest_revision
+from sealwright_licensing.revisions import newest_revision
 from sealwright_testing.debian_server import DebianServer
 from sealwright_testing.deployed_vendor import FOLDER, USER
 from sealwright_testing.fleet_scene import (

@@ -19,6 +19,7 @@ from sealwright_licensing.database import open_engine, service_engine
 from sealwright_licensing.database_copy import copy_records, count_records
 from sealwright_licensing.locks import device_name
 from sealwright_licensing.records import Device, NextNonce
+from sealwright_licensing.revisions import newest_revision
 from sealwright_licensing.store_sql import SqlStore
 from sealwright_policies.errors import OperationError
 from sealwright_testing.enrolled_device import EnrolledDevice
@@ -58,7 +59,7 @@ def test_init_takes_an_empty_database_only(tmp_path: Path, postgres_url: str, ca
     assert "holds a licence service already" in fails(capsys, "init", second, *made)
     assert not second.exists()
     status = run(capsys, "database", "status", first)
-    assert (status["schema"], status["records"]["devices"]) == (schema.newest_revision(), 0)
+    assert (status["schema"], status["records"]["devices"]) == (newest_revision(), 0)
     assert status["database"].startswith("PostgreSQL test_")
 
 
@@ -110,7 +111,7 @@ def test_the_password_comes_from_a_file_that_nobody_else_reads(tmp_path: Path, c
         assert "no password" in fails(capsys, "init", tmp_path / "service", *given[:-2])
         run(capsys, "init", tmp_path / "service", *given)
         assert "sesame" not in (tmp_path / "service/config.toml").read_text()
-        assert run(capsys, "database", "status", tmp_path / "service")["schema"] == schema.newest_revision()
+        assert run(capsys, "database", "status", tmp_path / "service")["schema"] == newest_revision()
         secret.write_text("open barley\n")
         said = fails(capsys, "database", "status", tmp_path / "service")
         assert "password authentication failed" in said

@@ -25,6 +25,7 @@ from sealwright_licensing.operators.records import ApiTokenUse
 from sealwright_licensing.operators.roles import Role
 from sealwright_licensing.operators.tokens import authenticate_token, create_token, revoke_token
 from sealwright_licensing.records import ActivationCodeRecord, Decision, LogEntryRecord, LogQueueItem, Operation
+from sealwright_licensing.revisions import newest_revision
 from sealwright_licensing.rewrapping import rewrap_shares
 from sealwright_licensing.row_changes import SPOKEN_OF, change_entry, named_entry, queue_item, row_change, row_state
 from sealwright_licensing.store import Transaction
@@ -290,7 +291,7 @@ def test_an_upgrade_is_an_operation_and_what_earlier_versions_left_is_forgiven(w
     with world.store.read() as transaction:
         found = {one.subject: one.actor for one in transaction.find(Operation, operation="database.upgrade")}
         code = transaction.find(ActivationCodeRecord)[0]
-    newest = schema.newest_revision()
+    newest = newest_revision()
     assert found == {f"{newest}-0007": OPERATOR.name, f"0007-{newest}": OPERATOR.name}
 
     with world.store.write() as transaction:

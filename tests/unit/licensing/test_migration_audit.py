@@ -18,6 +18,7 @@ from sealwright_licensing.database import is_postgresql
 from sealwright_licensing.journal import record_operation
 from sealwright_licensing.keyring import KeyRole
 from sealwright_licensing.records import License, LogQueueItem, Operation
+from sealwright_licensing.revisions import newest_revision
 from sealwright_licensing.tables import licenses, log_entries, log_nodes, log_queue
 from sealwright_policies.errors import RejectionCode, UsageError, VerificationError
 from sealwright_testing.enrolled_device import DAY, EnrolledDevice
@@ -92,7 +93,7 @@ def test_a_finding_that_a_person_has_judged_does_not_keep_the_schema_old(
     execute(engine, update(licenses).values(seats=1000))
     schema.upgrade(engine, world.migrator)
     world.sequence()
-    report = audited(world, schema.newest_revision())
+    report = audited(world, newest_revision())
     assert (report.findings, report.acknowledged) == ([], [])  # the upgrade has entered the row as it is
     with world.store.read() as transaction:
         (said,) = transaction.find(Operation, operation="audit.acknowledge")
@@ -109,7 +110,7 @@ def test_a_change_without_a_cause_is_judged_once_and_stays_listed(world: License
             transaction.put(replace(transaction.find(License)[0], seats=transaction.find(License)[0].seats + 1))
 
     change()
-    newest = schema.newest_revision()
+    newest = newest_revision()
     assert [one.finding_id for one in audited(world, newest).findings] == [""]
     world.sequence()
     (finding,) = audited(world, newest).findings
@@ -132,7 +133,7 @@ def test_the_log_itself_is_never_acknowledged(world: LicenseWorld, box: Enrolled
         record_operation(transaction, actor=OPERATOR, operation="audit.acknowledge", subject="", now=world.now)
     world.sequence()
     execute(engine, delete(log_nodes).where(log_nodes.c.level == 0, log_nodes.c.node_index == 1))
-    report = audited(world, schema.newest_revision())
+    report = audited(world, newest_revision())
     assert [(one.place, one.finding_id) for one in report.findings] == [("subtree 0/1", "")]
     assert report.acknowledged == []
 
@@ -140,7 +141,7 @@ def test_the_log_itself_is_never_acknowledged(world: LicenseWorld, box: Enrolled
 def test_a_downgrade_refuses_them_too(world: LicenseWorld, box: EnrolledDevice) -> None:
     execute(world.store.engine, text("DELETE FROM leases"))
     assert "the row is missing" in refused(lambda: schema.downgrade(world.store.engine, "0010", world.migrator))
-    assert schema.current_revision(world.store.engine) == schema.newest_revision()
+    assert schema.current_revision(world.store.engine) == newest_revision()
 
 
 def test_entries_of_the_log_are_audited_before_a_migration(world: LicenseWorld, box: EnrolledDevice) -> None:
@@ -172,7 +173,7 @@ def test_after_a_rotation_the_log_is_audited_by_earlier_keys_too(world: LicenseW
     world.sequence()
     schema.downgrade(world.store.engine, "0010", world.migrator)
     schema.upgrade(world.store.engine, world.migrator)
-    assert audited(world, schema.newest_revision()).findings == []
+    assert audited(world, newest_revision()).findings == []
 
 
 def test_a_schema_without_a_log_has_nothing_to_be_audited_by(world: LicenseWorld, box: EnrolledDevice) -> None:
@@ -181,7 +182,7 @@ def test_a_schema_without_a_log_has_nothing_to_be_audited_by(world: LicenseWorld
     execute(engine, update(licenses).values(seats=1000))
     schema.upgrade(engine, world.migrator)
     world.sequence()
-    assert audited(world, schema.newest_revision()).findings == []
+    assert audited(world, newest_revision()).findings == []
 
 
 def intrude(engine: Engine, statement: Any) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine, MetaData, inspect, select
 from sealwright_licensing import schema
 from sealwright_licensing.journal import record_operation
 from sealwright_licensing.records import Device, DeviceStatus, License
+from sealwright_licensing.revisions import migrations
 from sealwright_licensing.tables import metadata
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.messages import NonceRequest
@@ -100,7 +101,7 @@ def only(records: list[dict[str, Any]], kept: set[str]) -> list[str]:
 
 def older_revisions() -> list[str]:
     """All but the newest, newest first."""
-    return [script.revision for script in ScriptDirectory.from_config(schema._config()).walk_revisions()][1:]
+    return [script.revision for script in ScriptDirectory.from_config(migrations()).walk_revisions()][1:]
 
 
 def test_a_licence_and_a_held_device_survive_the_licence_model(world: LicenseWorld) -> None:
