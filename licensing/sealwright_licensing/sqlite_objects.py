@@ -67,7 +67,7 @@ def _part(words: list[str]) -> Words:
         begin = words.index("default") + 1
         end = words.index(")", begin) if words[begin : begin + 1] == ["("] and ")" in words[begin:] else begin
         inner = words[begin + 1 : end]
-        if inner and inner[-1].startswith("'") and inner[:-1] in ([], ["x"]):
+        if inner and inner[-1].startswith("'"):
             words = [*words[:begin], *inner, *words[end + 1 :]]
     return tuple(words)
 
