@@ -20,6 +20,8 @@ from sealwright_policies.workloads import ResultsPlan
 
 SINCE = "trusted.sealwright.since"
 """Two decimal numbers: seconds of the calendar, and the file's time of change in nanoseconds as it was then."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.E2BIG)
+UNDATED = (errno.ENODATA, errno.EOPNOTSUPP)
 
 
 def forget_results(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> None:
@@ -64,26 +66,24 @@ def forget_closed(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> N
                 remove_durably(text)
         except OperationError as error:
             failures.append(error)
+        except OSError as error:
+            failures.append(OperationError(f"{volume} cannot be dated: {error.strerror}."))
     if failures:
         raise failures[0]
 
 
 def is_over(path: Path, days: int, now: int) -> bool:
-    """Whether the days of a file are over; one that is new or changed is dated, and one that cannot be dated is over.
+    """Whether the days of a file are over; one that is new or changed is dated.
 
     Raises:
         FileNotFoundError: a workload has removed it meanwhile.
+        OSError: it cannot be dated, or its date cannot be read.
     """
     is_folder = path.is_dir() and not path.is_symlink()
     changed = 0 if is_folder else path.lstat().st_mtime_ns  # what goes from a folder makes it no newer
     dated = _date(path)
     if dated is None or dated[1] != changed:
-        try:
-            os.setxattr(path, SINCE, f"{now} {changed}".encode("ascii"), follow_symlinks=False)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            return True
+        os.setxattr(path, SINCE, f"{now} {changed}".encode("ascii"), follow_symlinks=False)
         return False
     return days_are_over(dated[0], now, days)
 
@@ -107,11 +107,21 @@ def _forget(place: Path, days: int, now: int) -> list[OSError]:
         here = Path(folder)
         for path in (*(here / name for name in names), *(here / name for name in folders)):
             try:
-                if is_over(path, days, now):
+                if _is_over_in_volume(path, days, now):
                     _remove(path)
             except OSError as error:
                 refused.append(error)
     return [one for one in refused if not isinstance(one, FileNotFoundError)]  # a workload has removed it meanwhile
+
+
+def _is_over_in_volume(path: Path, days: int, now: int) -> bool:
+    """The same where a workload can take the room for dates: what has none is over."""
+    try:
+        return is_over(path, days, now)
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            return True
+        raise
 
 
 def _remove(path: Path) -> None:
@@ -131,7 +141,9 @@ def _date(path: Path) -> tuple[int, int] | None:
     try:
         at, _, changed = os.getxattr(path, SINCE, follow_symlinks=False).partition(b" ")
         return int(at), int(changed)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno in UNDATED:
+            return None
         raise
-    except (OSError, ValueError):
+    except ValueError:
         return None

@@ -200,13 +200,15 @@ class VolumeService:
         """See :class:`Volumes`."""
         plans = workloads.load_workloads(self.paths)
         files = {name: self.paths.payloads / name / ADAPTER_FILE for name in plans.adapters}
-        over = [
-            name
-            for name, plan in plans.adapters.items()
-            if files[name].exists() and is_over(files[name], plan.days, now)
-        ]
         closed: list[str] = []
         failures: list[str] = []
+        over: list[str] = []
+        for name, plan in plans.adapters.items():
+            try:
+                if files[name].exists() and is_over(files[name], plan.days, now):
+                    over.append(name)
+            except OSError as error:
+                failures.append(f"Adapter {name} cannot be dated: {error.strerror}.")
         for name in over:
             (self.paths.engine_environments / name).unlink(missing_ok=True)  # first, as in close
             failed = self._attempt([["systemctl", "stop", unit(name)]])

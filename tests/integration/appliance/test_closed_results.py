@@ -181,6 +181,26 @@ def test_one_that_cannot_be_read_or_removed_keeps_no_other(paths: Paths) -> None
         forget_closed(paths.results, PLANS, 9 * DAY_S)
 
 
+def test_one_that_cannot_be_dated_stays_and_is_dated_when_there_is_room(paths: Paths) -> None:
+    """On a full disk there is none for a date beside the inode, where other attributes have taken what it has."""
+    started(paths, ENGINE)
+    started(paths, WIDEST)
+    (volume,) = (paths.results / ".closed").glob("*.ext4")
+    os.setxattr(volume, "user.x", bytes(40))
+    filling = paths.state / "filling"
+    with filling.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1024))
+    for days in (0, 30):
+        with pytest.raises(OperationError, match="cannot be dated: No space left on device"):
+            forget_closed(paths.results, PLANS, days * DAY_S)
+        assert aside(paths) == [ENGINE]
+    filling.unlink()
+    for hours, left in ((0, 1), (23, 1), (24, 0)):
+        forget_closed(paths.results, PLANS, 30 * DAY_S + hours * 3600)
+        assert len(aside(paths)) == left
+
+
 def test_no_volume_aside_is_taken_back_that_somebody_but_root_may_have_written(paths: Paths) -> None:
     started(paths, SILENT)
     started(paths, ENGINE)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -138,6 +140,31 @@ def test_a_full_volume_has_room_for_dates_and_what_cannot_be_dated_goes_at_once(
     assert looked(paths, 2) == []
 
 
+@pytest.mark.parametrize("call", ["setxattr", "getxattr"])
+def test_what_a_failing_disk_keeps_from_being_dated_stays_and_is_told(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """No disk fails here when asked to: its error stands in for it. Nothing else waits."""
+    place, real = paths.results / "training", getattr(os, call)
+    as_workload(place, 'open("old", "wb").close()')
+    looked(paths, 0)
+    as_workload(place, 'open("a", "wb").close(); open("b", "wb").close()')
+
+    def fails(path: Path, *rest: object, **more: object) -> object:
+        if path.name == "a":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, *rest, **more)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, call, fails)
+        for days in (0, 2):
+            with pytest.raises(OperationError, match="training cannot be removed: Input/output error"):
+                looked(paths, days)
+    assert there(place) == ["a"]
+    assert looked(paths, 2) == ["a"]
+    assert looked(paths, 4) == []
+
+
 def test_a_place_without_a_volume_is_left_alone(paths: Paths) -> None:
     other = paths.results / "other"
     other.mkdir()
@@ -235,6 +262,29 @@ def test_an_adapter_that_came_is_as_old_as_its_file(paths: Paths) -> None:
     assert service.forget(START + DAY_S) == ()
     assert service.forget(START + 2 * DAY_S) == ("tuned",)
     assert not (paths.payloads / "tuned/adapter.gguf").exists()
+
+
+def test_an_adapter_that_cannot_be_dated_is_told_and_served_on(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = ReleaseWorkloads(
+        version=1, workloads={}, adapters={"tuned": AdapterPlan(domain="training", base="medical", days=2)}
+    )
+    paths.workload_plans.parent.mkdir(parents=True)
+    paths.workload_plans.write_bytes(document_bytes(plans))
+    served = paths.payloads / "tuned/adapter.gguf"
+    served.parent.mkdir(parents=True)
+    served.write_bytes(b"GGUF")
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    systemd = Systemd()
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "setxattr", fails)
+        with pytest.raises(OperationError, match="Adapter tuned cannot be dated: Input/output error"):
+            VolumeService(paths, systemd).forget(START)
+    assert (systemd.stopped, served.exists()) == ([], True)
+    assert VolumeService(paths, systemd).forget(START) == ()
+    assert VolumeService(paths, systemd).forget(START + 2 * DAY_S) == ("tuned",)
 
 
 def test_that_an_adapter_is_closed_is_told_though_results_cannot_be_removed(
