@@ -212,9 +212,18 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
 
 def _conversations(paths: Paths, board: StatusBoard, api_keys: ApiKeys, flows: BoxFlows) -> Conversations:
     """They go by the calendar that files of domains go by."""
-    days, retention = PromptsDays(board, flows.own), flows.retention
+    days, retention = PromptsDays(flows.own), flows.retention
+
+    def is_unlocked() -> bool:
+        return board.status.state in (BoxState.UNLOCKED, BoxState.SERVING)
+
     return Conversations(
-        paths.conversations, api_keys, lambda: days.by_model, retention.calendar_file, retention.service_time
+        paths.conversations,
+        api_keys,
+        lambda: days.by_model,
+        retention.calendar_file,
+        retention.service_time,
+        is_unlocked,
     )
 
 

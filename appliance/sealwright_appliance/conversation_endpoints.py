@@ -21,9 +21,7 @@ from sealwright_appliance.conversations import (
     Sealed,
     SealedTitle,
 )
-from sealwright_appliance.engines import SERVED
 from sealwright_appliance.flows.own_domains import OwnDomains
-from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.wire.encoding import Bytes1M, Document, Identifier, Sha256Hex
 
 
@@ -117,18 +115,15 @@ def _shown(one: Kept) -> KeptConversation:
 class PromptsDays:
     """For how long the domains of the running release let prompts be kept."""
 
-    board: StatusBoard
     own: OwnDomains
 
     @cached_property
     def by_model(self) -> Mapping[str, int]:
-        """Of each model and adapter; 0 where the release has no such domain.
+        """Of each model and adapter of the release, open or not; 0 where it has no such domain.
 
         Raises:
             FormatError, VerificationError: root and manifest do not agree.
         """
-        known, served = frozenset(self.own.names()), [one for one in self.board.status.payloads if one.kind in SERVED]
-        days = {
-            domain: self.own.load(domain).retention.prompts_days for domain in known & {one.domain for one in served}
-        }
-        return {one.payload_id: days.get(one.domain, 0) for one in served}
+        served, known = self.own.served(), frozenset(self.own.names())
+        days = {name: self.own.load(name).retention.prompts_days for name in known & frozenset(served.values())}
+        return {model: days.get(domain, 0) for model, domain in served.items()}

@@ -86,6 +86,8 @@ class Conversations:
     """Written by :mod:`.flows.retention`."""
     service_time: Callable[[], int]
     """Latest time of which the licence service has told, seconds since the epoch."""
+    is_unlocked: Callable[[], bool] = lambda: True
+    """Else no model is missed: this start may know less of the release than others."""
     stop: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -102,9 +104,9 @@ class Conversations:
         """
         failures: list[Failure] = []
         with self._alone():
-            now, keys = self._now(), {one.sha256 for one in self.api_keys.load().keys}
+            calendar, keys = kept_calendar(self.calendar), {one.sha256 for one in self.api_keys.load().keys}
             for path in list(self._files()):
-                attempt(partial(self._look_at, path, keys, now), failures)
+                attempt(partial(self._look_at, path, keys, calendar.at if calendar else None), failures)
             if failures:
                 raise failures[0]
 
@@ -187,10 +189,18 @@ class Conversations:
             except OSError as error:
                 raise OperationError(f"The conversations cannot be reached: {error.strerror}.") from None
 
-    def _look_at(self, path: Path, keys: Collection[str], now: int) -> None:
+    def _look_at(self, path: Path, keys: Collection[str], now: int | None) -> None:
         head = _head(path) if _ID.fullmatch(path.name) else None  # else a power cut came into its writing
-        if head is None or head.key not in keys or self._left_s(head, now) <= 0:
+        if head is None or head.key not in keys or self._is_over(head, now):
             _erase(path)
+
+    def _is_over(self, head: Head, now: int | None) -> bool:
+        """For good, whatever the next start knows. Without a calendar nothing is old."""
+        days = self.days()
+        known = [days[model] for model in head.models if model in days]
+        if len(known) < len(head.models) and self.is_unlocked():
+            return True
+        return any(one == 0 or (now is not None and now >= head.since + one * DAY_S) for one in known)
 
     def _left_s(self, head: Head, now: int) -> int:
         days = self.days()

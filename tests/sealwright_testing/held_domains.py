@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys
-from sealwright_appliance.boot import BoxState
-from sealwright_appliance.console import Console
 from sealwright_appliance.conversation_endpoints import PromptsDays
 from sealwright_appliance.conversations import Conversations, Sealed
 from sealwright_appliance.files import write_durably
@@ -36,8 +34,6 @@ from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
 from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import ApiError
 from sealwright_appliance.serve.watch import Watch
-from sealwright_appliance.status import BootResult, PayloadState, PayloadStatus
-from sealwright_appliance.status_board import StatusBoard
 from sealwright_policies.domains.canonical import parse_canonical_form
 from sealwright_policies.domains.chain import Domains, verify_domains
 from sealwright_policies.domains.compiler import compile_domains
@@ -69,12 +65,17 @@ class _Root(OwnDomains):
     """The domains of a root, without the manifest that vouches for them."""
 
     files: Mapping[str, bytes]
+    served_by: str
+    """Domain of the one model."""
 
     def names(self) -> list[str]:
         return sorted(Path(path).stem for path in self.files if Path(path).parent.name == "domains")
 
     def load(self, name: str) -> Domain:
         return parse_canonical_form(self.files[f"/usr/share/sealwright/domains/{name}.json"])
+
+    def served(self) -> dict[str, str]:
+        return {MODEL: self.served_by}
 
 
 @dataclass(frozen=True)
@@ -177,15 +178,11 @@ class HeldDomain:
 
     @property
     def _root(self) -> _Root:
-        return _Root(Paths(root=self.folder), self.files)
+        return _Root(Paths(root=self.folder), self.files, self.name)
 
     def _keep_prompts(self, _: str, days: str) -> bool:
         """Stored, and there a second before the last day ends."""
-        payload = PayloadStatus(
-            payload_id=MODEL, kind="model", domain=self.name, file_name="model.img", state=PayloadState.OPEN
-        )
-        boot = BootResult(state=BoxState.SERVING, sentence="", at=0, payloads=[payload])
-        terms = PromptsDays(StatusBoard(boot, Console([]), lambda: 0), self._root)
+        terms = PromptsDays(self._root)
         keys = ApiKeys(self.folder / "api-keys.json")
         keys.create("ward", admin=False)
         calendar = self.folder / "calendar.json"

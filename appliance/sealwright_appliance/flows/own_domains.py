@@ -9,8 +9,9 @@ from sealwright_appliance.files import read_file
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_manifest_key, load_service
+from sealwright_appliance.workloads import load_workloads
 from sealwright_policies.appraisal.box_evidence import TrustAnchors
-from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT
+from sealwright_policies.appraisal.reference_values import MANIFEST_LIMIT, PayloadKind
 from sealwright_policies.appraisal.release import Release, verify_release
 from sealwright_policies.domains.canonical import canonical_form, parse_canonical_form
 from sealwright_policies.domains.entrusted import EntrustedText, entrusted_text
@@ -61,6 +62,16 @@ class OwnDomains:
         domain = parse_canonical_form(content)
         require_declared(domain, self.release.manifest, "this box")
         return domain
+
+    def served(self) -> dict[str, str]:
+        """Domains of all models and adapters that the release has, whatever is open in this boot.
+
+        Raises:
+            FormatError, VerificationError: root and manifest do not agree.
+        """
+        payloads = self.release.manifest.payloads
+        models = {one.payload_id: one.domain for one in payloads if one.kind is PayloadKind.MODEL}
+        return models | {name: plan.domain for name, plan in load_workloads(self.paths).adapters.items()}
 
     def text(self, name: str) -> EntrustedText:
         """What a domain says, as it is kept with what comes under it; raises as :meth:`load`."""

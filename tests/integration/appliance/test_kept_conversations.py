@@ -17,6 +17,7 @@ from sealwright_appliance.flows.retention import Retention
 from sealwright_appliance.release_files import keep_signed_files
 from sealwright_appliance.status import BootResult, PayloadState, payload_status, release_status
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads
 from sealwright_testing.domain_texts import domain_text, open_anywhere
 from sealwright_testing.flows import domains
 from sealwright_testing.laid_files import SEALS, files_of
@@ -57,13 +58,14 @@ class Box:
         with self.running.http() as client:
             return client.request(method, f"/conversations{path}", json=body, headers=headers)
 
-    def restart(self) -> None:
-        """Agent and boot as unlocking leaves them, with the release's models open."""
+    def restart(self, *, locked: bool = False) -> None:
+        """Agent and boot as unlocking leaves them, with the release's models open; or as behind a lease's end."""
         simulated = self.running.simulated
         release = simulated.vendor.release
+        state, shown = (BoxState.LOCKED, PayloadState.CLOSED) if locked else (BoxState.UNLOCKED, PayloadState.OPEN)
         boot = BootResult(
-            state=BoxState.UNLOCKED, sentence="", at=int(time.time()), release=release_status(release),
-            payloads=[payload_status(one, PayloadState.OPEN) for one in release.manifest.payloads],
+            state=state, sentence="", at=int(time.time()), release=release_status(release),
+            payloads=[payload_status(one, shown) for one in release.manifest.payloads],
             tls_fingerprint=self.running.fingerprint, state_volume_open=True, domains_open=True,
         )  # fmt: skip
         write_durably(simulated.paths.boot_result, document_bytes(boot), mode=0o644)
@@ -122,6 +124,31 @@ def test_it_goes_by_the_calendar_of_tpm_and_service(box: Box, monkeypatch: pytes
     assert box.ask("GET", path).status_code == httpx.codes.NOT_FOUND
     box.kept.look()
     assert list(box.kept.folder.rglob("*")) == []
+
+
+def test_a_start_with_an_ended_lease_removes_no_conversation(box: Box) -> None:
+    """Adapters are payloads of a start that has laid them out; their domain and days are the release's."""
+    adapters = {"triage": AdapterPlan(domain="finance", base="finance", days=30)}
+    plans = box.running.simulated.paths.workload_plans
+    write_durably(plans, document_bytes(ReleaseWorkloads(version=1, workloads={}, adapters=adapters)))
+    try:
+        box.restart()
+        box.retention.look()
+        for model in ("finance", "triage"):
+            assert box.ask("POST", model=model).status_code == httpx.codes.CREATED
+        box.restart(locked=True)
+        box.kept.look()
+        assert [one["models"] for one in box.ask("GET").json()["conversations"]] == [["triage"], ["finance"]]
+        plans.unlink()
+        box.restart(locked=True)
+        box.kept.look()
+        assert len([path for path in box.kept.folder.rglob("*") if path.is_file()]) == 2
+        box.restart()
+        box.kept.look()
+        assert [one["models"] for one in box.ask("GET").json()["conversations"]] == [["finance"]]
+        assert len([path for path in box.kept.folder.rglob("*") if path.is_file()]) == 1
+    finally:
+        plans.unlink(missing_ok=True)
 
 
 def test_a_domain_that_is_not_the_manifests_keeps_nothing(box: Box) -> None:

@@ -129,7 +129,7 @@ def test_before_the_calendar_begins_the_services_time_counts(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("content", [b"{}", bytes(16), bytes(4096)])
 def test_a_calendar_that_is_damaged_is_none(box: Box, content: bytes) -> None:
-    """The service's time counts."""
+    """The service's time counts for what is shown. That may be wrong: nothing goes until there is a calendar."""
     box.store("finance")
     (box.root / "calendar.json").write_bytes(content)
     box.kept.service_time = lambda: 17 * DAY - 1
@@ -138,7 +138,32 @@ def test_a_calendar_that_is_damaged_is_none(box: Box, content: bytes) -> None:
     assert box.store("finance", name=ID2).left_s == 7 * DAY
     box.kept.service_time = lambda: 17 * DAY
     box.kept.look()
+    assert [one.conversation_id for one in box.kept.of(OWNER)] == [ID2]
+    assert len(box.files()) == 2
+    box.at(17 * DAY)
+    box.kept.look()
     assert [path.name for path in box.files()] == [ID2]
+
+
+def test_a_model_is_missed_in_a_start_that_is_unlocked_alone(box: Box) -> None:
+    """Another may know less of the release; what it knows still counts."""
+    box.store("finance", "clinic")
+    box.store("clinic", name=ID2)
+    del box.days["finance"]
+    box.kept.is_unlocked = lambda: False
+    box.kept.look()
+    assert len(box.files()) == 2
+    assert [one.conversation_id for one in box.kept.of(OWNER)] == [ID2]
+    box.at(100 * DAY)
+    box.store("clinic", name="1c" * 16)
+    box.kept.look()
+    assert [path.name for path in box.files()] == ["1c" * 16]
+    box.days.clear()
+    box.kept.look()
+    assert len(box.files()) == 1
+    box.kept.is_unlocked = lambda: True
+    box.kept.look()
+    assert box.files() == []
 
 
 def test_what_cannot_be_removed_keeps_no_other(box: Box) -> None:
