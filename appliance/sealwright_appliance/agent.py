@@ -200,6 +200,7 @@ def build_agent(paths: Paths, console: Console, volumes: Volumes) -> Agent:
     if renewal is not None:
         calendar, forget = keeper.calendar.now, volumes.forget
         flows = BoxFlows.of(renewal, board, tpm_lock, calendar, forget, are_open=boot.domains_open)
+        flows.retention.told, flows.retention.say = paths.retention_time, board.say
     if meter_keeper is not None and flows is not None and renewal is not None:
         meter_keeper.flows = FlowReporting(renewal, flows.journal, tpm_lock, flows.reported).report
     outflow = _outflow(paths, board, meter_keeper)

@@ -20,7 +20,8 @@ from pydantic import Field, StringConstraints
 
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys
 from sealwright_appliance.files import read_file, remove_durably, sync_directory, write_durably
-from sealwright_appliance.flows.retention import Failure, attempt, kept_calendar, look_regularly
+from sealwright_appliance.flows.retention import Failure, attempt, look_regularly
+from sealwright_appliance.retention_calendar import kept_calendar
 from sealwright_policies.errors import FormatError, OperationError
 from sealwright_policies.metering.receipt import Seconds
 from sealwright_policies.wire.encoding import KIB, Bytes4K, Document, Identifier, Sha256Hex, document_bytes, parse_json
@@ -83,7 +84,7 @@ class Conversations:
     days: Callable[[], Mapping[str, int]]
     """For how long the domain of each model lets prompts be kept; 0: not at all."""
     calendar: Path
-    """Written by :mod:`.flows.retention`."""
+    """Of :mod:`.retention_calendar`, written by :mod:`.flows.retention`."""
     service_time: Callable[[], int]
     """Latest time of which the licence service has told, seconds since the epoch."""
     is_unlocked: Callable[[], bool] = lambda: True

@@ -156,6 +156,11 @@ class Paths:
         """Where the gateway asks the adapter service."""
         return self.run / "adapters.sock"
 
+    @property
+    def retention_time(self) -> Path:
+        """How far the calendar of retention has come: the agent tells it to the adapter service."""
+        return self.run / "retention.json"
+
     def trainer_socket(self, workload: str) -> Path:
         """Where the adapter service finds a trainer."""
         return self.run / "trainers" / f"{workload}.sock"

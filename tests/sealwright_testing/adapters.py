@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from sealwright_appliance.adapters.messages import Trained, TrainerWord, Trainin
 from sealwright_appliance.adapters.weights import LearnedAdapter, LearnedMatrix, weights_size
 from sealwright_appliance.local_messages import framed, received, received_document
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.retention_calendar import tell_time
 from sealwright_policies.engines import LayerShapes
 from sealwright_policies.wire.encoding import document_bytes, parse_json
 from sealwright_policies.workloads import AdapterPlan, ReleaseWorkloads, WorkloadPlan
@@ -127,6 +129,7 @@ class AdapterProcess:
         for member in members:
             paths.served_adapters(member).mkdir(parents=True, exist_ok=True)
         self._paths = paths
+        tell_time(paths.retention_time, int(time.time()))  # the agent's part
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(paths.adapters_socket))
         self._listener.listen()

@@ -22,7 +22,7 @@ from sealwright_appliance.conversations import Conversations, Sealed
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.flows.domain_files import DomainFile as BoxFile
 from sealwright_appliance.flows.own_domains import OwnDomains
-from sealwright_appliance.flows.retention import Retention, RetentionCalendar
+from sealwright_appliance.flows.retention import Retention
 from sealwright_appliance.metering.box_meter import BoxMeter
 from sealwright_appliance.metering.journal import Batch, BatchRow
 from sealwright_appliance.metering.meter_store import MeterStore
@@ -30,6 +30,7 @@ from sealwright_appliance.metering.metering_terms import load_terms
 from sealwright_appliance.outflow.key_states import KnownKeys
 from sealwright_appliance.outflow.ledger import Asked, Ledger, grant
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.retention_calendar import RetentionCalendar
 from sealwright_appliance.serve.chat import ChatRequest, parse_chat_request
 from sealwright_appliance.serve.embedding import parse_embedding_request
 from sealwright_appliance.serve.errors import ApiError
@@ -197,7 +198,7 @@ class HeldDomain:
 
     def _keep_results(self, _: str, days: str) -> bool:
         """Seen, and there a second before the last day ends."""
-        files, at = files_of(self.folder / "files", self.name), [BEGUN]
+        files, at = files_of(self.folder / "files", self.name), [0]
         content = BoxFile(
             version=1, domain=self.name, kind=FileKind.RESULTS, name="rows", size=4, at=0,
             digest=hashlib.sha256(b"rows").hexdigest(),
@@ -207,7 +208,7 @@ class HeldDomain:
         incoming.verify()
         incoming.put_in_place()
         days_of, lock = self._root.kept_days, threading.Lock()
-        retention = Retention(days_of, files, self.folder, lambda: 0, lambda: at[0], lock, lambda _: None)
+        retention = Retention(days_of, files, self.folder, lambda: at[0] * 1000, lambda: BEGUN, lock, lambda _: None)
         retention.look()
         at[0] += int(days) * DAY_S - 1
         retention.look()

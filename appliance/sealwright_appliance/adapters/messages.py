@@ -65,7 +65,9 @@ class KeptAdapter(Document):
     name: AdapterName
     created: Annotated[int, Field(ge=0)]
     expires: Annotated[int, Field(ge=0)]
-    """Seconds since the epoch, by the box's clock: the days of the domain are over."""
+    """The days of the domain are over. Both by the calendar of retention, seconds since the epoch."""
+    left_s: Annotated[int, Field(ge=0)] | None = None
+    """Until then, where it is shown."""
     examples: Annotated[int, Field(ge=0)]
     keys: KeyNames | None = None
     """Names of the API keys that may use it; None: all."""

@@ -31,6 +31,7 @@ from sealwright_appliance.adapters.training import Training
 from sealwright_appliance.local_messages import SYSTEMD_FIRST_FD, received, received_document, serve_requests
 from sealwright_appliance.paths import Paths
 from sealwright_appliance.release_files import load_engines
+from sealwright_appliance.retention_calendar import told_time
 from sealwright_appliance.retention_days import LEAST_DAYS
 from sealwright_appliance.workloads import load_workloads
 from sealwright_policies.errors import OperationError, SealwrightError
@@ -51,7 +52,8 @@ class AdapterService:
     training: Training
     plans: dict[str, AdapterPlan]
     """Of members whose adapters are the customer's to train."""
-    now: Callable[[], float] = time.time
+    now: Callable[[], int | None]
+    """The calendar of retention; None while nobody has told it in this boot."""
 
     def respond(self, connection: socket.socket) -> bytes:
         """Read a request from a connection and answer it.
@@ -73,7 +75,7 @@ class AdapterService:
 
     def forget(self) -> None:
         """Remove what is over."""
-        for adapter_id in self.store.tidy(self.plans, int(self.now())):
+        for adapter_id in self.store.tidy(self.plans, self.now()):
             self.training.stop(adapter_id)
 
     def _done(self, asked: AdapterRequest, examples: bytes) -> AdapterReply:
@@ -82,8 +84,9 @@ class AdapterService:
                 return AdapterReply(adapters=[self._add(asked, examples)])
             case AdapterOperation.LIST:
                 models = sorted({plan.base for plan in self.plans.values()})
-                now = int(self.now())
-                listed = [self._shown(one) for one in self.store.all() if one.expires > now] if models else []
+                now = self.now()
+                kept = [one for one in self.store.all() if now is None or one.expires > now] if models else []
+                listed = [self._shown(one, now) for one in kept]
                 return AdapterReply(adapters=listed, models=models, trainings=self.store.trainings)
             case AdapterOperation.DELETE:
                 adapter_id = asked.adapter_id or ""
@@ -91,8 +94,9 @@ class AdapterService:
                 self.training.stop(adapter_id)
                 return AdapterReply()
 
-    def _shown(self, adapter: KeptAdapter) -> KeptAdapter:
-        return adapter.model_copy(update={"percent": self.training.percent(adapter)})
+    def _shown(self, adapter: KeptAdapter, now: int | None) -> KeptAdapter:
+        left_s = adapter.expires - (adapter.created if now is None else now)
+        return adapter.model_copy(update={"percent": self.training.percent(adapter), "left_s": left_s})
 
     def _add(self, asked: AdapterRequest, examples: bytes) -> KeptAdapter:
         member, plan = next(
@@ -103,7 +107,9 @@ class AdapterService:
         if asked.name is None or not NAME.fullmatch(asked.name):
             raise AdapterError(AdapterCode.NAME)
         parsed = parse_examples(examples)
-        now = int(self.now())
+        now = self.now()
+        if now is None:
+            raise AdapterError(AdapterCode.UNAVAILABLE)
         adapter = KeptAdapter(
             adapter_id=new_id(),
             model=plan.base,
@@ -116,7 +122,7 @@ class AdapterService:
         )
         self.store.add(adapter, examples_bytes(parsed), plan.own)
         self.training.wanted.set()
-        return adapter
+        return self._shown(adapter, now)
 
 
 def own_plans(paths: Paths) -> dict[str, AdapterPlan]:
@@ -134,7 +140,7 @@ def run_adapter_service(paths: Paths) -> None:
         raise OperationError("sealwright-adapters is started by its socket.")
     store, plans, layers = AdapterStore(paths.adapters), own_plans(paths), load_engines(paths).layers
     training = Training(store, lambda member: paths.trainer_socket(str(plans[member].trainer)), layers.get)
-    service = AdapterService(store, training, plans)
+    service = AdapterService(store, training, plans, lambda: told_time(paths.retention_time))
 
     def look_after_days() -> None:
         while True:

@@ -144,11 +144,17 @@ class AdapterStore:
             self._forget_material(adapter_id)
             remove_durably(self._file(adapter))
 
-    def tidy(self, plans: dict[str, AdapterPlan], now: int) -> list[str]:
-        """Remove what a power cut has left, and adapters that are over or of no domain of this release; their ids."""
+    def tidy(self, plans: dict[str, AdapterPlan], now: int | None) -> list[str]:
+        """Remove what a power cut has left, and adapters that are over or of no domain of this release; their ids.
+
+        Args:
+            plans: of this release.
+            now: of the calendar of retention; None: nobody knows, and none is over.
+        """
         with self._lock:
             adapters = self._all()
-            gone = [one for one in adapters if one.expires <= now or one.member not in plans]
+            over = [one for one in adapters if now is not None and one.expires <= now]
+            gone = [one for one in adapters if one in over or one.member not in plans]
             for one in gone:
                 remove_durably(self._record(one.adapter_id))
             left = {one.adapter_id: one for one in adapters if one not in gone}

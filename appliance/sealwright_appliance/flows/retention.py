@@ -1,7 +1,6 @@
 """Files of domains go when their domain's days are over (policies/spec/domain-flow.md, 11).
 
-Days are counted on a calendar that whoever owns the box can hold up only by switching it off: the TPM's clock, which
-runs on through restarts and goes back by no command, and the latest time of which the licence service has told.
+Days are counted on the calendar of :mod:`.retention_calendar`.
 """
 
 from __future__ import annotations
@@ -14,33 +13,36 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 from pydantic import Field
 
-from sealwright_appliance.files import read_file, sync_directory, write_durably
+from sealwright_appliance.files import sync_directory, write_durably
 from sealwright_appliance.flows.domain_files import DomainFile, DomainFiles, HeldFile
 from sealwright_appliance.log_lines import Event, Trouble, tell
+from sealwright_appliance.retention_calendar import (
+    RetentionCalendar,
+    advanced,
+    kept_calendar,
+    kept_document,
+    tell_time,
+)
 from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.domains.fields import Name
 from sealwright_policies.errors import FormatError, OperationError, SealwrightError
 from sealwright_policies.flows.documents import SIZE_MOST, FileKind, FileName
 from sealwright_policies.metering.receipt import Seconds
-from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes, parse_json
+from sealwright_policies.wire.encoding import Document, Sha256Hex, document_bytes
+from sealwright_policies.wire.lease import DAY_S
 
 FIRST_LOOK_S, LOOK_EVERY_S = 60.0, 900.0
 REMOVED_MOST = 256
-CALENDAR_LIMIT, REMOVED_LIMIT = 1024, 256 * 1024
+DOUBTED = (
+    "retention: the newest lease says a time {days} days later than the TPM's clock explains. Days for which files are "
+    "kept go on by the TPM's clock until a lease that is issued a day later agrees."
+)
+REMOVED_LIMIT = 256 * 1024
 Failure = SealwrightError | OSError
-Kept = TypeVar("Kept", bound=Document)
-
-
-class RetentionCalendar(Document):
-    """How far the calendar has come, and where the TPM's clock stood then."""
-
-    version: Annotated[int, Field(ge=1, le=1)]
-    at: Seconds
-    clock_ms: Annotated[int, Field(ge=0, lt=2**64)]
 
 
 class RemovedFile(Document):
@@ -63,31 +65,6 @@ class RemovedFiles(Document):
 
     version: Annotated[int, Field(ge=1, le=1)]
     files: Annotated[list[RemovedFile], Field(max_length=REMOVED_MOST)]
-
-
-def advanced(calendar: RetentionCalendar | None, clock_ms: int, service_time: int) -> RetentionCalendar:
-    """The calendar, gone on to where the TPM's clock stands and the service's time has come; it never goes back.
-
-    A power cut takes the TPM's clock back by up to 70 minutes: these are counted again then, and the days last longer.
-    """
-    if calendar is None:
-        return RetentionCalendar(version=1, at=service_time, clock_ms=clock_ms)
-    passed = max(0, clock_ms - calendar.clock_ms)
-    at = max(calendar.at + passed // 1000, service_time)
-    return RetentionCalendar(version=1, at=at, clock_ms=clock_ms - passed % 1000)
-
-
-def kept_document(kind: type[Kept], path: Path, limit: int) -> Kept | None:
-    """What was written, if it is there and can be read."""
-    with suppress(FormatError, OperationError):
-        content = read_file(path, limit)
-        return None if content is None else parse_json(kind, content, limit=limit)
-    return None
-
-
-def kept_calendar(path: Path) -> RetentionCalendar | None:
-    """How far the calendar has come; None: it begins anew, at the service's time."""
-    return kept_document(RetentionCalendar, path, CALENDAR_LIMIT)
 
 
 def look_regularly(look: Callable[[], None], stop: threading.Event, first_s: float) -> None:
@@ -118,12 +95,36 @@ class Retention:
     forget_results: Callable[[int], None]
     """Has what workloads have written removed, where it is over by this time of the calendar."""
     stop: threading.Event = field(default_factory=threading.Event)
+    told: Path | None = None
+    """Where the adapter service reads how far the calendar has come."""
+    say: Callable[[str], None] = lambda _: None
+    """To whoever stands before the box."""
     _calendar: RetentionCalendar | None = field(default=None, init=False)
     """As far as it has come since the agent was started; goes on if the file is damaged."""
 
     def run(self) -> None:
-        """Look until :attr:`stop` is set."""
+        """Look until :attr:`stop` is set; how far the calendar has come is told at once."""
+        try:
+            self.go_on()
+        except (SealwrightError, OSError) as error:
+            tell(Trouble(Event.RETENTION, type(error)))
         look_regularly(self.look, self.stop, FIRST_LOOK_S)
+
+    def go_on(self) -> None:
+        """Let the calendar come to where it stands; nothing in a boot that has not opened the domains.
+
+        Raises:
+            OperationError: the TPM or the disk refuses.
+        """
+        if not self.files.is_open:
+            return
+        clock_ms = self.read_clock_ms()
+        failures: list[Failure] = []
+        with self.lock:
+            self._put_damaged_aside()
+            self._go_on(clock_ms, failures)
+        if failures:
+            raise failures[0]
 
     def look(self) -> None:
         """Remove what is over; each removal is recorded before. Nothing in a boot that has not opened the domains.
@@ -216,6 +217,10 @@ class Retention:
         calendar = self._calendar = advanced(before, clock_ms, max(known, default=0))
         if calendar != kept_calendar(self.calendar_file):
             attempt(partial(write_durably, self.calendar_file, document_bytes(calendar)), failures)
+        if self.told is not None:
+            attempt(partial(tell_time, self.told, calendar.at), failures)
+        if calendar.doubted and (before is None or not before.doubted):
+            self.say(DOUBTED.format(days=(calendar.doubted[0].issued_at - calendar.at) // DAY_S))
         return calendar.at
 
     def _dates(self) -> Iterator[int]:

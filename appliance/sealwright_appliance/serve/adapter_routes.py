@@ -92,6 +92,7 @@ def described(one: KeptAdapter) -> dict[str, Any]:
         "served_as": f"{one.model}{SEPARATOR}{one.name}",
         "created_at": one.created,
         "expires_at": one.expires,
+        "left_s": one.left_s,
         "status": one.state,
         "progress": one.percent,
         "examples": one.examples,

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, Request, Route, expect
 
 from sealwright_appliance.files import write_durably
-from sealwright_appliance.flows.retention import RetentionCalendar
+from sealwright_appliance.retention_calendar import RetentionCalendar
 from sealwright_appliance.serve.pages import catalogue
 from sealwright_policies.languages import Language
 from sealwright_policies.wire.encoding import document_bytes

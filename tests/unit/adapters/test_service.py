@@ -26,8 +26,10 @@ from sealwright_appliance.adapters.refusals import AdapterCode
 from sealwright_appliance.files import write_durably
 from sealwright_appliance.local_messages import framed
 from sealwright_appliance.paths import Paths
+from sealwright_appliance.retention_calendar import tell_time
 from sealwright_policies.engines import ReleaseEngines
 from sealwright_policies.wire.encoding import document_bytes
+from sealwright_policies.wire.lease import DAY_S
 from sealwright_testing.adapters import (
     TRAINER,
     AdapterProcess,
@@ -43,6 +45,7 @@ from sealwright_testing.adapters import (
 
 SHAPES = shapes_of()
 WAIT_S = 60.0
+IN_2020 = 1_577_836_800
 
 
 class Held:
@@ -121,6 +124,39 @@ def test_examples_become_an_adapter(held: Held) -> None:
     assert seen[0][0].model == "medical"
     assert seen[0][1].count(b"\n") == ready.examples == 10
     assert [path.name for path in held.paths.served_adapters("own").iterdir()] == [f"{ready.adapter_id}.gguf"]
+
+
+def test_days_are_counted_by_the_calendar_of_retention_whatever_the_machines_clock_says(held: Held) -> None:
+    """A machine's whose battery is empty was in 2020, and a time server has put it right."""
+    tell_time(held.paths.retention_time, IN_2020)
+    with trainer(held, whole):
+        held.add()
+        made = held.until(AdapterState.READY)
+        assert IN_2020 <= made.created < IN_2020 + WAIT_S
+        for days, left in ((29, 1), (30, None)):
+            tell_time(held.paths.retention_time, made.created + days * DAY_S)
+            held.process.kill()
+            held.process.start()
+            found = held.ask().adapters
+            assert found is not None
+            assert [-(-(one.left_s or 0) // DAY_S) for one in found] == ([] if left is None else [left])
+        ends = time.monotonic() + WAIT_S
+        while list(held.paths.served_adapters("own").iterdir()):
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+
+
+def test_before_the_calendar_is_told_nothing_goes_and_nothing_is_added(held: Held) -> None:
+    with trainer(held, whole):
+        held.add()
+        made = held.until(AdapterState.READY)
+    held.paths.retention_time.unlink()
+    held.process.kill()
+    held.process.start()
+    assert held.one() == made.model_copy(update={"left_s": 30 * DAY_S})
+    assert held.ask(examples(), operation="add", model="medical", name="other").error is AdapterCode.UNAVAILABLE
+    tell_time(held.paths.retention_time, made.created)
+    held.add("other")
 
 
 def test_after_a_power_cut_it_goes_on_from_the_checkpoint(held: Held) -> None:

@@ -165,6 +165,7 @@ def test_what_is_over_or_of_no_domain_goes(store: AdapterStore, tmp_path: Path) 
     late, other, kept = adapter("late", expires=50), adapter("other", member="elsewhere"), adapter("kept")
     for one in (late, other, kept):
         store.add(one, b"x", 2)
+    assert store.tidy({**PLANS, "elsewhere": PLANS["own"]}, None) == []
     assert set(store.tidy(PLANS, 50)) == {late.adapter_id, other.adapter_id}
     assert [one.name for one in store.all()] == ["kept"]
     assert files(tmp_path) == {f"{kept.adapter_id}.json", f"{kept.adapter_id}.examples"}

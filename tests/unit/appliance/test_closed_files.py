@@ -263,7 +263,7 @@ def test_a_closed_file_goes_by_the_days_under_which_it_came_and_a_closed_one_of_
     assert started(files, text_of("training", KEPT.format(5))) == []
     at = [0]
     retention = Retention(
-        lambda _: 5, files, tmp_path / "retention", lambda: 0, lambda: at[0], threading.Lock(), lambda _: None
+        lambda _: 5, files, tmp_path / "retention", lambda: at[0] * 1000, lambda: 0, threading.Lock(), lambda _: None
     )
     left = []
     for days in (0, 1.9, 2, 4.9, 5):

@@ -12,7 +12,7 @@ from sealwright_appliance import conversations as module
 from sealwright_appliance.api_keys import ApiKeyError, ApiKeys
 from sealwright_appliance.conversations import Conversations, Sealed
 from sealwright_appliance.files import write_durably
-from sealwright_appliance.flows.retention import RetentionCalendar
+from sealwright_appliance.retention_calendar import RetentionCalendar
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.encoding import document_bytes
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sealwright_appliance.paths import Paths
 from sealwright_appliance.result_retention import forget_closed
+from sealwright_appliance.retention_calendar import tell_time, told_time
 from sealwright_image.apparmor import parse_features, parser_argv, qemu_argv
 from sealwright_image.compiler import freestanding_argv
 from sealwright_image.confinement import APPARMOR_PROFILES, POLICIES, is_profile, stage_profiles
@@ -142,6 +144,28 @@ def test_the_volume_service_may_read_and_remove_what_is_set_aside_of_results(tmp
     assert [(path, right) for path, right in inside if not rules.allow(path, right)] == []
     for path in ("clinic.ext4", "clinic.text.json", "clinic/adapter.gguf", f".closed/{volume.name}"):
         assert not rules.allow(f"{kept}/{path}", "r")
+
+
+def test_the_agent_tells_the_adapter_service_how_far_the_calendar_has_come(tmp_path: Path) -> None:
+    """Each path that they use is one of their profiles', and the service cannot write there."""
+    told = tmp_path / "retention.json"
+    for name in ("agent", "adapters"):
+        rules = PathRules.load(APPARMOR_PROFILES / f"sealwright-{name}")
+        with path_accesses() as used:
+            if name == "agent":
+                tell_time(told, 1)
+            else:
+                assert told_time(told) is not None
+        inside = {
+            ("/run/sealwright" + path.removeprefix(str(tmp_path)), right)
+            for path, right in used
+            if path.startswith(f"{tmp_path}/")
+        }
+        assert inside
+        inside.add(("/run/sealwright/retention.json", "r" if name == "adapters" else "w"))  # the other one is renamed
+        assert [(path, right) for path, right in inside if not rules.allow(path, right)] == []
+    assert not rules.allow("/run/sealwright/retention.json", "w")
+    assert Paths().retention_time == Path("/run/sealwright/retention.json")
 
 
 def test_the_agent_moves_no_folder_of_a_domain() -> None:

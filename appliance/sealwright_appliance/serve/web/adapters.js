@@ -47,16 +47,16 @@ function places(one) {
   return made;
 }
 
-function show(one, at, now) {
+function show(one, at) {
   at.state.textContent = say(`administration.adapters.state.${one.status}`, { part: part(one.progress / 100) });
   at.progress.hidden = !isUnderWay(one);
   at.progress.value = one.progress;
   at.verdict.textContent = verdict(one);
   at.about.textContent = say("administration.adapters.about",
-    { count: number(one.examples), users: users(one), left: left(Math.max(0, one.expires_at - now)) });
+    { count: number(one.examples), users: users(one), left: left(one.left_s) });
 }
 
-function showAll(adapters, now) {
+function showAll(adapters) {
   const ids = new Set(adapters.map((one) => one.id));
   for (const [id, { at }] of shown) {
     if (!ids.has(id)) {
@@ -67,7 +67,7 @@ function showAll(adapters, now) {
   for (const one of adapters) {
     const before = shown.get(one.id);
     const at = before?.at ?? places(one);
-    show(one, at, now);
+    show(one, at);
     if (!before) find("adapters-list").append(at.item);
     else if (isUnderWay(before.one) && !isUnderWay(one)) {
       tell("adapters-said", say(one.status === "ready" ? "administration.adapters.done" : "administration.adapters.not_done",
@@ -107,11 +107,10 @@ async function list() {
   const own = ++latest;
   asking += 1;
   try {
-    const reply = await call(key, "/v1/adapters");
-    const { data, models } = await reply.json();
+    const { data, models } = await (await call(key, "/v1/adapters")).json();
     if (own !== latest) return;
     showModels(models);
-    showAll(data, Date.parse(reply.headers.get("Date")) / 1000); // By the box's clock, as expires_at.
+    showAll(data);
     find("adapters").hidden = models.length === 0;
     find("train").hidden = false;
     tell("adapters-lost", "");
