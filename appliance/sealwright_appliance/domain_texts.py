@@ -12,7 +12,7 @@ from sealwright_appliance.flows.closed_files import obstacle_to_file, settle_fil
 from sealwright_appliance.flows.domain_files import DomainFiles
 from sealwright_appliance.flows.own_domains import OwnDomains
 from sealwright_appliance.paths import Paths
-from sealwright_appliance.result_volumes import ResultVolumes
+from sealwright_appliance.result_volumes import MIB, ResultVolumes, days_aside
 from sealwright_appliance.status import WHOLE, KeptClosed
 from sealwright_policies.domains.entrusted import EntrustedText
 from sealwright_policies.errors import SealwrightError
@@ -22,6 +22,9 @@ from sealwright_policies.workloads import ReleaseWorkloads
 CURE = (
     "It opens again under a release whose domain is within that one, such as the one before, until its days are over."
 )
+ASIDE = "Another volume is in their place, as not all of them had room in it or could be read."
+ASIDE_CURE = "They open again under a release that gives them {} MiB as before, until their days are over."
+ROOM = "They take {} MiB of the state volume, and go when their days are over{}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,18 @@ class DomainTexts:
             yield KeptClosed(domain=domain, what=what, code=obstacle.code, sentence=f"{obstacle.sentence} {CURE}")
 
     def _results(self, volumes: ResultVolumes) -> Iterator[KeptClosed]:
-        for domain, then in volumes.closed(self._judged):
-            if (obstacle := wider(then, self.texts.get(domain))) is not None:
-                yield KeptClosed(
-                    domain=domain, what="results", code=obstacle.code, sentence=f"{obstacle.sentence} {CURE}"
-                )
+        for one in volumes.closed(self._judged):
+            now, cure = self.texts.get(one.domain), CURE
+            if (obstacle := wider(one.text, now)) is None:
+                obstacle, cure = Obstacle(BoxCode.RESULTS_ASIDE, ASIDE), ASIDE_CURE.format(one.size // MIB)
+            days = days_aside(one.text, None if now is None else now.domain.retention.results_days)
+            room = ROOM.format(-(-one.taken // MIB), "" if days is None else f" ({days} at most)")
+            yield KeptClosed(
+                domain=one.domain,
+                what="results",
+                code=obstacle.code,
+                sentence=f"{obstacle.sentence} {cure} {room}",
+            )
 
 
 def without(plans: ReleaseWorkloads, domains: Collection[str]) -> ReleaseWorkloads:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sealwright_appliance.files import remove_durably
-from sealwright_appliance.result_volumes import aside, kept_text
+from sealwright_appliance.result_volumes import aside, days_aside, kept_text
 from sealwright_appliance.retention_days import days_are_over
 from sealwright_policies.errors import OperationError
 from sealwright_policies.workloads import ResultsPlan
@@ -57,11 +57,9 @@ def forget_closed(folder: Path, plans: Mapping[str, ResultsPlan], now: int) -> N
     """
     failures: list[OperationError] = []
     for domain, volume, text in aside(folder):
-        then = kept_text(text)
-        days = [] if then is None else [then.domain.retention.results_days]
-        days += [plans[domain].days] if domain in plans else []
+        days = days_aside(kept_text(text), plans[domain].days if domain in plans else None)
         try:
-            if days and is_over(volume, min(days), now):
+            if days is not None and is_over(volume, days, now):
                 remove_durably(volume)
                 remove_durably(text)
         except OperationError as error:

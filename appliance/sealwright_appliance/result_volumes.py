@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +25,10 @@ from sealwright_appliance.files import (
     write_durably,
 )
 from sealwright_appliance.flows.closed_files import wider
+from sealwright_appliance.result_blocks import allot, give_back_free, lacking_bytes, taken_bytes
+from sealwright_appliance.result_copy import copy_results, lacks_room
 from sealwright_appliance.result_superblock import is_marked, is_of, mark_of, put_label
+from sealwright_appliance.retention_days import LEAST_DAYS
 from sealwright_appliance.run import run
 from sealwright_policies.domains.entrusted import (
     ENTRUSTED_LIMIT,
@@ -46,12 +48,27 @@ FULL_PART = 64
 """A volume is full when less than one part in so many is free: ext4 does not give out the last blocks."""
 
 
+Rank = tuple[bool, bool]
+"""Of the volumes that a domain may have: whether one has another text than the release, and whether another size."""
 CLOSED, TEXT = ".closed", ".text.json"
 ASIDE = re.compile(r"([a-z0-9-]+)\.[0-9a-f]{16}\.ext4")
 
 
 class NoRoomError(OperationError):
-    """A volume of this size cannot be made, or what is on the old one not be taken to it."""
+    """A volume cannot have this size, or what is on the old one not be taken to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedVolume:
+    """One that was set aside."""
+
+    domain: str
+    text: EntrustedText | None
+    """Under which it was written, if that is known."""
+    size: int
+    """Bytes that it has."""
+    taken: int
+    """Bytes of the state volume that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,7 @@ class ResultVolumes:
         for domain in sorted({*plans, *known}):
             try:
                 if domain in plans:
-                    self._settle(domain, texts.get(domain))
+                    self._settle(domain, texts.get(domain), plans[domain].mib * MIB)
                     self._open(domain, plans[domain].mib * MIB, texts[domain], make=domain in needed)
                 else:
                     remove_durably(self._file(domain))
@@ -105,14 +122,14 @@ class ResultVolumes:
             return False
         return room.f_bavail < room.f_blocks // FULL_PART or room.f_favail == 0
 
-    def closed(self, known: Collection[str]) -> list[tuple[str, EntrustedText | None]]:
-        """Volumes that were set aside: their domains, and the texts under which they were written, if these are known.
+    def closed(self, known: Collection[str]) -> list[ClosedVolume]:
+        """Volumes that were set aside.
 
         Args:
             known: domains of the release.
         """
         return [
-            (domain, _text_aside(domain, volume, text))
+            ClosedVolume(domain, _text_aside(domain, volume, text), volume.lstat().st_size, taken_bytes(volume))
             for domain, volume, text in aside(self.folder)
             if domain in known
         ]
@@ -123,30 +140,42 @@ class ResultVolumes:
     def _text(self, domain: str) -> Path:
         return self.folder / f"{domain}{TEXT}"
 
-    def _settle(self, domain: str, now: EntrustedText | None) -> None:
+    def _settle(self, domain: str, now: EntrustedText | None, size: int) -> None:
         """Set a volume aside that this text may not have, and take back one that it may; before others its own.
 
         A text is always there before its volume: one that is left alone by a power cut says nothing.
         """
         file, text, closed = self._file(domain), self._text(domain), self.folder / CLOSED
         self._require_own(file, text, closed)
-        fitting = self._fitting(domain, now)
+        fitting = self._fitting(domain, now, size)
         if file.exists() and not is_of(domain, file):
             self.say(f"results {domain}: what lay in their place is no volume of this domain. It is set aside.")
             self._set_aside(domain, None)
-        then = own_text(domain, file, text, now) if file.exists() else None
-        has_own = then != now and any(kept_text(one) == now for _, one in fitting)
-        if file.exists() and (has_own or wider(then, now) is not None):
-            self._set_aside(domain, _content(text))
+        if file.exists():
+            then = own_text(domain, file, text, now)
+            here = (then != now, file.stat().st_size != size)
+            has_better = any(not rank[0] and rank < here for rank, _, _ in fitting)
+            if has_better or wider(then, now) is not None:
+                if now is not None:  # else no other is made, and it comes back as it is
+                    self._give_back_free(domain)
+                self._set_aside(domain, entrusted_bytes(now) if now is not None and then == now else _content(text))
         if now is None:
             raise OperationError(f"What this release says of domain {domain} cannot be read.")
         if file.exists():
             return
-        for held, its_text in fitting[:1]:
+        for _, held, its_text in fitting[:1]:
             self._require_own(held, its_text)
+            self._allot(domain, held, kept_free=KEPT_FREE)
             write_durably(text, read_file(its_text, ENTRUSTED_LIMIT) or b"")
             self._rename(held, file)
             remove_durably(its_text)
+
+    def _give_back_free(self, domain: str) -> None:
+        """Let a volume keep of the state volume what it uses. Where that is refused it keeps all."""
+        place = self.folder / f".{domain}"
+        with suppress(OperationError, OSError), self._mounted(self._file(domain), place):
+            if place.is_mount():  # the file system below is another's
+                give_back_free(place)
 
     def _set_aside(self, domain: str, text: bytes | None) -> None:
         closed, name = self.folder / CLOSED, f"{domain}.{os.urandom(8).hex()}"
@@ -155,14 +184,22 @@ class ResultVolumes:
             write_durably(closed / f"{name}{TEXT}", text)
         self._rename(self._file(domain), closed / f"{name}.ext4")
 
-    def _fitting(self, domain: str, now: EntrustedText | None) -> list[tuple[Path, Path]]:
-        """Volumes that were set aside and that this text may have, with their texts; its own first."""
+    def _fitting(self, domain: str, now: EntrustedText | None, size: int) -> list[tuple[Rank, Path, Path]]:
+        """Volumes that were set aside and that this text may have, with their texts; the best first."""
         found = [(held, text) for name, held, text in aside(self.folder) if name == domain]
-        fitting = [(held, text) for held, text in found if wider(_text_aside(domain, held, text), now) is None]
-        return sorted(fitting, key=lambda one: kept_text(one[1]) != now)
+        return sorted(
+            (
+                ((kept_text(text) != now, held.stat().st_size != size), held, text)
+                for held, text in found
+                if wider(_text_aside(domain, held, text), now) is None
+            ),
+            key=lambda one: one[0],
+        )
 
     def _tidy(self) -> None:
-        """A power cut has left texts without a volume."""
+        """A power cut has left texts without a volume, and volumes that were being made."""
+        for path in self.folder.glob(".*.new"):
+            path.unlink()
         kept = {path for _, *both in aside(self.folder) for path in both}
         for path in (self.folder / CLOSED).glob("*"):
             if path not in kept:
@@ -183,6 +220,7 @@ class ResultVolumes:
             self._put(domain, new)
         elif file.stat().st_size != size:
             self._resize(domain, size, content)
+        self._allot(domain, file, kept_free=0)  # they were its own
         if not is_marked(file, domain, content):  # from now on it holds what was written under this, too
             with self._mounted(file, place):  # behind it the label stands in the superblock, and not in a journal
                 put_label(place, mark_of(domain, content))
@@ -201,13 +239,8 @@ class ResultVolumes:
         """An empty volume beside, on the disk; marked as open under a text."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         new = self.folder / f".{domain}.new"
-        new.unlink(missing_ok=True)  # a power cut has left it
-        free = free_bytes(self.folder) - KEPT_FREE
-        if size > free:
-            raise NoRoomError(
-                f"The state volume has no room for the results of domain {domain}, {size // MIB} MiB.",
-                cure=f"Make room for it: {max(free, 0) // MIB} MiB can be used.",
-            )
+        new.unlink(missing_ok=True)
+        self._require_room(domain, size, size)
         descriptor = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, size)
@@ -223,26 +256,70 @@ class ResultVolumes:
         new.rename(self._file(domain))
         sync_directory(self.folder)
 
+    def _require_room(self, domain: str, size: int, lacking: int, *, kept_free: int = KEPT_FREE) -> None:
+        free = free_bytes(self.folder) - kept_free
+        if lacking > free:
+            held = -(-sum(taken_bytes(volume) for _, volume, _ in aside(self.folder)) // MIB)
+            raise NoRoomError(
+                f"The state volume has no room for the results of domain {domain}, {size // MIB} MiB.",
+                cure=f"{max(free, 0) // MIB} MiB can be used; `sealwright-box domain remove` removes files of domains."
+                + (f" Results that are set aside take {held} MiB until their days are over." if held else ""),
+            )
+
+    def _allot(self, domain: str, volume: Path, *, kept_free: int) -> None:
+        """Give a volume all of its blocks: it has given some back, or the kernel has, zeroing through a loop device.
+
+        Raises:
+            NoRoomError: there are not so many.
+        """
+        if lacking := lacking_bytes(volume):
+            self._require_room(domain, volume.stat().st_size, lacking, kept_free=kept_free)
+        allot(volume)
+
     def _resize(self, domain: str, size: int, text: bytes) -> None:
-        """Take what is there into a volume of the size that this release says, all of it or, without room, nothing."""
-        file, place = self._file(domain), self.folder / domain
-        before = file.stat().st_size
+        """Take what is there into a volume of the size that this release says.
+
+        The old one goes once all of it is in the new one. Else a smaller one stays, and a larger one is set aside.
+
+        Raises:
+            OperationError, OSError: it is larger, and no other can be made: it stays, and is not opened.
+        """
+        before, new = self._file(domain).stat().st_size, self.folder / f".{domain}.new"
         try:
             if min(before, size) > COPIED_MOST:
                 raise NoRoomError(f"More than {COPIED_MOST // MIB} MiB are not copied while the box starts.")
-            new = self._made(domain, size, text)
-        except NoRoomError as error:
+            refused = self._copied(domain, self._made(domain, size, text))
+            if refused and before < size:
+                raise OperationError(_not_copied(refused, size))
+        except (OperationError, OSError) as error:
+            new.unlink(missing_ok=True)
             if before > size:
                 raise
-            self.say(f"results {domain}: {error} They have {before // MIB} MiB as before.")
+            reason = error if isinstance(error, OperationError) else f"They cannot be copied: {error.strerror}."
+            self.say(f"results {domain}: {reason} They have {before // MIB} MiB as before.")
             return
-        try:
-            with self._mounted(file, place), self._mounted(new, self.folder / f".{domain}"):
-                _copy(place, self.folder / f".{domain}")
-        except (shutil.Error, RecursionError):
-            self.say(f"results {domain}: they had no room in {size // MIB} MiB and are gone.")
-            new = self._made(domain, size, text)
+        if refused:
+            self._leave(domain, size, text, refused)
         self._put(domain, new)
+
+    def _copied(self, domain: str, new: Path) -> list[OSError]:
+        """Copy what is on a domain's volume; what was refused."""
+        place, copy = self.folder / domain, self.folder / f".{domain}"
+        with self._mounted(self._file(domain), place), self._mounted(new, copy):
+            return copy_results(place, copy)
+
+    def _leave(self, domain: str, size: int, text: bytes, refused: list[OSError]) -> None:
+        """Set the old volume aside: the new one has not all of it, and without room for it nothing."""
+        there = "what could be copied"
+        if lacks_room(refused):
+            self._made(domain, size, text)
+            there = "an empty one"
+        own = text if is_marked(self._file(domain), domain, text) else _content(self._text(domain))
+        self._give_back_free(domain)
+        self._set_aside(domain, own)
+        write_durably(self._text(domain), text)
+        why = _not_copied(refused, size)
+        self.say(f"results {domain}: {why} The old volume is set aside, whole; in its place is {there}.")
 
     def _mount(self, file: Path, place: Path) -> None:
         place.mkdir(exist_ok=True)
@@ -310,14 +387,21 @@ def _text_aside(domain: str, volume: Path, text: Path) -> EntrustedText | None:
         return None
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy everything, with owners, times and attributes: the dates of :mod:`.result_retention` are among these.
+def days_aside(then: EntrustedText | None, now: int | None) -> int | None:
+    """Days that a volume which was set aside stays: the fewer of those that are known; None if none are.
 
-    Raises:
-        shutil.Error: not all of it could be.
+    Args:
+        then: the text under which it was written.
+        now: days of its domain in this release.
     """
-    shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
-    for folder, folders, names in os.walk(source):
-        for path in (Path(folder, name) for name in (*folders, *names)):
-            owner = path.lstat()
-            os.chown(target / path.relative_to(source), owner.st_uid, owner.st_gid, follow_symlinks=False)
+    days = [] if now is None else [now]
+    days += [] if then is None else [then.domain.retention.results_days]
+    return max(LEAST_DAYS, min(days)) if days else None
+
+
+def _not_copied(refused: list[OSError], size: int) -> str:
+    """Without names, which are the workload's."""
+    if lacks_room(refused):
+        return f"What was written has no room in {size // MIB} MiB."
+    count = "1 file or folder" if len(refused) == 1 else f"{len(refused)} files and folders"
+    return f"{count} cannot be copied: {refused[0].strerror}."

@@ -39,6 +39,7 @@ WORDS: Mapping[str, str] = {
     "NOT_LICENSED": "the licence does not cover it",
     "NOT_RUN": "nothing that runs is open for it",
     "DOMAIN_CHANGED": "it came under a text of its domain that the release's is not within",
+    "RESULTS_ASIDE": "results were not taken into a volume of another size",
     "ENGINE_FAILED": "the engine did not load its model",
     "UNLOCK_FAILED": "something failed before anything was opened",
     "SERVICE_UNREACHABLE": "the licence service does not answer",

@@ -61,7 +61,7 @@ def there(paths: Paths) -> list[str]:
 
 
 def aside(paths: Paths) -> list[EntrustedText | None]:
-    return [text for _, text in ResultVolumes(paths.results).closed(["training"])]
+    return [one.text for one in ResultVolumes(paths.results).closed(["training"])]
 
 
 def test_a_wider_text_gets_an_empty_volume_and_its_own_the_old_one_again(paths: Paths) -> None:

@@ -15,7 +15,7 @@ import pytest
 from sealwright_image.cli import main
 from sealwright_image.contents import load_folder
 from sealwright_image.context import Context
-from sealwright_image.domains import OWN_STATE_MIB, load_domains
+from sealwright_image.domains import load_domains, results_room
 from sealwright_image.os_build import OsBuild, OsConfig
 from sealwright_image.pipeline import build_image
 from sealwright_image.progress import Progress
@@ -97,10 +97,11 @@ def test_a_data_set_and_a_workload_are_sealed_like_models(training: Product, tmp
 
 
 def test_results_have_room_on_the_state_volume(training: Product) -> None:
-    """With what the box itself needs there; else leases could not be stored once they are full."""
+    """Twice, with what the box needs there; else leases could not be stored, or none be made beside an old one."""
     (domain,) = training.config.domains
     text = domain.read_text()
-    for mib in (512 - OWN_STATE_MIB, 512 - OWN_STATE_MIB + 1):
+    most = results_room(512) // 2
+    for mib in (most, most + 1):
         domain.write_text(f"{text}\n[resources]\nresults_mib = {mib}\n")
-        with pytest.raises(UsageError, match=f"declare {mib} MiB") if mib > 512 - OWN_STATE_MIB else nullcontext():
+        with pytest.raises(UsageError, match=f"declare {mib} MiB") if mib > most else nullcontext():
             load_domains(training.config)

@@ -168,6 +168,14 @@ def test_the_agent_tells_the_adapter_service_how_far_the_calendar_has_come(tmp_p
     assert Paths().retention_time == Path("/run/sealwright/retention.json")
 
 
+def test_links_are_made_among_results_alone() -> None:
+    """They are copied as links to a volume of another size."""
+    rules = PathRules.load(APPARMOR_PROFILES / "sealwright-unlock")
+    assert rules.allow("/var/lib/sealwright/results/.clinic/index", "l")
+    for path in ("documents/x", "domains/clinic/data-set/x/content", "leases/lease"):
+        assert not rules.allow(f"/var/lib/sealwright/{path}", "l")
+
+
 def test_the_agent_moves_no_folder_of_a_domain() -> None:
     """Each is bound where workloads see it by its name."""
     rules, domains = PathRules.load(APPARMOR_PROFILES / "sealwright-agent"), "/var/lib/sealwright/domains"
