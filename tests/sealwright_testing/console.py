@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-STALL_S = 300.0
+STALL_S = 600.0
 """A box that prints nothing for this long has stopped. There is no limit on how long a boot takes: it was seen to
 double with the load of the host."""
 
