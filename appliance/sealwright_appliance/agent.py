@@ -329,7 +329,9 @@ def agent_server(agent: Agent) -> uvicorn.Server:
         app, CustomerOrders(agent.paths, agent.board, agent.keeper.actions.restart, agent.keeper.tpm_lock)
     )
     add_support(app, _support(agent))
-    return uvicorn.Server(uvicorn.Config(app, access_log=False, log_config=None, server_header=False))
+    return uvicorn.Server(
+        uvicorn.Config(app, access_log=False, log_config=None, log_level="warning", server_header=False)
+    )
 
 
 def _support(agent: Agent) -> BoxSupport:

@@ -118,7 +118,9 @@ def test_a_given_up_payload_that_does_not_close_says_so(tmp_path: Path, devices:
 
 def test_what_the_agents_server_says_goes_where_all_lines_go(tmp_path: Path) -> None:
     """To the root logger, whose lines name kinds and places alone: uvicorn has no handler of its own."""
-    logging.getLogger("uvicorn").handlers.clear()
+    uvicorns = logging.getLogger("uvicorn")
+    uvicorns.handlers.clear()  # another test's server had some
+    uvicorns.propagate = True
     agent = agent_of_a_broken_payload(tmp_path, "root\n")
     boot = BootResult(state=BoxState.UNLOCKED, sentence="", at=0, payloads=[PAYLOAD])
     write_durably(agent.paths.boot_result, document_bytes(boot))

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sealwright_licensing import schema
 from sealwright_licensing.audit import Report, audit
 from sealwright_licensing.audit_source import open_database_source
+from sealwright_licensing.config import DEFAULT_DATABASE
 from sealwright_licensing.database import open_engine
 from sealwright_licensing.records import License
 from sealwright_licensing.sqlite_objects import object_differences, statement_form, stored
@@ -143,7 +144,7 @@ def test_another_form(first: str, second: str) -> None:
 
 @pytest.fixture
 def sqlite_world(tmp_path: Path) -> Iterator[LicenseWorld]:
-    world = LicenseWorld.create(tmp_path / "service")
+    world = LicenseWorld.create(tmp_path / "service", database=DEFAULT_DATABASE)
     yield world
     world.store.close()
 
