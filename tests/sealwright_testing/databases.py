@@ -23,6 +23,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database", choices=(SQLITE, POSTGRESQL), default=SQLITE, help="what the licence service is on")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On PostgreSQL leave out what asks for no database: it has run already."""
+    if config.getoption("--database") != POSTGRESQL:
+        return
+    asking = {"database", "module_database", "postgres_server"}
+    left_out = [one for one in items if isinstance(one, pytest.Function) and not asking.intersection(one.fixturenames)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [one for one in items if one not in left_out]
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A server, one for each worker of xdist."""
