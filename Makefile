@@ -127,8 +127,9 @@ step-box-python: python tools
 step-models: python tools server training
 step-world: step-models
 step-vm: python tools server trained
+# Boxes that boot go before all else: what waits in them goes by the clock.
 step-%:
-	@$(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models world,$*),$*,test-$*)
+	@$(if $(filter world vm,$*),,nice -n 10) $(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models world,$*),$*,test-$*)
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
