@@ -137,15 +137,15 @@ class Disk:
 
     def open_folders(
         self, paths: Paths, domain_key: bytes, domains: Collection[str], say: Callable[[str], None]
-    ) -> None:
+    ) -> dict[str, str]:
         """In place of :func:`sealwright_appliance.sealed_folders.open_sealed_folders`: the key is noted."""
         self.domain_keys.append(domain_key)
         if self.is_mounted:
-            open_sealed_folders(paths, domain_key, domains, say)
-            return
+            return open_sealed_folders(paths, domain_key, domains, say)
         own = [paths.domain_files / domain for domain in domains]
         for folder in (paths.domain_files, *own, paths.results, paths.adapters, paths.flows, paths.retention):
             folder.mkdir(mode=0o700, exist_ok=True)
+        return {}
 
     def _map(self, argv: Sequence[str]) -> None:
         """An empty file for a device that would be made."""
