@@ -138,7 +138,7 @@ class EngineProcess:
     def client(self) -> httpx.Client:
         """A client that speaks to it directly."""
         transport = httpx.HTTPTransport(uds=str(self.socket))
-        return httpx.Client(transport=transport, base_url="http://engine", timeout=120, trust_env=False)
+        return httpx.Client(transport=transport, base_url="http://engine", timeout=600, trust_env=False)
 
     def metric(self, name: str) -> float:
         """One of llama-server's own metrics, without the prefix ``llamacpp:``."""
