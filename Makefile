@@ -85,6 +85,7 @@ test:  ## all that a change must pass: lint, unit, vectors, integration, VM case
 	@$(MAKE) --no-print-directory step-vm
 	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration postgresql vm
 test-all: test test-training  ## everything, with five minutes of the soak
+	@$(PYTEST) -m long tests/integration
 	@$(VM) -m "vm and long" tests/vm
 	@$(PYTHON) -m sealwright_testing.soak --minutes 5
 soak: python server  ## serve for an hour (MINUTES=60): no request is lost, and memory stays where it is
@@ -100,7 +101,7 @@ fuzz-interfaces:
 test-box-python: python tools  ## unit tests of policies and appliance under the box's Python and packages
 	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
 test-integration: python tools server wheel license-server debian-server lm-eval  ## real swtpm, HTTPS, llama-server, PostgreSQL, servers that boot
-	@$(PYTEST) tests/integration
+	@$(PYTEST) -m "not long" tests/integration
 test-postgresql: python  ## unit tests of the licence service on a real PostgreSQL
 	@$(PYTEST) --database postgresql tests/unit/licensing
 test-leases: python  ## drive leases in random order for MINUTES (10)

@@ -12,7 +12,7 @@ from sealwright_testing.document_files import docx, encrypted_pdf, pdf, pdf_bomb
 from sealwright_testing.models import ModelStore
 from sealwright_testing.scene import Scene
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 SEARCH: Any = {"type": "file_search", "vector_store_ids": ["documents"]}
 

@@ -37,6 +37,7 @@ def test_renewed_then_cut_off_then_booted_alone_it_serves(scene: Scene) -> None:
     assert customer.status(box)["lease"]["number"] >= 2
 
 
+@pytest.mark.long
 def test_a_lease_used_up_refuses_and_serves_again_after_renewal(scene: Scene) -> None:
     box = scene.activated_box(machine=ALONE)
     advance_tpm_clock(box.tpm_state, 40 * DAY_MS)

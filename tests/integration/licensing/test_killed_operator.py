@@ -393,7 +393,15 @@ def forget_unneeded_log_keys(world: LicenseWorld) -> None:
         assert main(["keys", "forget", str(world.folder.path), entry.fingerprint]) == 0
 
 
-@pytest.mark.parametrize("role", ["custodian-lease-share", "custodian-release-share", "lease-document", "log", "nonce"])
+LONG = ("custodian-lease-share", "log")
+"""Roles of which another goes the same way and is tried with each change."""
+ROLES = [
+    *(pytest.param(role, marks=pytest.mark.long) for role in LONG),
+    "custodian-release-share", "lease-document", "nonce",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_a_key_is_rotated_whole_wherever_the_command_dies(scene: Scene, role: str) -> None:
     """At each transaction, sync and rename: the service starts, opens every share, renews; and the next one works."""
     world = scene.world
