@@ -18,13 +18,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sealwright_appliance import file_encryption
 from sealwright_appliance.files import sync_directory
-from sealwright_appliance.flows.folders import entries
+from sealwright_appliance.flows.folders import DOMAIN_NAME, entries
 from sealwright_appliance.misplaced import remove, remove_misplaced
 from sealwright_appliance.paths import Paths
 from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.framing import DOMAIN_FOLDER_LABEL, framed
 
-_DOMAIN = re.compile(r"[a-z0-9][a-z0-9-]*")
 _ASIDE = re.compile(r"[a-z0-9-]+\.aside-[0-9a-f]{8}")
 
 
@@ -93,7 +92,7 @@ def _clear(paths: Paths, places: Mapping[Path, bytes], say: Callable[[str], None
                 _put_aside(folder, say)
 
     def is_sealed(folder: Path) -> bool:
-        is_domains = folder.parent == paths.domain_files and _DOMAIN.fullmatch(folder.name)
+        is_domains = folder.parent == paths.domain_files and DOMAIN_NAME.fullmatch(folder.name)
         is_aside = folder.parent in (paths.state, paths.domain_files) and _ASIDE.fullmatch(folder.name)
         if not (folder in places or is_domains or is_aside):
             return False

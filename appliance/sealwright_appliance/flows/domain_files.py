@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from sealwright_appliance.boot import BoxCode
 from sealwright_appliance.files import KEPT_FREE, free_bytes, read_file, sync_directory, write_durably
 from sealwright_appliance.flows.errors import FlowError
 from sealwright_appliance.flows.file_seals import SEAL_SIZE, FileSeals, Stage, is_seal, left_seals
-from sealwright_appliance.flows.folders import folders_in, move
+from sealwright_appliance.flows.folders import DOMAIN_NAME, folders_in, move
 from sealwright_appliance.paths import Paths
 from sealwright_policies.domains.entrusted import ENTRUSTED_LIMIT, EntrustedText, entrusted_bytes, parse_entrusted
 from sealwright_policies.domains.fields import Name
@@ -41,7 +40,6 @@ FILES_MOST, KEPT_INODES = 4096, 1024
 CLOSED_SENTENCE = "What domains have on this box is closed; its console says why."
 READABLE, SEARCHABLE = 0o444, 0o755
 """A data set, by the workloads that :mod:`..data_sets` shows it to. The folders above are the agent's alone."""
-_DOMAIN = re.compile(r"[a-z0-9][a-z0-9-]*")
 CHECKED_AT_ONCE = 256 * 1024 * 1024
 """Bytes: a check of the whole is made of pieces, between which others have their turn."""
 
@@ -329,7 +327,7 @@ class DomainFiles:
             raise FlowError(507, "NO_ROOM", f"At most {FILES_MOST} files of domains lie on a box, closed or begun too.")
 
     def _domains(self) -> list[Path]:
-        return [one for one in folders_in(self.root) if _DOMAIN.fullmatch(one.name)]
+        return [one for one in folders_in(self.root) if DOMAIN_NAME.fullmatch(one.name)]
 
     def _whole(self, above: Path) -> Iterator[HeldFile]:
         kinds = {kind.value for kind in FileKind}

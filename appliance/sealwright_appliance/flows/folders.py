@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from sealwright_appliance.files import sync_directory
 from sealwright_policies.errors import OperationError
 
 OWN = 0o700
+DOMAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+"""Of the folder of a domain; other names there are of nothing that is in use."""
 FOLDERS_ABOVE = 4
 """Those of a file of a domain, up to the one of all domains, at most."""
 

@@ -20,16 +20,13 @@ from sealwright_policies.errors import OperationError
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_policies.workloads import ResultsPlan
 from sealwright_testing.laid_files import text_of
+from sealwright_testing.power_cut import power_cut_at
 from sealwright_testing.state_disk import STRANGER, as_workload, mounted_state
 
 SILENT, ENGINE = text_of("training"), text_of("training", "\n[run]\nengine = true\n")
 BRIEF = text_of("training", "\n[run]\nengine = true\n\n[retention]\nresults_days = 2\n")
 WIDEST = text_of("training", "\n[run]\nengine = true\nwritable_code = true\n")
 PLANS = {"training": ResultsPlan(mib=4, days=9)}
-
-
-class PowerCutError(BaseException):
-    """The box is off: nothing handles it."""
 
 
 @pytest.fixture
@@ -213,9 +210,7 @@ def test_no_volume_aside_is_taken_back_that_somebody_but_root_may_have_written(p
 
 @pytest.mark.parametrize("cut_at", range(8))
 @pytest.mark.parametrize("way", ["aside", "back", "on"])
-def test_a_power_cut_at_any_flush_or_rename_leaves_what_goes_on(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch, way: str, cut_at: int
-) -> None:
+def test_a_power_cut_at_any_flush_or_rename_leaves_what_goes_on(paths: Paths, way: str, cut_at: int) -> None:
     """No text that is wider than the volume's own is ever at it; what was written is aside or in its place."""
     started(paths, ENGINE if way == "on" else SILENT)
     wrote(paths, "kept")
@@ -224,27 +219,8 @@ def test_a_power_cut_at_any_flush_or_rename_leaves_what_goes_on(
         run(["umount", str(paths.results / "training")])
         (paths.results / "training.ext4").unlink()
     after = {"aside": ENGINE, "back": SILENT, "on": SILENT}[way]
-    steps = [0]
-    fsync, rename = os.fsync, Path.rename
-
-    def counted() -> None:
-        if steps[0] == cut_at:
-            raise PowerCutError
-        steps[0] += 1
-
-    def flush(descriptor: int) -> None:
-        counted()
-        fsync(descriptor)
-
-    def renamed(source: Path, target: Path) -> Path:
-        counted()
-        return rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", flush)
-        patch.setattr(Path, "rename", renamed)
-        with suppress(PowerCutError):
-            started(paths, after)
+    with power_cut_at(cut_at):
+        started(paths, after)
     assert started(paths, after) == {}
     assert there(paths) == ([] if way == "aside" else ["kept"])
     assert aside(paths) == ([SILENT] if way == "aside" else [])

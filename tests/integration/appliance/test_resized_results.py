@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from sealwright_policies.domains.entrusted import EntrustedText
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_policies.workloads import ResultsPlan
 from sealwright_testing.laid_files import text_of
+from sealwright_testing.power_cut import PowerCutError, power_cut_at
 from sealwright_testing.state_disk import FILL, STRANGER, as_workload, mounted_state
 
 TEXT, NARROWER = text_of("training", "\n[run]\nengine = true\n"), text_of("training")
@@ -43,10 +43,6 @@ os.utime("run/numbers", ns=(1, 2_000_000_003))
 os.utime("run", ns=(4, 5_000_000_006))
 os.setxattr("run/numbers", "user.unit", b"mm")
 """
-
-
-class PowerCutError(BaseException):
-    """The box is off: nothing handles it."""
 
 
 @pytest.fixture
@@ -270,32 +266,11 @@ def test_without_room_for_both_a_larger_one_stays_as_it_is(paths: Paths) -> None
 
 
 @pytest.mark.parametrize("cut_at", range(12))
-def test_a_power_cut_at_any_flush_or_rename_leaves_the_old_volume_or_both(
-    paths: Paths, monkeypatch: pytest.MonkeyPatch, cut_at: int
-) -> None:
+def test_a_power_cut_at_any_flush_or_rename_leaves_the_old_volume_or_both(paths: Paths, cut_at: int) -> None:
     started(paths, 16)
     as_workload(paths.results / "training", "open('large', 'wb').write(bytes(6 << 20))")
-    steps = [0]
-    fsync, rename = os.fsync, Path.rename
-
-    def counted() -> None:
-        if steps[0] == cut_at:
-            raise PowerCutError
-        steps[0] += 1
-
-    def flush(descriptor: int) -> None:
-        counted()
-        fsync(descriptor)
-
-    def renamed(source: Path, target: Path) -> Path:
-        counted()
-        return rename(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", flush)
-        patch.setattr(Path, "rename", renamed)
-        with suppress(PowerCutError):
-            started(paths, 4, NARROWER)
+    with power_cut_at(cut_at):
+        started(paths, 4, NARROWER)
     assert started(paths, 4, NARROWER)[0] == {}
     assert (size_mib(paths), there(paths), aside(paths)) == (4, [], [(TEXT, 16)])
     assert not [*paths.results.glob(".*.new")]

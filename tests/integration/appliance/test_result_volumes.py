@@ -21,6 +21,7 @@ from sealwright_appliance.run import ToolError, run
 from sealwright_policies.domains.entrusted import entrusted_bytes
 from sealwright_policies.workloads import ResultsPlan
 from sealwright_testing.laid_files import text_of
+from sealwright_testing.power_cut import PowerCutError
 from sealwright_testing.state_disk import FILL, STRANGER, as_workload, mounted_state
 
 MAKE_FILES = """
@@ -31,10 +32,6 @@ try:
 except OSError as error:
     print(errno.errorcode[error.errno], number)
 """
-
-
-class PowerCutError(BaseException):
-    """The box is off: nothing handles it."""
 
 
 def plan(mib: int, days: int = 0) -> ResultsPlan:

@@ -19,14 +19,11 @@ from sealwright_image.domains import results_room
 from sealwright_policies.domains.entrusted import EntrustedText
 from sealwright_policies.workloads import ResultsPlan
 from sealwright_testing.laid_files import text_of
+from sealwright_testing.power_cut import PowerCutError
 from sealwright_testing.state_disk import FILL, as_workload, mounted_state
 
 SILENT, ENGINE = text_of("training"), text_of("training", "\n[run]\nengine = true\n")
 LUKS_MIB = volumes.DATA_OFFSET // MIB
-
-
-class PowerCutError(BaseException):
-    """The box is off: nothing handles it."""
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from sealwright_licensing.tables import licenses
 from sealwright_licensing.tables_as_made import table_differences
 from sealwright_policies.errors import OperationError
 from sealwright_policies.transparency.checkpoint import log_origin
+from sealwright_testing.changed_tables import found_behind
 from sealwright_testing.license_world import SERVICE_ID, LicenseWorld
 from sealwright_testing.postgres import PORT, PostgresServer, running_postgres
 
@@ -53,13 +54,7 @@ def made(server: PostgresServer) -> Iterator[Engine]:
 
 
 def found(engine: Engine, *statements: str) -> list[tuple[str, str]]:
-    """What is found behind these statements, of which nothing stays."""
-    with engine.connect() as connection, connection.begin() as transaction:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-        differences = list(table_differences(connection))
-        transaction.rollback()
-    return differences
+    return found_behind(engine, statements, table_differences)
 
 
 def test_tables_of_the_migrations_are_no_finding(made: Engine) -> None:

@@ -9,12 +9,9 @@ from typing import Any
 from unittest.mock import patch
 
 from sealwright_appliance import lease_store, tpm_counters
+from sealwright_testing.power_cut import PowerCutError
 
 STEPS = ((lease_store, "write_durably"), (lease_store, "remove_durably"), (tpm_counters, "_increment"))
-
-
-class PowerCutError(BaseException):
-    """Not an Exception: nothing in the box catches it."""
 
 
 @dataclass

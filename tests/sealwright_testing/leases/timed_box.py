@@ -43,9 +43,10 @@ from sealwright_policies.wire.lease import Lease
 from sealwright_testing.evidence_factory import SyntheticBox, volume_key
 from sealwright_testing.leases.account import BOOT_S, LOOK_S, Account, require
 from sealwright_testing.leases.direct_client import DirectClient
-from sealwright_testing.leases.fuse import Fuse, PowerCutError
+from sealwright_testing.leases.fuse import Fuse
 from sealwright_testing.leases.virtual_time import Meanwhile, TimeIsUpError, VirtualStop, VirtualTime
 from sealwright_testing.license_world import LicenseWorld
+from sealwright_testing.power_cut import PowerCutError
 from sealwright_testing.simulated_box import measure_boot, measure_word
 from sealwright_testing.swtpm import SoftwareTpm
 

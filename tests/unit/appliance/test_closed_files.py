@@ -34,15 +34,12 @@ from sealwright_policies.domains.entrusted import EntrustedText, entrusted_bytes
 from sealwright_policies.flows.documents import FileKind
 from sealwright_policies.wire.lease import DAY_S
 from sealwright_testing.laid_files import SEALS, files_of, lay_in, text_of
+from sealwright_testing.power_cut import PowerCutError
 
 FLOW_ID = "0f" * 16
 KEPT = "\n[retention]\nresults_days = {}\n"
 SILENT, ENGINE = text_of("training"), text_of("training", "\n[run]\nengine = true\n")
 IMPORTS = text_of("training", '\n[run]\nimports = ["data-set"]\n')
-
-
-class PowerCutError(BaseException):
-    """The box is off: nothing handles it."""
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ FORBIDDEN = [
     ("clinic", "return requests_per_day 1"),
     ("clinic", "return model_tokens_per_day 1"),
     ("clinic", "return model_requests_per_day 1"),
+    ("clinic", "report copying_alarms"),
     ("clinic", "keep prompts 91"),
     ("clinic", "report requests"),
 ]

@@ -20,6 +20,7 @@ from sealwright_licensing.sqlite_objects import object_differences, statement_fo
 from sealwright_licensing.tables import licenses
 from sealwright_licensing.tables_as_made import damages, table_differences
 from sealwright_policies.transparency.checkpoint import log_origin
+from sealwright_testing.changed_tables import found_behind
 from sealwright_testing.license_world import SERVICE_ID, LicenseWorld
 
 LEDGERS = "CREATE TABLE tick_ledgers (license_id TEXT NOT NULL, device_id TEXT NOT NULL, charged_ticks BIGINT NOT NULL"
@@ -36,13 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 def found(engine: Engine, *statements: str) -> list[tuple[str, str]]:
-    """What is found behind these statements, of which nothing stays."""
-    with engine.connect() as connection, connection.begin() as transaction:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-        differences = [*table_differences(connection), *damages(connection)]
-        transaction.rollback()
-    return differences
+    return found_behind(engine, statements, table_differences, damages)
 
 
 @pytest.mark.parametrize(
