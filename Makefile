@@ -77,11 +77,11 @@ lock: host  ## resolve requirements.lock anew
 .PHONY: test test-all test-gpu test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
 	test-redteam test-training soak world
 # First what is independent, two at a time, compiling meanwhile, and the box from which most virtual machines are copied;
-# these then have the cores to themselves.
+# these then have the cores to themselves. That box goes first: it takes one core for a quarter of an hour.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
-	@$(MAKE) --no-print-directory --jobs=2 step-lint step-docs step-unit step-box-python step-integration \
-		step-postgresql step-models step-world
+	@$(MAKE) --no-print-directory --jobs=2 step-lint step-docs step-models step-world step-unit step-box-python \
+		step-integration step-postgresql
 	@$(MAKE) --no-print-directory step-vm
 	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration postgresql vm
 test-all: test test-training  ## everything, with five minutes of the soak
@@ -100,8 +100,9 @@ fuzz-interfaces:
 	@$(PYTHON) -m sealwright_testing.interfaces --minutes $(or $(MINUTES),10)
 test-box-python: python tools  ## unit tests of policies and appliance under the box's Python and packages
 	@$(TOOLCHAIN)/test-in-box-python --numprocesses 2
+# Three at a time: half of what these do is wait for others.
 test-integration: python tools server wheel license-server debian-server lm-eval  ## real swtpm, HTTPS, llama-server, PostgreSQL, servers that boot
-	@$(PYTEST) -m "not long" tests/integration
+	@$(PYTEST) --numprocesses 3 -m "not long" tests/integration
 test-postgresql: python  ## unit tests of the licence service on a real PostgreSQL
 	@$(PYTEST) --database postgresql tests/unit/licensing
 test-leases: python  ## drive leases in random order for MINUTES (10)

@@ -37,6 +37,7 @@ from sealwright_testing.laid_files import SEALS
 from sealwright_testing.noted_volumes import NotedVolumes
 from sealwright_testing.ports import free_port
 from sealwright_testing.simulated_box import SimulatedBox, SimulatedVendor
+from sealwright_testing.warm_command import run_box_command
 
 SECRETS = FirstBootSecrets("-----BEGIN PRIVATE KEY-----\ncustomer\n-----END PRIVATE KEY-----\n", "AAAAA-BBBBB")
 NO_CODE = "00000-00000-00000-00000"
@@ -145,9 +146,8 @@ class RunningBox:
 
     def command(self, *arguments: str | Path, typed: str = "") -> subprocess.CompletedProcess[str]:
         """Run ``sealwright-box`` with this on its standard input."""
-        argv = [str(Path(sys.executable).parent / "sealwright-box"), *map(str, arguments)]
         own = {"XDG_STATE_HOME": str(self.seen)}
-        return subprocess.run(argv, input=typed, capture_output=True, text=True, check=False, env=os.environ | own)
+        return run_box_command([str(one) for one in arguments], typed=typed, environment=os.environ | own)
 
     @property
     def seen(self) -> Path:

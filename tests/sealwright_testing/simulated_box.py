@@ -215,7 +215,7 @@ class SimulatedVendor:
             self._wait(process)
             yield
         finally:
-            process.terminate()
+            process.kill()
             process.wait()
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:

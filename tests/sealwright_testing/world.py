@@ -74,11 +74,6 @@ class World:
         return Vendor(self.directory / "planted")
 
     @property
-    def unchained(self) -> Vendor:
-        """The same vendor with another release, whose domains have the same names and do not chain data sets."""
-        return Vendor(self.directory / "unchained")
-
-    @property
     def models(self) -> list[Model]:
         """What is in the images: the bundled models, each with a mark of its own in its metadata."""
         bundled = bundled_models(ModelStore.load())
@@ -208,13 +203,12 @@ def _build(world: World) -> None:
     vendor.start_service()
     try:
         vendor.import_release()
-        say("box: first boot, activation, restart, serving; meanwhile test image and the release that does not chain")
+        say("box: first boot, activation, restart, serving; meanwhile the test image")
         with ThreadPoolExecutor(1) as beside:
-            built = beside.submit(_build_others, world)
+            built = beside.submit(_build_planted, world)
             activate_box(world, world.directory / "activated")
             built.result()
         world.planted.import_release()
-        world.unchained.import_release()
     finally:
         vendor.stop_service()
     (world.directory / "complete").touch()
@@ -227,15 +221,12 @@ def _marked_models(world: World) -> list[Model]:
     return [marked(model, world.directory / "models") for model in bundled_models(ModelStore.load())]
 
 
-def _build_others(world: World) -> None:
-    _build_planted(world)
-    _build_unchained(world)
-
-
 def _build_planted(world: World) -> None:
     """The test image: keys, licence service and models of the first, so that what the first has cached serves both."""
     planted = world.planted
-    _share_keys(world.vendor, planted)
+    planted.directory.mkdir()
+    for name in ("license", "keys"):
+        (planted.directory / name).symlink_to(world.vendor.directory / name)
     tree = REPOSITORY / PLANTED / "tree"
     planted.write_product(
         world.models,
@@ -248,18 +239,17 @@ def _build_planted(world: World) -> None:
     planted.build(show=True)
 
 
-def _build_unchained(world: World) -> None:
-    """A later release of the product with one model only; only a box of the flows' case runs it."""
-    unchained = world.unchained
-    _share_keys(world.vendor, unchained)
-    unchained.write_product(world.models[:1], version="1.2", more_domains=UNCHAINED, peers=[PEERS])
-    unchained.build()
-
-
-def _share_keys(vendor: Vendor, other: Vendor) -> None:
-    other.directory.mkdir()
-    for name in ("license", "keys"):
-        (other.directory / name).symlink_to(vendor.directory / name)
+def build_unchained(world: World, vendor: Vendor, directory: Path) -> Vendor:
+    """Make a later release, of one model, whose domains have the same names and do not chain data sets, and let the
+    licence service of ``vendor`` know it."""
+    later = Vendor(directory)
+    later.directory.mkdir()
+    (later.directory / "license").symlink_to(vendor.license_directory)
+    (later.directory / "keys").symlink_to(world.vendor.directory / "keys")
+    later.write_product(world.models[:1], version="1.2", more_domains=UNCHAINED, peers=[PEERS])
+    later.build()
+    later.import_release()
+    return later
 
 
 def _remove_others(kept: Path) -> None:

@@ -30,7 +30,7 @@ from sealwright_testing.redteam.controls import control
 from sealwright_testing.scene import Scene
 from sealwright_testing.vendor import CommandError
 from sealwright_testing.virtual_box import VirtualBox
-from sealwright_testing.world import TEST_MACHINE
+from sealwright_testing.world import TEST_MACHINE, build_unchained
 
 pytestmark = [pytest.mark.vm, pytest.mark.redteam, pytest.mark.long]
 
@@ -88,7 +88,7 @@ def network() -> Iterator[BoxNetwork]:
 def nodes(scene: Scene, network: BoxNetwork) -> tuple[Node, Node, Node]:
     """Storage, compute and third box, their volumes open."""
     machines = [tapped(network.machine(TEST_MACHINE, one), scene.directory, one) for one in (STORAGE, COMPUTE, THIRD)]
-    unchained = scene.world.unchained.image
+    unchained = build_unchained(scene.world, scene.vendor, scene.directory / "unchained").image
     fresh = [
         scene.fresh_box(name=name, machine=machine, image=image).start()
         for name, machine, image in zip(("storage", "compute", "third"), machines, (None, None, unchained), strict=True)

@@ -10,7 +10,6 @@ import pytest
 from sealwright_testing import customer
 from sealwright_testing.firmware_variables import variable
 from sealwright_testing.scene import Scene
-from sealwright_testing.smbios import INJECTED, injecting
 from sealwright_testing.vendor import command
 from sealwright_testing.virtual_box import VirtualBox
 from sealwright_testing.world import TEST_MACHINE
@@ -55,16 +54,6 @@ def test_an_activated_box_stays_closed_behind_an_smbios_command_line(scene: Scen
     box = scene.activated_box(machine=machine).start()
     reason = box.expect("sealwright: state locked: (.*)", failures="sealwright: state (serving|unlocked|waiting)")
     assert "PCR 12" in reason
-
-
-def test_credentials_from_smbios_are_not_taken(scene: Scene) -> None:
-    """systemd would do as root what they say, and no PCR shows them: import_credentials=no on the signed command line.
-
-    That these would be done is shown by the test image, which takes them (redteam/test_inside.py).
-    """
-    box = scene.activated_box(machine=injecting(TEST_MACHINE)).start()
-    box.expect("sealwright: state serving: ", failures=INJECTED)
-    assert INJECTED not in box.console.text
 
 
 def test_the_firmware_is_asked_to_overwrite_memory(scene: Scene) -> None:

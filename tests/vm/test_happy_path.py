@@ -1,4 +1,7 @@
-"""A box straight from the build: boots sealed, attests, unlocks, answers, ends, is wiped; and nobody logs in."""
+"""A box straight from the build: boots sealed, attests, unlocks, answers, ends, is wiped; and nobody logs in.
+
+Its power is cut right behind a renewal, too, and its owner hands systemd a credential: that needs no other box.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ import pytest
 from sealwright_testing import customer
 from sealwright_testing.models import ModelStore
 from sealwright_testing.scene import Scene
+from sealwright_testing.smbios import INJECTED, injecting
+from sealwright_testing.virtual_box import VirtualBox
+from sealwright_testing.world import TEST_MACHINE
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.redteam]
 
 
 def test_a_fresh_box_is_activated_and_answers_until_its_licence_is_revoked(scene: Scene) -> None:
     """Enrolment, appraisal, key release, unseal, dm-crypt, verity, engine, API: all of it, and affirming. A revocation
     arrives within a contact interval; the customer's data end as the customer orders."""
     issued = scene.vendor.issue_license("--renew-after", "20")
-    box = scene.fresh_box().start()
+    box = scene.fresh_box(machine=injecting(TEST_MACHINE)).start()
     placard = customer.read_placard(box)
     secrets = customer.activate(box, placard, issued.activation_code)
     assert secrets["customer_key_pem"].startswith("-----BEGIN")
@@ -53,6 +59,9 @@ def test_a_fresh_box_is_activated_and_answers_until_its_licence_is_revoked(scene
     assert "login:" not in console
     assert secrets["api_key"] not in console
 
+    box.expect("sealwright: renewal: ok")
+    cut_off = scene.boxes.enter_context(box.as_cut_off(scene.directory / "cut-off"))
+
     scene.vendor.revoke(issued.license_id)
     reason = box.expect("sealwright: state ended: (.*)")
     assert reason.startswith("REVOKED")
@@ -66,3 +75,20 @@ def test_a_fresh_box_is_activated_and_answers_until_its_licence_is_revoked(scene
     assert anew.device_id == placard.device_id
     assert anew.tls_fingerprint != placard.tls_fingerprint
     assert anew.claim_code != placard.claim_code
+    # systemd would have done as root what SMBIOS says, and no PCR shows it; the signed command line imports nothing.
+    # The test image, which imports, does it (redteam/test_inside.py).
+    assert INJECTED not in box.console.text
+    box.kill()
+    serves_alone(cut_off, secrets["api_key"], placard.tls_fingerprint)
+
+
+def serves_alone(box: VirtualBox, api_key: str, tls_fingerprint: str) -> None:
+    """A box whose power was cut behind a renewal, which changed the TPM's counter, has a lease that fits, though its
+    service is away."""
+    box.with_machine(isolated=True).start()
+    box.expect("sealwright: state serving: ", failures="sealwright: state (locked|ended)")
+    customer.wait_for_https(box)
+    sample = ModelStore.load().samples()["medical"][0]
+    with customer.colleague(box, api_key, tls_fingerprint) as client:
+        assert customer.ask(client, "medical", sample.question) == sample.answer
+    assert customer.status(box)["lease"]["number"] >= 2

@@ -32,7 +32,7 @@ from sealwright_testing.simulated_box import SimulatedBox
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 MIGRATIONS = Path(migrations.__path__[0]) / "versions"
 BALANCER, NEW = "10.77.0.13", "10.77.0.14"
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.usefixtures("deployed")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200), pytest.mark.usefixtures("deployed")]
 """For each test: a deployment is minutes of processor time where others work too."""
 
 

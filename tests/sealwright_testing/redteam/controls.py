@@ -20,7 +20,7 @@ ELSEWHERE = {
         "integration/appliance/test_customer_approvals.py"
         "::test_an_update_opens_the_state_volume_once_the_customer_has_approved_it"
     ),
-    "vm/test_firmware_settings.py::test_credentials_from_smbios_are_not_taken": (
+    "vm/test_happy_path.py::test_a_fresh_box_is_activated_and_answers_until_its_licence_is_revoked": (
         "vm/redteam/test_inside.py::test_credentials_from_smbios_are_done_where_they_are_taken"
     ),
 }

@@ -92,7 +92,7 @@ def test_a_test_image_serves_under_no_production_licence(inside: Inside) -> None
 
 
 def test_credentials_from_smbios_are_done_where_they_are_taken(inside: Inside) -> None:
-    """The control of test_credentials_from_smbios_are_not_taken."""
+    """The control of the box in vm/test_happy_path."""
     assert INJECTED in inside.report.console
 
 
