@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 from sealwright_policies.appraisal.reference_values import Statement, WrappedShares
 from sealwright_policies.errors import FormatError
@@ -158,3 +161,21 @@ def test_pcr_values_go_both_ways() -> None:
 
     assert list(pcr_values(values)) == ["0", "11"]
     assert pcr_bytes(pcr_values(values)) == values
+
+
+def test_threads_that_read_a_kind_of_document_first_build_it_once() -> None:
+    built = []
+
+    class Slow(Document):
+        number: int
+
+        @classmethod
+        def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+            built.append(source)
+            time.sleep(0.2)
+            return handler(source)
+
+    with ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(Slow.model_validate_json, [b'{"number": 1}'] * 4))
+    assert [one.number for one in read] == [1] * 4
+    assert len(built) == 1
