@@ -21,6 +21,7 @@ from sealwright_image.compiler import compile_freestanding
 from sealwright_image.confinement import initrd_additions, is_profile
 from sealwright_image.context import Context
 from sealwright_image.cpio import Entry
+from sealwright_image.firewall import FIREWALL_PATH
 from sealwright_image.initrd import InitrdLists, build_initrd, kernel_version
 from sealwright_image.lists import parse_list
 from sealwright_image.os_build import DEFAULT_KERNEL, OsBuild, OsConfig
@@ -36,7 +37,6 @@ DEFINITIONS = Path(__file__).resolve().parents[1] / "mkosi"
 IMAGE_ID = "sealwright"
 SHARED_FOLDER = "usr/share/sealwright"
 PYTHON_FOLDER = "usr/lib/sealwright/python"
-FIREWALL_PATH = "usr/lib/sealwright/firewall.nft"
 ENGINE_PATH = "usr/lib/sealwright/bin/llama-server"
 PROGRAMS = DEFINITIONS / "programs"
 """Sources of our own programs in C: the initrd's first one, and the launcher."""

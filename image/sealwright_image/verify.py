@@ -12,12 +12,14 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 from sealwright_image import output as names
 from sealwright_image.contents import ImageFolder, load_approvals, load_shares
 from sealwright_image.disk import ESP_TYPE, Partition, read_table
 from sealwright_image.esp import UKI_ON_ESP, esp_files, read_from_esp
+from sealwright_image.firewall import FIREWALL_PATH, peer_rules, peer_rules_among
 from sealwright_image.run import Tools
 from sealwright_image.secure_boot import SecureBootFiles
 from sealwright_policies.appraisal.boot_variants import VARIANTS_ON_ESP
@@ -73,6 +75,8 @@ def _checks(folder: ImageFolder, tools: Tools) -> Iterator[tuple[str, Callable[[
     yield "partition table", lambda: _check_table(folder, tools, partitions)
     yield "root, root-verity: hashes", lambda: _check_os_partitions(folder, partitions)
     yield "root: integrity tree", lambda: _check_root_tree(folder, tools, partitions)
+    if manifest.peers is not None:
+        yield "root: packet filter with the manifest's peers", lambda: _check_peers(folder, tools, partitions)
     yield "ESP: kernel image and signed documents, nothing else", lambda: _check_esp(folder, tools, partitions)
     yield "binding, state: empty", lambda: _check_empty(folder, partitions)
     for payload in manifest.payloads:
@@ -200,6 +204,17 @@ def _check_root_tree(folder: ImageFolder, tools: Tools, partitions: dict[str, Pa
                     stream.write(chunk)
             files.append(path)
         tools.run(["veritysetup", "verify", *files, folder.release.manifest.os.root_hash])
+
+
+def _check_peers(folder: ImageFolder, tools: Tools, partitions: dict[str, Partition]) -> None:
+    root = _found(partitions, "root")
+    read: list[str | Path] = ["dump.erofs", f"--offset={root.offset}", "--cat", f"--path=/{FIREWALL_PATH}", folder.disk]
+    found = peer_rules_among(tools.run(read, binds=[folder.path]).decode("utf-8", "replace"))
+    expected = peer_rules([ip_network(one) for one in folder.release.manifest.peers or ()])
+    if found != expected:
+        raise _mismatch(
+            f"The packet filter of the root says {found.strip()!r} of peers, expected {expected.strip()!r}."
+        )
 
 
 def _check_esp(folder: ImageFolder, tools: Tools, partitions: dict[str, Partition]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from sealwright_image.context import Context
 from sealwright_image.disk import root_identities
 from sealwright_image.erofs import make_erofs
+from sealwright_image.firewall import FIREWALL_PATH
 from sealwright_image.os_build import OsBuild, OsConfig
 from sealwright_image.os_part import OsSource
 from sealwright_image.uki import UkiParts, build_uki, command_line
@@ -29,7 +30,7 @@ WORDS = ("console=ttyS0", "lockdown=confidentiality")
 
 def build_small_os(config: OsConfig, context: Context, output: Path) -> OsBuild:
     """Stands where mkosi's build does."""
-    root_hash = _make_root(context, output, config.shared_files)
+    root_hash = _make_root(context, output, config.shared_files, config.firewall)
     parts = _uki_parts(context, output, command_line(root_hash, WORDS))
     build_uki(parts, config.signer, context.tools, output / "uki.efi", context.epoch)
     packages = {"manifest_version": 1, "config": {"distribution": "debian", "release": "trixie"}, "packages": []}
@@ -73,7 +74,7 @@ def cache_with_tools(folder: Path) -> Path:
     return cache.parent
 
 
-def _make_root(context: Context, folder: Path, shared_files: Mapping[str, bytes]) -> str:
+def _make_root(context: Context, folder: Path, shared_files: Mapping[str, bytes], firewall: str) -> str:
     """Write root and hash tree; the root hash."""
     tree = folder / "tree"
     shared = tree / "usr/share/sealwright"
@@ -81,6 +82,8 @@ def _make_root(context: Context, folder: Path, shared_files: Mapping[str, bytes]
     for name, content in shared_files.items():
         (shared / name).parent.mkdir(parents=True, exist_ok=True)
         (shared / name).write_bytes(content)
+    (tree / FIREWALL_PATH).parent.mkdir(parents=True)
+    (tree / FIREWALL_PATH).write_text(firewall)
     (tree / "content").write_bytes(os.urandom(300_000))
     root, verity, hash_file = folder / "root.raw", folder / "root-verity.raw", folder / "root-hash"
     make_erofs(context.tools, tree, root, uuid.uuid4(), context.epoch)

@@ -231,6 +231,16 @@ def test_another_command_line_in_the_manifest_is_found(product: Product, copy: P
     assert "UKI: command line, with the root hash" in resign(product, copy, change)
 
 
+def test_peers_that_the_packet_filter_does_not_name_are_found(product: Product, copy: Path) -> None:
+    problems = resign(product, copy, lambda fields: fields.update(peers=["10.9.0.0/24"]))
+    assert "ip saddr { 10.9.0.0/24 }" in problems["root: packet filter with the manifest's peers"]
+
+
+def test_a_manifest_from_before_peers_were_listed_says_nothing_of_them(product: Product, copy: Path) -> None:
+    resign(product, copy, lambda fields: fields.update(peers=None))
+    assert not [one.check for one in verify_image(load_folder(copy), TOOLS) if "peers" in one.check]
+
+
 def test_the_commands_tell_people_and_machines(
     product: Product, image: Path, copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
