@@ -74,17 +74,18 @@ docs: host  ## check the links between the documents
 lock: host  ## resolve requirements.lock anew
 	@$(TOOLCHAIN)/python-environment --lock
 
-.PHONY: test test-all test-gpu test-unit test-integration test-postgresql test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
+.PHONY: test test-all test-gpu test-unit test-integration test-postgresql test-rows test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
 	test-redteam test-training soak world
 # First what is independent, two at a time, compiling meanwhile, and the box from which most virtual machines are copied;
 # these then have the cores to themselves. That box goes first: it takes one core for a quarter of an hour.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
 	@$(MAKE) --no-print-directory host
 	@$(MAKE) --no-print-directory --jobs=2 step-lint step-docs step-models step-world step-unit step-box-python \
-		step-integration step-postgresql
+		step-integration step-rows
 	@$(MAKE) --no-print-directory step-vm
-	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration postgresql vm
+	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration rows vm
 test-all: test test-training  ## everything, with five minutes of the soak
+	@$(MAKE) --no-print-directory test-postgresql
 	@$(PYTEST) -m long tests/integration
 	@$(VM) -m "vm and long" tests/vm
 	@$(PYTHON) -m sealwright_testing.soak --minutes 5
@@ -105,6 +106,9 @@ test-integration: python tools server wheel license-server debian-server lm-eval
 	@$(PYTEST) --numprocesses 3 -m "not long" tests/integration
 test-postgresql: python  ## unit tests of the licence service on a real PostgreSQL
 	@$(PYTEST) --database postgresql tests/unit/licensing
+ROWS := $(wildcard $(patsubst %,tests/unit/licensing/test_%.py,audit* log* migration* operations schema sequencer signed* store* tables*))
+test-rows: python  ## the third of them that is about rows, log and audit
+	@$(PYTEST) --database postgresql $(ROWS)
 test-leases: python  ## drive leases in random order for MINUTES (10)
 	@$(PYTHON) -m sealwright_testing.leases --minutes $(or $(MINUTES),10)
 # By file: tests that share a boot are in one, and go to one worker. (loadgroup of xdist 3.8 sees no groups under pytest 9.2.)
@@ -124,7 +128,7 @@ test-redteam: python tools server wheel training trained  ## what an attacker wo
 step-lint: python
 step-unit: python
 step-integration: python tools server wheel license-server debian-server lm-eval
-step-postgresql: python
+step-rows: python
 step-box-python: python tools
 step-models: python tools server training
 step-world: step-models

@@ -73,7 +73,7 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture(params=LOCALES)
+@pytest.fixture(params=[LOCALES[0], *(pytest.param(one, marks=pytest.mark.long) for one in LOCALES[1:])])
 def page(request: pytest.FixtureRequest, browser: Browser, box: ServingBox) -> Iterator[Page]:
     """Of somebody with a telephone who speaks one of the box's languages."""
     with telephone(browser, box.url, request.param) as opened:
