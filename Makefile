@@ -76,12 +76,11 @@ lock: host  ## resolve requirements.lock anew
 
 .PHONY: test test-all test-gpu test-unit test-integration test-postgresql test-rows test-fuzz fuzz-parsers fuzz-interfaces test-box-python test-leases test-vm \
 	test-redteam test-training soak world
-# First what is independent, two at a time, compiling meanwhile, and the box from which most virtual machines are copied;
-# these then have the cores to themselves. That box goes first: it takes one core for a quarter of an hour.
+# First what needs no virtual machine, and beside it, as far as the cores go, what these start from; then they have the
+# cores to themselves.
 test:  ## all that a change must pass: lint, unit, vectors, integration, VM cases
-	@$(MAKE) --no-print-directory host
-	@$(MAKE) --no-print-directory --jobs=2 step-lint step-docs step-models step-world step-unit step-box-python \
-		step-integration step-rows
+	@$(MAKE) --no-print-directory host python
+	@$(MAKE) --no-print-directory --jobs=2 lane-world lane-checks
 	@$(MAKE) --no-print-directory step-vm
 	@$(TOOLCHAIN)/step --closing lint docs unit box-python integration rows vm
 test-all: test test-training  ## everything, with five minutes of the soak
@@ -125,17 +124,14 @@ test-redteam: python tools server wheel training trained  ## what an attacker wo
 	@$(PYTEST) -m redteam tests/integration
 	@$(VM) -m redteam tests/vm
 
-step-lint: python
-step-unit: python
-step-integration: python tools server wheel license-server debian-server lm-eval
-step-rows: python
-step-box-python: python tools
-step-models: python tools server training
-step-world: step-models
-step-vm: python tools server trained
-# Boxes that boot go before all else: what waits in them goes by the clock.
+.PHONY: lane-world lane-checks
+lane-world:
+	@for goal in tools server training step-models step-world; do $(MAKE) --no-print-directory $$goal; done
+lane-checks:
+	@for name in lint docs unit rows box-python integration; do $(MAKE) --no-print-directory step-$$name; done
+# The long lane goes before the other, and boxes that boot before all else: what waits in them goes by the clock.
 step-%:
-	@$(if $(filter world vm,$*),,nice -n 10) $(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models world,$*),$*,test-$*)
+	@$(if $(filter models world vm,$*),,nice -n 10) $(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models world,$*),$*,test-$*)
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
