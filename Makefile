@@ -131,7 +131,7 @@ lane-checks:
 	@for name in lint docs unit rows box-python integration; do $(MAKE) --no-print-directory step-$$name; done
 # The long lane goes before the other, and boxes that boot before all else: what waits in them goes by the clock.
 step-%:
-	@$(if $(filter models world vm,$*),,nice -n 10) $(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models world,$*),$*,test-$*)
+	@$(if $(filter models world vm,$*),,nice -n 5) $(TOOLCHAIN)/step $* $(MAKE) --no-print-directory $(if $(filter lint docs models world,$*),$*,test-$*)
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
