@@ -41,7 +41,7 @@ from sealwright_testing.warm_command import run_box_command
 
 SECRETS = FirstBootSecrets("-----BEGIN PRIVATE KEY-----\ncustomer\n-----END PRIVATE KEY-----\n", "AAAAA-BBBBB")
 NO_CODE = "00000-00000-00000-00000"
-WAIT_S = 60.0
+WAIT_S = 180.0
 GATEWAY = """
 import sys
 from pathlib import Path

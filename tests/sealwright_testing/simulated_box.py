@@ -66,7 +66,7 @@ from sealwright_testing.swtpm import SoftwareTpm
 from sealwright_testing.tpm_session import TpmSession
 from sealwright_testing.vendor import IssuedLicense
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 240.0
 PRODUCT = "synthetic-box"
 UNSEAL_PHASES = ("enter-initrd", "leave-initrd", "sysinit")
 
