@@ -22,7 +22,7 @@ from sealwright_testing.tools_root import TOOLCHAIN
 OPERATOR = "10.77.0.1"
 """The address of the test process."""
 ADMINISTRATOR = "admin"
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0
 CLONE_NEWNET = 0x40000000
 """unshare(2)."""
 _NETWORKS = Path("/run/netns")

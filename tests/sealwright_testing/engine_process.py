@@ -26,7 +26,7 @@ from sealwright_policies.errors import OperationError
 from sealwright_testing.llama import llama_server_binary
 
 UNIT = Path(__file__).resolve().parents[2] / "image/mkosi/mkosi.extra/usr/lib/systemd/system/sealwright-engine@.service"
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 20.0
 MEMORY = 4 * 2**30
 """Of the box that is played."""

@@ -18,7 +18,7 @@ import httpx
 from sealwright_policies.errors import OperationError
 from sealwright_testing.tools_root import TOOLCHAIN
 
-START_TIMEOUT_S = 120
+START_TIMEOUT_S = 240
 REQUEST_TIMEOUT_S = 120
 SERVER_TESTS = "/vendor/llama.cpp/tools/server/tests/"
 """In the source distribution."""

@@ -17,7 +17,7 @@ from sealwright_testing.ports import free_port
 from sealwright_testing.python_environments import python_environment
 from sealwright_testing.stream_client import Side
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.1
 
