@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -209,14 +210,22 @@ class VirtualBox:
             shutil.copyfile(path, directory / path.name)
 
     def as_cut_off(self, directory: Path) -> VirtualBox:
-        """Another box, off: this one as it would be found if its power were cut now. This one goes on."""
+        """Another box, off: this one as :meth:`kill` would leave it now. This one goes on.
+
+        Its processes are stopped as they are, since QEMU's own ``stop`` would flush the disk.
+        """
         directory.mkdir(parents=True)
         other = VirtualBox(directory.resolve(), (directory / "tpm").resolve(), self.machine)
-        self.execute("stop")
-        for path in (self.disk, self.variables):
-            shutil.copyfile(path, directory / path.name)
-        shutil.copytree(self.tpm_state, other.tpm_state)
-        self.execute("cont")
+        processes = (self._on().qemu, self._on().swtpm)
+        for process in processes:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            for path in (self.disk, self.variables):
+                shutil.copyfile(path, directory / path.name)
+            shutil.copytree(self.tpm_state, other.tpm_state)
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
         return other
 
     @classmethod

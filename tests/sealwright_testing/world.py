@@ -223,10 +223,7 @@ def _marked_models(world: World) -> list[Model]:
 
 def _build_planted(world: World) -> None:
     """The test image: keys, licence service and models of the first, so that what the first has cached serves both."""
-    planted = world.planted
-    planted.directory.mkdir()
-    for name in ("license", "keys"):
-        (planted.directory / name).symlink_to(world.vendor.directory / name)
+    planted = _same_vendor(world, world.vendor, world.planted.directory)
     tree = REPOSITORY / PLANTED / "tree"
     planted.write_product(
         world.models,
@@ -242,14 +239,20 @@ def _build_planted(world: World) -> None:
 def build_unchained(world: World, vendor: Vendor, directory: Path) -> Vendor:
     """Make a later release, of one model, whose domains have the same names and do not chain data sets, and let the
     licence service of ``vendor`` know it."""
-    later = Vendor(directory)
-    later.directory.mkdir()
-    (later.directory / "license").symlink_to(vendor.license_directory)
-    (later.directory / "keys").symlink_to(world.vendor.directory / "keys")
+    later = _same_vendor(world, vendor, directory)
     later.write_product(world.models[:1], version="1.2", more_domains=UNCHAINED, peers=[PEERS])
     later.build()
     later.import_release()
     return later
+
+
+def _same_vendor(world: World, serving: Vendor, directory: Path) -> Vendor:
+    """A folder for another image under the world's keys, known to the service that ``serving`` runs."""
+    other = Vendor(directory)
+    other.directory.mkdir()
+    (other.directory / "license").symlink_to(serving.license_directory)
+    (other.directory / "keys").symlink_to(world.vendor.directory / "keys")
+    return other
 
 
 def _remove_others(kept: Path) -> None:

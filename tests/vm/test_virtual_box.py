@@ -21,7 +21,8 @@ ESP_OFFSET = 1 << 20
 
 
 def test_box_survives_a_power_cut_and_a_snapshot(tmp_path: Path, payload: Path, keys: SecureBootKeys) -> None:
-    """Signed code boots; after kill -9 the same box boots again; a snapshot goes on where it stopped, TPM included."""
+    """Signed code boots; after kill -9 the same box boots again, and so does a copy of what it would leave; a snapshot
+    goes on where it stopped, TPM included."""
     tpm = SoftwareTpm.manufacture(tmp_path / "tpm")
     with VirtualBox.create(tmp_path / "box", payload / "disk.raw", keys, tpm.state_directory, machine=MACHINE) as box:
         box.start().expect(BOOTED)
@@ -34,6 +35,9 @@ def test_box_survives_a_power_cut_and_a_snapshot(tmp_path: Path, payload: Path, 
 
         box.start().expect(BOOTED)
         assert box.pid != first_pid
+        with box.as_cut_off(tmp_path / "cut-off") as cut_off:
+            cut_off.start().expect(BOOTED)
+            assert box.execute("query-status")["status"] == "running"
         box.snapshot(tmp_path / "snapshot")
         assert not box.is_on
 

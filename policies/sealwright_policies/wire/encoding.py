@@ -32,7 +32,7 @@ _BUILDING = threading.RLock()
 class Document(BaseModel):
     """Base of every wire document: frozen, no unknown fields, no coercion between types.
 
-    What checks a document is built when the first is read: at import it is a fifth to a third of a service's start.
+    What checks a document is built when the first is read: at import it is a tenth to a third of a service's start.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
